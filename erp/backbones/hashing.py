@@ -1,0 +1,40 @@
+"""Hashed bag of words: no weights, the floor that an encoder has to beat."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from erp.backbones.base import Backbone
+from erp.errors import ErpError
+
+
+class HashingBackbone(Backbone):
+    """scikit-learn's ``HashingVectorizer``, dense.
+
+    Args:
+        dimensions: length of the vectors.
+        ngram_max: longest run of words counted as one feature.
+    """
+
+    def __init__(self, dimensions: int = 1024, ngram_max: int = 1) -> None:
+        for name, value in (("dimensions", dimensions), ("ngram_max", ngram_max)):
+            if value < 1:
+                raise ErpError(f"backbone.{name} = {value}: give 1 or more")
+        self.dimensions = dimensions
+        self.ngram_max = ngram_max
+
+    def fingerprint(self) -> str:
+        """Class and settings; hashing depends on nothing else."""
+        return f"hashing dimensions={self.dimensions} ngram_max={self.ngram_max}"
+
+    def embed(self, prompts: Sequence[str]) -> NDArray[np.float32]:
+        """Signed word counts, hashed, (n, dimensions)."""
+        from sklearn.feature_extraction.text import HashingVectorizer
+
+        vectorizer = HashingVectorizer(
+            n_features=self.dimensions, ngram_range=(1, self.ngram_max), dtype=np.float32, norm=None
+        )
+        return np.asarray(vectorizer.transform(list(prompts)).toarray(), dtype=np.float32)

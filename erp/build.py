@@ -1,0 +1,91 @@
+"""From a config node with a ``_target_`` to an object: signature checked, class checked, then called."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import keyword
+from collections.abc import Mapping
+from typing import Any, TypeVar, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+
+from erp.config import faults_of
+from erp.errors import ErpError
+
+T = TypeVar("T")
+LABEL = "name"  # how a plug point's choice is called in tables and dashboards; not an argument
+
+
+def build(node: Mapping[str, Any], expect: type[T], *, key: str, trust: bool = True) -> T:
+    """Build the object a plug-point node describes.
+
+    Args:
+        node: ``{_target_: dotted.path.Class, name: label, argument: value, ...}``.
+        expect: the class the result must be an instance of.
+        key: where the node stands in the config, for error lines.
+        trust: whether targets outside ``erp.`` may be imported. A run folder that somebody sent is loaded without.
+
+    Raises:
+        ErpError: unknown target, unknown or ill-typed arguments (all of them, one line each), or another class.
+    """
+    target = _import_target(node, key, trust)
+    arguments = _checked_arguments(target, node, key)
+    if not (inspect.isclass(target) and issubclass(target, expect)):
+        raise ErpError(
+            f"{key}._target_ = {node['_target_']}: is no {expect.__name__}; give a subclass of "
+            f"{expect.__module__}.{expect.__name__}"
+        )
+    return target(**arguments)
+
+
+def check(node: Mapping[str, Any], *, key: str, trust: bool = True) -> None:
+    """Check a plug-point node without building it: the target imports and every argument fits its signature."""
+    _checked_arguments(_import_target(node, key, trust), node, key)
+
+
+def _import_target(node: Mapping[str, Any], key: str, trust: bool) -> Any:
+    path = node.get("_target_")
+    if not isinstance(path, str) or "." not in path:
+        raise ErpError(f"{key}._target_ = {path}: no dotted path of a class; choose {key}=<option>, see --help")
+    if not trust and not path.startswith("erp."):
+        raise ErpError(
+            f"{key}._target_ = {path}: code outside erp is not run for a loaded folder; "
+            f"read it, then say trust=true if you trust it"
+        )
+    module, _, name = path.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and not path.startswith(error.name):
+            raise ErpError(f"{key}._target_ = {path}: needs the package {error.name}; install it") from None
+        raise ErpError(f"{key}._target_ = {path}: there is no module {module}; check the path's spelling") from None
+    except AttributeError:
+        raise ErpError(f"{key}._target_ = {path}: {module} has no {name}; check the path's spelling") from None
+
+
+def _checked_arguments(target: Any, node: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """The node's arguments, validated against the constructor's annotations by a pydantic model made from them."""
+    function = target.__init__ if inspect.isclass(target) else target
+    hints = get_type_hints(function)
+    fields: dict[str, Any] = {}
+    for parameter in list(inspect.signature(function).parameters.values())[inspect.isclass(target) :]:
+        if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
+            raise ErpError(f"{key}._target_ = {node['_target_']}: takes *args or **kwargs, so no argument can be checked")
+        default = ... if parameter.default is parameter.empty else parameter.default
+        fields[parameter.name] = (hints.get(parameter.name, Any), Field(default, alias=plain_name(parameter.name)))
+    model: type[BaseModel] = create_model(
+        "Arguments", __config__=ConfigDict(extra="forbid", arbitrary_types_allowed=True), **fields
+    )
+    given = {name: value for name, value in node.items() if name not in ("_target_", LABEL)}
+    try:
+        checked = model.model_validate(given)
+    except ValidationError as error:
+        raise ErpError(*faults_of(error, model, given, prefix=key)) from None
+    return {name: getattr(checked, name) for name in fields}
+
+
+def plain_name(argument: str) -> str:
+    """The config's name of an argument: ``lambda`` for ``lambda_``, which Python keeps for itself."""
+    bare = argument.rstrip("_")
+    return bare if keyword.iskeyword(bare) else argument

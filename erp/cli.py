@@ -1,0 +1,105 @@
+"""``erp <program> key=value ...``: finds the program, shows help without importing anything heavy, prints errors."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import sys
+from pathlib import Path
+
+SUMMARIES = {
+    "describe": "what is in a reward table, and is there anything to route",
+    "train": "fit one router, test it against every reference, write a run folder (-m sweeps)",
+    "evaluate": "test a trained router on its own or another table",
+    "route": "prompts in, the chosen member of each out",
+    "compare": "several runs in one table and one figure",
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one program; returns the exit code: 0 done, 2 bad input, 130 interrupted."""
+    argv = sys.argv[1:] if argv is None else argv
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(overview())
+        return 0
+    program, *rest = argv
+    if program == "--version":
+        from importlib.metadata import version
+
+        print(version("erp"))
+        return 0
+    if program not in SUMMARIES:
+        print(f"erp: {program}: there is no such program; choose one of {', '.join(SUMMARIES)}", file=sys.stderr)
+        return 2
+    if "-h" in rest or "--help" in rest:
+        print(program_help(program))
+        return 0
+    return _run(program, rest)
+
+
+def _run(program: str, arguments: list[str]) -> int:
+    from erp.errors import ErpError
+
+    # Hydra otherwise prints its own banner for every exception and exits with 1.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        importlib.import_module(f"erp.programs.{program}").main(arguments)
+    except ErpError as error:
+        for fault in error.faults:
+            print(f"erp {program}: {fault}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"erp {program}: interrupted; the same command goes on from what is finished", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `erp route ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return 0
+
+
+def overview() -> str:
+    """What ``erp --help`` prints."""
+    width = max(map(len, SUMMARIES))
+    lines = ["usage: erp <program> key=value ...", "", "Predict the reward each language model would earn, and route on it.", ""]
+    lines += [f"  {name:<{width}}  {text}" for name, text in SUMMARIES.items()]
+    return "\n".join([*lines, "", "`erp <program> --help` lists its config groups, options and keys."])
+
+
+def program_help(program: str) -> str:
+    """What ``erp <program> --help`` prints: read off the config files, so that it is never out of date."""
+    from erp.compose import conf_folder  # imports no Hydra until it composes
+
+    folder = conf_folder()
+    header, body = _header_and_body(folder / f"{program}.yaml")
+    lines = [f"erp {program}: {header[0]}", *[f"  {line}".rstrip() for line in header[1:]]]
+    defaults = dict(re.findall(r"^  - (?:optional )?(\w+): (\w+)", body, re.MULTILINE))
+    if defaults:
+        lines += ["", "Config groups, `group=option` (* = default) and their keys, `group.key=value`:"]
+    for group, chosen in defaults.items():
+        lines += ["", f"  {group}"]
+        for file in sorted((folder / group).glob("*.yaml")):
+            if group == "data" and file.stem == "same" and program != "evaluate":
+                continue
+            about, keys = _header_and_body(file)
+            lines.append(f"  {'*' if file.stem == chosen else ' '} {file.stem:<14} {about[0]}")
+            names = re.findall(r"^(?!defaults|_target_|kind|name)(\w+):", keys, re.MULTILINE)
+            if names and not about[0].startswith("@package"):
+                lines.append(f"    {'':<14} keys: {', '.join(names)}")
+    keys = re.sub(r"^defaults:\n(  - .*\n)+", "", body, flags=re.MULTILINE).strip()
+    lines += ["", "Keys, `key=value`:", "", *[f"  {line}" for line in keys.splitlines()]]
+    lines += ["", "Hydra's own flags work too: -m (sweep over a,b,c), --cfg job (print the config), +key=value (add)."]
+    return "\n".join(lines)
+
+
+def _header_and_body(file: Path) -> tuple[list[str], str]:
+    """A config file's opening comment without its marks, and what follows it."""
+    lines = file.read_text(encoding="utf-8").splitlines()
+    count = next((i for i, line in enumerate(lines) if not line.startswith("#")), len(lines))
+    header = [line.lstrip("#").removeprefix(" ") for line in lines[:count] if not line.startswith("# @package")]
+    return header or [""], "\n".join(lines[count:]) + "\n"
+
+
+def entry() -> None:
+    """The console script."""
+    sys.exit(main())

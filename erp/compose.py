@@ -1,0 +1,159 @@
+"""Hydra: overrides -> the composed container of a program, with every fault of a command named at once."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from erp.config import validate
+from erp.errors import ErpError, shorten
+
+MOST_JOBS_CHECKED = 256  # a larger sweep is checked in part; its other jobs are checked when they start
+
+
+def conf_folder() -> Path:
+    """The folder of config groups: inside the installed package, or beside it in a checkout."""
+    package = Path(__file__).resolve().parent
+    return next(folder for folder in (package / "conf", package.parent / "conf") if folder.is_dir())
+
+
+def options(group: str) -> list[str]:
+    """The options of a config group, by name."""
+    return sorted(file.stem for file in (conf_folder() / group).glob("*.yaml"))
+
+
+def compose(program: str, overrides: Sequence[str], config_file: Path | None = None) -> dict[str, Any]:
+    """The resolved config of ``program`` under Hydra overrides, or under those over a run's own ``config.yaml``.
+
+    Raises:
+        ErpError: every override that does not fit, one line each, and every fault of the rest.
+    """
+    faults: list[str] = []
+    container: dict[str, Any] = {}
+    try:
+        container = _compose(program, overrides, config_file)
+    except ErpError:
+        # Hydra stops at the first fault. Judge each override alone, then the ones that remain together.
+        good: list[str] = []
+        groups, values = _apart(overrides)
+        for override in [*groups, *values]:
+            trial = [*(o for o in good if o in groups), override]
+            try:
+                _compose(program, trial, config_file)
+                good.append(override)
+            except ErpError as error:
+                faults.extend(error.faults)
+        try:
+            container = _compose(program, [o for o in overrides if o in good], config_file)
+        except ErpError as error:
+            raise ErpError(*dict.fromkeys([*faults, *error.faults])) from None
+    try:
+        validate(program, container)
+    except ErpError as error:
+        faults.extend(error.faults)
+    if faults:
+        raise ErpError(*dict.fromkeys(faults))
+    return container
+
+
+def check_sweep(program: str, overrides: Sequence[str], config_file: Path | None = None) -> None:
+    """Compose and validate the jobs of a multirun before the first starts, so that a typo does not cost a night."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    parser = OverridesParser.create()
+    choices: list[list[str]] = []
+    for text in overrides:
+        try:
+            override = parser.parse_override(text)
+        except HydraException as error:
+            raise ErpError(_line_of(error, [text])) from None
+        if override.is_sweep_override() and override.is_discrete_sweep():
+            key = override.get_key_element()
+            choices.append([f"{key}={value}" for value in override.sweep_string_iterator()])
+        elif not override.is_sweep_override():  # an interval has no values to list: its sweeper draws them
+            choices.append([text])
+    errors = []
+    for job in itertools.islice(itertools.product(*choices), MOST_JOBS_CHECKED):
+        try:
+            compose(program, [o for o in job if not o.startswith(("hydra.", "hydra/"))], config_file)
+        except ErpError as error:
+            errors.append(error)
+    if errors:
+        raise ErpError.all_of(errors)
+
+
+def _compose(program: str, overrides: Sequence[str], config_file: Path | None) -> dict[str, Any]:
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    folder = conf_folder() if config_file is None else config_file.resolve().parent
+    name = program if config_file is None else config_file.stem
+    try:
+        with initialize_config_dir(version_base="1.3", config_dir=str(folder)):
+            config = hydra_compose(name, overrides=list(overrides))
+        return plain(OmegaConf.to_container(config, resolve=True))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ErpError(_line_of(error, overrides)) from None
+
+
+def plain(container: Any) -> dict[str, Any]:
+    """A resolved container as a mapping with text keys."""
+    assert isinstance(container, Mapping)
+    return {str(key): value for key, value in container.items()}
+
+
+def _apart(overrides: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Choices of a group's option, and the rest: a value's key may exist only once its group is chosen."""
+    groups, values = [], []
+    for override in overrides:
+        is_group = (conf_folder() / override.lstrip("+~").split("=")[0].split("@")[0]).is_dir()
+        (groups if is_group else values).append(override)
+    return groups, values
+
+
+def _line_of(error: Exception, overrides: Sequence[str]) -> str:
+    """Hydra's message as one line: key = value, what is allowed, what to do."""
+    text = " ".join(str(error).split())
+    if match := re.search(r"Could not find '([^']+)/([^']+)'", text):
+        group, option = match.groups()
+        return f"{group} = {option}: there is no such option; choose one of {shorten(options(group), 20)}"
+    if match := re.search(r"Could not override '([^']+)'", text):
+        key = match.group(1)
+        value = next((o.split("=", 1)[1] for o in overrides if o.startswith(f"{key}=")), "")
+        return f"{key} = {value}: {_where_known(key)}"
+    if match := re.search(r"Could not append .*? '?([\w.]+)'?", text):
+        return f"{text}; leave out the +"
+    if "mismatched input" in text or "no viable alternative" in text or "extraneous input" in text:
+        bad = shorten(overrides) if len(overrides) == 1 else text
+        return f"{bad}: is not key=value in Hydra's grammar; quote values that hold , = {{ }} [ ] or spaces: key='\"a value\"'"
+    return text
+
+
+def _where_known(key: str) -> str:
+    import difflib
+
+    folder = conf_folder()
+    groups = sorted(path.name for path in folder.iterdir() if path.is_dir())
+    head = key.split(".")[0]
+    if head in groups and "." in key:
+        having = [option for option in options(head) if _has_key(folder / head / f"{option}.yaml", key.split(".")[1])]
+        hint = f"; it belongs to {head}={shorten(having)}" if having else ""
+        return f"the chosen option of {head} has no such key{hint}; see --help"
+    near = difflib.get_close_matches(head, [*groups, *_top_keys(folder)], n=1)
+    return "there is no such key; " + (f"did you mean {near[0]}?" if near else "see --help")
+
+
+def _has_key(file: Path, key: str) -> bool:
+    return re.search(rf"^{re.escape(key)}:", file.read_text(encoding="utf-8"), re.MULTILINE) is not None
+
+
+def _top_keys(folder: Path) -> list[str]:
+    texts = (file.read_text(encoding="utf-8") for file in folder.glob("*.yaml"))
+    return sorted({key for text in texts for key in re.findall(r"^(\w+):", text, re.MULTILINE)} - {"defaults"})

@@ -1,0 +1,31 @@
+"""The one error a user is meant to read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class ErpError(Exception):
+    """Something in the user's input is wrong: one line per fault, no traceback, exit code 2.
+
+    Each line says what is wrong (key = value), what is allowed, and what to do.
+    """
+
+    def __init__(self, *faults: str) -> None:
+        super().__init__("\n".join(faults))
+        self.faults: tuple[str, ...] = faults
+
+    def __reduce__(self) -> tuple[type[ErpError], tuple[str, ...]]:  # survives a process pool
+        return type(self), self.faults
+
+    @classmethod
+    def all_of(cls, errors: Iterable[ErpError]) -> ErpError:
+        """Several errors as one, faults in order, repeats dropped."""
+        return cls(*dict.fromkeys(fault for error in errors for fault in error.faults))
+
+
+def shorten(values: Iterable[object], limit: int = 8) -> str:
+    """Join values for an error line, cut after ``limit`` with the number left out."""
+    items = [str(v) for v in values]
+    shown = ", ".join(items[:limit])
+    return shown if len(items) <= limit else f"{shown}, ... ({len(items) - limit} more)"

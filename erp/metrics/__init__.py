@@ -1,0 +1,1 @@
+"""How good predictions and decisions are, and how sure one can be of it."""

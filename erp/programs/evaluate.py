@@ -1,0 +1,114 @@
+"""``erp evaluate``: a trained router tested again, on its own test split or on another table with its members."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from erp.backbones.cache import cached_embeddings
+from erp.build import build
+from erp.config import EvaluateConfig, SameData, TrainConfig, validate
+from erp.decisions.policy import LambdaPolicy
+from erp.errors import ErpError
+from erp.files import cache_folder
+from erp.programs.inputs import load_table, require_same_members, table_costs, table_label
+from erp.programs.launch import launch
+from erp.programs.train import data_facts, held_out, run_facts
+from erp.report.evaluation import evaluate
+from erp.report.markdown import plain_summary
+from erp.report.write import predictions_frame, write_report
+from erp.runs import RunFolder, run_hash
+from erp.table.groups import text_key
+from erp.table.schema import RewardTable
+from erp.table.splits import Split, split_table
+from erp.targets import expected_reward
+from erp.training.data import Rows, RoutingData, RoutingDataModule, category_codes
+from erp.training.fitting import test_scores
+from erp.training.trained import TrainedRouter, load
+
+
+def main(arguments: Sequence[str]) -> None:
+    """The command."""
+    launch("evaluate", arguments, _job)
+
+
+def _job(container: dict[str, Any]) -> None:
+    folder, results = run(validate("evaluate", container))
+    print(plain_summary(results))
+    print(f"report: {folder / 'report.md'}")
+    print(folder)
+
+
+def run(config: EvaluateConfig) -> tuple[Path, dict[str, Any]]:
+    """Test the run's router; returns the folder of the new report, under the run's, and its results."""
+    start = time.perf_counter()
+    trained = load(config.run, config.trust, config.weights_dir)
+    folder = RunFolder(Path(config.run))
+    of_run: TrainConfig = validate("train", folder.load_config())
+    same = isinstance(config.data, SameData)
+    source = of_run.data if isinstance(config.data, SameData) else config.data
+    pool = of_run.pool.model_copy(update={"members": of_run.pool.members if same else None})
+    reward_model = config.reward_model if config.reward_model.name or not same else of_run.reward_model
+    table = require_same_members(load_table(source, reward_model, pool), trained.members)
+    cost = of_run.cost if config.cost.kind == "auto" and config.cost.prices is None else config.cost
+    costs = table_costs(table, of_run.pool, cost)
+    if costs.kind != trained.card.cost_kind:
+        raise ErpError(
+            f"cost.kind = {costs.kind}: the router's costs are in {trained.card.cost_kind}; "
+            f"give a table with costs of that kind, or the prices for it"
+        )
+    split = _split(folder, of_run, table)
+    data = _data(config, trained, table, costs, split)
+    datamodule = RoutingDataModule(data, of_run.trainer.batch_size, of_run.seed)
+    test = held_out(data, trained.module, split.test, test_scores(trained.module, datamodule))
+    policy = build(of_run.policy, LambdaPolicy, key="policy", trust=config.trust)
+    facts = run_facts(of_run, table, trained.module)
+    results = {
+        "run": {
+            "name": folder.path.name, **facts, "table": table_label(source),
+            "seconds": round(time.perf_counter() - start, 2),
+        },
+        **data_facts(data, len(split.train), len(split.validation), test, split.notes),
+        **evaluate(test, policy, of_run.bootstrap.model_dump()),
+        "objective": {"name": of_run.objective, "value": None},
+        "level": of_run.bootstrap.level,
+    }  # fmt: skip
+    ids = table.prompts["prompt_id"].iloc[split.test]
+    predictions = predictions_frame(test, ids, data.targets.count[split.test], "test", policy)
+    target = folder.path / "evaluations" / run_hash({}, table.fingerprint(), costs.kind)
+    plain, _ = write_report(target, results, predictions)
+    return target, plain
+
+
+def _split(folder: RunFolder, of_run: TrainConfig, table: RewardTable) -> Split:
+    """The run's own split of its own table; of another table, all prompts whose text the run did not learn from."""
+    seen = pd.read_parquet(folder.path / "split.parquet")
+    if set(seen["prompt_id"]) == set(table.prompts["prompt_id"]):
+        split = split_table(table, **of_run.split.model_dump())
+        tested = set(seen.loc[seen["split"] == "test", "prompt_id"])
+        if set(table.prompts["prompt_id"].iloc[split.test]) == tested:
+            return split
+    learnt = set(seen.loc[seen["split"].isin(["train", "validation"]), "text_key"])
+    fresh = np.array([text_key(prompt) not in learnt for prompt in table.prompts["prompt"]])
+    if not fresh.any():
+        raise ErpError("data: the router was trained on every prompt of this table; give prompts it has not seen")
+    groups = split_table(table, by="group", seed=0, test=0.5, validation=0.1).groups
+    left_out = int((~fresh).sum())
+    notes = (f"{left_out} prompts were left out: the router was fitted or chosen on their texts",) if left_out else ()
+    nothing: Rows = np.zeros(0, dtype=np.int64)
+    return Split(nothing, nothing, nothing, np.flatnonzero(fresh), groups, notes)
+
+
+def _data(
+    config: EvaluateConfig, trained: TrainedRouter, table: RewardTable, costs: Any, split: Split
+) -> RoutingData:
+    embeddings = cached_embeddings(
+        table.prompts["prompt"].tolist(), trained.backbone, cache_folder(config.cache_dir), progress=True
+    )
+    codes = category_codes(table.prompts["category"].tolist(), trained.card.categories)
+    return RoutingData(table, expected_reward(table), costs, split, embeddings, trained.card.categories, codes)

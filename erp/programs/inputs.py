@@ -1,0 +1,58 @@
+"""From config nodes to the table, targets and costs that every program starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from erp.config import Cost, Pool, RewardModel, SyntheticData, TableData
+from erp.costs import Costs, Price, expected_cost, read_prices
+from erp.errors import ErpError
+from erp.table.read import read_table
+from erp.table.schema import RewardTable
+from erp.table.select import select_members
+from erp.table.synthetic import synthetic_table
+
+
+def load_table(data: TableData | SyntheticData, reward_model: RewardModel, pool: Pool) -> RewardTable:
+    """The reward table of one reward model and one pool. Raises ErpError naming every fault found."""
+    names = None if pool.members is None else [member.name for member in pool.members]
+    if names is not None and len(set(names)) < len(names):
+        twice = sorted({name for name in names if names.count(name) > 1})
+        raise ErpError(f"pool.members = {', '.join(twice)}: named twice; name each member once")
+    if isinstance(data, SyntheticData):
+        table, _ = synthetic_table(**data.model_dump(exclude={"kind"}))
+        if reward_model.name not in (None, table.reward_model):
+            raise ErpError(f"reward_model.name = {reward_model.name}: data=synthetic has only {table.reward_model}")
+    else:
+        table = read_table(data.path, columns=data.columns, reward_model=reward_model.name)
+    return select_members(table, names)
+
+
+def table_label(data: TableData | SyntheticData) -> str:
+    """How a table is called in reports."""
+    return "synthetic" if isinstance(data, SyntheticData) else data.path.rstrip("/").split("/")[-1]
+
+
+def table_costs(table: RewardTable, pool: Pool, cost: Cost) -> Costs:
+    """What every answer cost, from the table, the pool's prices and the price file. Raises ErpError."""
+    members = pool.members or []
+    prices = {
+        m.name: Price(m.name, m.input_usd_per_mtok, m.output_usd_per_mtok)
+        for m in members
+        if m.input_usd_per_mtok is not None and m.output_usd_per_mtok is not None
+    }
+    if cost.prices is not None:
+        prices = {**read_prices(cost.prices), **prices}
+    parameters = {m.name: m.active_parameters for m in members if m.active_parameters is not None}
+    return expected_cost(table, cost.kind, prices, parameters, cost.assume_completion_tokens)
+
+
+def require_same_members(table: RewardTable, members: Sequence[str]) -> RewardTable:
+    """The table with a trained router's members, in its order. Raises ErpError where one is missing."""
+    missing = [name for name in members if name not in table.members]
+    if missing:
+        raise ErpError(
+            f"data: the table has no rewards of {', '.join(missing)}, which the router chooses among; "
+            f"give a table that has them, or train on this one"
+        )
+    return select_members(table, list(members))

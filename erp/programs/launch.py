@@ -1,0 +1,135 @@
+"""How a program gets its config: one job directly, a sweep through Hydra's launcher; every fault named first."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from erp.compose import check_sweep, compose, conf_folder, plain
+from erp.errors import ErpError
+from erp.files import read_json
+from erp.runs import record_in_sweep
+
+Job = Callable[[dict[str, Any]], float | None]
+
+
+@dataclass
+class Arguments:
+    """A command line, sorted: Hydra's flags, overrides, and the config file a run is repeated from."""
+
+    flags: list[str] = field(default_factory=list)
+    overrides: list[str] = field(default_factory=list)
+    config_file: Path | None = None
+    sweep: bool = False
+
+
+def parse(arguments: Sequence[str]) -> Arguments:
+    """Sort a command line. Raises ErpError for what is neither a flag nor ``key=value``."""
+    parsed = Arguments()
+    for argument in arguments:
+        if argument in ("-m", "--multirun"):
+            parsed.sweep = True
+        elif argument.startswith("config="):
+            parsed.config_file = Path(argument.removeprefix("config="))
+            if not parsed.config_file.is_file():
+                raise ErpError(f"{argument}: there is no such file; give the config.yaml of a run folder")
+        elif argument.startswith("-") or (parsed.flags and "=" not in argument):
+            parsed.flags.append(argument)
+        elif "=" in argument or argument.startswith("~"):
+            parsed.overrides.append(argument)
+        else:
+            raise ErpError(f"{argument}: is not key=value; see --help")
+    return parsed
+
+
+def launch(program: str, arguments: Sequence[str], job: Job) -> None:
+    """Run ``job`` on the composed config, once, or for every combination of a sweep (``-m``).
+
+    Raises:
+        ErpError: every fault of the command line; after a sweep, what failed and where.
+    """
+    parsed = parse(arguments)
+    if parsed.sweep:
+        _sweep(program, parsed, job)
+    elif parsed.flags:
+        _through_hydra(program, parsed, parsed.flags, job)
+    else:
+        job(compose(program, parsed.overrides, parsed.config_file))
+
+
+def _sweep(program: str, parsed: Arguments, job: Job) -> None:
+    check_sweep(program, parsed.overrides, parsed.config_file)
+    own = [o for o in parsed.overrides if not o.startswith(("out=", "hydra", "tracking", "trainer.progress="))]
+    sweep = hashlib.sha256("\n".join([program, *sorted(own)]).encode()).hexdigest()[:8]
+    out = next((o.removeprefix("out=") for o in parsed.overrides if o.startswith("out=")), "runs")
+    record = Path(out) / "sweeps" / f"{sweep}.json"
+    record.unlink(missing_ok=True)  # what this sweep finds or makes is recorded anew
+    failure: Exception | None = None
+    try:
+        _through_hydra(program, parsed, [*parsed.flags, "-m", f"sweep={sweep}"], _Recorded(job))
+    except Exception as error:
+        # Hydra raises the first failed job's error when all have ended. The record has every one.
+        failure = error
+    jobs = read_json(record)["jobs"].values() if record.exists() else []
+    failed = [j for j in jobs if j["status"] != "ok"]
+    print(f"sweep {sweep}: {len(jobs) - len(failed)} ok, {len(failed)} failed; {record}")
+    if failed:
+        lines = [f"{' '.join(j['overrides'])}: {j['error']}" + (f" ({j['run']})" if j["run"] else "") for j in failed]
+        raise ErpError(*lines) from failure
+    if failure is not None:
+        raise failure
+    print(f"compare them: erp compare {record}")
+
+
+class _Recorded:
+    """A sweep's job: whatever becomes of it is written to the sweep's record. Pickled by launchers that need it."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+
+    def __call__(self, config: dict[str, Any]) -> float | None:
+        from hydra.core.hydra_config import HydraConfig
+
+        hydra = HydraConfig.get()
+        overrides = [o for o in hydra.overrides.task if not o.startswith("sweep=")]
+        entry: dict[str, Any] = {"overrides": overrides, "run": None, "status": "failed", "error": None}
+        try:
+            result = self.job(config)
+            entry["status"] = "ok"
+        except Exception as error:
+            entry["error"] = str(error) if isinstance(error, ErpError) else f"{type(error).__name__}: {error}"
+            raise
+        else:
+            return result
+        finally:
+            entry["run"] = config.get("run_folder")
+            record_in_sweep(Path(config["out"]), config["sweep"], int(hydra.job.num), entry)
+
+
+def _through_hydra(program: str, parsed: Arguments, extra: Sequence[str], job: Job) -> None:
+    """Let Hydra's own main parse flags, compose and launch, with its output folders and log files off."""
+    import hydra
+    from omegaconf import DictConfig, OmegaConf
+
+    def task(config: DictConfig) -> float | None:
+        return job(plain(OmegaConf.to_container(config, resolve=True)))
+
+    folder = conf_folder() if parsed.config_file is None else parsed.config_file.resolve().parent
+    name = program if parsed.config_file is None else parsed.config_file.stem
+    off = [
+        "hydra.run.dir=.", "hydra.output_subdir=null", "hydra/job_logging=none", "hydra/hydra_logging=none",
+        "hydra.sweep.dir=${out}/sweeps/.hydra", "hydra.sweep.subdir=.",
+    ]  # fmt: skip
+    before = sys.argv
+    sys.argv = [f"erp {program}", *[e for e in extra if e.startswith("-")], *off, *parsed.overrides]
+    sys.argv += [e for e in extra if not e.startswith("-")]
+    try:
+        hydra.main(version_base="1.3", config_path=str(folder), config_name=name)(task)()
+    finally:
+        sys.argv = before
+
+

@@ -1,0 +1,295 @@
+"""``erp train``: a table in, a trained and tested router in a run folder out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytorch_lightning as pl
+
+from erp.backbones.cache import cached_embeddings
+from erp.build import build, check
+from erp.compose import compose
+from erp.config import TableData, TrainConfig, validate
+from erp.costs import Costs
+from erp.decisions.policy import LambdaPolicy
+from erp.errors import ErpError
+from erp.files import cache_folder, read_json, replacing, sha256_file
+from erp.programs.inputs import load_table, table_costs, table_label
+from erp.programs.launch import launch
+from erp.report.evaluation import HeldOut, area, evaluate, utility
+from erp.report.markdown import plain_summary
+from erp.report.write import predictions_frame, write_report
+from erp.routers.base import Router
+from erp.runs import RunFolder, run_hash
+from erp.table.groups import text_key
+from erp.table.schema import RewardTable
+from erp.table.splits import Split, split_table
+from erp.targets import expected_reward, reliability, samples_per_cell
+from erp.tracking import Tracker, tracked
+from erp.training.data import Rows, RoutingData, RoutingDataModule, category_codes
+from erp.training.fitting import fit, test_scores, validation_scores
+from erp.training.module import Card, RoutingModule
+from erp.training.trained import build_backbone, category_scores, load_module
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """A run before it is made: everything that can be wrong with the input has been checked.
+
+    Attributes:
+        config: with absolute paths.
+        table: of the run's reward model and pool.
+        costs: what each answer cost.
+        split: which prompts are train, validation and test.
+        folder: where the run goes; its name ends in the run's hash.
+    """
+
+    config: TrainConfig
+    table: RewardTable
+    costs: Costs
+    split: Split
+    folder: RunFolder
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """A finished run.
+
+    Attributes:
+        folder: where everything lies.
+        results: the content of ``results.json``.
+        fresh: False where the run was found finished.
+    """
+
+    folder: Path
+    results: dict[str, Any]
+    fresh: bool = True
+
+    @property
+    def objective(self) -> float:
+        """What a sweeper maximises: on validation, never on test."""
+        value = self.results["objective"]["value"]
+        return float("nan") if value is None else float(value)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """The command."""
+    launch("train", arguments, _job)
+
+
+def _job(container: dict[str, Any]) -> float:
+    plan = prepare(validate("train", container))
+    container["run_folder"] = str(plan.folder.path)  # a sweep records where a job worked, even if it fails
+    result = execute(plan)
+    if not result.fresh:
+        print("This run is finished already; delete its folder to make it again.")
+    print(plain_summary(result.results))
+    print(f"report: {result.folder / 'report.md'}")
+    print(result.folder)
+    return result.objective
+
+
+def train(config: TrainConfig | Mapping[str, Any] | Sequence[str] = ()) -> Result:
+    """Fit one router and test it, as ``erp train`` does.
+
+    Args:
+        config: overrides as on the command line (``["router=knn", "data=table", "data.path=scores.parquet"]``), or a
+            whole resolved config (a run's ``config.yaml`` as a mapping, or a ``TrainConfig``).
+
+    Raises:
+        ErpError: one line for every fault of the input.
+    """
+    if not isinstance(config, TrainConfig):
+        config = validate("train", config if isinstance(config, Mapping) else compose("train", list(config)))
+    return execute(prepare(config))
+
+
+def prepare(config: TrainConfig) -> Plan:
+    """Check the plug points, read the table, split it, name the run. Raises ErpError with every fault found."""
+    faults: list[ErpError] = []
+    for key, node in (("router", config.router), ("backbone", config.backbone), ("policy", config.policy)):
+        try:
+            check(node, key=key)
+        except ErpError as error:
+            faults.append(error)
+    try:
+        table = load_table(config.data, config.reward_model, config.pool)
+    except ErpError as error:
+        raise ErpError.all_of([*faults, error]) from None
+    if faults:
+        raise ErpError.all_of(faults)
+    router = build(config.router, Router, key="router")
+    if router.reads_category and not table.has_categories:
+        raise ErpError(
+            f"router = {config.router.get('name')}: reads the prompt's category, and the table has no column "
+            f"`category`; add one, or choose a router that needs none (ridge, knn)"
+        )
+    costs = table_costs(table, config.pool, config.cost)
+    split = split_table(table, **config.split.model_dump())
+    prices = sha256_file(Path(config.cost.prices)) if config.cost.prices else ""
+    name = "-".join(
+        [str(config.router.get("name", "router")), str(config.backbone.get("name", "backbone")),
+         run_hash(config.model_dump(mode="json", by_alias=True), table.fingerprint(), prices)]
+    )  # fmt: skip
+    return Plan(_with_absolute_paths(config), table, costs, split, RunFolder(Path(config.out) / name))
+
+
+def execute(plan: Plan) -> Result:
+    """Make the run, or find it finished. An unfinished one goes on from its last epoch and its cached embeddings."""
+    config, folder = plan.config, plan.folder
+    plain_config = config.model_dump(mode="json", by_alias=True)
+    with folder.running(plain_config) as needed:
+        if not needed:
+            return Result(folder.path, read_json(folder.results), fresh=False)
+        start = time.perf_counter()
+        data = assemble(plan)
+        with tracked(
+            config.tracking, folder.path.name[-10:], folder.path.name, folder.path, plain_config, config.sweep
+        ) as tracker:
+            results, figures = _fit_and_test(plan, data, tracker, start)
+            tracker.log_results(results, figures)
+    return Result(folder.path, results)
+
+
+def assemble(plan: Plan) -> RoutingData:
+    """Targets and embeddings of the plan's table."""
+    config, table = plan.config, plan.table
+    backbone = build_backbone(config.backbone, config.weights_dir)
+    embeddings = cached_embeddings(
+        table.prompts["prompt"].tolist(), backbone, cache_folder(config.cache_dir), config.trainer.progress
+    )
+    category = table.prompts["category"]
+    categories = tuple(sorted({str(c) for c in category.iloc[plan.split.train] if isinstance(c, str)}))
+    return RoutingData(
+        table, expected_reward(table), plan.costs, plan.split, embeddings, categories,
+        category_codes(category.tolist(), categories),
+    )  # fmt: skip
+
+
+def _fit_and_test(
+    plan: Plan, data: RoutingData, tracker: Tracker, start: float
+) -> tuple[dict[str, Any], list[Path]]:
+    """Fit on train, choose on validation, read test once, write the report."""
+    config, folder = plan.config, plan.folder
+    pl.seed_everything(config.seed, verbose=False)
+    card = Card(
+        config.router, config.backbone, config.policy, data.table.members, data.categories,
+        data.embeddings.dimension, data.table.reward_model, data.costs.kind, data.costs.unit,
+    )  # fmt: skip
+    module = RoutingModule(
+        build(config.router, Router, key="router"), card, config.trainer.learning_rate, config.trainer.weight_decay
+    )
+    datamodule = RoutingDataModule(data, config.trainer.batch_size, config.seed)
+    fit(module, datamodule, config.trainer, folder.path, tracker.lightning_logger())
+
+    module = load_module(folder.checkpoint)  # from here on the saved router is used, never the one in memory
+    policy = build(config.policy, LambdaPolicy, key="policy")
+    validation = held_out(data, module, data.split.validation, validation_scores(module, datamodule))
+    test = held_out(data, module, data.split.test, test_scores(module, datamodule))
+    objective = utility(validation, policy) if config.objective == "utility" else area(validation)
+    sections = evaluate(test, policy, config.bootstrap.model_dump())
+    results = {
+        "run": {
+            "name": folder.path.name, **run_facts(config, data.table, module),
+            "seconds": round(time.perf_counter() - start, 2),
+        },
+        **data_facts(data, len(data.split.train), len(data.split.validation), test, plan.split.notes),
+        **sections,
+        "objective": {"name": config.objective, "value": objective},
+        "level": config.bootstrap.level,
+    }  # fmt: skip
+    ids, counts = data.table.prompts["prompt_id"], data.targets.count
+    predictions = pd.concat(
+        [predictions_frame(part, ids.iloc[rows], counts[rows], name, policy)
+         for name, part, rows in (("validation", validation, data.split.validation), ("test", test, data.split.test))]
+    )  # fmt: skip
+    _write_split(plan)
+    return write_report(folder.path, results, predictions)
+
+
+def held_out(data: RoutingData, module: RoutingModule, rows: Rows, scores: np.ndarray[Any, Any]) -> HeldOut:
+    """The router's scores on some rows of a table, beside what was observed there."""
+    return HeldOut(
+        members=data.table.members,
+        scores=scores,
+        category_scores=category_scores(module, data.category[rows]) if data.table.has_categories else None,
+        rewards=data.targets.mean[rows],
+        costs=data.costs.values[rows],
+        predicted_costs=module.train_mean_cost.numpy(),
+        train_mean_reward=module.train_mean_reward.numpy(),
+        train_mean_cost=module.train_mean_cost.numpy(),
+        ceilings=reliability(data.targets, rows),
+        groups=data.split.groups[rows],
+        scale=module.router.scale,
+    )
+
+
+def run_facts(config: TrainConfig, table: RewardTable, module: RoutingModule) -> dict[str, Any]:
+    """What a run is, for its results."""
+    assert not isinstance(config.data, str)
+    return {
+        "router": config.router.get("name", "router"),
+        "backbone": config.backbone.get("name", "backbone"),
+        "reward_model": table.reward_model,
+        "table": table_label(config.data),
+        "members": list(table.members),
+        "seed": config.seed,
+        "split_seed": config.split.seed,
+        "lambda": config.policy.get("lambda", 0.0),
+        "scale": module.router.scale,
+        "chosen": module.router.chosen(),
+        "sweep": config.sweep,
+    }
+
+
+def data_facts(
+    data: RoutingData, train: int, validation: int, test: HeldOut, notes: Sequence[str]
+) -> dict[str, Any]:
+    """The sections ``data`` and ``cost`` of the results."""
+    tested = len(test.rewards)
+    means = data.costs.values[data.split.test].mean(axis=0)
+    return {
+        "data": {
+            "prompts": len(data.table.prompts),
+            "members": len(data.table.members),
+            "train": train,
+            "validation": validation,
+            "test": tested,
+            "excluded": tested - len(test.complete().rewards),
+            "categories": len(data.categories) or None,
+            "samples_per_cell": list(samples_per_cell(data.targets)),
+            "notes": [*data.table.notes, *notes],
+        },
+        "cost": {
+            "kind": data.costs.kind,
+            "unit": data.costs.unit,
+            "range": [means.min(), means.max()],
+            "notes": list(data.costs.notes),
+        },
+    }
+
+
+def _write_split(plan: Plan) -> None:
+    """Which prompts the router has seen: `erp evaluate` leaves them out of another table."""
+    frame = plan.table.prompts[["prompt_id", "prompt"]].assign(split="unused")
+    for name in ("train", "validation", "test"):
+        frame.iloc[getattr(plan.split, name), 2] = name
+    frame = frame.assign(text_key=[text_key(prompt) for prompt in frame["prompt"]]).drop(columns="prompt")
+    with replacing(plan.folder.path / "split.parquet") as temporary:
+        frame.to_parquet(temporary, index=False)
+
+
+def _with_absolute_paths(config: TrainConfig) -> TrainConfig:
+    """So that ``config.yaml`` repeats the run from any working directory."""
+    data, cost = config.data, config.cost
+    if isinstance(data, TableData) and "://" not in data.path:
+        data = data.model_copy(update={"path": str(Path(data.path).expanduser().resolve())})
+    if cost.prices is not None:
+        cost = cost.model_copy(update={"prices": str(Path(cost.prices).expanduser().resolve())})
+    return config.model_copy(update={"data": data, "cost": cost})

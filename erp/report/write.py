@@ -1,0 +1,61 @@
+"""A report on disk: ``results.json``, ``predictions.parquet``, ``figures/``, ``report.md``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from erp.decisions.policy import LambdaPolicy
+from erp.files import jsonable, replacing, write_json, write_text
+from erp.report.evaluation import HeldOut
+from erp.report.figures import draw_figures
+from erp.report.markdown import plain_summary, render
+
+
+def write_report(folder: Path, results: Mapping[str, Any], predictions: pd.DataFrame) -> tuple[dict[str, Any], list[Path]]:
+    """Write everything a reader looks at; ``results.json`` last, because it marks a report as whole.
+
+    Returns:
+        The results as they stand in the file (plain values, verdict included) and the figures.
+    """
+    plain = dict(jsonable(results))
+    plain["verdict"] = plain_summary(plain)
+    with replacing(folder / "predictions.parquet") as temporary:
+        predictions.to_parquet(temporary, index=False)
+    figures = draw_figures(plain, predictions, folder / "figures")
+    write_text(folder / "report.md", render(plain, [str(figure.relative_to(folder)) for figure in figures]))
+    write_json(folder / "results.json", plain)
+    return plain, figures
+
+
+def predictions_frame(
+    held_out: HeldOut, prompt_ids: pd.Series[str], counts: np.ndarray[Any, Any], split: str, policy: LambdaPolicy
+) -> pd.DataFrame:
+    """One row per prompt and member: what was predicted, what was observed, what the run's policy chose.
+
+    Args:
+        held_out: N prompts of a split.
+        prompt_ids: (N,) their ids.
+        counts: (N, M) samples behind every observed reward.
+        split: its name.
+        policy: the run's.
+    """
+    n, m = held_out.scores.shape
+    chosen = policy.choose(held_out.scores, held_out.predicted_costs).weights > 0
+    return pd.DataFrame(
+        {
+            "prompt_id": np.repeat(prompt_ids.to_numpy(dtype=object), m),
+            "split": split,
+            "model": np.tile(np.array(held_out.members, dtype=object), n),
+            "predicted": held_out.scores.ravel(),
+            "observed": held_out.rewards.ravel(),
+            "count": counts.ravel(),
+            "predicted_cost": np.tile(held_out.predicted_costs, n),
+            "cost": held_out.costs.ravel(),
+            "chosen": chosen.ravel(),
+        }
+    )

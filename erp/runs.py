@@ -1,0 +1,111 @@
+"""Run identity and the run folder: what makes two commands the same run, and whether it is finished."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import yaml
+from filelock import Timeout
+
+from erp.errors import ErpError
+from erp.files import jsonable, locked, read_json, write_json, write_text
+
+# What changes where or how a run is carried out, but not what it computes. The table stands for `data`.
+NOT_IDENTITY = (
+    "data",
+    "out",
+    "cache_dir",
+    "weights_dir",
+    "sweep",
+    "trust",
+    "tracking",
+    "cost.prices",
+    "trainer.accelerator",
+    "trainer.progress",
+)
+
+
+def run_hash(config: Mapping[str, Any], *contents: str) -> str:
+    """Ten hex digits that name a run: its resolved config without paths, devices and tracking, plus contents' hashes."""
+    kept = deepcopy(dict(config))
+    for dotted in NOT_IDENTITY:
+        *parents, last = dotted.split(".")
+        node: Any = kept
+        for parent in parents:
+            node = node.get(parent) or {}
+        node.pop(last, None)
+    text = json.dumps([jsonable(kept), *contents], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+class RunFolder:
+    """One run on disk: ``config.yaml``, ``status.json``, ``checkpoint.ckpt``, ``results.json`` and the rest."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.yaml"
+        self.status = path / "status.json"
+        self.results = path / "results.json"
+        self.checkpoint = path / "checkpoint.ckpt"
+        self.predictions = path / "predictions.parquet"
+        self.figures = path / "figures"
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run ended well."""
+        return self.status.exists() and read_json(self.status).get("status") == "ok" and self.results.exists()
+
+    def load_config(self) -> dict[str, Any]:
+        """The resolved config the run was made from. Raises ErpError where there is none."""
+        if not self.config.exists():
+            raise ErpError(f"run = {self.path}: no config.yaml there; give a run folder that `erp train` printed")
+        value = yaml.safe_load(self.config.read_text(encoding="utf-8"))
+        if not isinstance(value, dict):
+            raise ErpError(f"run = {self.path}: config.yaml is no mapping; restore it or train again")
+        return value
+
+    @contextmanager
+    def running(self, config: Mapping[str, Any]) -> Iterator[bool]:
+        """Hold the folder for one process; yields whether the run is still to be made.
+
+        ``config.yaml`` is written first, ``status.json`` says ``running``, then ``ok``, or ``failed`` and why.
+
+        Raises:
+            ErpError: another process is making this very run.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            with locked(self.path / "run", timeout_s=0):
+                if self.finished:
+                    yield False
+                    return
+                write_text(self.config, yaml.safe_dump(jsonable(config), sort_keys=False, allow_unicode=True))
+                write_json(self.status, {"status": "running"})
+                try:
+                    yield True
+                except BaseException as error:
+                    write_json(self.status, {"status": "failed", "error": f"{type(error).__name__}: {error}"})
+                    raise
+                write_json(self.status, {"status": "ok"})
+        except Timeout:
+            raise ErpError(
+                f"run = {self.path}: another process is making this run; wait for it, or give another `out`"
+            ) from None
+
+
+def record_in_sweep(out: Path, sweep: str, job: int, entry: Mapping[str, Any]) -> Path:
+    """Add one job to ``<out>/sweeps/<sweep>.json``, safely beside other jobs; returns the file."""
+    path = out / "sweeps" / f"{sweep}.json"
+    with locked(path):
+        content = read_json(path) if path.exists() else {"sweep": sweep, "jobs": {}}
+        content["jobs"][str(job)] = dict(entry)
+        content["jobs"] = dict(sorted(content["jobs"].items(), key=lambda item: int(item[0])))
+        content["runs"] = list(dict.fromkeys(j["run"] for j in content["jobs"].values() if j.get("run")))
+        write_json(path, content)
+    return path

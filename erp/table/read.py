@@ -1,0 +1,77 @@
+"""Reading a reward table: a folder written by `erp collect`, or one long file. Both end in the same checked rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from erp.errors import ErpError, shorten
+from erp.table.folder import folder_rows
+from erp.table.schema import DEFAULT_REWARD_MODEL, RewardTable, assemble
+from erp.table.sources import long_rows
+from erp.table.validate import validate
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def read_table(
+    path: str | Path, *, columns: Mapping[str, str] | None = None, reward_model: str | None = None
+) -> RewardTable:
+    """Read and check a reward table.
+
+    Args:
+        path: A folder with a manifest.json; one long .parquet, .jsonl or .csv file; hf://datasets/<owner>/<name>[:split].
+        columns: Our column name -> the file's, for a long file with other names.
+        reward_model: Which reward model's scores to read; None = the only one there is.
+
+    Raises:
+        ErpError: Every fault of the table, by row and column; or the path, the columns or the reward model do not fit.
+    """
+    source = str(path)
+    if not source.startswith("hf:") and Path(path).is_dir():
+        if columns:
+            raise ErpError(
+                f"data.columns = {shorten(columns)}: a folder has fixed column names; "
+                "allowed with a long file only; leave data.columns out"
+            )
+        rows, chosen, notes = folder_rows(Path(path), reward_model)
+    else:
+        rows = long_rows(source, columns or {})
+        rows, chosen = _rows_of(rows, reward_model, source)
+        notes = ()
+    clean, seen = validate(rows, source)
+    return assemble(clean, chosen, (*notes, *seen))
+
+
+def _rows_of(rows: pd.DataFrame, wanted: str | None, source: str) -> tuple[pd.DataFrame, str]:
+    """Rows of one reward model and its name; row numbers stay those of the file."""
+    if "reward_model" not in rows or rows.empty:
+        if wanted not in (None, DEFAULT_REWARD_MODEL):
+            raise ErpError(
+                f"reward_model = {wanted}: {source} has no column reward_model; its only reward model is called "
+                f"'{DEFAULT_REWARD_MODEL}'; leave reward_model out or name the column with data.columns.reward_model"
+            )
+        return rows, DEFAULT_REWARD_MODEL
+    unnamed = rows["reward_model"].isna()
+    if unnamed.any():
+        raise ErpError(
+            f"data.path = {source}: row {rows.index[unnamed][0]}, column reward_model = null: missing in "
+            f"{int(unnamed.sum()):,} rows; every row needs one; fill it in or leave the column out"
+        )
+    of_row = rows["reward_model"].map(str)
+    chosen = choose_reward_model(wanted, sorted(of_row.unique()), source)
+    return rows[of_row == chosen], chosen
+
+
+def choose_reward_model(wanted: str | None, names: list[str], source: str) -> str:
+    """The reward model asked for, or the only one."""
+    if wanted is None and len(names) == 1:
+        return names[0]
+    if wanted is None:
+        raise ErpError(f"reward_model = null: {source} has several; they are {shorten(names)}; name one")
+    if wanted not in names:
+        raise ErpError(f"reward_model = {wanted}: not in {source}; allowed are {shorten(names)}; name one of them")
+    return wanted

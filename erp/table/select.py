@@ -1,0 +1,56 @@
+"""A table with some of its members only: the pool of one run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from erp.errors import ErpError, shorten
+from erp.table.schema import RewardTable, with_missing_note
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def select_members(table: RewardTable, names: Sequence[str] | None) -> RewardTable:
+    """The table with the members named, in that order, which is the order in which ties are broken.
+
+    Prompts that none of them has answered are left out, with a note.
+
+    Args:
+        table: Any table.
+        names: Members to keep; None = all of them, as they stand.
+
+    Raises:
+        ErpError: No name, a name twice, or a name that the table does not have.
+    """
+    if names is None:
+        return table
+    faults = []
+    if not names:
+        faults.append("pool.members = []: no member; name at least one, or leave the pool out for all of them")
+    twice = sorted({name for name in names if list(names).count(name) > 1})
+    if twice:
+        faults.append(f"pool.members = {shorten(twice)}: named twice; each member is allowed once; drop the repeat")
+    unknown = [name for name in names if name not in table.members]
+    if unknown:
+        faults.append(
+            f"pool.members = {shorten(unknown)}: not in the table; its members are {shorten(table.members, 20)}; "
+            "correct the name"
+        )
+    if faults:
+        raise ErpError(*faults)
+    position = np.full(len(table.members), -1, dtype=np.int64)
+    position[[table.members.index(name) for name in names]] = np.arange(len(names))
+    member = position[table.samples["member"].to_numpy()]
+    samples = table.samples[member >= 0].assign(member=member[member >= 0])
+    kept, prompt = np.unique(samples["prompt"].to_numpy(), return_inverse=True)
+    samples = samples.assign(prompt=prompt.astype(np.int64))
+    samples = samples.sort_values(["prompt", "member", "sample"], kind="stable").reset_index(drop=True)
+    left_out = len(table.prompts) - len(kept)
+    notes = table.notes
+    if left_out:
+        notes = (*notes, f"{left_out:,} prompts have no sample from the pool and were left out")
+    prompts = table.prompts.iloc[kept].reset_index(drop=True)
+    return with_missing_note(RewardTable(prompts, samples, tuple(names), table.reward_model, notes))

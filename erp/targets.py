@@ -1,0 +1,164 @@
+"""Expected rewards and how well the samples determine them: pure functions of the table (METHOD, section 4)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from erp.table.schema import RewardTable
+
+_HALVES_WORK = 2e8  # samples drawn over all random halves: seconds; large tables need few halves anyway
+
+
+@dataclass(frozen=True, eq=False)
+class Targets:
+    """Estimates per cell, (prompts, members), in units of the reward.
+
+    Attributes:
+        mean: Mean reward over the samples; NaN = missing.
+        count: How many responses it is a mean of; 0 = missing.
+        variance: Unbiased variance between the separate samples of the cell; NaN with fewer than two of them.
+        standard_error: Of the mean; NaN where the variance is.
+    """
+
+    mean: NDArray[np.float64]
+    count: NDArray[np.int64]
+    variance: NDArray[np.float64]
+    standard_error: NDArray[np.float64]
+
+    @property
+    def complete(self) -> NDArray[np.bool_]:
+        """Which prompts have a reward from every member (N,)."""
+        return np.asarray((self.count > 0).all(axis=1))
+
+
+def expected_reward(table: RewardTable) -> Targets:
+    """Mean, count and error of the rewards of every (prompt, member).
+
+    A row that is already a mean of `n_samples` responses weighs that much. Its spread is unknown, so variances come
+    from the rows of a single response alone.
+    """
+    shape = (len(table.prompts), len(table.members))
+    cell, reward, weight = _present(table)
+    size = shape[0] * shape[1]
+    count = np.bincount(cell, weights=weight, minlength=size)
+    mean = np.full(size, np.nan)
+    np.divide(np.bincount(cell, weights=weight * reward, minlength=size), count, out=mean, where=count > 0)
+    single = weight == 1
+    variance = _variance(cell[single], reward[single], size)
+    error = np.sqrt(np.divide(variance, count, out=np.full(size, np.nan), where=count > 0))
+    return Targets(
+        mean.reshape(shape), count.astype(np.int64).reshape(shape), variance.reshape(shape), error.reshape(shape)
+    )
+
+
+def _present(table: RewardTable) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
+    """Cell number, reward and n_samples of every row that has a reward."""
+    rows = table.samples[table.samples["reward"].notna()]
+    cell = rows["prompt"].to_numpy(dtype=np.int64) * len(table.members) + rows["member"].to_numpy(dtype=np.int64)
+    return cell, rows["reward"].to_numpy(dtype=np.float64), rows["n_samples"].to_numpy(dtype=np.int64)
+
+
+def _variance(cell: NDArray[np.int64], reward: NDArray[np.float64], size: int) -> NDArray[np.float64]:
+    """Unbiased variance within each cell (size,), in two passes: rewards may be large beside their spread."""
+    count = np.bincount(cell, minlength=size)
+    mean = np.bincount(cell, weights=reward, minlength=size) / np.maximum(count, 1)
+    squares = np.bincount(cell, weights=(reward - mean[cell]) ** 2, minlength=size)
+    variance = np.full(size, np.nan)
+    np.divide(squares, count - 1, out=variance, where=count >= 2)
+    return variance
+
+
+def samples_per_cell(targets: Targets) -> tuple[int, int]:
+    """Smallest and largest K over the cells that are present; (0, 0) if none is."""
+    present = targets.count[targets.count > 0]
+    return (int(present.min()), int(present.max())) if present.size else (0, 0)
+
+
+def reliability(targets: Targets, rows: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
+    """Reliability rho = 1 - n / V of each member's K-sample means (M,): the R^2 that a perfect predictor reaches.
+
+    V is the variance of the means over prompts, n the mean of s_i^2 / K_i, both over the prompts where both are known.
+    NaN at K = 1, with fewer than two prompts, or when all means are equal.
+
+    Source: METHOD, section 4 (Spearman-Brown of the intraclass correlation at equal K).
+
+    Args:
+        targets: Estimates per cell.
+        rows: Prompts to compute it over; None = all.
+    """
+    mean = targets.mean if rows is None else targets.mean[rows]
+    noise = targets.standard_error**2
+    noise = noise if rows is None else noise[rows]
+    rho = np.full(mean.shape[1], np.nan)
+    for member in range(mean.shape[1]):
+        known = np.isfinite(noise[:, member])
+        if known.sum() < 2:
+            continue
+        observed = float(mean[known, member].var(ddof=1))
+        if observed > 0:
+            rho[member] = 1.0 - float(noise[known, member].mean()) / observed
+    return rho
+
+
+def split_half_oracle(
+    table: RewardTable, rows: NDArray[np.int64], repeats: int = 200, seed: int = 0
+) -> tuple[float, float] | None:
+    """Reward of choosing each prompt's member on one half of its samples, scored on the other half.
+
+    It understates the oracle, as the naive maximum of means overstates it. Ties on the first half go by pool
+    order. With an odd K the half that chooses is the smaller one.
+
+    Args:
+        table: The table.
+        rows: Prompts to average over; those with a cell of fewer than two separate samples are left out.
+        repeats: Random halves, fewer on large tables where they differ little (but at least 8).
+        seed: Of the halves.
+
+    Returns:
+        Mean and standard deviation over the halves, or None where no prompt has two samples in every cell (K = 1).
+    """
+    packed = _packed_samples(table, rows)
+    if packed is None:
+        return None
+    reward, count = packed
+    absent = np.arange(reward.shape[2]) >= count[:, :, None]
+    chosen_by = count // 2
+    repeats = min(repeats, max(8, int(_HALVES_WORK / reward.size)))
+    rng = np.random.default_rng(seed)
+    totals = np.empty(repeats)
+    for repeat in range(repeats):
+        keys = np.where(absent, np.inf, rng.random(reward.shape))
+        limit = np.take_along_axis(np.sort(keys, axis=2), chosen_by[:, :, None], axis=2)
+        first = keys < limit  # chosen_by of the samples, at random
+        choosing = np.where(first, reward, 0.0).sum(axis=2) / chosen_by
+        scoring = np.where(first | absent, 0.0, reward).sum(axis=2) / (count - chosen_by)
+        totals[repeat] = np.take_along_axis(scoring, choosing.argmax(axis=1)[:, None], axis=1).mean()
+    return float(totals.mean()), float(totals.std(ddof=1)) if repeats > 1 else 0.0
+
+
+def _packed_samples(
+    table: RewardTable, rows: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.int64]] | None:
+    """Separate samples (n, M, K) padded with 0, and their counts (n, M), of the prompts with two in every cell."""
+    members = len(table.members)
+    cell, reward, weight = _present(table)
+    cell, reward = cell[weight == 1], reward[weight == 1]
+    count = np.bincount(cell, minlength=len(table.prompts) * members)
+    usable = np.asarray(rows)[(count.reshape(-1, members)[rows] >= 2).all(axis=1)]
+    if len(usable) == 0:
+        return None
+    position = np.arange(len(cell)) - (np.cumsum(count) - count)[cell]  # rows are sorted by cell
+    place = np.full(len(table.prompts), -1, dtype=np.int64)
+    place[usable] = np.arange(len(usable))
+    at = place[cell // members]
+    keep = at >= 0
+    kept = count.reshape(-1, members)[usable]
+    packed = np.zeros((len(usable), members, int(kept.max())))
+    packed[at[keep], (cell % members)[keep], position[keep]] = reward[keep]
+    return packed, kept

@@ -1,0 +1,122 @@
+"""Everything a router is trained and tested on, and the LightningDataModule that serves it in large batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from erp.backbones.cache import Embeddings
+from erp.costs import Costs
+from erp.routers.base import Batch, Dimensions, Features
+from erp.table.schema import RewardTable
+from erp.table.splits import Split
+from erp.targets import Targets
+
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class RoutingData:
+    """A table with what LEARN made of it; all arrays are by row of ``table.prompts``.
+
+    Attributes:
+        table: prompts and samples of one reward model and one pool.
+        targets: expected rewards, (N, M).
+        costs: realised costs, (N, M).
+        split: which rows are train, validation and test.
+        embeddings: of the N prompts.
+        categories: those of the train prompts, in the order of their codes.
+        category: (N,) codes; -1 for none, or one that train does not have.
+    """
+
+    table: RewardTable
+    targets: Targets
+    costs: Costs
+    split: Split
+    embeddings: Embeddings
+    categories: tuple[str, ...]
+    category: Rows
+
+    @property
+    def dimensions(self) -> Dimensions:
+        """What a router needs to know before it sees data."""
+        return Dimensions(self.embeddings.dimension, len(self.table.members), len(self.categories))
+
+    def complete(self, rows: Rows) -> Rows:
+        """The rows whose cells are all present: what routing is compared on."""
+        return np.asarray(rows[self.targets.complete[rows]])
+
+
+def category_codes(values: Sequence[object], categories: Sequence[str]) -> Rows:
+    """Position of each value in ``categories``; -1 where it is not there."""
+    code = {category: i for i, category in enumerate(categories)}
+    return np.fromiter((code.get(str(v), -1) for v in values), dtype=np.int64, count=len(values))
+
+
+class BatchesByRows(Dataset[Batch]):
+    """Indexed by an array of row numbers: one index, one batch. Only the rows asked for are copied."""
+
+    def __init__(self, data: RoutingData) -> None:
+        self._embeddings = data.embeddings
+        self._rewards = torch.from_numpy(data.targets.mean)
+        self._counts = torch.from_numpy(data.targets.count)
+        self._costs = torch.from_numpy(data.costs.values)
+        self._category = torch.from_numpy(data.category)
+
+    def __getitem__(self, rows: Rows) -> Batch:
+        at = torch.from_numpy(rows)
+        features = Features(torch.from_numpy(self._embeddings.take(rows)), self._category[at])
+        return Batch(features, self._rewards[at], self._counts[at], self._costs[at], at)
+
+
+class RowBatches(Sampler[Rows]):
+    """Row numbers in batches, in order, or in a new order each time when given a seed."""
+
+    def __init__(self, rows: Rows, batch_size: int, seed: int | None = None) -> None:
+        self._rows = rows
+        self._batch_size = batch_size
+        self._shuffle = None if seed is None else np.random.default_rng(seed)
+
+    def __len__(self) -> int:
+        return -(-len(self._rows) // self._batch_size)
+
+    def __iter__(self) -> Iterator[Rows]:
+        rows = self._rows if self._shuffle is None else self._shuffle.permutation(self._rows)
+        for start in range(0, len(rows), self._batch_size):
+            yield rows[start : start + self._batch_size]
+
+
+class RoutingDataModule(pl.LightningDataModule):
+    """Batches of train, validation and test prompts.
+
+    No worker processes: a batch is one gather from memory, cheaper than sending it to another process.
+    """
+
+    def __init__(self, data: RoutingData, batch_size: int, seed: int) -> None:
+        super().__init__()
+        self.data = data
+        self.batch_size = batch_size
+        self.seed = seed
+        self._batches = BatchesByRows(data)
+
+    def loader(self, rows: Rows, seed: int | None = None) -> DataLoader[Batch]:
+        """Batches of these rows, in order, or shuffled when given a seed."""
+        return DataLoader(self._batches, sampler=RowBatches(rows, self.batch_size, seed), batch_size=None)
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Train batches, shuffled: only routers trained by gradient care."""
+        return self.loader(self.data.split.train, self.seed)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """Validation batches, in order."""
+        return self.loader(self.data.split.validation)
+
+    def test_dataloader(self) -> DataLoader[Batch]:
+        """Test batches, in order."""
+        return self.loader(self.data.split.test)

@@ -1,0 +1,98 @@
+"""Lightning's part of a run: fit, checkpoint, and the scores of a held-out split."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+from numpy.typing import NDArray
+from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from pytorch_lightning.loggers import Logger
+
+from erp.config import Trainer
+from erp.training.data import RoutingDataModule
+from erp.training.module import RoutingModule
+
+# Advice that does not apply: batches are whole already, and the folder is the run's own.
+_BESIDE_THE_POINT = (
+    ".*does not have many workers.*",
+    ".*Checkpoint directory .* exists and is not empty.*",
+    ".*The number of training batches .* is smaller than the logging interval.*",
+)
+
+
+def fit(
+    module: RoutingModule, datamodule: RoutingDataModule, trainer: Trainer, folder: Path, logger: Logger | None
+) -> None:
+    """Train and leave the best state in ``<folder>/checkpoint.ckpt``; a killed training goes on from ``last.ckpt``.
+
+    A closed-form router is solved when fitting starts; one empty step and one validation follow, so that it is
+    checkpointed and logged as any other.
+    """
+    closed_form = module.router.closed_form
+    checkpoint = ModelCheckpoint(
+        dirpath=folder, filename="checkpoint", monitor="val/loss", save_last=not closed_form,
+        enable_version_counter=False, auto_insert_metric_name=False,
+    )  # fmt: skip
+    callbacks: list[Callback] = [checkpoint]
+    if not closed_form:
+        callbacks.append(EarlyStopping("val/loss", patience=trainer.patience))
+    runner = _lightning(
+        # The closed forms are numpy on the CPU, wherever networks are trained.
+        accelerator="cpu" if closed_form else trainer.accelerator,
+        max_epochs=1 if closed_form else trainer.max_epochs,
+        limit_train_batches=1 if closed_form else None,
+        callbacks=callbacks,
+        logger=logger or False,
+        enable_progress_bar=trainer.progress and not closed_form,
+        default_root_dir=folder,
+    )
+    last = folder / "last.ckpt"
+    with _quiet():
+        resume = str(last) if last.exists() and not closed_form else None
+        runner.fit(module, datamodule=datamodule, ckpt_path=resume, weights_only=True)
+    last.unlink(missing_ok=True)
+
+
+def validation_scores(module: RoutingModule, datamodule: RoutingDataModule) -> NDArray[np.float64]:
+    """Scores of the validation split, (N, M), in the order of its rows."""
+    with _quiet():
+        _lightning(logger=False, enable_progress_bar=False).validate(module, datamodule=datamodule, verbose=False)
+    return np.asarray(module.scores().numpy())
+
+
+def test_scores(module: RoutingModule, datamodule: RoutingDataModule) -> NDArray[np.float64]:
+    """Scores of the test split, (N, M), in the order of its rows."""
+    with _quiet():
+        _lightning(logger=False, enable_progress_bar=False).test(module, datamodule=datamodule, verbose=False)
+    return np.asarray(module.scores().numpy())
+
+
+def _lightning(**settings: Any) -> pl.Trainer:
+    with _quiet():
+        # One device: the report is made from all scores in one place, in the order of the rows.
+        common = {"devices": 1, "num_sanity_val_steps": 0, "enable_model_summary": False, "log_every_n_steps": 1}
+        return pl.Trainer(**{"accelerator": "cpu", **common, **settings})
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Lightning without its banner, tips and the warnings that do not apply."""
+    loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning.pytorch", "lightning.fabric")]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            for message in _BESIDE_THE_POINT:
+                warnings.filterwarnings("ignore", message=message)
+            yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)

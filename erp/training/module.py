@@ -1,0 +1,164 @@
+"""One LightningModule that trains and tests any router."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from erp.metrics.streaming import MaskedR2
+from erp.routers.base import Batch, Dimensions, Router
+from erp.routers.category_mean import CategoryMean
+from erp.training.data import RoutingDataModule
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a checkpoint says of itself: plain values only, enough to build the router again without its table.
+
+    Attributes:
+        router, backbone, policy: the config nodes they are built from.
+        members: pool members, in the order of the scores' columns.
+        categories: those seen in training, in the order of their codes.
+        dimension: length of an embedding.
+        reward_model: whose scores are predicted.
+        cost_kind, cost_unit: what the predicted costs are measured in.
+    """
+
+    router: dict[str, Any]
+    backbone: dict[str, Any]
+    policy: dict[str, Any]
+    members: tuple[str, ...]
+    categories: tuple[str, ...]
+    dimension: int
+    reward_model: str
+    cost_kind: str
+    cost_unit: str
+
+    @property
+    def dimensions(self) -> Dimensions:
+        """Sizes for the router."""
+        return Dimensions(self.dimension, len(self.members), len(self.categories))
+
+    def plain(self) -> dict[str, Any]:
+        """As it stands in the checkpoint."""
+        return {**asdict(self), "members": list(self.members), "categories": list(self.categories)}
+
+    @classmethod
+    def from_plain(cls, values: dict[str, Any]) -> Card:
+        """As it was before ``plain``."""
+        return cls(**{**values, "members": tuple(values["members"]), "categories": tuple(values["categories"])})
+
+
+class RoutingModule(pl.LightningModule):
+    """Any router under one ``fit``, ``validate``, ``test`` and one checkpoint format.
+
+    A closed-form router is solved before the first validation, so that the checkpoint holds the solved one. The train
+    means of reward and cost, and the category means, are fitted beside it: the references that every report needs,
+    and the predicted cost.
+
+    Args:
+        router: prepared for the card's dimensions here.
+        card: goes into the checkpoint.
+        learning_rate: of AdamW, for routers with a loss.
+        weight_decay: of AdamW.
+    """
+
+    train_mean_reward: Tensor
+    train_mean_cost: Tensor
+
+    def __init__(self, router: Router, card: Card, learning_rate: float = 1e-3, weight_decay: float = 0.0) -> None:
+        super().__init__()
+        self.card = card
+        self.router = router
+        self.router.prepare(card.dimensions)
+        self.category_mean = CategoryMean()
+        self.category_mean.prepare(card.dimensions)
+        members = len(card.members)
+        self.register_buffer("train_mean_reward", torch.full((members,), torch.nan, dtype=torch.float64))
+        self.register_buffer("train_mean_cost", torch.full((members,), torch.nan, dtype=torch.float64))
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        # Without a loss there is nothing for Lightning to step: its optimisation loop is only passed through.
+        self.automatic_optimization = not router.closed_form
+        self.validation_r2 = MaskedR2(members)
+        self._seen: list[Tensor] = []
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Put the card in."""
+        checkpoint["card"] = self.card.plain()
+
+    def on_fit_start(self) -> None:
+        """Fit the references, and a closed-form router."""
+        data = self._datamodule()
+        train = data.loader(data.data.split.train)
+        rewards = torch.from_numpy(data.data.targets.mean[data.data.split.train])
+        self.train_mean_reward.copy_(torch.nanmean(rewards, dim=0))
+        self.train_mean_cost.copy_(torch.from_numpy(data.data.costs.values[data.data.split.train]).mean(dim=0))
+        self.category_mean.fit(train, ())
+        if self.router.closed_form:
+            self.router.fit(train, data.val_dataloader())
+
+    def training_step(self, batch: Batch, batch_index: int) -> Tensor | None:
+        """The router's loss; nothing for a closed form."""
+        del batch_index
+        if self.router.closed_form:
+            return None
+        loss = self.router.loss(batch)
+        self.log("train/loss", loss, batch_size=len(batch.rows), on_step=False, on_epoch=True)
+        return loss
+
+    def validation_step(self, batch: Batch, batch_index: int) -> None:
+        """Log what early stopping watches: the router's own loss, or squared error for a closed form."""
+        del batch_index
+        scores = self.router.scores(batch.features)
+        loss = masked_squared_error(scores, batch.rewards) if self.router.closed_form else self.router.loss(batch)
+        self.log("val/loss", loss, batch_size=len(batch.rows), prog_bar=True)
+        self.validation_r2.update(scores, batch.rewards)
+        self._seen.append(scores)
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget the scores of the last epoch."""
+        self._seen.clear()
+
+    def on_validation_epoch_end(self) -> None:
+        """Log R^2, for scores in reward units."""
+        if self.router.scale == "reward":
+            r2 = self.validation_r2.compute()
+            self.log("val/r2", torch.nan_to_num(torch.nanmean(r2), nan=0.0))
+        self.validation_r2.reset()
+
+    def on_test_epoch_start(self) -> None:
+        """Forget earlier scores."""
+        self._seen.clear()
+
+    def test_step(self, batch: Batch, batch_index: int) -> None:
+        """Keep the scores: the report is made from all of them at once."""
+        del batch_index
+        self._seen.append(self.router.scores(batch.features))
+
+    def scores(self) -> Tensor:
+        """Scores of the last validation or test, (N, M) float64 on the CPU, in the order of the split's rows."""
+        return torch.cat(self._seen).detach().to("cpu", torch.float64)
+
+    def configure_optimizers(self) -> Sequence[torch.optim.Optimizer] | torch.optim.Optimizer:
+        """AdamW over the router's parameters; none for a closed form."""
+        if self.router.closed_form:
+            return []
+        return torch.optim.AdamW(self.router.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay)
+
+    def _datamodule(self) -> RoutingDataModule:
+        module = self.trainer.datamodule  # type: ignore[attr-defined]  # set by trainer.fit(datamodule=...)
+        assert isinstance(module, RoutingDataModule)
+        return module
+
+
+def masked_squared_error(predicted: Tensor, observed: Tensor) -> Tensor:
+    """Mean squared error over the cells that are present, a scalar; 0 where none is."""
+    present = ~torch.isnan(observed)
+    error = torch.where(present, predicted - torch.nan_to_num(observed), torch.zeros_like(observed))
+    return error.square().sum() / present.sum().clamp(min=1)

