@@ -71,7 +71,7 @@ def _checked_arguments(target: Any, node: Mapping[str, Any], key: str) -> dict[s
     fields: dict[str, Any] = {}
     for parameter in list(inspect.signature(function).parameters.values())[inspect.isclass(target) :]:
         if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
-            raise ErpError(f"{key}._target_ = {node['_target_']}: takes *args or **kwargs, so no argument can be checked")
+            raise ErpError(f"{key}._target_ = {node['_target_']}: takes *args or **kwargs; name its arguments")
         default = ... if parameter.default is parameter.empty else parameter.default
         fields[parameter.name] = (hints.get(parameter.name, Any), Field(default, alias=plain_name(parameter.name)))
     model: type[BaseModel] = create_model(

@@ -61,7 +61,8 @@ def _run(program: str, arguments: list[str]) -> int:
 def overview() -> str:
     """What ``erp --help`` prints."""
     width = max(map(len, SUMMARIES))
-    lines = ["usage: erp <program> key=value ...", "", "Predict the reward each language model would earn, and route on it.", ""]
+    about = "Predict the reward each language model would earn, and route on it."
+    lines = ["usage: erp <program> key=value ...", "", about, ""]
     lines += [f"  {name:<{width}}  {text}" for name, text in SUMMARIES.items()]
     return "\n".join([*lines, "", "`erp <program> --help` lists its config groups, options and keys."])
 

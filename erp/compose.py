@@ -79,11 +79,16 @@ def check_sweep(program: str, overrides: Sequence[str], config_file: Path | None
     errors = []
     for job in itertools.islice(itertools.product(*choices), MOST_JOBS_CHECKED):
         try:
-            compose(program, [o for o in job if not o.startswith(("hydra.", "hydra/"))], config_file)
+            compose(program, [o for o in job if _concerns_the_job(o)], config_file)
         except ErpError as error:
             errors.append(error)
     if errors:
         raise ErpError.all_of(errors)
+
+
+def _concerns_the_job(override: str) -> bool:
+    """Whether an override shapes a job's config; launchers' and sweepers' settings do not."""
+    return override.startswith("hydra.searchpath") or not override.startswith(("hydra.", "hydra/"))
 
 
 def _compose(program: str, overrides: Sequence[str], config_file: Path | None) -> dict[str, Any]:
@@ -111,7 +116,8 @@ def plain(container: Any) -> dict[str, Any]:
 
 def _apart(overrides: Iterable[str]) -> tuple[list[str], list[str]]:
     """Choices of a group's option, and the rest: a value's key may exist only once its group is chosen."""
-    groups, values = [], []
+    groups: list[str] = []
+    values: list[str] = []
     for override in overrides:
         is_group = (conf_folder() / override.lstrip("+~").split("=")[0].split("@")[0]).is_dir()
         (groups if is_group else values).append(override)
@@ -132,7 +138,9 @@ def _line_of(error: Exception, overrides: Sequence[str]) -> str:
         return f"{text}; leave out the +"
     if "mismatched input" in text or "no viable alternative" in text or "extraneous input" in text:
         bad = shorten(overrides) if len(overrides) == 1 else text
-        return f"{bad}: is not key=value in Hydra's grammar; quote values that hold , = {{ }} [ ] or spaces: key='\"a value\"'"
+        return (
+            f"{bad}: is not key=value in Hydra's grammar; quote values that hold , = {{ }} [ ] or spaces: 'key=\"a b\"'"
+        )
     return text
 
 

@@ -220,9 +220,7 @@ def faults_of(error: ValidationError, model: type[BaseModel], given: Any, prefix
         value = fault["input"]
         if fault["type"] == "extra_forbidden":
             lines.append(f"{key} = {value}: there is no such key; {_known_keys(model, given, loc)}")
-        elif fault["type"] == "missing":
-            lines.append(f"{key}: is required; give {key}=<value>")
-        elif isinstance(value, str) and value == "???":
+        elif fault["type"] == "missing" or value == "???":
             lines.append(f"{key}: is required; give {key}=<value>")
         elif fault["type"].startswith("union_tag"):
             lines.append(f"{key} = {value}: is not one of the options; choose {key}=<option>, see --help")

@@ -32,7 +32,7 @@ NOT_IDENTITY = (
 
 
 def run_hash(config: Mapping[str, Any], *contents: str) -> str:
-    """Ten hex digits that name a run: its resolved config without paths, devices and tracking, plus contents' hashes."""
+    """Ten hex digits that name a run: the resolved config without paths, devices, tracking, and contents' hashes."""
     kept = deepcopy(dict(config))
     for dotted in NOT_IDENTITY:
         *parents, last = dotted.split(".")
@@ -103,9 +103,9 @@ def record_in_sweep(out: Path, sweep: str, job: int, entry: Mapping[str, Any]) -
     """Add one job to ``<out>/sweeps/<sweep>.json``, safely beside other jobs; returns the file."""
     path = out / "sweeps" / f"{sweep}.json"
     with locked(path):
-        content = read_json(path) if path.exists() else {"sweep": sweep, "jobs": {}}
-        content["jobs"][str(job)] = dict(entry)
-        content["jobs"] = dict(sorted(content["jobs"].items(), key=lambda item: int(item[0])))
-        content["runs"] = list(dict.fromkeys(j["run"] for j in content["jobs"].values() if j.get("run")))
-        write_json(path, content)
+        jobs: dict[str, Any] = read_json(path)["jobs"] if path.exists() else {}
+        jobs[str(job)] = dict(entry)
+        jobs = dict(sorted(jobs.items(), key=lambda item: int(item[0])))
+        runs = list(dict.fromkeys(job["run"] for job in jobs.values() if job["run"]))
+        write_json(path, {"sweep": sweep, "runs": runs, "jobs": jobs})
     return path

@@ -91,7 +91,9 @@ def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, float | 
 
 def routing_rows(results: Mapping[str, Any]) -> dict[str, Any]:
     """The rows at lambda = 0, members included, as a table."""
-    rows: list[tuple[str, Any]] = [(k, v) for k, v in results["routing"].items() if isinstance(v, dict) and "reward" in v]
+    rows: list[tuple[str, Any]] = [
+        (k, v) for k, v in results["routing"].items() if isinstance(v, dict) and "reward" in v
+    ]
     rows += [(f"member: {name}", row) for name, row in results["routing"]["members"].items()]
     gains = [row["gain_vs_best_single"] for _, row in rows]
     data = [

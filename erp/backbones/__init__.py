@@ -1,0 +1,1 @@
+"""Prompts in, vectors out, cached on disk."""

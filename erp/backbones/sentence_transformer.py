@@ -72,7 +72,7 @@ class SentenceTransformerBackbone(Backbone):
         from sentence_transformers import SentenceTransformer
         from transformers.utils import logging
 
-        logging.disable_progress_bar()  # its "Loading weights" bar would stand beside ours
+        logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # its "Loading weights" bar would stand beside ours
         encoder = SentenceTransformer(str(find_weights(self.weights, self._weights_dir)), local_files_only=True)
         if self.max_tokens is not None:
             encoder.max_seq_length = self.max_tokens

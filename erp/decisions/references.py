@@ -1,4 +1,4 @@
-"""Rows that stand beside every router: the best single member, oracles, category means.
+"""Rows that stand beside every router: the best single member and oracles.
 
 Oracles are made from the table they are scored on. They are what routing could reach at most, not routers.
 """
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from erp.decisions.checks import require_finite, require_matrix
 from erp.decisions.choice import Choice, choose, one_hot
-from erp.errors import ErpError, shorten
+from erp.errors import ErpError
 
 
 def best_single(mean_reward: NDArray[np.floating], mean_cost: NDArray[np.floating], lambda_: float = 0.0) -> int:
@@ -69,47 +69,6 @@ def category_oracle(rewards: NDArray[np.floating], categories: NDArray[np.object
     # The same number of prompts under every member: sums rank as means do.
     sums = _sums_by_code(rewards, codes, len(code_of))
     return one_hot(sums.argmax(axis=1)[codes], m)
-
-
-def category_mean_scores(
-    train_rewards: NDArray[np.floating],
-    train_categories: NDArray[np.object_],
-    test_categories: NDArray[np.object_],
-) -> NDArray[np.float64]:
-    """Score a prompt by its category's mean reward on train: the paper's main baseline.
-
-    A prompt without a category, of a category not seen in train, or of one in which a member has no reward, gets
-    that member's mean over all of train.
-
-    Args:
-        train_rewards: (n, M), NaN = missing.
-        train_categories: (n,) names or None.
-        test_categories: (N,) names or None.
-
-    Returns:
-        (N, M) scores, finite.
-
-    Raises:
-        ErpError: when a member has no reward in train.
-    """
-    require_matrix("train rewards", train_rewards)
-    present = ~np.isnan(train_rewards)
-    unseen = np.flatnonzero(~present.any(axis=0))
-    if len(unseen):
-        raise ErpError(
-            f"train rewards: none for member {shorten(unseen)}; at least one per member is allowed; leave it out of "
-            "the pool or collect rewards"
-        )
-    filled = np.where(present, train_rewards, 0.0)
-    overall = filled.sum(axis=0) / present.sum(axis=0)
-    code_of, codes = _codes(train_categories)
-    count = _sums_by_code(present.astype(np.float64), codes, len(code_of))
-    total = _sums_by_code(filled, codes, len(code_of))
-    means = np.where(count > 0, total / np.maximum(count, 1.0), overall)
-    means = np.concatenate([means, overall[None]])  # the last row: no category, or one not seen
-    fallback = len(means) - 1
-    rows = [fallback if _is_missing(name) else code_of.get(name, fallback) for name in test_categories]
-    return means[np.array(rows, dtype=np.int64)]
 
 
 def _codes(categories: Iterable[Hashable]) -> tuple[dict[Hashable, int], NDArray[np.int64]]:

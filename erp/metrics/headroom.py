@@ -30,7 +30,7 @@ def headroom_recovered(
     Raises:
         ErpError: when lengths differ or values are not finite.
     """
-    headroom: Interval = bootstrap.interval(oracle - best_single)
+    headroom = bootstrap.interval(oracle - best_single)
     if not headroom.low > 0:
         return None
     return bootstrap.ratio(router - best_single, oracle - best_single)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +13,8 @@ from erp.errors import ErpError
 
 BLOCK_CELLS = 1 << 21
 """Draws x groups held at once: 16 MiB per array, whatever the number of draws."""
+MOST_KEPT_CELLS = 1 << 27
+"""Draws x groups kept between calls, at two bytes each: a report asks a dozen times. Beyond, they are drawn anew."""
 
 
 @dataclass(frozen=True)
@@ -61,27 +62,24 @@ class GroupBootstrap:
         _, self._codes = np.unique(groups, return_inverse=True)
         self._sizes = np.bincount(self._codes).astype(np.float64)
         self._draws, self._seed, self._level = draws, seed, level
+        self._kept: list[NDArray[np.uint16]] | None = None
 
-    @overload
-    def interval(self, values: np.ndarray[tuple[int], np.dtype[np.floating]]) -> Interval: ...
-    @overload
-    def interval(self, values: np.ndarray[tuple[int, int], np.dtype[np.floating]]) -> list[Interval]: ...
-    def interval(self, values: NDArray[np.floating]) -> Interval | list[Interval]:
-        """Interval of the mean of per-prompt values, usually the differences between two rows of a report.
-
-        Args:
-            values: (N,) or (N, D), finite.
-
-        Returns:
-            One interval, or one for each of D columns, all on the same draws.
+    def interval(self, values: NDArray[np.floating]) -> Interval:
+        """Interval of the mean of per-prompt values (N,), usually the differences between two rows of a report.
 
         Raises:
-            ErpError: on another length, or on values that are not finite.
+            ErpError: on another shape (for columns there is `intervals`), or on values that are not finite.
         """
-        columns = values[:, None] if values.ndim == 1 else values
-        sums, sizes = self._resample(columns)
-        found = self._percentiles(columns.mean(axis=0), sums / sizes[:, None])
-        return found[0] if values.ndim == 1 else found
+        return self.intervals(values[..., None])[0]
+
+    def intervals(self, values: NDArray[np.floating]) -> list[Interval]:
+        """`interval` for every column of values (N, D), all on the same draws.
+
+        Raises:
+            ErpError: on another shape, or on values that are not finite.
+        """
+        sums, sizes = self._resample(values)
+        return self._percentiles(values.mean(axis=0), sums / sizes[:, None])
 
     def ratio(self, numerator: NDArray[np.floating], denominator: NDArray[np.floating]) -> Interval:
         """Interval of mean(numerator) / mean(denominator), both resampled together.
@@ -111,8 +109,9 @@ class GroupBootstrap:
         """Sums of values (draws, D) and numbers of prompts (draws,) of every draw."""
         if columns.ndim != 2 or len(columns) != len(self._codes) or not np.isfinite(columns).all():
             raise ErpError(
-                f"values = array of {len(columns)} prompts: does not fit, or is not finite; one finite number for each "
-                f"of {len(self._codes)} prompts is allowed; keep only prompts whose cells are all present"
+                f"values = array of shape {columns.shape}: does not fit, or is not finite; one finite number for each "
+                f"of {len(self._codes)} prompts is allowed; keep prompts whose cells are all present (for columns: "
+                "`intervals`)"
             )
         groups = len(self._sizes)
         table = np.empty((groups, columns.shape[1] + 1))
@@ -124,7 +123,16 @@ class GroupBootstrap:
 
     def _counts(self) -> Iterator[NDArray[np.float64]]:
         """How often each draw takes each group, in blocks of draws (draws in block, G)."""
-        # Made anew for each call: kept, those of 10,000 draws of 10,000 groups would fill 800 MB; made, they cost 1 s.
+        if self._kept is None:
+            blocks = self._drawn()
+            if self._draws * len(self._sizes) > MOST_KEPT_CELLS:
+                yield from (block.astype(np.float64) for block in blocks)
+                return
+            self._kept = list(blocks)
+        yield from (block.astype(np.float64) for block in self._kept)
+
+    def _drawn(self) -> Iterator[NDArray[np.uint16]]:
+        """Draw anew: the same counts each time."""
         groups = len(self._sizes)
         rng = np.random.default_rng(self._seed)
         block = max(1, BLOCK_CELLS // groups)
@@ -132,7 +140,7 @@ class GroupBootstrap:
             size = min(block, self._draws - start)
             taken = rng.integers(0, groups, size=(size, groups), dtype=np.int64)
             taken += np.arange(size)[:, None] * groups
-            yield np.bincount(taken.ravel(), minlength=size * groups).reshape(size, groups).astype(np.float64)
+            yield np.bincount(taken.ravel(), minlength=size * groups).reshape(size, groups).astype(np.uint16)
 
     def _percentiles(self, means: NDArray[np.floating], drawn: NDArray[np.float64]) -> list[Interval]:
         """Intervals of D statistics from their values on the draws (draws, D)."""

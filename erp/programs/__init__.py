@@ -1,0 +1,1 @@
+"""The commands: each is main(arguments) -> run(config) -> a result."""

@@ -115,7 +115,9 @@ def as_text(facts: dict[str, Any]) -> str:
         lines.append(f"  category oracle   {facts['category_oracle']:.4f}  best member of each category")
     lines.append(f"  oracle            {facts['oracle']:.4f}  best observed member of each prompt: too high, by luck")
     if facts["split_half_oracle"] is None:
-        lines.append("  split-half oracle      -  not identifiable at K=1: how much of the oracle is luck cannot be told")
+        lines.append(
+            "  split-half oracle      -  not identifiable at K=1: nobody can tell how much of the oracle is luck"
+        )
     else:
         spread = facts["split_half_oracle_sd"]
         lines.append(f"  split-half oracle {facts['split_half_oracle']:.4f}  +/- {spread:.4f} over halves: too low")

@@ -13,6 +13,7 @@ import pandas as pd
 from erp.backbones.cache import cached_embeddings
 from erp.build import build
 from erp.config import EvaluateConfig, SameData, TrainConfig, validate
+from erp.costs import Costs
 from erp.decisions.policy import LambdaPolicy
 from erp.errors import ErpError
 from erp.files import cache_folder
@@ -27,7 +28,7 @@ from erp.table.groups import text_key
 from erp.table.schema import RewardTable
 from erp.table.splits import Split, split_table
 from erp.targets import expected_reward
-from erp.training.data import Rows, RoutingData, RoutingDataModule, category_codes
+from erp.training.data import RoutingData, RoutingDataModule, Rows, category_codes
 from erp.training.fitting import test_scores
 from erp.training.trained import TrainedRouter, load
 
@@ -105,7 +106,7 @@ def _split(folder: RunFolder, of_run: TrainConfig, table: RewardTable) -> Split:
 
 
 def _data(
-    config: EvaluateConfig, trained: TrainedRouter, table: RewardTable, costs: Any, split: Split
+    config: EvaluateConfig, trained: TrainedRouter, table: RewardTable, costs: Costs, split: Split
 ) -> RoutingData:
     embeddings = cached_embeddings(
         table.prompts["prompt"].tolist(), trained.backbone, cache_folder(config.cache_dir), progress=True

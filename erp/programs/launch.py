@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,13 +30,19 @@ class Arguments:
 def parse(arguments: Sequence[str]) -> Arguments:
     """Sort a command line. Raises ErpError for what is neither a flag nor ``key=value``."""
     parsed = Arguments()
-    for argument in arguments:
+    rest = iter(arguments)
+    for argument in rest:
         if argument in ("-m", "--multirun"):
             parsed.sweep = True
         elif argument.startswith("config="):
             parsed.config_file = Path(argument.removeprefix("config="))
             if not parsed.config_file.is_file():
                 raise ErpError(f"{argument}: there is no such file; give the config.yaml of a run folder")
+        elif argument.split("=")[0] in ("--config-dir", "-cd"):
+            folder = Path(argument.partition("=")[2] or next(rest, ""))
+            if not folder.is_dir():
+                raise ErpError(f"--config-dir = {folder}: there is no such folder; give one with config groups in it")
+            parsed.overrides.append(f"hydra.searchpath=[file://{folder.resolve()}]")
         elif argument.startswith("-") or (parsed.flags and "=" not in argument):
             parsed.flags.append(argument)
         elif "=" in argument or argument.startswith("~"):
@@ -131,5 +137,3 @@ def _through_hydra(program: str, parsed: Arguments, extra: Sequence[str], job: J
         hydra.main(version_base="1.3", config_path=str(folder), config_name=name)(task)()
     finally:
         sys.argv = before
-
-

@@ -38,13 +38,14 @@ def _job(container: dict[str, Any]) -> None:
     config: RouteConfig = validate("route", container)
     requests = read_jsonl(Path(config.input)) if config.input is not None else read_lines(sys.stdin)
     trained = load(config.run, config.trust, config.weights_dir)
-    with tqdm(desc="routing", unit="prompt", disable=not sys.stderr.isatty()) as bar:
-        for answer in route(trained, requests, config.lambda_, config.batch_size):
-            print(json.dumps(jsonable(answer), ensure_ascii=False) if config.output == "json" else as_text(answer))
-            sys.stdout.flush()
-            bar.update()
-        if bar.n == 0:
-            raise ErpError("input: there is no prompt; give one a line on stdin, or input=<file>.jsonl")
+    answers = route(trained, requests, config.lambda_, config.batch_size)
+    answered = 0
+    for answer in tqdm(answers, desc="routing", unit="prompt", disable=not sys.stderr.isatty()):
+        line = json.dumps(jsonable(answer), ensure_ascii=False) if config.output == "json" else as_text(answer)
+        print(line, flush=True)
+        answered += 1
+    if not answered:
+        raise ErpError("input: there is no prompt; give one a line on stdin, or input=<file>.jsonl")
 
 
 def route(

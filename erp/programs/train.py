@@ -32,7 +32,7 @@ from erp.table.schema import RewardTable
 from erp.table.splits import Split, split_table
 from erp.targets import expected_reward, reliability, samples_per_cell
 from erp.tracking import Tracker, tracked
-from erp.training.data import Rows, RoutingData, RoutingDataModule, category_codes
+from erp.training.data import RoutingData, RoutingDataModule, Rows, category_codes
 from erp.training.fitting import fit, test_scores, validation_scores
 from erp.training.module import Card, RoutingModule
 from erp.training.trained import build_backbone, category_scores, load_module
@@ -105,9 +105,10 @@ def train(config: TrainConfig | Mapping[str, Any] | Sequence[str] = ()) -> Resul
     Raises:
         ErpError: one line for every fault of the input.
     """
-    if not isinstance(config, TrainConfig):
-        config = validate("train", config if isinstance(config, Mapping) else compose("train", list(config)))
-    return execute(prepare(config))
+    if isinstance(config, TrainConfig):
+        return execute(prepare(config))
+    container = config if isinstance(config, Mapping) else compose("train", list(config))
+    return execute(prepare(validate("train", container)))
 
 
 def prepare(config: TrainConfig) -> Plan:
@@ -172,9 +173,7 @@ def assemble(plan: Plan) -> RoutingData:
     )  # fmt: skip
 
 
-def _fit_and_test(
-    plan: Plan, data: RoutingData, tracker: Tracker, start: float
-) -> tuple[dict[str, Any], list[Path]]:
+def _fit_and_test(plan: Plan, data: RoutingData, tracker: Tracker, start: float) -> tuple[dict[str, Any], list[Path]]:
     """Fit on train, choose on validation, read test once, write the report."""
     config, folder = plan.config, plan.folder
     pl.seed_everything(config.seed, verbose=False)
@@ -248,9 +247,7 @@ def run_facts(config: TrainConfig, table: RewardTable, module: RoutingModule) ->
     }
 
 
-def data_facts(
-    data: RoutingData, train: int, validation: int, test: HeldOut, notes: Sequence[str]
-) -> dict[str, Any]:
+def data_facts(data: RoutingData, train: int, validation: int, test: HeldOut, notes: Sequence[str]) -> dict[str, Any]:
     """The sections ``data`` and ``cost`` of the results."""
     tested = len(test.rewards)
     means = data.costs.values[data.split.test].mean(axis=0)

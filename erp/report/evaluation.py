@@ -152,7 +152,7 @@ def _routing(held_out: HeldOut, bootstrap: GroupBootstrap) -> dict[str, Any]:
     outcomes = {name: outcome(choice, held_out.rewards, held_out.costs) for name, choice in choices.items()}
     base, best = outcomes["best_single"].reward, outcomes["oracle"].reward
 
-    gains = bootstrap.interval(np.stack([o.reward - base for o in outcomes.values()], axis=1))
+    gains = bootstrap.intervals(np.stack([o.reward - base for o in outcomes.values()], axis=1))
     rows: dict[str, Any] = {"category_mean": None}
     for (name, result), gain in zip(outcomes.items(), gains, strict=True):
         share = headroom_recovered(result.reward, base, best, bootstrap)
@@ -174,7 +174,7 @@ def _routing(held_out: HeldOut, bootstrap: GroupBootstrap) -> dict[str, Any]:
 
 def _members(held_out: HeldOut, base: Floats, shares: Floats, bootstrap: GroupBootstrap) -> dict[str, Any]:
     rewards, costs = held_out.rewards.mean(axis=0), held_out.costs.mean(axis=0)
-    gains = bootstrap.interval(held_out.rewards - base[:, None])
+    gains = bootstrap.intervals(held_out.rewards - base[:, None])
     return {
         name: {"reward": rewards[m], "cost": costs[m], "share": shares[m], "gain_vs_best_single": _plain(gains[m])}
         for m, name in enumerate(held_out.members)
@@ -212,7 +212,7 @@ def _curves(held_out: HeldOut, bootstrap: GroupBootstrap) -> dict[str, Any]:
     lambdas = curves["router"].thin(INTERVAL_POINTS).lambdas
     choices = [_decide(held_out.scores, held_out, lambda_) for lambda_ in lambdas]
     outcomes = [outcome(choice, held_out.rewards, held_out.costs) for choice in choices]
-    intervals = bootstrap.interval(np.stack([o.reward for o in outcomes], axis=1))
+    intervals = bootstrap.intervals(np.stack([o.reward for o in outcomes], axis=1))
     shares = shares_along(held_out.scores, held_out.predicted_costs, lambdas)
     costs = [o.mean_cost for o in outcomes]
     return {

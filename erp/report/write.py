@@ -16,7 +16,9 @@ from erp.report.figures import draw_figures
 from erp.report.markdown import plain_summary, render
 
 
-def write_report(folder: Path, results: Mapping[str, Any], predictions: pd.DataFrame) -> tuple[dict[str, Any], list[Path]]:
+def write_report(
+    folder: Path, results: Mapping[str, Any], predictions: pd.DataFrame
+) -> tuple[dict[str, Any], list[Path]]:
     """Write everything a reader looks at; ``results.json`` last, because it marks a report as whole.
 
     Returns:

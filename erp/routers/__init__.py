@@ -1,0 +1,1 @@
+"""Features in, one score per pool member out; one file each."""

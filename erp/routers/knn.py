@@ -46,7 +46,7 @@ class KNN(Router):
     def scores(self, features: Features) -> Tensor:
         """Predicted expected rewards, (B, M) float64."""
         k = int(self.neighbours)
-        blocks = features.embedding.split(BLOCK)
+        blocks = torch.split(features.embedding, BLOCK)
         return torch.cat([self._running_means(block, [k])[0] for block in blocks])
 
     def fit(self, train: Iterable[Batch], validation: Iterable[Batch]) -> None:
@@ -59,7 +59,8 @@ class KNN(Router):
         errors = torch.zeros(len(candidates), dtype=torch.float64)
         if len(candidates) > 1:
             for batch in validation:
-                embeddings, rewards = batch.features.embedding.split(BLOCK), batch.rewards.split(BLOCK)
+                embeddings = torch.split(batch.features.embedding, BLOCK)
+                rewards = torch.split(batch.rewards, BLOCK)
                 for block, observed in zip(embeddings, rewards, strict=True):
                     for i, predicted in enumerate(self._running_means(block, candidates)):
                         errors[i] += torch.nansum((predicted - observed) ** 2)

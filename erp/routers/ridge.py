@@ -15,7 +15,7 @@ from erp.errors import ErpError
 from erp.routers.base import Batch, Features, Router
 
 Array = NDArray[np.float64]
-RELATIVE_ALPHAS = np.logspace(-3, 4, 30)  # times the mean eigenvalue of the centred Gram matrix
+RELATIVE_ALPHAS = np.logspace(-5, 4, 30)  # times the mean eigenvalue of the centred Gram matrix
 
 
 class Ridge(Router):
@@ -141,7 +141,9 @@ def gather(batches: Iterable[Batch]) -> list[NormalEquations]:
         if not classes:
             d, m = x.shape[1], y.shape[1]
             zeros = np.zeros
-            classes = [NormalEquations(np.arange(m), x.mean(axis=0), 0.0, zeros((d, d)), zeros(d), zeros((d, m)), zeros(m))]
+            classes = [
+                NormalEquations(np.arange(m), x.mean(axis=0), 0.0, zeros((d, d)), zeros(d), zeros((d, m)), zeros(m))
+            ]
         x -= classes[0].shift
         classes = [part for system in classes for part in _refined(system, present)]
         for system in classes:

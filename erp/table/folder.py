@@ -50,7 +50,7 @@ def folder_rows(root: Path, reward_model: str | None) -> tuple[pd.DataFrame, str
         notes.append(f"lower is better for {name}: its rewards were negated")
     unused = len(prompts) - rows["prompt_id"].nunique()
     if unused:
-        notes.append(f"{unused:,} prompts have no sample and were left out")
+        notes.append(f"{unused:,} of {len(prompts):,} prompts have no sample and were left out")
     return rows, name, tuple(notes)
 
 

@@ -51,6 +51,9 @@ def select_members(table: RewardTable, names: Sequence[str] | None) -> RewardTab
     left_out = len(table.prompts) - len(kept)
     notes = table.notes
     if left_out:
-        notes = (*notes, f"{left_out:,} prompts have no sample from the pool and were left out")
+        notes = (
+            *notes,
+            f"{left_out:,} of {len(table.prompts):,} prompts have no sample from the pool and were left out",
+        )
     prompts = table.prompts.iloc[kept].reset_index(drop=True)
     return with_missing_note(RewardTable(prompts, samples, tuple(names), table.reward_model, notes))

@@ -12,11 +12,12 @@ import pyarrow
 import pyarrow.parquet
 
 from erp.errors import ErpError, shorten
-from erp.table.schema import OPTIONAL_COLUMNS, REQUIRED_COLUMNS
+from erp.table.schema import MEASURE_COLUMNS, OPTIONAL_COLUMNS, REQUIRED_COLUMNS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+_NUMBERS = ("reward", "sample", "n_samples", *MEASURE_COLUMNS)
 _HUB = re.compile(r"^hf:/{1,2}datasets/([^/:]+/[^/:]+)(?::(.+))?$")
 
 
@@ -99,6 +100,8 @@ def _parquet(path: str, columns: Mapping[str, str]) -> pd.DataFrame:
 def _csv(path: str, columns: Mapping[str, str]) -> pd.DataFrame:
     # every cell as text and only the empty one missing: a model may be called "NA", and 007 is not 7
     frame = pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""], encoding="utf-8-sig")
+    if not isinstance(frame.index, pd.RangeIndex):  # pandas takes a surplus first cell of every row for an index
+        raise ValueError("the rows have more cells than the header has names")
     return _renamed(frame, selection(path, [str(c) for c in frame.columns], columns))
 
 
@@ -114,7 +117,7 @@ def _json_lines(path: str, columns: Mapping[str, str]) -> pd.DataFrame:
             except json.JSONDecodeError as error:
                 raise ValueError(f"line {number + 1} is not JSON: {error.msg}") from error
             if not isinstance(record, dict):
-                raise ValueError(f"line {number + 1} is not a JSON object")  # noqa: TRY004 - one kind for the caller
+                raise ValueError(f"line {number + 1} is not a JSON object")
             records.append(record)
     present = list(dict.fromkeys(key for record in records for key in record))
     if not records:
@@ -122,7 +125,10 @@ def _json_lines(path: str, columns: Mapping[str, str]) -> pd.DataFrame:
     chosen = selection(path, present, columns)
     return pd.DataFrame(
         {
-            ours: pd.Series([_whole_text(record.get(theirs)) for record in records], dtype=object)
+            # numbers in their own type at once; ids stay as they are, as null among them would make floats of them
+            ours: pd.Series(
+                [_whole_text(record.get(theirs)) for record in records], dtype=None if ours in _NUMBERS else "object"
+            )
             for ours, theirs in chosen.items()
         }
     )

@@ -158,10 +158,10 @@ def _without_overlap(
         )
     if repeated.any():
         part = np.where(repeated, -1, part)
-        notes.append(f"{int(repeated.sum()):,} train prompts with the text of a test prompt were dropped from train")
+        notes.append(f"dropped from train for having the text of a test prompt: {int(repeated.sum()):,} prompts")
     both = np.intersect1d(groups[is_test], groups[(part >= 0) & ~is_test])
     if len(both):
-        notes.append(f"{len(both):,} groups lie on both sides of the table's own split")
+        notes.append(f"on both sides of the table's own split: {len(both):,} groups")
     return part, tuple(notes)
 
 

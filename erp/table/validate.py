@@ -84,7 +84,7 @@ def validate(rows: pd.DataFrame, source: str) -> tuple[pd.DataFrame, tuple[str, 
     if not faults.lines and clean["reward"].isna().all():
         faults.add(1, ["column reward: every reward is missing; there is nothing to learn from; score the samples"])
     faults.raise_if_any()
-    notes = [f"{not_finite:,} rewards are not finite and count as missing"] if not_finite else []
+    notes = [f"{not_finite:,} of {len(rows):,} rewards are not finite and count as missing"] if not_finite else []
     if "prompt_id" not in rows:
         notes.append("the table has no prompt_id: ids were made from the prompts' texts")
         clean["prompt"] = clean.groupby("prompt_id")["prompt"].transform("min")  # texts differ in white space at most
@@ -112,18 +112,25 @@ def _text(rows: pd.DataFrame, column: str, faults: Faults, *, required: bool) ->
         is_text = pd.Series(of_texts or isinstance(raw.dtype, pd.StringDtype), index=raw.index)
     text = raw.astype(object)
     if required:
-        blank = is_text & ~is_null
-        blank[blank] = text[blank].str.strip() == ""
+        blank = _blank(text.where(is_text, None))
         faults.rows(is_null | blank, column, raw, "missing; every row needs one; fill it in or drop the row")
         faults.rows(~is_text & ~is_null, column, raw, "not a text; allowed is a string; convert the column")
         return text.where(is_text & ~is_null, None)
     if isinstance(raw.dtype, np.dtype) and raw.dtype.kind == "f" and (raw.dropna() % 1 == 0).all():
         text = raw.astype("Int64").astype(object)  # whole numbers that a missing one has turned into floats
     number = ~is_text & ~is_null
-    nested = number & text.map(lambda value: isinstance(value, list | dict | np.ndarray | bytes)).astype(bool)
-    faults.rows(nested, column, raw, "not a text; allowed are strings and numbers; convert the column")
-    text[number] = text[number].map(str)
+    if number.any():
+        nested = number.copy()
+        nested[number] = text[number].map(lambda value: isinstance(value, list | dict | np.ndarray | bytes))
+        faults.rows(nested, column, raw, "not a text; allowed are strings and numbers; convert the column")
+        text[number] = text[number].map(str)
     return text.where(~is_null, None)
+
+
+def _blank(text: pd.Series) -> pd.Series:
+    """Which texts hold white space alone; null is not blank. Looks at each distinct text once."""
+    distinct = text.dropna().unique()
+    return text.isin([value for value in distinct if not value.strip()])
 
 
 def _number(raw: pd.Series, column: str, faults: Faults) -> pd.Series:
@@ -172,9 +179,12 @@ def _prompt_ids(rows: pd.DataFrame, clean: pd.DataFrame, faults: Faults) -> pd.S
     """The table's own ids, or ids made from the normalised texts where it has none."""
     if "prompt_id" in rows:
         ids = _text(rows, "prompt_id", faults, required=False)
-        blank = ids.isna()
-        blank[~blank] = ids[~blank].str.strip() == ""
-        faults.rows(blank, "prompt_id", rows["prompt_id"], "missing; give every row one or leave the column out")
+        faults.rows(
+            ids.isna() | _blank(ids),
+            "prompt_id",
+            rows["prompt_id"],
+            "missing; give every row one or leave the column out",
+        )
         return ids
     codes, texts = pd.factorize(clean["prompt"])
     made = np.array([f"p-{text_hash(normalise(text))[:16]}" for text in texts] + [None], dtype=object)

@@ -1,0 +1,1 @@
+"""LEARN: any router, trained and tested by one LightningModule on one LightningDataModule."""

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 from numpy.typing import NDArray
-from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from pytorch_lightning.loggers import Logger
 
 from erp.config import Trainer
@@ -23,6 +23,7 @@ from erp.training.module import RoutingModule
 _BESIDE_THE_POINT = (
     ".*does not have many workers.*",
     ".*Checkpoint directory .* exists and is not empty.*",
+    ".*LeafSpec.*",  # a deprecation inside Lightning
     ".*The number of training batches .* is smaller than the logging interval.*",
 )
 
@@ -35,27 +36,28 @@ def fit(
     A closed-form router is solved when fitting starts; one empty step and one validation follow, so that it is
     checkpointed and logged as any other.
     """
-    closed_form = module.router.closed_form
-    checkpoint = ModelCheckpoint(
-        dirpath=folder, filename="checkpoint", monitor="val/loss", save_last=not closed_form,
-        enable_version_counter=False, auto_insert_metric_name=False,
-    )  # fmt: skip
-    callbacks: list[Callback] = [checkpoint]
-    if not closed_form:
-        callbacks.append(EarlyStopping("val/loss", patience=trainer.patience))
-    runner = _lightning(
-        # The closed forms are numpy on the CPU, wherever networks are trained.
-        accelerator="cpu" if closed_form else trainer.accelerator,
-        max_epochs=1 if closed_form else trainer.max_epochs,
-        limit_train_batches=1 if closed_form else None,
-        callbacks=callbacks,
-        logger=logger or False,
-        enable_progress_bar=trainer.progress and not closed_form,
-        default_root_dir=folder,
+    checkpoint, last = folder / "checkpoint.ckpt", folder / "last.ckpt"
+    if module.router.closed_form:
+        # numpy on the CPU, wherever networks are trained. Lightning's own checkpoints count optimizer steps, and there
+        # is none here.
+        runner = _lightning(
+            max_epochs=1, limit_train_batches=1, logger=logger or False, enable_progress_bar=False,
+            enable_checkpointing=False, default_root_dir=folder,
+        )  # fmt: skip
+        with _quiet():
+            runner.fit(module, datamodule=datamodule)
+            runner.save_checkpoint(checkpoint)
+        return
+    keep_best = ModelCheckpoint(
+        dirpath=folder, filename=checkpoint.stem, monitor="val/loss", save_last=True, enable_version_counter=False
     )
-    last = folder / "last.ckpt"
+    runner = _lightning(
+        accelerator=trainer.accelerator, max_epochs=trainer.max_epochs, logger=logger or False,
+        callbacks=[keep_best, EarlyStopping("val/loss", patience=trainer.patience)],
+        enable_progress_bar=trainer.progress, default_root_dir=folder,
+    )  # fmt: skip
     with _quiet():
-        resume = str(last) if last.exists() and not closed_form else None
+        resume = str(last) if last.exists() else None
         runner.fit(module, datamodule=datamodule, ckpt_path=resume, weights_only=True)
     last.unlink(missing_ok=True)
 

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from erp.decisions.choice import Choice, choose, one_hot, outcome, uniform
-from erp.decisions.references import best_single, category_mean_scores, category_oracle, oracle
+from erp.decisions.references import best_single, category_oracle, oracle
 from erp.errors import ErpError
 
 INF = float("inf")
@@ -61,20 +61,3 @@ def test_category_oracle_equals_pandas_and_keeps_prompts_without_a_category_apar
         category_oracle(rewards, names("a"))
 
 
-def test_category_mean_equals_pandas():
-    rng = np.random.default_rng(2)
-    rewards = rng.normal(size=(100, 3))
-    rewards[rng.random(rewards.shape) < 0.2] = np.nan
-    categories = rng.choice(names("a", "b", "c"), 100)
-    means = pd.DataFrame(rewards).groupby(categories).mean()
-    test = names("c", "a", "b", "c")
-    assert category_mean_scores(rewards, categories, test) == pytest.approx(means.loc[list(test)].to_numpy(), rel=1e-12)
-
-
-def test_category_mean_falls_back_to_the_members_own_mean():
-    rewards = np.array([[1.0, np.nan], [3.0, 4.0], [5.0, 8.0]])
-    got = category_mean_scores(rewards, names("a", "b", None), names("a", "b", "unseen", None, float("nan")))
-    # Member 1 has no cell in "a"; the prompt without a category counts in the global mean alone.
-    assert got.tolist() == [[1.0, 6.0], [3.0, 4.0], [3.0, 6.0], [3.0, 6.0], [3.0, 6.0]]
-    with pytest.raises(ErpError, match="none for member 1"):
-        category_mean_scores(np.array([[1.0, np.nan]]), names("a"), names("a"))

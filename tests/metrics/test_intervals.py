@@ -25,7 +25,7 @@ def test_equals_a_brute_force_bootstrap_on_the_same_draws(monkeypatch, block_cel
     rng = np.random.default_rng(0)
     groups = rng.integers(0, 12, 40) * 10 - 7  # any codes, unequal sizes
     values = rng.normal(size=(40, 2))
-    got = GroupBootstrap(groups, draws=500, seed=3).interval(values)
+    got = GroupBootstrap(groups, draws=500, seed=3).intervals(values)
     low, high = brute_force(groups, values, 500, 3)
     assert [i.mean for i in got] == pytest.approx(values.mean(axis=0))
     assert [i.low for i in got] == pytest.approx(low, rel=1e-12)
@@ -35,10 +35,10 @@ def test_equals_a_brute_force_bootstrap_on_the_same_draws(monkeypatch, block_cel
 def test_all_columns_and_calls_share_the_draws():
     values = np.random.default_rng(1).normal(size=(50, 3))
     bootstrap = GroupBootstrap(np.arange(50), draws=200)
-    together = bootstrap.interval(values)
+    together = bootstrap.intervals(values)
     assert [bootstrap.interval(values[:, d]).low for d in range(3)] == pytest.approx([i.low for i in together])
     assert bootstrap.interval(values[:, 0]) == bootstrap.interval(values[:, 0])
-    assert GroupBootstrap(np.arange(50), draws=200, seed=1).interval(values) != together
+    assert GroupBootstrap(np.arange(50), draws=200, seed=1).intervals(values) != together
 
 
 def test_close_to_the_normal_interval_of_many_prompts():
@@ -73,7 +73,7 @@ def test_bad_input_is_refused():
         GroupBootstrap(np.arange(3), draws=0)
     with pytest.raises(ErpError, match="level = 95"):
         GroupBootstrap(np.arange(3), level=95)
-    for values in (np.zeros(2), np.array([0.0, np.nan, 1.0])):
+    for values in (np.zeros(2), np.zeros((3, 1)), np.array([0.0, np.nan, 1.0])):
         with pytest.raises(ErpError, match="one finite number for each of 3 prompts"):
             GroupBootstrap(np.arange(3)).interval(values)
 

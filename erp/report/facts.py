@@ -1,0 +1,105 @@
+"""What texts and figures both read off ``results.json``: missing values, names, scales and which members to show."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Results = Mapping[str, Any]
+
+ROW_NAMES = {
+    "random": "random",
+    "best_single": "best single",
+    "best_single_hindsight": "best single in hindsight",
+    "category_mean": "category mean",
+    "router": "router",
+    "oracle": "oracle",
+}
+MOST_PANELS = 9  # members whose predictions are drawn
+
+
+def number(value: float | None) -> float:
+    """A value of ``results.json`` as a float; null is NaN."""
+    return math.nan if value is None else float(value)
+
+
+def numbers(values: Sequence[float | None]) -> NDArray[np.float64]:
+    """(P,) values of ``results.json``; null is NaN."""
+    return np.array([number(value) for value in values], dtype=np.float64)
+
+
+def costs_differ(results: Results) -> bool:
+    """Whether there is a cost axis at all: costs are known and members differ in them."""
+    ends = results["cost"]["range"]
+    if results["cost"]["kind"] == "none" or ends is None:
+        return False
+    low, high = number(ends[0]), number(ends[1])
+    # Means of equal costs differ in the last bits.
+    return math.isfinite(high - low) and high - low > 1e-9 * abs(high)
+
+
+def percent(share: float, decimals: int = 0) -> str:
+    """A share as a percentage, never a minus before a zero."""
+    text = f"{100 * share:.{decimals}f}%"
+    return text.removeprefix("-") if float(text[:-1]) == 0 else text
+
+
+def level_of(results: Results) -> str:
+    """The level of all intervals, as ``95%``."""
+    return f"{100 * number(results['level']):g}%"
+
+
+def one_line(name: str) -> str:
+    """A name without line breaks and tabs."""
+    return " ".join(str(name).split())
+
+
+def shortened(name: str, length: int) -> str:
+    """A name cut in its middle, because families share their beginning and sizes stand at the end."""
+    name = one_line(name)
+    if len(name) <= length:
+        return name
+    tail = (length - 1) // 2
+    return f"{name[: length - 1 - tail]}…{name[len(name) - tail :]}"
+
+
+def short_names(results: Results, length: int) -> dict[str, str]:
+    """Every member's name for a figure: without its vendor where that is not needed to tell members apart."""
+    names = [name for name, _ in routing_members(results)]
+    bare = {name: one_line(name).rsplit("/", 1)[-1] or one_line(name) for name in names}
+    return {name: shortened(bare[name] if len(set(bare.values())) == len(names) else name, length) for name in names}
+
+
+def scaled_unit(unit: str, largest: float) -> tuple[float, str]:
+    """A factor that brings costs to readable numbers, and the unit that then belongs to them.
+
+    Prices of a prompt are fractions of a cent and FLOPs are trillions; neither makes a good tick label.
+    """
+    if not (math.isfinite(largest) and largest > 0):
+        return 1.0, unit
+    if unit.endswith("per prompt") and largest < 0.1:
+        for factor, word in ((1e3, "thousand"), (1e6, "million")):
+            if largest * factor >= 0.1:
+                return factor, unit.removesuffix("prompt") + f"{word} prompts"
+    if largest >= 1e4:
+        words = ((1e3, "thousand"), (1e6, "million"), (1e9, "billion"), (1e12, "trillion"), (1e15, "quadrillion"))
+        size, word = max((pair for pair in words if pair[0] <= largest), key=lambda pair: pair[0])
+        return 1 / size, f"{word} {unit}"
+    return 1.0, unit
+
+
+def routing_members(results: Results) -> list[tuple[str, Mapping[str, Any]]]:
+    """Members with their reward, cost and share, the best reward first."""
+    members = results["routing"]["members"].items()
+    return sorted(members, key=lambda item: (-number(item[1]["reward"]), item[0]))
+
+
+def predicted_members(results: Results) -> tuple[list[str], list[str]]:
+    """Members whose predictions are drawn, and those left out: the most often chosen first, then the best."""
+    ranked = sorted(routing_members(results), key=lambda item: -number(item[1]["share"]))
+    names = [name for name, _ in ranked]
+    return names[:MOST_PANELS], names[MOST_PANELS:]

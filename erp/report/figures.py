@@ -1,0 +1,29 @@
+"""The figures of one run, each redrawn from ``results.json`` and ``predictions.parquet`` alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from erp.report.curves import reward_cost
+from erp.report.facts import Results
+from erp.report.predicted import predicted_vs_observed
+from erp.report.shares import route_shares
+
+
+def draw_figures(results: Results, predictions: pd.DataFrame, folder: Path) -> list[Path]:
+    """Draw every figure of a run that it has the numbers for.
+
+    Args:
+        results: the content of ``results.json``.
+        predictions: the content of ``predictions.parquet``, one row per prompt and member.
+        folder: where the PNG files go.
+
+    Returns:
+        The files, in the order of the report.
+    """
+    drawn = [reward_cost(results, folder / "reward_cost.png")]
+    if results["run"]["scale"] == "reward":
+        drawn.append(predicted_vs_observed(results, predictions, folder / "predicted_vs_observed.png"))
+    return [*drawn, route_shares(results, folder / "route_shares.png")]

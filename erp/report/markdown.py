@@ -1,0 +1,321 @@
+"""A run in words and tables: the report, and the three lines a terminal shows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import Any
+
+from erp.report.facts import (
+    ROW_NAMES,
+    Results,
+    costs_differ,
+    level_of,
+    number,
+    one_line,
+    percent,
+    predicted_members,
+    routing_members,
+)
+
+CAPTIONS = {
+    "reward_cost": "Reward against cost, and gains over best single at lambda = 0",
+    "predicted_vs_observed": "Observed reward against predicted reward, member by member",
+    "route_shares": "Which members the router sends prompts to",
+}
+
+
+def plain_summary(results: Results) -> str:
+    """What was found, in at most three lines of plain words."""
+    lines = [_headroom_line(results), _gain_line(results), _cost_line(results)]
+    return "\n".join(line for line in lines if line)
+
+
+def _headroom_line(results: Results) -> str:
+    routing, router = results["routing"], one_line(results["run"]["router"])
+    single = f"best single ({one_line(routing['best_single'].get('member', '?'))})"
+    recovered, spread = routing["router"]["headroom_recovered"], routing["router"]["headroom_interval"]
+    if recovered is None or spread is None:
+        return _nothing_to_route(results, single)
+    low, high = number(spread["low"]), number(spread["high"])
+    interval = f"{level_of(results)} interval {percents(low, high)}"
+    text = f"{percents(recovered)} ({interval}) of the headroom between {single} and oracle"
+    if recovered == low == high == 0:
+        return f"{router} recovers nothing of the headroom between {single} and oracle: it earns the same as best single."
+    if low > 0:
+        return f"{router} recovers {text}."
+    if high < 0:
+        return f"{router} loses to {single}: it recovers {text}."
+    return f"{router} recovers {text}: the interval holds 0, so no difference from best single can be told."
+
+
+def _nothing_to_route(results: Results, single: str) -> str:
+    gain = results["routing"]["oracle"]["gain_vs_best_single"]
+    mean, low, high = (number(gain[key]) for key in ("mean", "low", "high"))
+    if len(results["run"]["members"]) == 1:
+        return "There is nothing to route here: the pool has one member."
+    if mean == 0:
+        return f"There is nothing to route here: on no test prompt does any member earn more than {single}."
+    if math.isnan(low):
+        return f"How much there is to route cannot be told: the oracle's gain over {single} has no interval."
+    return (
+        f"There is nothing to route here: the oracle's gain over {single} is {spread_text(mean, low, high)}, "
+        f"and its {level_of(results)} interval holds 0."
+    )
+
+
+def _gain_line(results: Results) -> str:
+    routing = results["routing"]
+    single = routing["router"]["gain_vs_best_single"]
+    text = f"Its gain over best single is {_judged(single)}"
+    category = routing["gain_vs_category_mean"]
+    if category is None or results["run"]["router"] == "category_mean":
+        return f"{text}."
+    return f"{text}; over category mean {_judged(category)}."
+
+
+def _judged(gain: Mapping[str, float | None]) -> str:
+    """A gain with its interval, and what may be said of it."""
+    mean, low, high = (number(gain[key]) for key in ("mean", "low", "high"))
+    if mean == low == high == 0:
+        return "exactly 0"
+    if math.isnan(low) or math.isnan(high):
+        return f"{mean:.3g} (no interval: too few groups of prompts)"
+    verdict = ", a loss" if high < 0 else ", no difference can be told" if low <= 0 else ""
+    return f"{spread_text(mean, low, high)}{verdict}"
+
+
+def _cost_line(results: Results) -> str:
+    if not costs_differ(results):
+        return ""
+    router, single = results["routing"]["router"], results["routing"]["best_single"]
+    policy, unit = results["policy"], results["cost"]["unit"]
+    if policy["lambda"] == 0:
+        return f"It costs {significant(router['cost'])} {unit}, best single {significant(single['cost'])}."
+    return (
+        f"Its policy (lambda = {lambda_text(policy['lambda'])}) earns {significant(policy['reward'])} "
+        f"at {significant(policy['cost'])} {unit}; best single earns {significant(single['reward'])} "
+        f"at {significant(single['cost'])}."
+    )
+
+
+def render(results: Results, figures: Sequence[str]) -> str:
+    """The report of a run.
+
+    Args:
+        results: the content of ``results.json``.
+        figures: image files as the report should link them.
+    """
+    run, by_stem = results["run"], {PurePosixPath(figure).stem: figure for figure in figures}
+    first = by_stem.pop("reward_cost", None)
+    parts = [
+        f"# {escaped(run['router'])} on {escaped(run['table'])}",
+        *plain_summary(results).splitlines(),
+        f"Router `{run['router']}`, backbone `{run['backbone']}`, reward model `{run['reward_model']}`, "
+        f"{results['data']['members']} members, {results['data']['test']:,} test prompts.",
+        *([_image("reward_cost", first)] if first else []),
+        "## At lambda = 0, on test prompts",
+        _rows_table(results),
+        *_rows_notes(results),
+        "## Members",
+        _members_table(results),
+        "## Predicted rewards",
+        *_prediction(results),
+    ]
+    for stem, figure in by_stem.items():
+        parts.append(_image(stem, figure))
+        left_out = predicted_members(results)[1] if stem == "predicted_vs_observed" else []
+        if left_out:
+            parts.append("Members not drawn, because the router chooses others more often: " + _names(left_out) + ".")
+    return "\n\n".join([*parts, *_data(results), *_method(results)]) + "\n"
+
+
+def _rows_table(results: Results) -> str:
+    routing, policy = results["routing"], results["policy"]
+    rows = []
+    for key in ("random", "best_single", "best_single_hindsight", "category_mean", "router", "oracle"):
+        row = routing[key]
+        if row is None:
+            continue
+        name = f"**{escaped(results['run']['router'])}** (the router)" if key == "router" else ROW_NAMES[key]
+        name += f" ({escaped(row['member'])})" if "member" in row else ""
+        spread = row["headroom_interval"]
+        share = "-" if row["headroom_recovered"] is None else percents(row["headroom_recovered"])
+        if spread is not None and key not in ("best_single", "oracle"):  # theirs are 0 and 1 by definition
+            share += f" ({percents(number(spread['low']), number(spread['high']))})"
+        gain = "-" if key == "best_single" else gain_text(row["gain_vs_best_single"])
+        rows.append([name, significant(row["reward"]), significant(row["cost"]), gain, share])
+    gain = "-" if policy["lambda"] is None else gain_text(policy["gain_vs_best_single"])
+    rows.append(
+        [f"the run's policy, lambda = {lambda_text(policy['lambda'])}", significant(policy["reward"]),
+         significant(policy["cost"]), gain, "-"]
+    )  # fmt: skip
+    level, unit = level_of(results), results["cost"]["unit"]
+    cost = "Cost" if results["cost"]["kind"] == "none" else f"Cost ({unit})"
+    header = ["Row", "Reward", cost, f"Gain over best single ({level})", f"Headroom recovered ({level})"]
+    return table(header, rows)
+
+
+def _rows_notes(results: Results) -> list[str]:
+    """What a reader of the rows has to know."""
+    routing, notes = results["routing"], []
+    notes.append(
+        "Best single is chosen on train prompts and scored on test; in hindsight it is chosen on test, which no one can. "
+        "The oracle takes the best observed reward of every prompt and so counts luck as skill: the headroom is "
+        "overstated, and the share recovered understated."
+        + (" With one sample per cell (K=1) how much cannot be told." if results["data"]["samples_per_cell"][1] == 1 else "")
+    )
+    if routing["router"]["headroom_recovered"] is None:
+        notes.append("No share of the headroom is given: " + plain_summary(results).splitlines()[0])
+    other = results["policy"].get("best_single_member")
+    if other is not None and other != routing["best_single"].get("member"):
+        notes.append(f"The policy's gain is over the best single at its own lambda, {escaped(other)}.")
+    if routing["gain_vs_category_mean"] is not None and results["run"]["router"] != "category_mean":
+        notes.append(f"Router less category mean: {gain_text(routing['gain_vs_category_mean'])}.")
+    audc = {key: value for key, value in results["audc"].items() if value is not None}
+    if audc:
+        listed = ", ".join(f"{ROW_NAMES.get(key, key)} {significant(value)}" for key, value in audc.items())
+        notes.append(f"Area under the curve, as a mean reward over the pool's range of costs: {listed}.")
+    if results["regret"] is not None:
+        notes.append(f"Regret at lambda = 0, the mean reward lost against the oracle: {significant(results['regret'])}.")
+    return notes
+
+
+def _members_table(results: Results) -> str:
+    header = ["Member", "Reward", "Cost", f"Gain over best single ({level_of(results)})", "Router sends there"]
+    single = results["routing"]["best_single"].get("member")
+    return table(
+        header,
+        [
+            [escaped(name), significant(row["reward"]), significant(row["cost"]),
+             "- (best single)" if name == single else gain_text(row["gain_vs_best_single"]),
+             percent(number(row["share"]), 1)]
+            for name, row in routing_members(results)
+        ],
+    )  # fmt: skip
+
+
+def _prediction(results: Results) -> list[str]:
+    prediction, lines = results["prediction"], []
+    if results["run"]["scale"] == "reward":
+        one_sample = results["data"]["samples_per_cell"][1] == 1
+        rows = []
+        for name, _ in routing_members(results):
+            row = prediction["members"][name]
+            ceiling = "not identifiable at K=1" if one_sample else significant(row["r2_ceiling"])
+            rows.append([escaped(name), significant(row["r2"]), ceiling, significant(row["rmse"])])
+        rows.append(["pooled, about each member's mean", significant(prediction["r2_pooled"]), "", ""])
+        lines.append(table(["Member", "R^2", "R^2 of a perfect predictor", "RMSE"], rows))
+    else:
+        lines.append("The router's scores are ordinal, not rewards: R^2 and RMSE have no meaning for them.")
+    pairs, top = prediction["pairwise_order_accuracy"], prediction["top1_accuracy"]
+    lines.append(
+        f"Of two members' rewards on a prompt the router orders {significant(pairs)} rightly (0.5 is chance); "
+        f"its first choice is the best observed member on {significant(top)} of prompts."
+    )
+    return lines
+
+
+def _data(results: Results) -> list[str]:
+    data, cost = results["data"], results["cost"]
+    low, high = data["samples_per_cell"]
+    lines = [
+        f"- {data['prompts']:,} prompts, {data['members']} members, samples per cell K = "
+        + (f"{low}" if low == high else f"{low} to {high}"),
+        f"- {data['train']:,} train, {data['validation']:,} validation, {data['test']:,} test prompts "
+        f"(split seed {results['run']['split_seed']})",
+        f"- {data['excluded']:,} test prompts lack the reward of some member and are left out of every routing row",
+        f"- {data['categories']} categories" if data["categories"] else "- no categories",
+        "- costs: " + ("none, every member is free" if cost["kind"] == "none" else f"{cost['kind']}, {cost['unit']}"),
+        *[f"- {one_line(note)}" for note in [*data["notes"], *cost["notes"]]],
+    ]
+    return ["## Data", "\n".join(lines)]
+
+
+def _method(results: Results) -> list[str]:
+    run = results["run"]
+    chosen = ", ".join(f"{key} = {value:.4g}" if isinstance(value, float) else f"{key} = {value}"
+                       for key, value in (run.get("chosen") or {}).items())  # fmt: skip
+    text = (
+        "Prompts are split so that equal texts and groups stay on one side. The router was fitted on train, "
+        + (f"what had to be chosen ({chosen}) was chosen on validation, " if chosen else "choices were made on validation, ")
+        + "and test was read once. Gains are paired by prompt; their intervals are from a bootstrap over groups of "
+        f"prompts, {level_of(results)}. Validation {results['objective']['name']}: "
+        f"{significant(results['objective']['value'])}. It took {number(run['seconds']):.1f} s."
+    )
+    command = f"The run folder is `{run['name']}`. To repeat the run:\n\n    erp train config=<run folder>/config.yaml"
+    return ["## How this was measured", text, command]
+
+
+def _image(stem: str, figure: str) -> str:
+    return f"![{CAPTIONS.get(stem, stem)}]({figure})"
+
+
+def _names(names: Sequence[str]) -> str:
+    return ", ".join(escaped(name) for name in names)
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table, the first column to the left and the others to the right; cells must be escaped."""
+    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+    widths = [max(width, 3) for width in widths]
+
+    def line(cells: Sequence[str]) -> str:
+        padded = [c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(cells, widths, strict=True))]
+        return f"| {' | '.join(padded)} |"
+
+    rule = [f":{'-' * (w - 1)}" if i == 0 else f"{'-' * (w - 1)}:" for i, w in enumerate(widths)]
+    return "\n".join([line(header), f"| {' | '.join(rule)} |", *map(line, rows)])
+
+
+def escaped(text: Any) -> str:  # noqa: ANN401
+    """Text that stays one cell of a table and one line."""
+    return one_line(text).replace("|", "\\|")
+
+
+def significant(value: float | None) -> str:
+    """Four significant digits; a dash where there is no value."""
+    value = number(value)
+    if not math.isfinite(value):
+        return "-" if math.isnan(value) else "infinity"
+    if value == 0:
+        return "0"
+    if 1e4 <= abs(value) < 1e9:
+        return f"{value:,.0f}"
+    return f"{value:#.4g}".rstrip(".") if 1e-4 <= abs(value) < 1e4 else f"{value:.3e}"
+
+
+def gain_text(gain: Mapping[str, float | None]) -> str:
+    """A signed gain with its interval, digits by the width of the interval."""
+    mean, low, high = (number(gain[key]) for key in ("mean", "low", "high"))
+    return spread_text(mean, low, high, sign="+", extra=1)
+
+
+def spread_text(mean: float, low: float, high: float, sign: str = "", extra: int = 0) -> str:
+    """``mean (low to high)`` with as many decimals as the interval supports, and ``extra`` more."""
+    if math.isnan(mean):
+        return "-"
+    if math.isnan(low) or math.isnan(high):
+        return f"{mean:{sign}.4g}"
+    if mean == low == high == 0:
+        return "0 (0 to 0)"
+    half = (high - low) / 2 or abs(mean)
+    decimals = max(0, -math.floor(math.log10(half))) + extra
+    while decimals < 12 and any(value != 0 and round(value, decimals) == 0 for value in (low, high)):
+        decimals += 1  # an interval that ends beside 0 must not look as if it held it
+    texts = [f"{value:{sign}.{decimals}f}" for value in (mean, low, high)]
+    return f"{texts[0]} ({texts[1]} to {texts[2]})"
+
+
+def percents(*shares: float) -> str:
+    """Shares as percentages, ``a to b``; with decimals where whole ones would hide on which side of 0 they lie."""
+    decimals = 0
+    while decimals < 6 and any(share != 0 and round(100 * share, decimals) == 0 for share in shares):
+        decimals += 1
+    return " to ".join(percent(share, decimals) for share in shares)
+
+
+def lambda_text(lambda_: float | None) -> str:
+    """Lambda in words; null stands for infinity."""
+    return "infinity" if lambda_ is None else f"{lambda_:g}"

@@ -1,0 +1,249 @@
+"""Every kind of bad input: one clear line per fault and exit code 2, or a documented result."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.integration.tables import long_frame, results
+
+
+def refused(answer, *words):
+    """Exit code 2, no traceback, exactly one line, and it says these things."""
+    assert answer.code == 2
+    assert "Traceback" not in answer.err
+    assert len(answer.faults) == 1, answer.err
+    for word in words:
+        assert word in answer.faults[0]
+    return True
+
+
+def saved(frame, tmp_path, name="bad.parquet"):
+    path = tmp_path / name
+    frame.to_parquet(path)
+    return path
+
+
+def train_on(erp, path, *more):
+    return erp("train", "data=table", f"data.path={path}", "backbone=hashing", "tracking=off", *more)
+
+
+def test_typo_in_a_key(erp, quick):
+    assert refused(erp("train", *quick, "sed=3"), "sed = 3", "seed")
+
+
+def test_typo_in_a_key_with_plus(erp, quick):
+    assert refused(erp("train", *quick, "+sed=3"), "sed = 3", "no such key", "did you mean seed")
+
+
+def test_typo_in_a_nested_key(erp, quick):
+    assert refused(erp("train", *quick, "router.alpha=3"), "router.alpha = 3", "no such key")
+
+
+def test_unknown_option_of_a_group(erp, quick):
+    assert refused(erp("train", *quick, "router=rigde"), "router = rigde", "ridge", "knn", "category_mean")
+
+
+def test_wrong_type(erp, quick):
+    assert refused(erp("train", *quick, "seed=many"), "seed = many", "integer")
+
+
+def test_wrong_type_of_a_plug_points_argument(erp, quick):
+    assert refused(erp("train", *quick, "router=knn", "router.k=few"), "router.k = few", "integer")
+
+
+def test_two_faults_in_one_command_are_both_named(erp, quick):
+    answer = erp("train", *quick, "seed=many", "rooter=knn", "+typo=5")
+    assert answer.code == 2
+    assert len(answer.faults) == 3
+    assert all(any(word in fault for fault in answer.faults) for word in ("seed = many", "rooter = knn", "typo = 5"))
+
+
+def test_a_fault_of_a_plug_point_and_one_of_the_table_are_both_named(erp, tmp_path):
+    answer = train_on(erp, tmp_path / "nowhere.parquet", "router=knn", "router.k=few")
+    assert answer.code == 2
+    assert len(answer.faults) == 2
+    assert "router.k = few" in answer.err
+    assert "nowhere.parquet" in answer.err
+
+
+def test_unknown_member(erp, quick):
+    answer = erp("train", *quick, "pool.members=[{name: synthetic-1b}, {name: gpt-9}]")
+    assert refused(answer, "gpt-9", "synthetic-3b")
+
+
+def test_missing_column(erp, tmp_path):
+    path = saved(long_frame().rename(columns={"reward": "score"}), tmp_path)
+    assert refused(train_on(erp, path), "reward", "score", "data.columns")
+    renamed = train_on(erp, path, "data.columns={reward: score}", "bootstrap.draws=200")
+    assert renamed.code == 0
+
+
+def test_nan_rewards_are_missing_and_counted(erp, tmp_path):
+    frame = long_frame()
+    frame.loc[[0, 1, 7], "reward"] = [np.nan, np.inf, np.nan]
+    answer = train_on(erp, saved(frame, tmp_path), "bootstrap.draws=200")
+    assert answer.code == 0
+    notes = " ".join(results(answer.last)["data"]["notes"])
+    assert "3 rewards" in notes
+
+
+def test_empty_table(erp, tmp_path):
+    assert refused(train_on(erp, saved(long_frame().iloc[:0], tmp_path)), "bad.parquet", "no rows")
+
+
+def test_a_reward_that_is_no_number(erp, tmp_path):
+    frame = long_frame().astype({"reward": object})
+    frame["reward"] = frame["reward"].astype(str)
+    frame.loc[4, "reward"] = "good"
+    frame.to_json(tmp_path / "bad.jsonl", orient="records", lines=True)
+    assert refused(train_on(erp, tmp_path / "bad.jsonl"), "row 4", "reward", "good")
+
+
+def test_one_member_trains_and_says_that_there_is_nothing_to_route(erp, quick):
+    answer = erp("train", *quick, "pool.members=[{name: synthetic-1b}]")
+    assert answer.code == 0
+    found = results(answer.last)
+    assert found["routing"]["router"]["headroom_recovered"] is None
+    assert found["routing"]["router"]["gain_vs_best_single"] == {"mean": 0.0, "low": 0.0, "high": 0.0}
+    assert found["audc"]["router"] is None
+    assert "nothing to route" in found["verdict"]
+
+
+def test_equal_rewards_train_and_have_no_r2(erp, tmp_path):
+    answer = train_on(erp, saved(long_frame().assign(reward=0.5), tmp_path), "bootstrap.draws=200")
+    assert answer.code == 0
+    found = results(answer.last)
+    assert found["prediction"]["r2_pooled"] is None
+    assert found["routing"]["router"]["headroom_recovered"] is None
+    assert found["routing"]["router"]["reward"] == 0.5
+
+
+def test_missing_file(erp, tmp_path):
+    assert refused(train_on(erp, tmp_path / "nowhere.parquet"), "nowhere.parquet", "no such file")
+
+
+def test_unreadable_checkpoint(erp, quick, tmp_path):
+    folder = erp("train", *quick).last
+    (tmp_path / folder / "checkpoint.ckpt").write_bytes(b"not a checkpoint")
+    assert refused(erp("evaluate", f"run={folder}"), "checkpoint.ckpt", "cannot be read")
+
+
+def test_no_run_there(erp):
+    assert refused(erp("evaluate", "run=runs/none"), "runs/none", "no such folder")
+
+
+def test_equal_prompts_on_both_sides_of_the_tables_own_split(erp, tmp_path):
+    frame = long_frame()
+    ids = sorted(frame["prompt_id"].unique())
+    frame["split"] = np.where(frame["prompt_id"].isin(ids[:120]), "train", "test")
+    text = frame.loc[frame["prompt_id"] == ids[0], "prompt"].iloc[0]
+    frame.loc[frame["prompt_id"] == ids[200], "prompt"] = f"  {text.upper()} "
+    path = saved(frame, tmp_path)
+    assert refused(train_on(erp, path, "split.by=table"), "split.by", "drop_from_train")
+    dropped = train_on(erp, path, "split.by=table", "split.overlap=drop_from_train", "bootstrap.draws=200")
+    assert dropped.code == 0
+    assert results(dropped.last)["data"]["train"] + results(dropped.last)["data"]["validation"] == 119
+    grouped = train_on(erp, path, "bootstrap.draws=200")
+    assert grouped.code == 0
+
+
+def test_a_router_that_reads_the_category_of_a_table_without_one(erp, tmp_path):
+    path = saved(long_frame().drop(columns="category"), tmp_path)
+    assert refused(train_on(erp, path, "router=category_mean"), "router = category_mean", "category", "ridge")
+    without = train_on(erp, path, "bootstrap.draws=200")
+    assert results(without.last)["routing"]["category_mean"] is None
+
+
+def test_a_cost_that_cannot_be_had(erp, tmp_path):
+    path = saved(long_frame().drop(columns=["cost_usd", "completion_tokens"]), tmp_path)
+    assert refused(train_on(erp, path, "cost=usd"), "cost", "synthetic-1b")
+    assert results(train_on(erp, path, "bootstrap.draws=200").last)["cost"]["kind"] == "none"
+
+
+def test_the_policys_lambda_is_checked(erp, quick):
+    assert refused(erp("train", *quick, "policy.lambda=-1"), "lambda = -1")
+
+
+def test_a_table_of_other_members_is_refused_by_evaluate(erp, quick, tmp_path):
+    folder = erp("train", *quick).last
+    other = saved(long_frame(seed=5).replace({"model": {"synthetic-1b": "stranger"}}), tmp_path, "other.parquet")
+    assert refused(erp("evaluate", f"run={folder}", "data=table", f"data.path={other}"), "synthetic-1b")
+
+
+def test_not_key_equals_value(erp):
+    assert refused(erp("train", "ridge"), "ridge: is not key=value")
+
+
+def test_unknown_program(erp):
+    answer = erp("trian")
+    assert answer.code == 2
+    assert "train" in answer.err
+
+
+# Through a real process: the exit code, and nothing but the line on stderr.
+
+
+def process(*arguments, cwd, **extra):
+    environment = {**os.environ, "ERP_CACHE": str(cwd / "cache"), **extra}
+    command = [sys.executable, "-m", "erp", *arguments]
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["train", "sed=3", "+typo=5"], ["sed = 3", "typo = 5"]),
+        (["describe", "data=table", "data.path=nowhere.parquet"], ["nowhere.parquet"]),
+        (["describe", "data=table"], ["data.path", "required"]),
+    ],
+)
+def test_through_a_real_process(arguments, words, tmp_path):
+    done = process(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == len(words)
+    assert all(word in line for word, line in zip(words, lines, strict=False)) or len(words) > len(lines)
+    assert done.stdout == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_killed_run_goes_on_when_started_again(tmp_path):
+    """SIGKILL while prompts are embedded; the same command then finishes, and embeds only the rest."""
+    killer = tmp_path / "killer.py"
+    killer.write_text(
+        "import os, signal\n"
+        "from erp.backbones.hashing import HashingBackbone\n"
+        "class Killer(HashingBackbone):\n"
+        "    calls = 0\n"
+        "    def __init__(self, dimensions: int = 256) -> None:\n"
+        "        super().__init__(dimensions)\n"
+        "    def embed(self, prompts):\n"
+        "        Killer.calls += 1\n"
+        "        if Killer.calls == 2 and os.environ.get('KILL'):\n"
+        "            os.kill(os.getpid(), signal.SIGKILL)\n"
+        "        print('embedded', len(prompts))\n"
+        "        return super().embed(prompts)\n"
+    )
+    command = [
+        "train", "data.prompts=700", "data.samples=1", "+backbone._target_=killer.Killer", "~backbone.ngram_max",
+        "backbone=hashing", "tracking=off", "bootstrap.draws=200", "trainer.progress=false",
+    ]  # fmt: skip
+    command[3] = "backbone._target_=killer.Killer"
+    killed = process(*command, cwd=tmp_path, KILL="1", PYTHONPATH=str(tmp_path))
+    assert killed.returncode == -9
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert json.loads((folder / "status.json").read_text()) == {"status": "running"}
+    assert not (folder / "results.json").exists()
+    again = process(*command, cwd=tmp_path, PYTHONPATH=str(tmp_path))
+    assert again.returncode == 0, again.stderr
+    assert "embedded 188" in again.stdout  # 512 of the 700 were kept
+    assert "embedded 512" not in again.stdout
+    assert json.loads((folder / "status.json").read_text()) == {"status": "ok"}
+    assert len(pd.read_parquet(folder / "predictions.parquet")) == 5 * sum(
+        results(folder)["data"][part] for part in ("validation", "test")
+    )

@@ -1,0 +1,272 @@
+"""The commands as users chain them: train, evaluate, route, sweep, compare."""
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+import erp as package
+from tests.integration.tables import long_frame, results
+
+NUMBERS = ("prediction", "routing", "policy", "curves", "interval", "audc", "shares", "regret", "data", "cost")
+
+
+def test_a_run_folder_holds_everything(erp, quick):
+    answer = erp("train", *quick)
+    assert answer.code == 0, answer.err
+    folder = Path(answer.last)
+    assert folder.parent == Path("runs")
+    names = {"config.yaml", "checkpoint.ckpt", "predictions.parquet", "results.json", "report.md", "status.json"}
+    assert names <= {path.name for path in folder.iterdir()}
+    assert list((folder / "figures").glob("*.png"))
+    found = results(folder)
+    rows = {"random", "best_single", "best_single_hindsight", "category_mean", "oracle", "router"}
+    for row in rows:
+        assert {"reward", "cost", "headroom_recovered", "gain_vs_best_single"} <= set(found["routing"][row])
+        assert set(found["routing"][row]["gain_vs_best_single"]) == {"mean", "low", "high"}
+    assert set(found["routing"]["members"]) == set(found["prediction"]["members"]) == set(found["run"]["members"])
+    assert {"prompts", "members", "train", "validation", "test", "excluded"} <= set(found["data"])
+    assert found["routing"]["best_single"]["headroom_recovered"] == 0
+    assert found["verdict"] in answer.out
+
+
+def test_the_numbers_of_a_report_follow_from_its_predictions(erp, quick):
+    """pandas, from predictions.parquet alone, at lambda = 0."""
+    folder = erp("train", *quick, "router=knn").last
+    found = results(folder)
+    predictions = pd.read_parquet(Path(folder) / "predictions.parquet")
+    test = predictions[predictions["split"] == "test"]
+    predicted = test.pivot_table(index="prompt_id", columns="model", values="predicted")
+    observed = test.pivot_table(index="prompt_id", columns="model", values="observed")
+    chosen = predicted.idxmax(axis=1)
+    routing = found["routing"]
+    reward = np.mean([observed.loc[prompt, member] for prompt, member in chosen.items()])
+    assert routing["router"]["reward"] == pytest.approx(reward, abs=1e-12)
+    assert routing["oracle"]["reward"] == pytest.approx(observed.max(axis=1).mean(), abs=1e-12)
+    assert routing["random"]["reward"] == pytest.approx(observed.mean(axis=1).mean(), abs=1e-12)
+    best = observed[routing["best_single"]["member"]].mean()
+    assert routing["best_single"]["reward"] == pytest.approx(best, abs=1e-12)
+    assert routing["router"]["gain_vs_best_single"]["mean"] == pytest.approx(reward - best, abs=1e-12)
+    for name, row in found["prediction"]["members"].items():
+        residual = ((predicted[name] - observed[name]) ** 2).sum()
+        about_mean = ((observed[name] - observed[name].mean()) ** 2).sum()
+        assert row["r2"] == pytest.approx(1 - residual / about_mean, abs=1e-9)
+
+
+def test_the_same_command_again_finds_the_finished_run(erp, quick):
+    first = erp("train", *quick)
+    stamp = (Path(first.last) / "results.json").stat().st_mtime_ns
+    again = erp("train", *quick)
+    assert again.last == first.last
+    assert "finished already" in again.out
+    assert (Path(first.last) / "results.json").stat().st_mtime_ns == stamp
+
+
+def test_a_run_repeats_from_its_own_config(erp, quick):
+    first = erp("train", *quick, "split.seed=3").last
+    again = erp("train", f"config={first}/config.yaml", "out=elsewhere").last
+    assert Path(again).parent == Path("elsewhere")
+    assert Path(again).name == Path(first).name
+    assert {k: results(again)[k] for k in NUMBERS} == {k: results(first)[k] for k in NUMBERS}
+
+
+def test_a_failed_run_says_why_and_is_made_again(erp, quick, monkeypatch):
+    from erp.programs import train
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "write_report", full)
+        with pytest.raises(OSError, match="No space"):
+            erp("train", *quick)
+    (folder,) = Path("runs").iterdir()
+    status = json.loads((folder / "status.json").read_text())
+    assert status["status"] == "failed"
+    assert "No space left" in status["error"]
+    assert erp("train", *quick).code == 0
+
+
+def test_evaluate_gives_the_run_s_own_numbers_bit_for_bit(erp, quick):
+    folder = erp("train", *quick, "router=knn", "policy.lambda=100").last
+    answer = erp("evaluate", f"run={folder}")
+    assert answer.code == 0, answer.err
+    again = results(answer.last)
+    mine = results(folder)
+    assert {k: again[k] for k in NUMBERS if k != "data"} == {k: mine[k] for k in NUMBERS if k != "data"}
+
+
+def test_evaluate_on_another_table_leaves_out_what_the_router_has_seen(erp, quick, tmp_path, table):
+    folder = erp("train", *quick).last
+    split = pd.read_parquet(Path(folder) / "split.parquet").set_index("prompt_id")["split"]
+    mine = pd.read_parquet(table)
+    seen_ids = split.index[split.isin(["train", "validation"])][:40]
+    seen = mine[mine["prompt_id"].isin(seen_ids)].assign(prompt_id=lambda f: "other-" + f["prompt_id"])
+    fresh = long_frame(prompts=90, seed=7).assign(prompt_id=lambda f: "fresh-" + f["prompt_id"])
+    pd.concat([seen, fresh]).to_parquet(tmp_path / "other.parquet")
+    answer = erp("evaluate", f"run={folder}", "data=table", f"data.path={tmp_path / 'other.parquet'}")
+    assert answer.code == 0, answer.err
+    found = results(answer.last)
+    assert found["data"]["test"] == 90
+    assert any("40 prompts were left out" in note for note in found["data"]["notes"])
+
+
+def test_route_text_json_and_python_agree(erp, quick, monkeypatch, tmp_path):
+    folder = erp("train", *quick).last
+    prompts = ["integral matrix proof", "coffee with a friend"]
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{prompts[0]}\n\n{prompts[1]}\n"))
+    text = erp("route", f"run={folder}")
+    assert text.code == 0, text.err
+    lines = [line.split("\t") for line in text.out.splitlines()]
+    assert [line[0] for line in lines] == ["1", "3"]
+
+    (tmp_path / "in.jsonl").write_text("\n".join(json.dumps({"prompt": p}) for p in prompts))
+    answers = [json.loads(x) for x in erp("route", f"run={folder}", "input=in.jsonl", "output=json").out.splitlines()]
+    opened = package.load(folder)
+    frame = opened.route(prompts)
+    scores = opened.scores(prompts)
+    assert list(frame["member"]) == [line[1] for line in lines] == [a["member"] for a in answers]
+    assert list(scores.columns) == list(opened.members)
+    assert list(frame["member"]) == list(scores.idxmax(axis=1))
+    for answer, (_, row) in zip(answers, scores.iterrows(), strict=True):
+        assert {n: m["predicted_reward"] for n, m in answer["members"].items()} == pytest.approx(dict(row), abs=1e-6)
+
+    cheapest = opened.members[int(np.argmin(opened.predicted_costs))]
+    assert set(opened.route(prompts, lambda_=float("inf"))["member"]) == {cheapest}
+    assert f"\t{cheapest}\t" in erp("route", f"run={folder}", "input=in.jsonl", "lambda=inf").out
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [("", "no prompt"), ('{"prompt": "a"}\n{oops\n', "line 2 is not JSON"), ('{"text": "a"}\n', 'line 1 has no text')],
+)
+def test_route_refuses_bad_lines_by_number(erp, quick, tmp_path, content, words):
+    folder = erp("train", *quick).last
+    (tmp_path / "in.jsonl").write_text(content)
+    answer = erp("route", f"run={folder}", "input=in.jsonl")
+    assert answer.code == 2
+    assert words in answer.err
+
+
+def test_python_train_takes_overrides_or_a_whole_config(erp, quick):
+    result = package.train([*quick, "trainer.progress=false"])
+    config = yaml.safe_load((result.folder / "config.yaml").read_text())
+    again = package.train(config)
+    assert again.folder == result.folder
+    assert not again.fresh
+    assert again.objective == result.objective
+    with pytest.raises(package.ErpError, match="typo = 5"):
+        package.train({**config, "typo": 5})
+
+
+def test_describe_prints_one_json_object(erp, quick):
+    data = quick[:2]
+    facts = json.loads(erp("describe", *data, "output=json").out)
+    assert facts["prompts"] == 240
+    assert facts["members"] == 3
+    assert facts["missing_cells"] == 0
+    assert facts["random"] <= facts["best_single"] <= facts["category_oracle"] <= facts["oracle"]
+    text = erp("describe", *data).out
+    assert f"{facts['oracle']:.4f}" in text
+    assert f"{facts['best_single']:.4f}" in text
+
+
+def test_describe_says_null_for_what_one_sample_cannot_tell(erp, tmp_path):
+    long_frame(samples=1).to_parquet(tmp_path / "one.parquet")
+    facts = json.loads(erp("describe", "data=table", "data.path=one.parquet", "output=json").out)
+    assert facts["split_half_oracle"] is None
+    assert facts["reliability"] is None
+    assert "not identifiable at K=1" in erp("describe", "data=table", "data.path=one.parquet").out
+
+
+def test_a_sweep_makes_each_run_once_and_compare_shows_them(erp, quick):
+    sweep = ["train", "-m", *quick, "router=ridge,knn", "split.seed=0,1"]
+    answer = erp(*sweep)
+    assert answer.code == 0, answer.err
+    record = next(Path("runs/sweeps").glob("*.json"))
+    content = json.loads(record.read_text())
+    assert len(content["runs"]) == 4
+    assert {job["status"] for job in content["jobs"].values()} == {"ok"}
+    stamps = {run: (Path(run) / "results.json").stat().st_mtime_ns for run in content["runs"]}
+
+    again = erp(*sweep)
+    assert again.code == 0
+    assert again.out.count("finished already") == 4
+    assert {run: (Path(run) / "results.json").stat().st_mtime_ns for run in stamps} == stamps
+    assert next(Path("runs/sweeps").glob("*.json")) == record
+
+    table = erp("compare", str(record))
+    assert table.code == 0, table.err
+    assert sum(line.startswith("| ") for line in table.out.splitlines()) >= 4 + 1
+    objects = json.loads(erp("compare", "output=json").out)
+    assert {o["router"] for o in objects} == {"ridge", "knn"}
+    assert len(objects) == 4
+    (folder,) = Path("runs/comparisons").iterdir()
+    assert {"comparison.md", "comparison.csv", "curves.png"} <= {path.name for path in folder.iterdir()}
+
+
+def test_one_job_of_a_sweep_fails_and_the_others_finish(erp, quick, monkeypatch):
+    from erp.routers.knn import KNN
+
+    def broken(*_):
+        raise RuntimeError("no neighbours today")
+
+    monkeypatch.setattr(KNN, "fit", broken)
+    answer = erp("train", "-m", *quick, "router=ridge,knn,category_mean")
+    assert answer.code == 2
+    assert "router=knn" in answer.err
+    assert "no neighbours today" in answer.err
+    assert "2 ok, 1 failed" in answer.out
+    content = json.loads(next(Path("runs/sweeps").glob("*.json")).read_text())
+    assert [job["status"] for job in content["jobs"].values()] == ["ok", "failed", "ok"]
+    failed = content["jobs"]["1"]["run"]
+    assert json.loads((Path(failed) / "status.json").read_text())["status"] == "failed"
+
+
+def test_a_sweep_with_a_typo_starts_no_job(erp, quick):
+    answer = erp("train", "-m", *quick, "router=ridge,knnn", "sed=1,2")
+    assert answer.code == 2
+    assert "router = knnn" in answer.err
+    assert "sed = 1" in answer.err
+    assert not Path("runs").exists()
+
+
+def test_an_experiment_of_the_user_s_own_is_composed(erp, quick):
+    answer = erp("train", "experiment=noise", "data.prompts=300", "tracking=off", "bootstrap.draws=200")
+    assert answer.code == 0, answer.err
+    config = yaml.safe_load((Path(answer.last) / "config.yaml").read_text())
+    assert config["router"]["k"] == 5
+    assert config["data"]["signal"] == 0
+
+
+def test_a_router_of_the_user_s_own(erp, quick, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "mine.py").write_text(
+        "import torch\n"
+        "from erp.routers.ridge import Ridge\n"
+        "class Shifted(Ridge):\n"
+        "    def __init__(self, shift: float) -> None:\n"
+        "        super().__init__([1.0])\n"
+        "        self.shift = shift\n"
+        "    def scores(self, features):\n"
+        "        return super().scores(features) + self.shift\n"
+    )
+    (tmp_path / "myconf/router").mkdir(parents=True)
+    (tmp_path / "myconf/router/mine.yaml").write_text("name: mine\n_target_: mine.Shifted\nshift: 3.0\n")
+    answer = erp("train", *quick, "--config-dir", "myconf", "router=mine")
+    assert answer.code == 0, answer.err
+    swept = erp("train", "-m", *quick, "--config-dir=myconf", "router=mine", "split.seed=0,1")
+    assert swept.code == 0, swept.err
+    assert "finished already" in swept.out
+    wrong = erp("train", *quick, "--config-dir", "myconf", "router=mine", "router.shift=far")
+    assert "router.shift = far" in wrong.err
+    refused = erp("evaluate", f"run={answer.last}")
+    assert refused.code == 2
+    assert "trust=true" in refused.err
+    trusted = erp("evaluate", f"run={answer.last}", "trust=true")
+    assert trusted.code == 0, trusted.err
+    assert results(trusted.last)["prediction"] == results(answer.last)["prediction"]

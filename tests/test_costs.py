@@ -1,0 +1,173 @@
+"""Costs by hand, and the order in which `auto` falls through."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from erp.costs import Price, expected_cost, read_prices
+from erp.errors import ErpError
+from erp.table.read import read_table
+
+PRICES = {"a": Price("a", 1.0, 2.0), "b": Price("b", 10.0, 20.0)}
+PARAMETERS = {"a": 1e9, "b": 7e9}
+
+
+@pytest.fixture
+def table(tmp_path):
+    """Two prompts of 4 and 9 characters, two members; `changes` are columns of its four rows."""
+
+    def make(**changes):
+        frame = pd.DataFrame({
+            "prompt_id": ["1", "1", "2", "2"], "prompt": ["four", "four", "nine char", "nine char"],
+            "model": ["a", "b", "a", "b"], "reward": 1.0, **changes,
+        })  # fmt: skip
+        frame.to_parquet(tmp_path / "t.parquet")
+        return read_table(tmp_path / "t.parquet")
+
+    return make
+
+
+TOKENS = {"prompt_tokens": [10, 20, 30, 40], "completion_tokens": [100, 200, 300, 400]}
+
+
+def test_usd_from_prices(table):
+    costs = expected_cost(table(**TOKENS), "usd", PRICES, {})
+    assert (costs.kind, costs.unit, costs.notes) == ("usd", "USD per prompt", ())
+    want = [[10 + 200, 200 + 4000], [30 + 600, 400 + 8000]]
+    assert np.allclose(costs.values * 1e6, want, rtol=1e-14)
+
+
+def test_the_cost_column_wins_and_prices_fill_it(table):
+    costs = expected_cost(table(cost_usd=[0.5, None, None, 0.25], **TOKENS), "usd", PRICES, {})
+    assert np.allclose(costs.values, [[0.5, 4200e-6], [630e-6, 0.25]])
+    assert costs.notes == ("cost_usd is unknown and computed from prices in 2 of 4 cells",)
+    costs = expected_cost(table(cost_usd=[0.5, 0.75, None, 0.25]), "usd", {}, {})
+    assert costs.values.tolist() == [[0.5, 0.75], [0.5, 0.25]]
+    assert costs.notes == ("cost_usd is the member's mean in 1 of 4 cells",)
+
+
+def test_flops_and_tokens(table):
+    full = table(**TOKENS)
+    assert expected_cost(full, "flops", {}, PARAMETERS).values.tolist() == [
+        [2e9 * 110, 14e9 * 220],
+        [2e9 * 330, 14e9 * 440],
+    ]
+    costs = expected_cost(full, "tokens", {}, {})
+    assert costs.values.tolist() == [[110, 220], [330, 440]]
+    assert costs.unit == "tokens per prompt"
+
+
+def test_prompt_tokens_are_estimated(table):
+    costs = expected_cost(table(completion_tokens=[100, 200, 300, 400]), "tokens", {}, {})
+    assert costs.values.tolist() == [[101, 201], [303, 403]]  # ceil(4 / 4), ceil(9 / 4)
+    assert costs.notes == ("prompt tokens are estimated as characters / 4 in all cells",)
+
+
+def test_missing_completion_tokens_take_the_members_mean(table):
+    known = {"prompt_tokens": [0, 0, 0, 0], "completion_tokens": [100, None, None, 400]}
+    costs = expected_cost(table(**known), "tokens", {}, {})
+    assert costs.values.tolist() == [[100, 400], [100, 400]]
+    assert costs.notes == ("completion tokens are the member's mean in 2 of 4 cells",)
+
+
+def test_a_missing_cell_has_a_cost_too(table):
+    whole = table(**TOKENS)
+    frame = whole.samples[whole.samples.index != 3]
+    costs = expected_cost(type(whole)(whole.prompts, frame, whole.members, "reward"), "tokens", {}, {})
+    assert costs.values.tolist() == [[110, 220], [330, 3 + 200]]
+
+
+def test_means_over_samples_are_weighted(tmp_path):
+    frame = pd.DataFrame({"prompt": "p", "model": "a", "reward": 1.0, "prompt_tokens": 0, "n_samples": [1, 3],
+                          "completion_tokens": [10, 50]})  # fmt: skip
+    frame.to_parquet(tmp_path / "t.parquet")
+    assert expected_cost(read_table(tmp_path / "t.parquet"), "tokens", {}, {}).values.tolist() == [[40.0]]
+
+
+def test_lengths_can_be_assumed(table):
+    known = {"prompt_tokens": [0, 0, 0, 0], "completion_tokens": [100, None, 300, None]}
+    with pytest.raises(ErpError, match=r"cost.kind = tokens: cannot be had: no completion tokens for b;"):
+        expected_cost(table(**known), "tokens", {}, {})
+    costs = expected_cost(table(**known), "tokens", {}, {}, assumed_completion_tokens=50)
+    assert costs.values.tolist() == [[100, 50], [300, 50]]
+    assert costs.notes == ("completion tokens are assumed to be 50 for b",)
+    with pytest.raises(ErpError, match="assume_completion_tokens = 0"):
+        expected_cost(table(**known), "tokens", {}, {}, assumed_completion_tokens=0)
+
+
+def test_auto_takes_the_first_that_every_member_has(table):
+    full, bare = table(**TOKENS), table()
+    some = {"a": PRICES["a"]}
+    assert expected_cost(full, "auto", PRICES, PARAMETERS).notes == ("costs are counted in usd",)
+    costs = expected_cost(full, "auto", some, PARAMETERS)
+    assert costs.kind == "flops"
+    assert costs.notes == ("costs are counted in flops (not usd: no cost_usd and no price for b)",)
+    costs = expected_cost(full, "auto", some, {"b": 1e9})
+    assert costs.kind == "tokens"
+    assert "not flops: no active parameters for a" in costs.notes[0]
+    costs = expected_cost(bare, "auto", PRICES, PARAMETERS)
+    assert costs.kind == "none"
+    assert costs.values.tolist() == [[0, 0], [0, 0]]
+    assert costs.notes == (
+        "costs are not counted (not usd: no completion tokens for a, b; not flops: no completion tokens for a, b; "
+        "not tokens: no completion tokens for a, b)",
+    )
+    assert expected_cost(table(cost_usd=[1, 2, 3, 4]), "auto", {}, {}).values.tolist() == [[1, 2], [3, 4]]
+    assert expected_cost(full, "none", PRICES, PARAMETERS).values.sum() == 0
+
+
+def test_kinds_that_cannot_be_had(table):
+    with pytest.raises(ErpError, match=r"cost.kind = usd: cannot be had: no cost_usd and no price for a, b;"):
+        expected_cost(table(**TOKENS), "usd", {}, {})
+    with pytest.raises(ErpError, match="no active parameters for b, no completion tokens for a, b"):
+        expected_cost(table(), "flops", {}, {"a": 1e9})
+    with pytest.raises(ErpError, match=r"cost.kind = euro: unknown; allowed are auto, usd"):
+        expected_cost(table(), "euro", {}, {})
+
+
+@pytest.mark.parametrize("ending", ["json", "yaml"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        [{"name": "a", "input_usd_per_mtok": 1, "output_usd_per_mtok": 2},
+         {"name": "b", "input_usd_per_mtok": 10.0, "output_usd_per_mtok": 20.0}],
+        {"a": {"input": 1, "output": 2, "size": "7B"}, "b": {"input": 10, "output": 20}},
+    ],
+)  # fmt: skip
+def test_price_files(tmp_path, ending, content):
+    (tmp_path / f"p.{ending}").write_text(json.dumps(content))  # JSON is YAML
+    assert read_prices(tmp_path / f"p.{ending}") == PRICES
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ('{"note": "x", "prices": {"a": {"input": 1, "output": 1}}}', "its top-level keys are note, prices"),
+        ('[{"name": "a", "input": 1}]', "entry a is not a price; it lists 1 entries"),
+        ('{"a": {"input": -1, "output": 1}}', "entry a is not a price"),
+        ('{"a": {"input": true, "output": 1}}', "entry a is not a price"),
+        ('[{"name": "a", "input": 1, "output": 1}, {"name": "a", "input": 1, "output": 1}]', "a is named twice"),
+        ("[]", "neither a list nor a mapping, or empty"),
+        ("{", "cannot be read"),
+    ],
+)
+def test_bad_price_files(tmp_path, content, expected):
+    path = tmp_path / "p.json"
+    path.write_text(content)
+    with pytest.raises(ErpError) as caught:
+        read_prices(path)
+    text = str(caught.value)
+    assert text.startswith(f"cost.prices = {path}: ")
+    assert expected in text
+    if "not a price" in text:
+        assert "{name, input_usd_per_mtok, output_usd_per_mtok}" in text
+        assert "name -> {input, output}" in text
+
+
+def test_missing_price_file(tmp_path):
+    with pytest.raises(ErpError, match="cannot be read"):
+        read_prices(tmp_path / "none.yaml")

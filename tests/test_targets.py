@@ -1,0 +1,167 @@
+"""Targets against pandas, hand-worked numbers, the method's worked example and the real tables' known facts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from erp.table.read import read_table
+from erp.table.synthetic import synthetic_table
+from erp.targets import Targets, expected_reward, reliability, samples_per_cell, split_half_oracle
+
+
+def read(tmp_path, **columns):
+    pd.DataFrame(columns).to_parquet(tmp_path / "t.parquet")
+    return read_table(tmp_path / "t.parquet")
+
+
+def test_means_are_weighted_and_variances_come_from_separate_samples(tmp_path):
+    table = read(
+        tmp_path,
+        prompt=["p"] * 8,
+        model=["a", "a", "a", "b", "b", "c", "d", "d"],
+        reward=[1.0, 2.0, 6.0, 1.0, 4.0, 5.0, 2.0, np.nan],
+        n_samples=[1, 1, 1, 1, 3, 10, 1, 1],
+    )
+    targets = expected_reward(table)
+    assert targets.mean.tolist() == [[3.0, 3.25, 5.0, 2.0]]
+    assert targets.count.tolist() == [[3, 4, 10, 1]]
+    assert targets.count.dtype == np.int64
+    assert targets.variance[0, 0] == 7.0  # (4 + 1 + 9) / 2
+    assert targets.standard_error[0, 0] == pytest.approx(np.sqrt(7 / 3))
+    assert np.isnan(targets.variance[0, 1:]).all()
+    assert np.isnan(targets.standard_error[0, 1:]).all()
+    assert targets.complete.tolist() == [True]
+    assert samples_per_cell(targets) == (1, 10)
+
+
+def test_against_pandas(tmp_path):
+    table, _ = synthetic_table(prompts=60, members=4, samples=5, missing=0.3)
+    table.samples.loc[::7, "reward"] = np.nan
+    targets = expected_reward(table)
+    cells = table.samples.groupby(["prompt", "member"])["reward"]
+    index = pd.MultiIndex.from_product([range(60), range(4)])
+    for got, want in (
+        (targets.mean, cells.mean()),
+        (targets.variance, cells.var()),
+        (targets.standard_error, cells.sem()),
+        (targets.count, cells.count().reindex(index, fill_value=0)),
+    ):
+        assert np.allclose(got, want.reindex(index).to_numpy(dtype=float).reshape(60, 4), equal_nan=True, rtol=1e-12)
+    assert targets.complete.tolist() == (~np.isnan(targets.mean)).all(axis=1).tolist()
+
+
+def test_variance_of_large_rewards(tmp_path):
+    table = read(tmp_path, prompt=["p"] * 3, model=["a"] * 3, reward=[1e9, 1e9 + 1, 1e9 + 2])
+    assert expected_reward(table).variance[0, 0] == 1.0
+
+
+def worked_example(n, k, seed=0):
+    """The method's worked example: means and variances of K samples, five members."""
+    rng = np.random.default_rng(seed)
+    a = rng.normal(0, 2, (n, 1))
+    gamma = 0.7 * np.sqrt(0.5) * (rng.standard_normal((n, 5)) + rng.standard_normal((n, 5)))
+    mu = a + np.array([-0.5, -0.25, 0, 0.25, 0.5]) + gamma
+    y = mu[:, :, None] + 1.5 * rng.standard_normal((n, 5, k))
+    variance = y.var(axis=2, ddof=1)
+    return Targets(y.mean(axis=2), np.full((n, 5), k), variance, np.sqrt(variance / k)), y
+
+
+@pytest.mark.parametrize(("k", "rho"), [(4, 0.8887), (8, 0.9411), (16, 0.9696), (32, 0.9846)])
+def test_reliability_of_the_worked_example(k, rho):
+    targets, _ = worked_example(20_000, k)
+    assert np.allclose(reliability(targets), rho, atol=0.004)
+    first = reliability(targets, np.arange(1000))
+    assert np.allclose(first, rho, atol=0.02)
+    assert not np.allclose(first, reliability(targets), atol=1e-6)
+
+
+def test_reliability_is_not_identified_at_k1_or_without_variance():
+    table, _ = synthetic_table(prompts=20, samples=1)
+    assert np.isnan(reliability(expected_reward(table))).all()
+    table, _ = synthetic_table(prompts=20, samples=1, missing=0.5)
+    assert split_half_oracle(table, np.arange(20)) is None
+    table, _ = synthetic_table(prompts=5, samples=2, noise=0, hidden=0, signal=0)
+    assert np.isnan(reliability(expected_reward(table))).all()
+    one, _ = synthetic_table(prompts=1, samples=3)
+    assert np.isnan(reliability(expected_reward(one))).all()
+
+
+def table_of_samples(y):
+    n, m, k = y.shape
+    table, _ = synthetic_table(prompts=n, members=m, samples=k)
+    table.samples["reward"] = y.ravel()
+    return table
+
+
+@pytest.mark.parametrize(("k", "gain"), [(4, 0.0662), (8, 0.1854)])
+def test_split_half_oracle_of_the_worked_example(k, gain):
+    _, y = worked_example(20_000, k, seed=1)
+    mean, sd = split_half_oracle(table_of_samples(y), np.arange(len(y)), repeats=10)
+    # the gain is over member 5; sd of a mean over 20,000 prompts of a difference of about 2 is .015
+    assert mean - y[:, 4].mean() == pytest.approx(gain, abs=0.04)
+    assert 0 < sd < 0.05
+
+
+def test_split_half_oracle_by_hand():
+    # two samples: one chooses, the other scores. Member 1 wins on sample 0 only, so every half scores 0 or its mirror
+    y = np.array([[[0.0, 0.0], [1.0, -1.0]]])
+    mean, _ = split_half_oracle(table_of_samples(y), np.array([0]), repeats=400)
+    # choosing on 1 takes member 1, scored -1; choosing on -1 takes member 0, scored 0
+    assert mean == pytest.approx(-0.5, abs=0.1)
+    tie = np.array([[[3.0, 3.0], [3.0, 3.0]], [[1.0, 1.0], [2.0, 2.0]]])
+    assert split_half_oracle(table_of_samples(tie), np.array([0, 1])) == (2.5, 0.0)
+
+
+def test_split_half_oracle_with_unequal_counts_and_incomplete_prompts():
+    table, _ = synthetic_table(prompts=40, members=3, samples=5, noise=0.0, hidden=0.0)
+    table.samples.loc[table.samples.index % 5 == 4, "reward"] = np.nan  # K = 4
+    table.samples.loc[table.samples.index % 25 == 3, "reward"] = np.nan  # K = 3 in some cells
+    table.samples.loc[table.samples["prompt"] == 7, "reward"] = np.nan
+    table.samples.loc[(table.samples["prompt"] == 9) & (table.samples["sample"] > 0), "reward"] = np.nan
+    mean, sd = split_half_oracle(table, np.arange(40))
+    best = np.nanmax(expected_reward(table).mean[np.delete(np.arange(40), [7, 9])], axis=1).mean()
+    assert mean == pytest.approx(best)  # no noise: halves agree
+    assert sd == pytest.approx(0, abs=1e-12)
+    assert split_half_oracle(table, np.array([7, 9])) is None
+
+
+FACTS = {
+    "llmrouter9": (5989, 0, 0.4270, 0.6197, "llama-3.1-nemotron-51b-instruct", 0.7984, 0.6668),
+    "alpaca_eval": (797, 10, 0.1093, 0.7056, "FuseChat-Gemma-2-9B-Instruct", 0.8670, 0.7108),
+    "routellm2": (15334, 0, 0.7437, 0.8103, "gpt-4-1106-preview", 0.8647, 0.8159),
+    "zeroeval": (2840, 0, 0.6687, 0.9356, "o1-mini-2024-09-12", 0.9831, 0.9384),
+    "humaneval3x10": (164, 0, 0.6896, 0.8482, "gpt-4", 0.9073, 0.8482),
+}
+
+
+@pytest.mark.tables
+@pytest.mark.parametrize("name", FACTS)
+def test_known_facts_of_the_real_tables(tables, name):
+    complete, missing, random, best, best_name, oracle, category_oracle = FACTS[name]
+    table = read_table(tables / f"{name}.parquet")
+    targets = expected_reward(table)
+    rows = np.flatnonzero(targets.complete)
+    assert len(rows) == complete
+    assert (targets.count == 0).sum() == missing
+    mean = targets.mean[rows]
+    assert mean.mean() == pytest.approx(random, abs=5e-5)
+    assert mean.mean(axis=0).max() == pytest.approx(best, abs=5e-5)
+    assert table.members[mean.mean(axis=0).argmax()] == best_name
+    assert mean.max(axis=1).mean() == pytest.approx(oracle, abs=5e-5)
+    category = table.prompts["category"].to_numpy()[rows]
+    by_category = pd.DataFrame(mean).groupby(category).sum().max(axis=1).sum() / len(rows)
+    assert by_category == pytest.approx(category_oracle, abs=5e-5)
+
+
+@pytest.mark.tables
+def test_reliability_and_split_half_of_humaneval(tables):
+    table = read_table(tables / "humaneval3x10.parquet")
+    targets = expected_reward(table)
+    assert table.members == ("codellama-34b-instruct", "gpt-3.5-turbo", "gpt-4")
+    assert np.allclose(reliability(targets), [0.9858, 0.9758, 0.9717], atol=5e-5)
+    mean, sd = split_half_oracle(table, np.arange(164))
+    assert mean == pytest.approx(0.891, abs=0.001)
+    assert sd == pytest.approx(0.006, abs=0.001)
+    assert samples_per_cell(targets) == (10, 10)
