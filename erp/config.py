@@ -21,12 +21,31 @@ class Node(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class Columns(Node):
+    """What a file calls our columns; null where it uses our name."""
+
+    prompt: str | None = None
+    model: str | None = None
+    reward: str | None = None
+    prompt_id: str | None = None
+    sample: str | None = None
+    category: str | None = None
+    group: str | None = None
+    split: str | None = None
+    reference: str | None = None
+    prompt_tokens: str | None = None
+    completion_tokens: str | None = None
+    cost_usd: str | None = None
+    n_samples: str | None = None
+    reward_model: str | None = None
+
+
 class TableData(Node):
     """``data=table``: a reward table on disk."""
 
     kind: Literal["table"]
     path: str
-    columns: dict[str, str] = {}
+    columns: Columns = Columns()
 
 
 class SyntheticData(Node):
@@ -77,7 +96,7 @@ class Pool(Node):
 
 
 class Split(Node):
-    """Which prompts are train, validation and test (DESIGN: by group, hashed)."""
+    """Which prompts are train, validation and test (by group, hashed)."""
 
     by: Literal["group", "prompt", "table"] = "group"
     seed: int = 0
@@ -205,10 +224,21 @@ PROGRAMS: dict[str, type[Node]] = {
 def validate(program: str, container: Mapping[str, Any]) -> Any:
     """The program's config object. Raises ErpError with one line for every fault."""
     model = PROGRAMS[program]
+    required = [f"{key}: is required; give {key}=<value>" for key in _unset(container)]
     try:
-        return model.model_validate(dict(container))
+        valid = model.model_validate(dict(container))
     except ValidationError as error:
-        raise ErpError(*faults_of(error, model, container)) from None
+        raise ErpError(*dict.fromkeys([*required, *faults_of(error, model, container)])) from None
+    if required:
+        raise ErpError(*required)
+    return valid
+
+
+def _unset(node: Any, prefix: str = "") -> list[str]:
+    """Keys whose value is Hydra's ``???``: the user has to give them."""
+    if isinstance(node, Mapping):
+        return [key for name, value in node.items() for key in _unset(value, f"{prefix}.{name}" if prefix else name)]
+    return [prefix] if node == "???" else []
 
 
 def faults_of(error: ValidationError, model: type[BaseModel], given: Any, prefix: str = "") -> list[str]:

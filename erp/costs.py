@@ -1,4 +1,4 @@
-"""What one answer costs, by prompt and member: measured, or from prices, parameters or tokens (METHOD, section 5)."""
+"""What one answer costs, by prompt and member: measured, or from prices, parameters or tokens (docs/method.md)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 Kind = Literal["auto", "usd", "flops", "tokens", "none"]
 _UNITS = {"usd": "USD per prompt", "flops": "FLOPs per prompt", "tokens": "tokens per prompt", "none": "none"}
-_CHARACTERS_PER_TOKEN = 4  # METHOD, section 5
+_CHARACTERS_PER_TOKEN = 4  # the usual rule of thumb for English; the report says "estimated"
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ def _of_cells(count: int, cells: NDArray[np.float64]) -> str:
 
 def _lacking(table: RewardTable, absent: NDArray[np.bool_] | np.bool_, what: str) -> str:
     """`no <what> for a, b`, or nothing."""
-    return f"no {what} for {shorten(np.array(table.members)[absent])}" if absent.any() else ""
+    return f"no {what} for {shorten(np.array(table.members)[absent], 3)}" if absent.any() else ""
 
 
 def _known(table: RewardTable, names: Mapping[str, object]) -> NDArray[np.bool_]:

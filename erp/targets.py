@@ -1,4 +1,4 @@
-"""Expected rewards and how well the samples determine them: pure functions of the table (METHOD, section 4)."""
+"""Expected rewards and how well the samples determine them: pure functions of the table (docs/method.md)."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def reliability(targets: Targets, rows: NDArray[np.int64] | None = None) -> NDAr
     V is the variance of the means over prompts, n the mean of s_i^2 / K_i, both over the prompts where both are known.
     NaN at K = 1, with fewer than two prompts, or when all means are equal.
 
-    Source: METHOD, section 4 (Spearman-Brown of the intraclass correlation at equal K).
+    Source: at equal K this is the Spearman-Brown form of the intraclass correlation; docs/method.md.
 
     Args:
         targets: Estimates per cell.

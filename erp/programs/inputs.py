@@ -24,7 +24,8 @@ def load_table(data: TableData | SyntheticData, reward_model: RewardModel, pool:
         if reward_model.name not in (None, table.reward_model):
             raise ErpError(f"reward_model.name = {reward_model.name}: data=synthetic has only {table.reward_model}")
     else:
-        table = read_table(data.path, columns=data.columns, reward_model=reward_model.name)
+        columns = data.columns.model_dump(exclude_none=True)
+        table = read_table(data.path, columns=columns, reward_model=reward_model.name)
     return select_members(table, names)
 
 

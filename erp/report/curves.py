@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from erp.report.facts import Results, costs_differ, level_of, number, numbers, routing_members, scaled_unit, short_names
+from erp.report.facts import Results, cost_scale, costs_differ, level_of, number, numbers, routing_members, short_names
 from erp.report.gains import gain_rows, gain_strip
 from erp.report.style import (
     BLACK,
@@ -61,7 +61,7 @@ def curve_points(results: Results, name: str) -> Floats:
 def _curve_panel(figure: Figure, axes: Axes, results: Results) -> None:
     routing, run = results["routing"], results["run"]
     members = routing_members(results)
-    factor, unit = scaled_unit(results["cost"]["unit"], number(results["cost"]["range"][1]))
+    factor, unit = cost_scale(results)
     scale = np.array([factor, 1.0])
     names = ["oracle", "router"] if run["router"] == "category_mean" else ["oracle", "category_mean", "router"]
     curves = {name: curve_points(results, name) * scale for name in names if name in results["curves"]}
@@ -141,13 +141,13 @@ def _labels(
     shown = "∞" if lambda_ is None else f"{lambda_:g}"
     single, short = results["routing"]["best_single"].get("member", ""), short_names(results, 20)
     labels = [
-        Label(results["run"]["router"], _along(curves["router"]), BLUE, bold=True),
+        Label(results["run"]["router"], along(curves["router"]), BLUE, bold=True),
         Label(f"best single\n{short.get(single, single)}", marks["best_single"][None], bold=True),
         Label(f"policy, λ = {shown}", policy[None], "#A0447A"),
     ]
     if "category_mean" in curves:
-        labels.append(Label("category mean", _along(curves["category_mean"]), COLOURS["category_mean"]))
-    labels.append(Label("oracle", _along(curves["oracle"]), "#00775A"))
+        labels.append(Label("category mean", along(curves["category_mean"]), COLOURS["category_mean"]))
+    labels.append(Label("oracle", along(curves["oracle"]), "#00775A"))
     labels.append(Label("random", marks["random"][None], "#5A5A5A"))
     members = routing_members(results)
     named = range(len(members)) if len(members) <= ALL_NAMED else frontier(dots)
@@ -173,8 +173,14 @@ def frontier(dots: Floats, limit: int = 6) -> list[int]:
     return [found[position] for position in keep[::-1]]
 
 
-def _along(points: Floats, count: int = 24) -> Floats:
-    """Points along a curve that its name may stand at."""
-    lengths = np.linspace(0, len(points) - 1, min(count, len(points))).astype(int)
-    kept: Floats = points[lengths]
+def along(points: Floats, count: int = 24) -> Floats:
+    """Points of a curve's dearer half that its name may stand at: at the cheap end all curves meet.
+
+    Args:
+        points: (P, 2) cost and reward.
+        count: of the points at most.
+    """
+    middle = (points[:, 0].min() + points[:, 0].max()) / 2
+    dear: Floats = points[points[:, 0] >= middle]
+    kept: Floats = dear[np.linspace(0, len(dear) - 1, min(count, len(dear))).astype(int)]
     return kept

@@ -44,6 +44,8 @@ def costs_differ(results: Results) -> bool:
 
 def percent(share: float, decimals: int = 0) -> str:
     """A share as a percentage, never a minus before a zero."""
+    if math.isnan(share):
+        return "-"
     text = f"{100 * share:.{decimals}f}%"
     return text.removeprefix("-") if float(text[:-1]) == 0 else text
 
@@ -103,3 +105,9 @@ def predicted_members(results: Results) -> tuple[list[str], list[str]]:
     ranked = sorted(routing_members(results), key=lambda item: -number(item[1]["share"]))
     names = [name for name, _ in ranked]
     return names[:MOST_PANELS], names[MOST_PANELS:]
+
+
+def cost_scale(results: Results) -> tuple[float, str]:
+    """The factor and unit in which this run's costs are shown."""
+    ends = results["cost"]["range"]
+    return scaled_unit(results["cost"]["unit"], math.nan if ends is None else number(ends[1]))

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
-from typing import Any
 
 from erp.report.facts import (
     ROW_NAMES,
     Results,
+    cost_scale,
     costs_differ,
     level_of,
     number,
@@ -18,6 +18,7 @@ from erp.report.facts import (
     predicted_members,
     routing_members,
 )
+from erp.report.text import escaped, gain_text, lambda_text, percents, significant, spread_text, table
 
 CAPTIONS = {
     "reward_cost": "Reward against cost, and gains over best single at lambda = 0",
@@ -42,11 +43,13 @@ def _headroom_line(results: Results) -> str:
     interval = f"{level_of(results)} interval {percents(low, high)}"
     text = f"{percents(recovered)} ({interval}) of the headroom between {single} and oracle"
     if recovered == low == high == 0:
-        return f"{router} recovers nothing of the headroom between {single} and oracle: it earns the same as best single."
+        return (
+            f"{router} recovers nothing of the headroom between {single} and oracle: it earns the same as best single."
+        )
     if low > 0:
         return f"{router} recovers {text}."
     if high < 0:
-        return f"{router} loses to {single}: it recovers {text}."
+        return f"{router} loses to best single: it recovers {text}."
     return f"{router} recovers {text}: the interval holds 0, so no difference from best single can be told."
 
 
@@ -89,14 +92,15 @@ def _judged(gain: Mapping[str, float | None]) -> str:
 def _cost_line(results: Results) -> str:
     if not costs_differ(results):
         return ""
-    router, single = results["routing"]["router"], results["routing"]["best_single"]
-    policy, unit = results["policy"], results["cost"]["unit"]
+    router, single, policy = results["routing"]["router"], results["routing"]["best_single"], results["policy"]
+    factor, unit = cost_scale(results)
+    dear = significant(number(single["cost"]) * factor)
     if policy["lambda"] == 0:
-        return f"It costs {significant(router['cost'])} {unit}, best single {significant(single['cost'])}."
+        return f"It costs {significant(number(router['cost']) * factor)} {unit}, best single {dear}."
     return (
-        f"Its policy (lambda = {lambda_text(policy['lambda'])}) earns {significant(policy['reward'])} "
-        f"at {significant(policy['cost'])} {unit}; best single earns {significant(single['reward'])} "
-        f"at {significant(single['cost'])}."
+        f"Its policy (lambda = {lambda_text(policy['lambda'])}) earns {significant(policy['reward'])} at "
+        f"{significant(number(policy['cost']) * factor)} {unit}; best single earns {significant(single['reward'])} "
+        f"at {dear}."
     )
 
 
@@ -133,6 +137,7 @@ def render(results: Results, figures: Sequence[str]) -> str:
 
 def _rows_table(results: Results) -> str:
     routing, policy = results["routing"], results["policy"]
+    factor, _ = cost_scale(results)
     rows = []
     for key in ("random", "best_single", "best_single_hindsight", "category_mean", "router", "oracle"):
         row = routing[key]
@@ -145,27 +150,36 @@ def _rows_table(results: Results) -> str:
         if spread is not None and key not in ("best_single", "oracle"):  # theirs are 0 and 1 by definition
             share += f" ({percents(number(spread['low']), number(spread['high']))})"
         gain = "-" if key == "best_single" else gain_text(row["gain_vs_best_single"])
-        rows.append([name, significant(row["reward"]), significant(row["cost"]), gain, share])
-    gain = "-" if policy["lambda"] is None else gain_text(policy["gain_vs_best_single"])
+        rows.append([name, significant(row["reward"]), significant(number(row["cost"]) * factor), gain, share])
     rows.append(
         [f"the run's policy, lambda = {lambda_text(policy['lambda'])}", significant(policy["reward"]),
-         significant(policy["cost"]), gain, "-"]
+         significant(number(policy["cost"]) * factor), gain_text(policy["gain_vs_best_single"]), "-"]
     )  # fmt: skip
-    level, unit = level_of(results), results["cost"]["unit"]
-    cost = "Cost" if results["cost"]["kind"] == "none" else f"Cost ({unit})"
-    header = ["Row", "Reward", cost, f"Gain over best single ({level})", f"Headroom recovered ({level})"]
+    level = level_of(results)
+    header = [
+        "Row",
+        "Reward",
+        _cost_header(results),
+        f"Gain over best single ({level})",
+        f"Headroom recovered ({level})",
+    ]
     return table(header, rows)
+
+
+def _cost_header(results: Results) -> str:
+    return "Cost" if results["cost"]["kind"] == "none" else f"Cost ({cost_scale(results)[1]})"
 
 
 def _rows_notes(results: Results) -> list[str]:
     """What a reader of the rows has to know."""
-    routing, notes = results["routing"], []
-    notes.append(
-        "Best single is chosen on train prompts and scored on test; in hindsight it is chosen on test, which no one can. "
-        "The oracle takes the best observed reward of every prompt and so counts luck as skill: the headroom is "
-        "overstated, and the share recovered understated."
-        + (" With one sample per cell (K=1) how much cannot be told." if results["data"]["samples_per_cell"][1] == 1 else "")
-    )
+    routing = results["routing"]
+    notes = [
+        "Best single is chosen on train prompts and scored on test; in hindsight it is chosen on test, "
+        "which no one can. The oracle takes the best observed reward of every prompt and so counts luck as skill: "
+        "the headroom is overstated, and the share recovered understated."
+    ]
+    if results["data"]["samples_per_cell"][1] == 1:
+        notes[0] += " By how much is not identifiable at K=1."
     if routing["router"]["headroom_recovered"] is None:
         notes.append("No share of the headroom is given: " + plain_summary(results).splitlines()[0])
     other = results["policy"].get("best_single_member")
@@ -178,17 +192,26 @@ def _rows_notes(results: Results) -> list[str]:
         listed = ", ".join(f"{ROW_NAMES.get(key, key)} {significant(value)}" for key, value in audc.items())
         notes.append(f"Area under the curve, as a mean reward over the pool's range of costs: {listed}.")
     if results["regret"] is not None:
-        notes.append(f"Regret at lambda = 0, the mean reward lost against the oracle: {significant(results['regret'])}.")
+        notes.append(
+            f"Regret at lambda = 0, the mean reward lost against the oracle: {significant(results['regret'])}."
+        )
     return notes
 
 
 def _members_table(results: Results) -> str:
-    header = ["Member", "Reward", "Cost", f"Gain over best single ({level_of(results)})", "Router sends there"]
+    factor, _ = cost_scale(results)
+    header = [
+        "Member",
+        "Reward",
+        _cost_header(results),
+        f"Gain over best single ({level_of(results)})",
+        "Router sends there",
+    ]
     single = results["routing"]["best_single"].get("member")
     return table(
         header,
         [
-            [escaped(name), significant(row["reward"]), significant(row["cost"]),
+            [escaped(name), significant(row["reward"]), significant(number(row["cost"]) * factor),
              "- (best single)" if name == single else gain_text(row["gain_vs_best_single"]),
              percent(number(row["share"]), 1)]
             for name, row in routing_members(results)
@@ -238,8 +261,13 @@ def _method(results: Results) -> list[str]:
     chosen = ", ".join(f"{key} = {value:.4g}" if isinstance(value, float) else f"{key} = {value}"
                        for key, value in (run.get("chosen") or {}).items())  # fmt: skip
     text = (
-        "Prompts are split so that equal texts and groups stay on one side. The router was fitted on train, "
-        + (f"what had to be chosen ({chosen}) was chosen on validation, " if chosen else "choices were made on validation, ")
+        "Prompts were split by group: those of equal text are never parted (`split.by` in config.yaml says what else "
+        "makes a group). The router was fitted on train, "
+        + (
+            f"what had to be chosen ({chosen}) was chosen on validation, "
+            if chosen
+            else "choices were made on validation, "
+        )
         + "and test was read once. Gains are paired by prompt; their intervals are from a bootstrap over groups of "
         f"prompts, {level_of(results)}. Validation {results['objective']['name']}: "
         f"{significant(results['objective']['value'])}. It took {number(run['seconds']):.1f} s."
@@ -254,68 +282,3 @@ def _image(stem: str, figure: str) -> str:
 
 def _names(names: Sequence[str]) -> str:
     return ", ".join(escaped(name) for name in names)
-
-
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table, the first column to the left and the others to the right; cells must be escaped."""
-    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
-    widths = [max(width, 3) for width in widths]
-
-    def line(cells: Sequence[str]) -> str:
-        padded = [c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(cells, widths, strict=True))]
-        return f"| {' | '.join(padded)} |"
-
-    rule = [f":{'-' * (w - 1)}" if i == 0 else f"{'-' * (w - 1)}:" for i, w in enumerate(widths)]
-    return "\n".join([line(header), f"| {' | '.join(rule)} |", *map(line, rows)])
-
-
-def escaped(text: Any) -> str:  # noqa: ANN401
-    """Text that stays one cell of a table and one line."""
-    return one_line(text).replace("|", "\\|")
-
-
-def significant(value: float | None) -> str:
-    """Four significant digits; a dash where there is no value."""
-    value = number(value)
-    if not math.isfinite(value):
-        return "-" if math.isnan(value) else "infinity"
-    if value == 0:
-        return "0"
-    if 1e4 <= abs(value) < 1e9:
-        return f"{value:,.0f}"
-    return f"{value:#.4g}".rstrip(".") if 1e-4 <= abs(value) < 1e4 else f"{value:.3e}"
-
-
-def gain_text(gain: Mapping[str, float | None]) -> str:
-    """A signed gain with its interval, digits by the width of the interval."""
-    mean, low, high = (number(gain[key]) for key in ("mean", "low", "high"))
-    return spread_text(mean, low, high, sign="+", extra=1)
-
-
-def spread_text(mean: float, low: float, high: float, sign: str = "", extra: int = 0) -> str:
-    """``mean (low to high)`` with as many decimals as the interval supports, and ``extra`` more."""
-    if math.isnan(mean):
-        return "-"
-    if math.isnan(low) or math.isnan(high):
-        return f"{mean:{sign}.4g}"
-    if mean == low == high == 0:
-        return "0 (0 to 0)"
-    half = (high - low) / 2 or abs(mean)
-    decimals = max(0, -math.floor(math.log10(half))) + extra
-    while decimals < 12 and any(value != 0 and round(value, decimals) == 0 for value in (low, high)):
-        decimals += 1  # an interval that ends beside 0 must not look as if it held it
-    texts = [f"{value:{sign}.{decimals}f}" for value in (mean, low, high)]
-    return f"{texts[0]} ({texts[1]} to {texts[2]})"
-
-
-def percents(*shares: float) -> str:
-    """Shares as percentages, ``a to b``; with decimals where whole ones would hide on which side of 0 they lie."""
-    decimals = 0
-    while decimals < 6 and any(share != 0 and round(100 * share, decimals) == 0 for share in shares):
-        decimals += 1
-    return " to ".join(percent(share, decimals) for share in shares)
-
-
-def lambda_text(lambda_: float | None) -> str:
-    """Lambda in words; null stands for infinity."""
-    return "infinity" if lambda_ is None else f"{lambda_:g}"

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from erp.report.facts import Results, costs_differ, number, numbers, percent, routing_members, scaled_unit, short_names
+from erp.report.facts import Results, cost_scale, costs_differ, number, numbers, percent, routing_members, short_names
 from erp.report.style import BLACK, BLUE, PALETTE, canvas, cost_axis, freeze, title
 
 Floats = NDArray[np.float64]
@@ -23,7 +23,7 @@ def route_shares(results: Results, path: Path) -> Path:
     if not costs_differ(results) or not costs.max() > costs.min():
         return _share_bars(results, path)
     order = np.argsort(costs, kind="stable")
-    factor, unit = scaled_unit(results["cost"]["unit"], number(results["cost"]["range"][1]))
+    factor, unit = cost_scale(results)
     costs, bands = costs[order] * factor, _bands(results, order)
     with canvas(path, 4.1) as figure:
         axes = figure.subplots()

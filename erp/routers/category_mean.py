@@ -12,7 +12,7 @@ from erp.routers.base import Batch, Dimensions, Features, Router
 
 
 class CategoryMean(Router):
-    """Each member's train mean in the prompt's category (METHOD section 5, router 1).
+    """Each member's train mean in the prompt's category, the baseline of 2603.20217.
 
     An unknown category, and a member without a reward in the category, fall back to the member's train mean.
     """

@@ -15,7 +15,7 @@ BLOCK = 1024  # query rows at once: bounds the similarity matrix at BLOCK x trai
 
 
 class KNN(Router):
-    """Mean reward of the k train prompts of largest cosine (2505.12601; METHOD section 5, router 3).
+    """Mean reward of the k train prompts of largest cosine (2505.12601).
 
     A missing cell does not count; a member that none of the k neighbours has falls back to its train mean.
 

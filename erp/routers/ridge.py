@@ -19,7 +19,7 @@ RELATIVE_ALPHAS = np.logspace(-5, 4, 30)  # times the mean eigenvalue of the cen
 
 
 class Ridge(Router):
-    """``W = (E'E + alpha I)^-1 E'R`` on centred data, intercept unpenalised (METHOD section 5, router 4).
+    """``W = (E'E + alpha I)^-1 E'R`` on centred data, intercept unpenalised (2603.20217).
 
     One pass over the train batches gathers the Gram matrix; one eigendecomposition then serves every alpha of the
     grid, and alpha is the one with the least squared error on validation, pooled over members. Members with the same

@@ -89,11 +89,11 @@ def test_nan_rewards_are_missing_and_counted(erp, tmp_path):
     answer = train_on(erp, saved(frame, tmp_path), "bootstrap.draws=200")
     assert answer.code == 0
     notes = " ".join(results(answer.last)["data"]["notes"])
-    assert "3 rewards" in notes
+    assert "3 of 1,440 rewards are not finite" in notes
 
 
 def test_empty_table(erp, tmp_path):
-    assert refused(train_on(erp, saved(long_frame().iloc[:0], tmp_path)), "bad.parquet", "no rows")
+    assert refused(train_on(erp, saved(long_frame().iloc[:0], tmp_path)), "bad.parquet", "empty")
 
 
 def test_a_reward_that_is_no_number(erp, tmp_path):
@@ -199,7 +199,7 @@ def process(*arguments, cwd, **extra):
     [
         (["train", "sed=3", "+typo=5"], ["sed = 3", "typo = 5"]),
         (["describe", "data=table", "data.path=nowhere.parquet"], ["nowhere.parquet"]),
-        (["describe", "data=table"], ["data.path", "required"]),
+        (["describe", "data=table"], ["data.path: is required"]),
     ],
 )
 def test_through_a_real_process(arguments, words, tmp_path):
@@ -207,7 +207,7 @@ def test_through_a_real_process(arguments, words, tmp_path):
     assert done.returncode == 2
     lines = done.stderr.strip().splitlines()
     assert len(lines) == len(words)
-    assert all(word in line for word, line in zip(words, lines, strict=False)) or len(words) > len(lines)
+    assert all(word in line for word, line in zip(words, lines, strict=True))
     assert done.stdout == ""
     assert list(tmp_path.iterdir()) == []
 
@@ -230,10 +230,9 @@ def test_a_killed_run_goes_on_when_started_again(tmp_path):
         "        return super().embed(prompts)\n"
     )
     command = [
-        "train", "data.prompts=700", "data.samples=1", "+backbone._target_=killer.Killer", "~backbone.ngram_max",
+        "train", "data.prompts=700", "data.samples=1", "backbone._target_=killer.Killer", "~backbone.ngram_max",
         "backbone=hashing", "tracking=off", "bootstrap.draws=200", "trainer.progress=false",
     ]  # fmt: skip
-    command[3] = "backbone._target_=killer.Killer"
     killed = process(*command, cwd=tmp_path, KILL="1", PYTHONPATH=str(tmp_path))
     assert killed.returncode == -9
     (folder,) = (tmp_path / "runs").iterdir()

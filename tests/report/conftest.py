@@ -13,7 +13,8 @@ def interval(mean, half):
 
 
 def row(reward, cost, base, headroom=None, half=0.02, **more):
-    gain = interval(reward - base, 0.0 if reward == base else half)
+    half = 0.0 if reward == base else half
+    gain = interval(reward - base, half)
     share = None if headroom is None else (reward - base) / headroom
     spread = None if headroom is None else {"low": share - half / headroom, "high": share + half / headroom}
     return {
@@ -101,7 +102,7 @@ def make_results(
             "random": row(float(rewards.mean()), float(costs.mean()), base, headroom),
             "best_single": row(base, float(costs[best]), base, headroom, member=members[best]),
             "best_single_hindsight": row(base, float(costs[best]), base, headroom, member=members[best]),
-            "category_mean": None if category is None else row(category, float(costs[best]) * 0.9, base, headroom, half),
+            "category_mean": None if category is None else row(category, costs[best] * 0.9, base, headroom, half),
             "oracle": row(oracle, spot * 0.8, base, headroom),
             "router": row(router, spot, base, headroom, half),
             "gain_vs_category_mean": None if category is None else interval(router - category, half),
@@ -147,10 +148,15 @@ def make_predictions(results, prompts=120, seed=0):
                 {
                     "prompt_id": [f"p{i}" for i in range(2 * prompts)],
                     "split": np.repeat(["test", "validation"], prompts),
-                    "model": name, "predicted": predicted, "observed": observed, "count": 4,
-                    "predicted_cost": member["cost"], "cost": member["cost"], "chosen": False,
+                    "model": name,
+                    "predicted": predicted,
+                    "observed": observed,
+                    "count": 4,
+                    "predicted_cost": member["cost"],
+                    "cost": member["cost"],
+                    "chosen": False,
                 }
-            )  # fmt: skip
+            )
         )
     return pd.concat(frames, ignore_index=True)
 
@@ -181,3 +187,9 @@ CASES = {
 def results():
     """Makes results by the name of a case, or by keywords over it."""
     return lambda case="plain", **more: make_results(**{**CASES[case], **more})
+
+
+@pytest.fixture
+def predictions():
+    """Makes the predictions that belong to results."""
+    return make_predictions

@@ -1,0 +1,162 @@
+import math
+
+import pytest
+
+from erp.report.markdown import plain_summary, render
+from erp.report.text import gain_text, percents, significant, spread_text, table
+
+FIGURES = ["figures/reward_cost.png", "figures/predicted_vs_observed.png", "figures/route_shares.png"]
+
+
+def cells(text, start):
+    """The cells of the table row that begins with ``start``."""
+    line = next(line for line in text.splitlines() if line.startswith(f"| {start}"))
+    return [cell.strip() for cell in line.strip("|").split(" | ")]
+
+
+def test_summary_in_plain_words(results):
+    lines = plain_summary(results()).splitlines()
+    assert lines == [
+        "ridge recovers 21% (95% interval 11% to 32%) of the headroom between best single (large-70b) and oracle.",
+        "Its gain over best single is 0.04 (0.02 to 0.06); over category mean 0.03 (0.01 to 0.05).",
+        "It costs 4.092 USD per thousand prompts, best single 6.000.",
+    ]
+
+
+def test_summary_owns_up_to_a_loss(results):
+    text = plain_summary(results("loses"))
+    assert "ridge loses to best single: it recovers -32%" in text
+    assert "-0.06 (-0.08 to -0.04), a loss" in text
+
+
+def test_summary_claims_nothing_where_the_interval_holds_zero(results):
+    text = plain_summary(results("undecided"))
+    assert "the interval holds 0, so no difference from best single can be told" in text
+    assert "Its gain over best single is 0.005 (-0.015 to 0.025), no difference can be told" in text
+
+
+def test_summary_says_when_there_is_nothing_to_route(results):
+    assert plain_summary(results("nothing")).startswith("There is nothing to route here: on no test prompt")
+    one = results(members=("only",), rewards=(0.5,), costs=(0.1,), router=0.5, category=None, oracle=0.5)
+    assert plain_summary(one).startswith("There is nothing to route here: the pool has one member.")
+    unsure = results("nothing")
+    unsure["routing"]["oracle"]["gain_vs_best_single"] = {"mean": 0.01, "low": -0.01, "high": 0.03}
+    assert "the oracle's gain over best single (large-70b) is 0.01 (-0.01 to 0.03)" in plain_summary(unsure)
+    unsure["routing"]["oracle"]["gain_vs_best_single"] = {"mean": 0.01, "low": None, "high": None}
+    assert "cannot be told" in plain_summary(unsure)
+
+
+def test_summary_of_a_router_that_is_the_best_single(results):
+    text = plain_summary(results(router=0.61, category=None))
+    assert "recovers nothing of the headroom" in text
+    assert "exactly 0" in text
+
+
+def test_summary_at_the_policys_lambda_and_without_costs(results):
+    assert "Its policy (lambda = 10) earns 0.6481 at 3.300 USD per thousand prompts" in plain_summary(
+        results("cheaper")
+    )
+    assert "lambda = infinity" in plain_summary(results("flops"))
+    assert len(plain_summary(results("free")).splitlines()) == 2
+
+
+def test_summary_does_not_compare_category_mean_with_itself(results):
+    assert "over category mean" not in plain_summary(results(router_name="category_mean"))
+
+
+def test_summary_does_not_read_the_verdict_it_becomes(results):
+    run = results()
+    del run["verdict"]
+    assert plain_summary(run)
+
+
+def test_report_leads_with_the_verdict_and_has_the_rows(results):
+    run = results()
+    text = render(run, FIGURES)
+    lines = [line for line in text.splitlines() if line]
+    assert lines[0] == "# ridge on scores.parquet"
+    assert lines[1] == plain_summary(run).splitlines()[0]
+    order = ["(figures/reward_cost.png)", "## At lambda = 0", "## Members", "## Predicted", "(figures/predicted_vs",
+             "(figures/route_shares.png)", "## Data", "## How this was measured", "erp train config="]  # fmt: skip
+    assert [text.index(part) for part in order] == sorted(text.index(part) for part in order)
+    assert cells(text, "**ridge**") == [
+        "**ridge** (the router)", "0.6500", "4.092", "+0.04000 (+0.02000 to +0.06000)", "21% (11% to 32%)"
+    ]  # fmt: skip
+    assert cells(text, "best single (large")[1:] == ["0.6100", "6.000", "-", "0%"]
+    assert cells(text, "oracle")[1:] == ["0.8000", "3.274", "+0.1900 (+0.1700 to +0.2100)", "100%"]
+    assert cells(text, "the run's policy, lambda = 0")[1] == "0.6500"
+    assert cells(text, "small-7b")[1:3] == ["0.5500", "1.000"]
+    members = [
+        line.split("|")[1].strip() for line in text.splitlines() if line.startswith(("| large", "| small", "| tiny"))
+    ]
+    assert members == ["large-70b", "small-7b", "tiny-1b"] * 2, "the best first, in both tables"
+    for fact in ("10 of 44,275 cells are missing", "prompt tokens are estimated", "7 test prompts lack", "1,000 test"):
+        assert fact in text
+    assert "erp train config=<run folder>/config.yaml" in text
+    assert "`ridge-minilm-0123456789`" in text
+
+
+def test_report_of_one_sample_per_cell_identifies_no_ceiling(results):
+    text = render(results("single_sample"), FIGURES)
+    assert cells(text, "large-70b | 0.3")[2] == "not identifiable at K=1"
+    assert "By how much is not identifiable at K=1" in text
+    assert "not identifiable" not in render(results(), FIGURES)
+
+
+def test_report_of_ordinal_scores_has_no_r2(results):
+    text = render(results("ordinal"), FIGURES[::2])
+    assert "ordinal, not rewards" in text
+    assert "predicted_vs_observed" not in text
+
+
+def test_report_without_headroom_costs_or_categories(results):
+    text = render(results("nothing"), FIGURES)
+    assert "No share of the headroom is given: There is nothing to route here" in text
+    free = render(results("free", category=None), FIGURES)
+    assert "every member is free" in free
+    assert "category mean" not in free
+    assert "Area under the curve" not in free
+    assert "nan" not in free.lower().replace("minilm", "")
+
+
+def test_report_names_the_members_that_are_not_drawn(results):
+    text = render(results("many"), FIGURES)
+    line = next(line for line in text.splitlines() if line.startswith("Members not drawn"))
+    assert line.count("vendor-") == 46
+
+
+def test_names_cannot_break_a_table(results):
+    run = results(members=("a|b", "two\nlines", "c"))
+    text = render(run, FIGURES)
+    assert "a\\|b" in text
+    assert "two lines" in text
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert all(line.endswith("|") for line in rows)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.5, "0.5000"), (12.3456, "12.35"), (1234.5678, "1235"), (12345.6, "12,346"), (1e12, "1.000e+12"),
+        (0.0001234, "0.0001234"), (0.00001234, "1.234e-05"), (-0.61, "-0.6100"), (0, "0"), (None, "-"),
+        (math.nan, "-"), (math.inf, "infinity"),
+    ],
+)  # fmt: skip
+def test_four_significant_digits(value, text):
+    assert significant(value) == text
+
+
+def test_an_interval_beside_zero_never_looks_as_if_it_held_it():
+    assert spread_text(0.054, 0.002, 0.106) == "0.054 (0.002 to 0.106)"
+    assert spread_text(0.12, 0.10, 0.14) == "0.12 (0.10 to 0.14)"
+    assert spread_text(12.0, 8.0, 16.0) == "12 (8 to 16)"
+    assert percents(0.003, 0.2) == "0.3% to 20.0%"
+    assert percents(0.41) == "41%"
+    assert gain_text({"mean": 0.5, "low": None, "high": None}) == "+0.5000"
+    assert gain_text({"mean": None, "low": None, "high": None}) == "-"
+
+
+def test_table():
+    assert table(["a", "b"], [["x", "1"], ["long", "22"]]) == (
+        "| a    |   b |\n| :--- | --: |\n| x    |   1 |\n| long |  22 |"
+    )
