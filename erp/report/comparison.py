@@ -131,7 +131,8 @@ def draw_comparison(results: Runs, path: Path) -> Path:
         grid = figure.subplots(len(keys), 1, height_ratios=heights, squeeze=False)[:, 0]
         pending = []
         for axes, key in zip(grid, keys, strict=True):
-            about = "" if len(panels) == 1 else f"{one_line(key[0])}, {one_line(key[1])}, {len(key[2])} members"
+            about = f"{one_line(key[0])}, {one_line(key[1])}, {len(key[2])} members, cost: {key[3]}"
+            about = about if len(panels) > 1 else ""
             axes.set_title(about, loc="left", fontsize=9.5)
             if all(costs_differ(run) for run in panels[key]):
                 pending.append((axes, *_curves_panel(axes, panels[key], colours)))

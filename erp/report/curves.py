@@ -123,7 +123,7 @@ def _off_range(results: Results, low: float, high: float) -> list[str]:
     best = number(results["routing"]["oracle"]["reward"])
     if not low <= best <= high:
         notes.append(f"↑ off the axis: oracle at λ = 0, {best:.4g}")
-    short = short_names(results, 20)
+    short = short_names(results, 22)
     outside = [(short[name], number(row["reward"])) for name, row in routing_members(results)]
     outside = [(name, reward) for name, reward in outside if not low <= reward <= high]
     if outside:
@@ -139,7 +139,7 @@ def _labels(
     """Labels of the curve's figure, the most important first; those of members off the axis are left out later."""
     lambda_ = results["policy"]["lambda"]
     shown = "∞" if lambda_ is None else f"{lambda_:g}"
-    single, short = results["routing"]["best_single"].get("member", ""), short_names(results, 20)
+    single, short = results["routing"]["best_single"].get("member", ""), short_names(results, 22)
     labels = [
         Label(results["run"]["router"], along(curves["router"]), BLUE, bold=True),
         Label(f"best single\n{short.get(single, single)}", marks["best_single"][None], bold=True),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -70,10 +71,16 @@ def shortened(name: str, length: int) -> str:
 
 
 def short_names(results: Results, length: int) -> dict[str, str]:
-    """Every member's name for a figure: without its vendor where that is not needed to tell members apart."""
+    """Every member's name for a figure: without its vendor, and cut, where members can still be told apart."""
     names = [name for name, _ in routing_members(results)]
     bare = {name: one_line(name).rsplit("/", 1)[-1] or one_line(name) for name in names}
-    return {name: shortened(bare[name] if len(set(bare.values())) == len(names) else name, length) for name in names}
+    if len(set(bare.values())) < len(names):
+        bare = {name: one_line(name) for name in names}
+    cut = Counter(shortened(text, length) for text in bare.values())
+    return {
+        name: shortened(text, length if cut[shortened(text, length)] == 1 else 2 * length)
+        for name, text in bare.items()
+    }
 
 
 def scaled_unit(unit: str, largest: float) -> tuple[float, str]:

@@ -170,6 +170,8 @@ def test_long_names_keep_both_ends(results):
     assert shortened("short", 15) == "short"
     run = results(members=("a/same", "b/same", "c/other"))
     assert short_names(run, 20)["a/same"] == "a/same", "the vendor is needed here"
+    twins = results(members=("llama-70b-instruct", "llama-08b-instruct", "c"))
+    assert short_names(twins, 12)["llama-70b-instruct"] == "llama-70b-instruct", "a cut would make them one"
     assert short_names(results(members=("a/x", "b/y", "c/z")), 20)["a/x"] == "x"
 
 

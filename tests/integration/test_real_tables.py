@@ -1,0 +1,75 @@
+"""A real table through `erp train`, and scikit-learn and pandas as judges of what it predicted."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.linear_model import Ridge
+from sklearn.neighbors import NearestNeighbors
+
+from erp.backbones.base import normalised
+from erp.backbones.hashing import HashingBackbone
+from erp.programs.train import train
+
+pytestmark = pytest.mark.tables
+
+
+class Judged:
+    """A run on a real table, and the same prompts for a judge."""
+
+    def __init__(self, tables, tmp_path, router):
+        path = tables / "llmrouter9.parquet"
+        self.result = train(
+            ["data=table", f"data.path={path}", f"router={router}", "backbone=hashing", "backbone.dimensions=256",
+             "tracking=off", "trainer.progress=false", "bootstrap.draws=500", f"out={tmp_path / 'runs'}",
+             f"cache_dir={tmp_path / 'cache'}"]
+        )  # fmt: skip
+        frame = pd.read_parquet(path)
+        frame["reward"] = frame["reward"].astype(np.float64)
+        self.rewards = frame.pivot_table(index="prompt_id", columns="model", values="reward")
+        prompts = frame.drop_duplicates("prompt_id").set_index("prompt_id").loc[self.rewards.index]
+        self.category = prompts["category"]
+        embedding = normalised(HashingBackbone(256).embed(prompts["prompt"].tolist()))
+        self.embedding = pd.DataFrame(embedding.astype(np.float64), index=self.rewards.index)
+        split = pd.read_parquet(self.result.folder / "split.parquet").set_index("prompt_id")["split"]
+        self.rows = {name: split.index[split == name] for name in ("train", "validation", "test")}
+        predictions = pd.read_parquet(self.result.folder / "predictions.parquet")
+        of_test = predictions[predictions["split"] == "test"]
+        self.predicted = of_test.pivot_table(index="prompt_id", columns="model", values="predicted")
+        self.predicted = self.predicted.loc[self.rows["test"], self.rewards.columns].to_numpy()
+
+    def x(self, part):
+        return self.embedding.loc[self.rows[part]].to_numpy()
+
+    def y(self, part):
+        return self.rewards.loc[self.rows[part]].to_numpy()
+
+
+def test_ridge_is_scikit_learns_at_the_same_alpha(tables, tmp_path):
+    judged = Judged(tables, tmp_path, "ridge")
+    alpha = judged.result.results["run"]["chosen"]["alpha"]
+    model = Ridge(alpha=alpha).fit(judged.x("train"), judged.y("train"))
+    expected = model.predict(judged.x("test"))
+    assert np.abs(judged.predicted - expected).max() <= 1e-6 * np.abs(expected).max()
+
+
+def test_knn_is_the_mean_of_scikit_learns_neighbours(tables, tmp_path):
+    judged = Judged(tables, tmp_path, "knn")
+    k = int(judged.result.results["run"]["chosen"]["k"])
+    index = NearestNeighbors(n_neighbors=k + 1, metric="cosine", algorithm="brute").fit(judged.x("train"))
+    distance, nearest = index.kneighbors(judged.x("test"))
+    clear = distance[:, k] - distance[:, k - 1] > 1e-6  # where the k-th and the next are as near, either is right
+    assert clear.mean() > 0.5
+    expected = judged.y("train")[nearest[:, :k]].mean(axis=1)
+    np.testing.assert_allclose(judged.predicted[clear], expected[clear], rtol=0, atol=1e-9)
+
+
+def test_category_mean_is_pandas_group_mean(tables, tmp_path):
+    judged = Judged(tables, tmp_path, "category_mean")
+    train_rows, test_rows = judged.rows["train"], judged.rows["test"]
+    means = judged.rewards.loc[train_rows].groupby(judged.category.loc[train_rows]).mean()
+    expected = means.loc[judged.category.loc[test_rows]].to_numpy()
+    np.testing.assert_allclose(judged.predicted, expected, rtol=0, atol=1e-9)
+    routing = judged.result.results["routing"]
+    assert routing["router"]["reward"] == pytest.approx(routing["category_mean"]["reward"], abs=1e-12)
+    assert routing["category_mean"]["reward"] == pytest.approx(0.66, abs=0.02)
+    assert routing["best_single"]["member"] == "llama-3.1-nemotron-51b-instruct"
