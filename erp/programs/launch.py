@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from erp.compose import check_sweep, compose, conf_folder, plain
+from erp.config import PROGRAMS
 from erp.errors import ErpError
 from erp.files import read_json
 from erp.runs import record_in_sweep
@@ -62,12 +63,14 @@ def launch(program: str, arguments: Sequence[str], job: Job) -> None:
     if parsed.sweep:
         _sweep(program, parsed, job)
     elif parsed.flags:
-        _through_hydra(program, parsed, parsed.flags, job)
+        _through_hydra(program, parsed, [], [], job)
     else:
         job(compose(program, parsed.overrides, parsed.config_file))
 
 
 def _sweep(program: str, parsed: Arguments, job: Job) -> None:
+    if "sweep" not in PROGRAMS[program].model_fields:
+        raise ErpError(f"-m: erp {program} does one thing at a time; only erp train sweeps")
     check_sweep(program, parsed.overrides, parsed.config_file)
     own = [o for o in parsed.overrides if not o.startswith(("out=", "hydra", "tracking", "trainer.progress="))]
     sweep = hashlib.sha256("\n".join([program, *sorted(own)]).encode()).hexdigest()[:8]
@@ -76,7 +79,7 @@ def _sweep(program: str, parsed: Arguments, job: Job) -> None:
     record.unlink(missing_ok=True)  # what this sweep finds or makes is recorded anew
     failure: Exception | None = None
     try:
-        _through_hydra(program, parsed, [*parsed.flags, "-m", f"sweep={sweep}"], _Recorded(job))
+        _through_hydra(program, parsed, ["-m"], [f"sweep={sweep}"], _Recorded(job))
     except Exception as error:
         # Hydra raises the first failed job's error when all have ended. The record has every one.
         failure = error
@@ -116,7 +119,7 @@ class _Recorded:
             record_in_sweep(Path(config["out"]), config["sweep"], int(hydra.job.num), entry)
 
 
-def _through_hydra(program: str, parsed: Arguments, extra: Sequence[str], job: Job) -> None:
+def _through_hydra(program: str, parsed: Arguments, flags: Sequence[str], overrides: Sequence[str], job: Job) -> None:
     """Let Hydra's own main parse flags, compose and launch, with its output folders and log files off."""
     import hydra
     from omegaconf import DictConfig, OmegaConf
@@ -131,8 +134,8 @@ def _through_hydra(program: str, parsed: Arguments, extra: Sequence[str], job: J
         "hydra.sweep.dir=${out}/sweeps/.hydra", "hydra.sweep.subdir=.",
     ]  # fmt: skip
     before = sys.argv
-    sys.argv = [f"erp {program}", *[e for e in extra if e.startswith("-")], *off, *parsed.overrides]
-    sys.argv += [e for e in extra if not e.startswith("-")]
+    # Flags last: one that takes a value must not take an override for it.
+    sys.argv = [f"erp {program}", *off, *parsed.overrides, *overrides, *parsed.flags, *flags]
     try:
         hydra.main(version_base="1.3", config_path=str(folder), config_name=name)(task)()
     finally:

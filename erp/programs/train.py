@@ -187,7 +187,9 @@ def _fit_and_test(plan: Plan, data: RoutingData, tracker: Tracker, start: float)
     datamodule = RoutingDataModule(data, config.trainer.batch_size, config.seed)
     fit(module, datamodule, config.trainer, folder.path, tracker.lightning_logger())
 
-    module = load_module(folder.checkpoint, trust=True)  # from here on the saved router is used, never the one in memory
+    module = load_module(
+        folder.checkpoint, trust=True
+    )  # from here on the saved router is used, never the one in memory
     policy = build(config.policy, LambdaPolicy, key="policy")
     validation = held_out(data, module, data.split.validation, validation_scores(module, datamodule))
     test = held_out(data, module, data.split.test, test_scores(module, datamodule))

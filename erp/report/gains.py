@@ -81,7 +81,7 @@ def gain_strip(axes: Axes, rows: Sequence[GainRow], results: Results) -> None:
     axes.tick_params(axis="y", length=0, pad=9)
     axes.spines["left"].set_visible(False)
     axes.xaxis.set_major_locator(nice_ticks(5))
-    axes.set_xlabel(f"Gain in reward over best single ({single})\nat λ = 0, with {level_of(results)} intervals")
+    axes.set_xlabel(f"Gain in reward over best single\n({single})\nat λ = 0, with {level_of(results)} intervals")
 
 
 def gain_limits(rows: Sequence[GainRow]) -> tuple[float, float]:
