@@ -59,5 +59,3 @@ def test_category_oracle_equals_pandas_and_keeps_prompts_without_a_category_apar
     assert got.weights.tolist() == [[1, 0], [0, 1], [0, 1]]
     with pytest.raises(ErpError, match="categories = 1 names"):
         category_oracle(rewards, names("a"))
-
-

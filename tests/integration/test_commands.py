@@ -142,7 +142,7 @@ def test_route_text_json_and_python_agree(erp, quick, monkeypatch, tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [("", "no prompt"), ('{"prompt": "a"}\n{oops\n', "line 2 is not JSON"), ('{"text": "a"}\n', 'line 1 has no text')],
+    [("", "no prompt"), ('{"prompt": "a"}\n{oops\n', "line 2 is not JSON"), ('{"text": "a"}\n', "line 1 has no text")],
 )
 def test_route_refuses_bad_lines_by_number(erp, quick, tmp_path, content, words):
     folder = erp("train", *quick).last

@@ -1,23 +1,20 @@
 """Generators whose truth is known: the whole path from table to interval must recover it."""
 
 import numpy as np
+import pandas as pd
+import torch
 
-from erp.backbones.cache import cached_embeddings
 from erp.backbones.hashing import HashingBackbone
 from erp.costs import expected_cost
-from erp.metrics.prediction import r2
+from erp.decisions.policy import LambdaPolicy
 from erp.programs.train import train
 from erp.report.evaluation import HeldOut, evaluate
-from erp.decisions.policy import LambdaPolicy
 from erp.routers.base import Features
 from erp.routers.knn import KNN
 from erp.table.splits import split_table
 from erp.table.synthetic import synthetic_table
 from erp.targets import expected_reward
 from erp.training.data import RoutingData, RoutingDataModule
-
-import pandas as pd
-import torch
 
 
 def test_ridge_reaches_the_r2_of_a_known_linear_truth(tmp_path, monkeypatch):
@@ -45,7 +42,8 @@ def noise_table(seed, spread):
     embedding = HashingBackbone(256).embed(table.prompts["prompt"].tolist())
     embedding /= np.linalg.norm(embedding, axis=1, keepdims=True)
     router = KNN(k=5)
-    data = RoutingData(table, targets, expected_cost(table, "none", {}, {}), split, _Held(embedding), (), np.full(400, -1))
+    costs, unknown = expected_cost(table, "none", {}, {}), np.full(400, -1)
+    data = RoutingData(table, targets, costs, split, _Held(embedding), (), unknown)
     loader = RoutingDataModule(data, 4096, 0).loader
     router.fit(loader(split.train), loader(split.validation))
     scores = router.scores(Features(torch.from_numpy(embedding[split.test]), torch.full((len(split.test),), -1)))
