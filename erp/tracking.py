@@ -39,9 +39,9 @@ class Tracker:
         import wandb
 
         summary = {k: v for k, v in results.items() if k not in NOT_SUMMARY}
-        for key, value in flattened(summary).items():
-            self._run.summary[key] = value
-        self._run.log({"routing": wandb.Table(**routing_rows(results)), "curves": wandb.Table(**curve_rows(results))})
+        self._run.summary.update(flattened(summary))
+        rows, curves = wandb.Table(**routing_rows(results)), wandb.Table(**curve_rows(results))
+        self._run.log({"tables/routing": rows, "tables/curves": curves})
         self._run.log({f"figures/{figure.stem}": wandb.Image(str(figure)) for figure in figures})
 
 

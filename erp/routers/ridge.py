@@ -16,14 +16,17 @@ from erp.routers.base import Batch, Features, Router
 
 Array = NDArray[np.float64]
 RELATIVE_ALPHAS = np.logspace(-5, 4, 30)  # times the mean eigenvalue of the centred Gram matrix
+BLOCK = 1024  # rows scored at once: their float64 copy stays in the processor's cache
 
 
 class Ridge(Router):
     """``W = (E'E + alpha I)^-1 E'R`` on centred data, intercept unpenalised (2603.20217).
 
-    One pass over the train batches gathers the Gram matrix; one eigendecomposition then serves every alpha of the
-    grid, and alpha is the one with the least squared error on validation, pooled over members. Members with the same
-    missing cells share both.
+    One pass over the train batches gathers second moments; one eigendecomposition then serves every alpha of the grid.
+    The squared error on validation, pooled over members, whose least decides alpha, is a quadratic form in the second
+    moments of validation: each row is read once, however many alphas. Members with the same missing cells share both.
+
+    Weights and scores are float64: with a small alpha, large weights cancel, and float32 would show it.
 
     Args:
         alphas: penalties to choose from, on scikit-learn's scale; None for a grid relative to the features.
@@ -40,32 +43,31 @@ class Ridge(Router):
         if alphas is not None and (len(alphas) == 0 or min(alphas) <= 0):
             raise ErpError(f"router.alphas = {list(alphas)}: give one or more numbers above 0, or null for the grid")
         self.alphas = alphas
-        self.register_buffer("weight", torch.empty(0, 0))
-        self.register_buffer("intercept", torch.empty(0))
+        self.register_buffer("weight", torch.empty(0, 0, dtype=torch.float64))  # (d, M)
+        self.register_buffer("intercept", torch.empty(0, dtype=torch.float64))
         self.register_buffer("alpha", torch.tensor(float("nan"), dtype=torch.float64))
 
     def scores(self, features: Features) -> Tensor:
-        """Predicted expected rewards, (B, M) float32."""
-        return torch.addmm(self.intercept, features.embedding, self.weight)
+        """Predicted expected rewards, (B, M) float64."""
+        blocks = torch.split(features.embedding, BLOCK)
+        return torch.cat([torch.addmm(self.intercept, block.to(self.weight.dtype), self.weight) for block in blocks])
 
     def fit(self, train: Iterable[Batch], validation: Iterable[Batch]) -> None:
         """Solve for every alpha, keep the best on validation."""
-        systems = [system.solved() for system in gather(train)]
+        moments = gather(train)
+        if moments is None:
+            raise ErpError("split: no prompt is left to train on; lower split.test or split.validation")
+        solutions = moments.solved()
         if self.alphas is None:
-            alphas = RELATIVE_ALPHAS * max(float(np.mean([s.eigenvalues.mean() for s in systems])), 1e-12)
+            alphas = RELATIVE_ALPHAS * max(float(np.mean([s.eigenvalues.mean() for s in solutions])), 1e-12)
         else:
             alphas = np.asarray(sorted(self.alphas), dtype=np.float64)
+        candidates = np.stack([_coefficients(solutions, alpha) for alpha in alphas])
         best = 0
-        if len(alphas) > 1:
-            best = int(np.argmin(_validation_errors(systems, alphas, validation)))
-        members = sum(len(s.members) for s in systems)
-        weight, intercept = np.zeros((systems[0].center.size, members)), np.zeros(members)
-        for system in systems:
-            w = system.vectors @ system.shrunk(alphas[best])
-            weight[:, system.members] = w
-            intercept[system.members] = system.mean_reward - system.center @ w
-        self.weight = torch.from_numpy(weight.astype(np.float32))
-        self.intercept = torch.from_numpy(intercept.astype(np.float32))
+        if len(alphas) > 1 and (held_out := gather(validation)) is not None:
+            best = int(np.argmin(held_out.squared_errors(candidates)))
+        self.weight = torch.from_numpy(candidates[best, :-1].copy())
+        self.intercept = torch.from_numpy(candidates[best, -1].copy())
         self.alpha = torch.tensor(alphas[best], dtype=torch.float64)
 
     def chosen(self) -> dict[str, float]:
@@ -74,106 +76,104 @@ class Ridge(Router):
 
 
 @dataclass
-class NormalEquations:
-    """Sums over the rows in which the given members all have a reward; float64, about a shift for accuracy."""
+class Moments:
+    """Second moments of features, a one, and rewards; each member over the rows in which it has a reward.
 
-    members: NDArray[np.int64]
-    shift: Array  # (d,)
-    rows: float
-    gram: Array  # (d, d)
-    total: Array  # (d,)
-    products: Array  # (d, m)
-    rewards: Array  # (m,)
+    Attributes:
+        products: (d + 1, M) features times rewards; in the last row the sums of rewards.
+        squares: (M,) sums of squared rewards.
+        classes: members that have their rewards in the same rows, (m,), with those rows' Gram matrix of
+            ``[features, 1]``, (d + 1, d + 1), which holds the sums of features and the number of rows too.
+    """
 
-    def add(self, x: Array, y: Array) -> None:
-        """Add rows: x (n, d) already shifted, y (n, m)."""
-        self.rows += x.shape[0]
-        self.gram += x.T @ x  # numpy sees the same matrix twice and computes one triangle
-        self.total += x.sum(axis=0)
-        self.products += x.T @ y
-        self.rewards += y.sum(axis=0)
+    products: Array
+    squares: Array
+    classes: list[tuple[NDArray[np.int64], Array]]
 
-    def apart(self, keep: NDArray[np.bool_]) -> NormalEquations:
-        """A copy for the members in ``keep`` (m,), which from now on miss other rows than the rest."""
-        return NormalEquations(
-            self.members[keep], self.shift, self.rows, self.gram.copy(), self.total.copy(),
-            self.products[:, keep], self.rewards[keep],
-        )  # fmt: skip
+    def add(self, x: NDArray[np.float32], y: Array) -> None:
+        """Add rows: features (n, d), rewards (n, M) with NaN where missing. Classes that now differ are split."""
+        rows, d = x.shape
+        z = np.empty((rows, d + 1 + y.shape[1]))
+        z[:, :d], z[:, d], z[:, d + 1 :] = x, 1.0, np.nan_to_num(y)
+        whole = z.T @ z  # numpy sees the same matrix twice and computes one triangle
+        d += 1
+        self.products += whole[:d, d:]
+        self.squares += np.diagonal(whole)[d:]
+        present = ~np.isnan(y)
+        self.classes = [part for members, gram in self.classes for part in _refined(members, gram, present)]
+        for members, gram in self.classes:
+            here = present[:, members[0]]
+            if here.mean() > 0.5:  # cheaper to take off what is missing; nothing, as a rule
+                gram += whole[:d, :d]
+                if not here.all():
+                    gram -= z[~here, :d].T @ z[~here, :d]
+            elif here.any():
+                gram += z[here, :d].T @ z[here, :d]
 
-    def solved(self) -> Solution:
+    def squared_errors(self, candidates: Array) -> Array:
+        """Sum of squared errors over all cells, (A,), of A candidate coefficients (A, d + 1, M)."""
+        errors = np.full(len(candidates), self.squares.sum())
+        for members, gram in self.classes:
+            c = candidates[:, :, members]
+            errors += ((gram @ c - 2 * self.products[:, members]) * c).sum(axis=(1, 2))
+        return errors
+
+    def solved(self) -> list[Solution]:
         """Centre and diagonalise. A member without a single reward is predicted 0 by an all-zero system."""
-        rows = max(self.rows, 1.0)
-        mean_x, mean_y = self.total / rows, self.rewards / rows
-        gram = self.gram - rows * np.outer(mean_x, mean_x)
-        products = self.products - rows * np.outer(mean_x, mean_y)
-        eigenvalues, vectors = np.linalg.eigh(gram)
-        return Solution(
-            self.members, mean_x + self.shift, mean_y, np.maximum(eigenvalues, 0.0), vectors, vectors.T @ products
-        )
+        solutions = []
+        for members, gram in self.classes:
+            rows = max(gram[-1, -1], 1.0)
+            center, mean_reward = gram[:-1, -1] / rows, self.products[-1, members] / rows
+            eigenvalues, vectors = np.linalg.eigh(gram[:-1, :-1] - rows * np.outer(center, center))
+            rotated = vectors.T @ (self.products[:-1, members] - rows * np.outer(center, mean_reward))
+            solutions.append(Solution(members, center, mean_reward, np.maximum(eigenvalues, 0.0), vectors, rotated))
+        return solutions
 
 
 @dataclass(frozen=True)
 class Solution:
-    """The diagonalised normal equations of the members that share their missing cells."""
+    """The diagonalised normal equations of members that have their rewards in the same rows."""
 
     members: NDArray[np.int64]
     center: Array  # (d,) mean feature
     mean_reward: Array  # (m,)
     eigenvalues: Array  # (d,)
     vectors: Array  # (d, d)
-    rotated: Array  # (d, m) vectors' X'y
+    rotated: Array  # (d, m) centred feature-reward products in the eigenbasis
 
-    def shrunk(self, alpha: float) -> Array:
-        """Weights at this alpha in the eigenbasis, (d, m)."""
-        return np.asarray(self.rotated / (self.eigenvalues + alpha)[:, None])
+    def weights(self, alpha: float) -> Array:
+        """Ridge weights at this alpha, (d, m)."""
+        return np.asarray(self.vectors @ (self.rotated / (self.eigenvalues + alpha)[:, None]))
 
 
-def gather(batches: Iterable[Batch]) -> list[NormalEquations]:
-    """One pass: the normal equations of each class of members with the same missing cells.
-
-    Classes are refined as rows come: all members start in one, which splits where they first differ.
-    """
-    classes: list[NormalEquations] = []
+def gather(batches: Iterable[Batch]) -> Moments | None:
+    """One pass over the batches; None where there is none."""
+    moments: Moments | None = None
     for batch in batches:
-        x = batch.features.embedding.numpy().astype(np.float64)
-        y = batch.rewards.numpy()
-        present = ~np.isnan(y)
-        if not classes:
-            d, m = x.shape[1], y.shape[1]
-            zeros = np.zeros
-            classes = [
-                NormalEquations(np.arange(m), x.mean(axis=0), 0.0, zeros((d, d)), zeros(d), zeros((d, m)), zeros(m))
-            ]
-        x -= classes[0].shift
-        classes = [part for system in classes for part in _refined(system, present)]
-        for system in classes:
-            rows = present[:, system.members[0]]
-            if rows.all():
-                system.add(x, y[:, system.members])
-            elif rows.any():
-                system.add(x[rows], y[np.ix_(rows, system.members)])
-    if not classes:
-        raise ErpError("split: no prompt is left to train on; lower split.test or split.validation")
-    return classes
+        x, y = batch.features.embedding.numpy(), batch.rewards.numpy()
+        if moments is None:
+            d, m = x.shape[1] + 1, y.shape[1]
+            moments = Moments(np.zeros((d, m)), np.zeros(m), [(np.arange(m), np.zeros((d, d)))])
+        moments.add(x, y)
+    return moments
 
 
-def _refined(system: NormalEquations, present: NDArray[np.bool_]) -> list[NormalEquations]:
-    """Split a class by this batch's pattern of present cells (n, M)."""
-    columns = present[:, system.members]
-    if columns.all() or (columns == columns[:, :1]).all():
-        return [system]
+def _refined(
+    members: NDArray[np.int64], gram: Array, present: NDArray[np.bool_]
+) -> list[tuple[NDArray[np.int64], Array]]:
+    """Split a class where its members' present cells (n, M) differ. All start in one."""
+    columns = present[:, members]
+    if (columns == columns[:, :1]).all():
+        return [(members, gram)]
     _, pattern = np.unique(columns, axis=1, return_inverse=True)
-    return [system.apart(pattern.ravel() == code) for code in range(int(pattern.max()) + 1)]
+    return [(members[pattern.ravel() == code], gram.copy()) for code in range(int(pattern.max()) + 1)]
 
 
-def _validation_errors(systems: list[Solution], alphas: Array, validation: Iterable[Batch]) -> Array:
-    """Sum of squared errors on validation for each alpha, missing cells left out."""
-    errors = np.zeros(len(alphas))
-    for batch in validation:
-        x, y = batch.features.embedding.numpy().astype(np.float64), batch.rewards.numpy()
-        for system in systems:
-            rotated = (x - system.center) @ system.vectors
-            target = y[:, system.members] - system.mean_reward
-            for i, alpha in enumerate(alphas):
-                errors[i] += np.nansum((target - rotated @ system.shrunk(alpha)) ** 2)
-    return errors
+def _coefficients(solutions: Sequence[Solution], alpha: float) -> Array:
+    """Weights and, in the last row, intercepts of all members at this alpha, (d + 1, M)."""
+    coefficients = np.zeros((len(solutions[0].center) + 1, sum(len(s.members) for s in solutions)))
+    for solution in solutions:
+        weights = solution.weights(alpha)
+        coefficients[:-1, solution.members] = weights
+        coefficients[-1, solution.members] = solution.mean_reward - solution.center @ weights
+    return coefficients

@@ -1,0 +1,155 @@
+"""What is timed. Each subject returns rows for the results table; sizes are the issue's, or small for a trial."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from sklearn.linear_model import RidgeCV
+
+from benchmarks.timing import Ratio, paired, seconds
+from erp.decisions.choice import choose
+from erp.decisions.curve import exact_curve
+from erp.routers.base import Batch, Features
+from erp.routers.ridge import Ridge
+
+ALPHAS = np.logspace(-3, 4, 30)
+BATCH = 4096
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the results: what against what, the ratio, and whether the target is met."""
+
+    what: str
+    against: str
+    ours: str
+    other: str
+    ratio: str
+    target: str
+    met: bool
+
+
+@dataclass(frozen=True)
+class Table:
+    """Features (N, d) float32 and rewards (N, M) float64 as batches, the way training hands them to a router."""
+
+    features: np.ndarray
+    rewards: np.ndarray
+
+    def __iter__(self) -> Iterator[Batch]:
+        for start in range(0, len(self.features), BATCH):
+            x = torch.from_numpy(self.features[start : start + BATCH])
+            y = torch.from_numpy(self.rewards[start : start + BATCH])
+            n = len(x)
+            none = torch.zeros(n, dtype=torch.int64)
+            yield Batch(Features(x, none), y, torch.ones_like(y, dtype=torch.int64), torch.zeros_like(y), none)
+
+
+def _table(n: int, d: int, m: int, seed: int = 0) -> Table:
+    rng = np.random.default_rng(seed)
+    features = rng.normal(size=(n, d)).astype(np.float32)
+    features /= np.linalg.norm(features, axis=1, keepdims=True)
+    rewards = features @ rng.normal(size=(d, m)) + rng.normal(size=(n, m))
+    return Table(features, rewards.astype(np.float64))
+
+
+def ridge(small: bool) -> list[Row]:
+    """Ridge over 30 penalties against RidgeCV, and against the one product that no solver can avoid."""
+    n, d, m = (10_000, 384, 15) if small else (100_000, 384, 15)
+    train, validation = _table(n, d, m), _table(n // 10, d, m, seed=1)
+    router = Ridge(list(ALPHAS))
+    x, y = train.features.astype(np.float64), train.rewards
+
+    def ours() -> None:
+        router.fit(train, validation)
+
+    def scikit_learn() -> None:
+        judge.fit(x, y)
+
+    judge = RidgeCV(alphas=ALPHAS)
+    against_sklearn = paired(ours, scikit_learn, pairs=2, warm_up=False)
+    against_product = paired(ours, lambda: x.T @ x, pairs=7)
+    same = RidgeCV(alphas=[float(router.alpha)]).fit(x, y)
+    off = np.abs(router.weight.numpy().T - same.coef_).max() / np.abs(same.coef_).max()
+    assert off < 1e-5, off
+    size = f"N={n:,}, d={d}, M={m}"
+    slower = 1 / against_product.median
+    return [
+        Row(
+            f"ridge, 30 alphas, {size}", "scikit-learn RidgeCV, float64, same alphas", *_times(against_sklearn),
+            f"{against_sklearn.median:.0f}x faster", ">= 50x", against_sklearn.median >= 50,
+        ),
+        Row(
+            f"ridge, 30 alphas, {size}", "the bare product X'X, numpy, float64", *_times(against_product),
+            f"takes {slower:.2f}x ({1 / against_product.high:.2f} to {1 / against_product.low:.2f})", "<= 1.5x",
+            slower <= 1.5,
+        ),
+    ]  # fmt: skip
+
+
+def curve(small: bool) -> list[Row]:
+    """The exact curve against a grid of 1,000 lambdas, which misses most of its points."""
+    n, m, grid = (10_000, 20, 100) if small else (100_000, 20, 1000)
+    rng = np.random.default_rng(0)
+    scores, rewards = rng.normal(size=(n, m)), rng.normal(size=(n, m))
+    predicted = np.sort(rng.uniform(0.1, 10, size=m))
+    costs = predicted * rng.uniform(0.5, 1.5, size=(n, m))
+    lambdas = np.concatenate([[0.0], np.geomspace(1e-4, 1e2, grid - 1)])
+    rows = np.arange(n)
+
+    def on_a_grid() -> list[tuple[float, float]]:
+        points = []
+        for lambda_ in lambdas:
+            chosen = (scores - lambda_ * predicted).argmax(axis=1)
+            points.append((costs[rows, chosen].mean(), rewards[rows, chosen].mean()))
+        return points
+
+    exact = exact_curve(scores, predicted, rewards, costs)
+    at = [exact.at(lambda_) for lambda_ in lambdas]
+    np.testing.assert_allclose(np.column_stack([exact.cost[at], exact.reward[at]]), on_a_grid(), atol=1e-9)
+    found = paired(lambda: exact_curve(scores, predicted, rewards, costs), on_a_grid, pairs=3)
+    return [
+        Row(
+            f"exact curve, N={n:,}, M={m}: {len(exact.lambdas):,} points", f"{grid:,}-point lambda grid, numpy",
+            *_times(found), f"{found.median:.0f}x faster ({found.low:.0f} to {found.high:.0f})", ">= 50x",
+            found.median >= 50,
+        )
+    ]  # fmt: skip
+
+
+def routing(small: bool) -> list[Row]:
+    """Decisions per second with features given: scores of all members, then the choice."""
+    n, d, m = (50_000, 384, 15) if small else (500_000, 384, 15)
+    table = _table(20_000, d, m)
+    router = Ridge([1.0])
+    router.fit(table, table)
+    rng = np.random.default_rng(1)
+    embedding = torch.from_numpy(rng.normal(size=(n, d)).astype(np.float32))
+    costs = rng.uniform(size=m)
+    category = torch.zeros(n, dtype=torch.int64)
+
+    def route() -> None:
+        with torch.no_grad():
+            scores = router.scores(Features(embedding, category)).numpy()
+        choose(scores, costs, 0.5)
+
+    route()
+    times = sorted(seconds(route) for _ in range(5))
+    rate = n / times[2]
+    return [
+        Row(
+            f"routing {n:,} prompts, features given, d={d}, M={m}", "-", f"{times[2]:.3f} s", "-",
+            f"{rate / 1e6:.1f}M prompts/s ({n / times[-1] / 1e6:.1f} to {n / times[0] / 1e6:.1f})", ">= 1M prompts/s",
+            rate >= 1e6,
+        )
+    ]  # fmt: skip
+
+
+def _times(ratio: Ratio) -> tuple[str, str]:
+    return f"{ratio.ours_s:.3f} s", f"{ratio.other_s:.3f} s"
+
+
+SUBJECTS = (ridge, curve, routing)

@@ -1,0 +1,40 @@
+"""Times of alternating calls, so that a machine that slows down slows both sides."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """How many times longer ``other`` takes than ``ours``: the median over pairs, and the range."""
+
+    ours_s: float
+    other_s: float
+    median: float
+    low: float
+    high: float
+    pairs: int
+
+
+def seconds(call: Callable[[], object]) -> float:
+    """Wall time of one call."""
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def paired(ours: Callable[[], object], other: Callable[[], object], pairs: int, warm_up: bool = True) -> Ratio:
+    """Time both in turn, ``pairs`` times, after one call of each that does not count."""
+    if warm_up:
+        ours()
+        other()
+    times = [(seconds(ours), seconds(other)) for _ in range(pairs)]
+    ratios = [b / a for a, b in times]
+    return Ratio(
+        statistics.median(a for a, _ in times), statistics.median(b for _, b in times),
+        statistics.median(ratios), min(ratios), max(ratios), pairs,
+    )  # fmt: skip
