@@ -69,7 +69,10 @@ def _checked_arguments(target: Any, node: Mapping[str, Any], key: str) -> dict[s
     function = target.__init__ if inspect.isclass(target) else target
     hints = get_type_hints(function)
     fields: dict[str, Any] = {}
-    for parameter in list(inspect.signature(function).parameters.values())[inspect.isclass(target) :]:
+    parameters = list(inspect.signature(function).parameters.values())[inspect.isclass(target) :]
+    if function is object.__init__:  # shows *args, takes nothing: a class without a constructor of its own
+        parameters = []
+    for parameter in parameters:
         if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
             raise ErpError(f"{key}._target_ = {node['_target_']}: takes *args or **kwargs; name its arguments")
         default = ... if parameter.default is parameter.empty else parameter.default

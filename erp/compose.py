@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from erp.config import validate
 from erp.errors import ErpError, shorten
 
@@ -31,6 +33,8 @@ def compose(program: str, overrides: Sequence[str], config_file: Path | None = N
     Raises:
         ErpError: every override that does not fit, one line each, and every fault of the rest.
     """
+    if nameless := [f"{o}: is not key=value; see --help" for o in overrides if o.startswith("=")]:
+        raise ErpError(*nameless)  # Hydra would take the value for a group's option
     faults: list[str] = []
     container: dict[str, Any] = {}
     try:
@@ -61,29 +65,37 @@ def compose(program: str, overrides: Sequence[str], config_file: Path | None = N
 
 def check_sweep(program: str, overrides: Sequence[str], config_file: Path | None = None) -> None:
     """Compose and validate the jobs of a multirun before the first starts, so that a typo does not cost a night."""
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
-
-    parser = OverridesParser.create()
-    choices: list[list[str]] = []
-    for text in overrides:
-        try:
-            override = parser.parse_override(text)
-        except HydraException as error:
-            raise ErpError(_line_of(error, [text])) from None
-        if override.is_sweep_override() and override.is_discrete_sweep():
-            key = override.get_key_element()
-            choices.append([f"{key}={value}" for value in override.sweep_string_iterator()])
-        elif not override.is_sweep_override():  # an interval has no values to list: its sweeper draws them
-            choices.append([text])
     errors = []
-    for job in itertools.islice(itertools.product(*choices), MOST_JOBS_CHECKED):
+    for job in itertools.islice(itertools.product(*_choices(overrides)), MOST_JOBS_CHECKED):
         try:
             compose(program, [o for o in job if _concerns_the_job(o)], config_file)
         except ErpError as error:
             errors.append(error)
     if errors:
         raise ErpError.all_of(errors)
+
+
+def _choices(overrides: Sequence[str]) -> list[list[str]]:
+    """For each override, the overrides of single jobs that it stands for."""
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    choices: list[list[str]] = []
+    with initialize_config_dir(version_base="1.3", config_dir=str(conf_folder())):
+        parser = OverridesParser.create(GlobalHydra.instance().config_loader())  # glob(*) asks it for the options
+        for text in overrides:
+            try:
+                (override,) = parser.parse_overrides([text])  # unlike parse_override, hands the loader on
+                if override.is_sweep_override() and override.is_discrete_sweep():
+                    key = override.get_key_element()
+                    choices.append([f"{key}={value}" for value in override.sweep_string_iterator()])
+                elif not override.is_sweep_override():  # an interval has no values to list: its sweeper draws them
+                    choices.append([text])
+            except HydraException as error:
+                raise ErpError(_line_of(error, [text])) from None
+    return choices
 
 
 def _concerns_the_job(override: str) -> bool:
@@ -134,14 +146,27 @@ def _line_of(error: Exception, overrides: Sequence[str]) -> str:
         key = match.group(1)
         value = next((o.split("=", 1)[1] for o in overrides if o.startswith(f"{key}=")), "")
         return f"{key} = {value}: {_where_known(key)}"
-    if match := re.search(r"Could not append .*? '?([\w.]+)'?", text):
-        return f"{text}; leave out the +"
-    if "mismatched input" in text or "no viable alternative" in text or "extraneous input" in text:
-        bad = shorten(overrides) if len(overrides) == 1 else text
-        return (
-            f"{bad}: is not key=value in Hydra's grammar; quote values that hold , = {{ }} [ ] or spaces: 'key=\"a b\"'"
-        )
+    if match := re.search(r"An item is already at '([^']+)'|Multiple values for (\w+)", text):
+        return f"+{match.group(1) or match.group(2)}: is there already; leave out the +"
+    if (
+        "missing EQUAL" in text
+        or "mismatched input" in text
+        or "no viable alternative" in text
+        or "extraneous input" in text
+    ):
+        return f"{next((o for o in overrides if not _parses(o)), text)}: is not key=value in Hydra's grammar; quote values that hold , = {{ }} [ ] or spaces: 'key=\"a b\"'"
     return text
+
+
+def _parses(override: str) -> bool:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    try:
+        OverridesParser.create().parse_override(override)
+    except HydraException:
+        return False
+    return True
 
 
 def _where_known(key: str) -> str:
@@ -149,19 +174,26 @@ def _where_known(key: str) -> str:
 
     folder = conf_folder()
     groups = sorted(path.name for path in folder.iterdir() if path.is_dir())
-    head = key.split(".")[0]
-    if head in groups and "." in key:
-        having = [option for option in options(head) if _has_key(folder / head / f"{option}.yaml", key.split(".")[1])]
-        hint = f"; it belongs to {head}={shorten(having)}" if having else ""
-        return f"the chosen option of {head} has no such key{hint}; see --help"
-    near = difflib.get_close_matches(head, [*groups, *_top_keys(folder)], n=1)
-    return "there is no such key; " + (f"did you mean {near[0]}?" if near else "see --help")
+    *parents, last = key.split(".")
+    what = "there is no such key"
+    known = {name for file in folder.glob("*.yaml") for name in _keys_in(file, parents)} - {"defaults"}
+    if not parents:
+        known.update(groups)
+    elif parents[0] in groups:
+        what = f"the chosen option of {parents[0]} has no such key"
+        keys = {option: _keys_in(folder / parents[0] / f"{option}.yaml", parents[1:]) for option in options(parents[0])}
+        if having := [option for option, names in keys.items() if last in names]:
+            return f"{what}; it belongs to {parents[0]}={shorten(having)}; see --help"
+        known.update(*keys.values())
+    elif not known:  # the fault is further up
+        return _where_known(".".join(parents))
+    near = difflib.get_close_matches(last, sorted(known), n=1)
+    return f"{what}; " + (f"did you mean {'.'.join([*parents, near[0]])}?" if near else "see --help")
 
 
-def _has_key(file: Path, key: str) -> bool:
-    return re.search(rf"^{re.escape(key)}:", file.read_text(encoding="utf-8"), re.MULTILINE) is not None
-
-
-def _top_keys(folder: Path) -> list[str]:
-    texts = (file.read_text(encoding="utf-8") for file in folder.glob("*.yaml"))
-    return sorted({key for text in texts for key in re.findall(r"^(\w+):", text, re.MULTILINE)} - {"defaults"})
+def _keys_in(file: Path, parents: Sequence[str]) -> list[str]:
+    """The keys that stand under ``parents`` in a config file; none where there is no such mapping."""
+    node = yaml.safe_load(file.read_text(encoding="utf-8"))
+    for parent in parents:
+        node = node.get(parent) if isinstance(node, Mapping) else None
+    return [str(name) for name in node] if isinstance(node, Mapping) else []

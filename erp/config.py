@@ -55,7 +55,7 @@ class SyntheticData(Node):
     prompts: int = Field(2000, ge=1)
     members: int = Field(5, ge=1, le=16)
     samples: int = Field(4, ge=1)
-    seed: int = 0
+    seed: int = Field(0, ge=0)
     signal: float = Field(1.0, ge=0)
     hidden: float = Field(0.7, ge=0)
     noise: float = Field(1.5, ge=0)
@@ -138,7 +138,7 @@ class Bootstrap(Node):
     """Paired bootstrap over prompt groups."""
 
     draws: int = Field(10_000, ge=100)
-    seed: int = 0
+    seed: int = Field(0, ge=0)
     level: float = Field(0.95, gt=0, lt=1)
 
 
@@ -166,7 +166,7 @@ class TrainConfig(Node):
     split: Split = Split()
     bootstrap: Bootstrap = Bootstrap()
     objective: Literal["utility", "area"] = "utility"
-    seed: int = 0
+    seed: int = Field(0, ge=0, lt=2**32)
     out: str = "runs"
     cache_dir: str | None = None
     weights_dir: str | None = None

@@ -62,13 +62,16 @@ def cached_embeddings(prompts: Sequence[str], backbone: Backbone, cache: Path, p
                 index = _read_index(folder)  # another process may have added some meanwhile
                 _append({key: prompt for key, prompt in new.items() if key not in index}, backbone, folder, progress)
         except OSError as error:
+            if error.errno is None:  # not the system's: transformers raises bare ones for files of a model
+                raise
             raise ErpError(
                 f"cache_dir = {cache}: cannot be written ({error.strerror}); what was embedded so far is kept; "
                 f"make room there or give another cache_dir"
             ) from None
         index = _read_index(folder)
     dimension = int(read_json(folder / "about.json")["dimension"])
-    vectors = np.memmap(folder / "vectors.f32", dtype=np.float32, mode="r").reshape(-1, dimension)
+    # As many rows as there are keys: a writer at work, or a killed one, leaves part of a row behind them.
+    vectors = np.memmap(folder / "vectors.f32", dtype=np.float32, mode="r", shape=(len(index), dimension))
     return Embeddings(vectors, np.fromiter((index[key] for key in keys), dtype=np.int64, count=len(keys)))
 
 
@@ -91,9 +94,10 @@ def _append(new: dict[bytes, str], backbone: Backbone, folder: Path, progress: b
         if about.exists():
             vectors.truncate(rows * int(read_json(about)["dimension"]) * 4)
         for chunk in _chunks(list(new.items())):
-            rows_of_chunk = normalised(backbone.embed([prompt for _, prompt in chunk]))
-            if not np.isfinite(rows_of_chunk).all():
+            embedded = backbone.embed([prompt for _, prompt in chunk])
+            if not np.isfinite(embedded).all():
                 raise ErpError("backbone: gave an embedding that is not finite; check its weights and dtype")
+            rows_of_chunk = normalised(embedded)
             if not about.exists():
                 vectors.truncate(0)
                 write_json(about, {"backbone": backbone.fingerprint(), "dimension": rows_of_chunk.shape[1]})

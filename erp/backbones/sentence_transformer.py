@@ -64,16 +64,25 @@ class SentenceTransformerBackbone(Backbone):
         """Encode, (n, d)."""
         if self._encoder is None:
             self._encoder = self._load()
-        texts = [self.prefix + prompt for prompt in prompts]
+        # A lone surrogate (half an emoji, as JSON may carry it) is no text to a tokenizer: it reads ? instead.
+        texts = [(self.prefix + prompt).encode("utf-8", "replace").decode("utf-8") for prompt in prompts]
         vectors = self._encoder.encode(texts, batch_size=self.batch_size, show_progress_bar=False)
         return np.asarray(vectors, dtype=np.float32)
 
     def _load(self) -> SentenceTransformer:
+        from safetensors import SafetensorError
         from sentence_transformers import SentenceTransformer
         from transformers.utils import logging
 
         logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # its "Loading weights" bar would stand beside ours
-        encoder = SentenceTransformer(str(find_weights(self.weights, self._weights_dir)), local_files_only=True)
+        folder = find_weights(self.weights, self._weights_dir)
+        try:
+            encoder = SentenceTransformer(str(folder), local_files_only=True)
+        except (OSError, ValueError, SafetensorError) as error:
+            raise ErpError(
+                f"{folder}: cannot be loaded as a sentence-transformers model ({str(error).splitlines()[0][:120]}); "
+                f"put all files of {self.weights.model} there"
+            ) from None
         if self.max_tokens is not None:
             encoder.max_seq_length = self.max_tokens
         return encoder

@@ -75,6 +75,9 @@ class Router(nn.Module):
     reads_category: ClassVar[bool] = False
     closed_form: ClassVar[bool]
 
+    def __init__(self) -> None:  # a router without settings needs no constructor of its own: torch's takes *args
+        super().__init__()
+
     def prepare(self, dimensions: Dimensions) -> None:
         """Make parameters, once, before training or loading. Closed-form routers rarely need it."""
 

@@ -52,8 +52,10 @@ class KNN(Router):
     def fit(self, train: Iterable[Batch], validation: Iterable[Batch]) -> None:
         """Keep the train prompts; choose k on validation."""
         batches = list(train)
-        self.embedding = torch.cat([b.features.embedding for b in batches])
-        self.rewards = torch.cat([b.rewards for b in batches])
+        every = torch.cat([b.rewards for b in batches])
+        scored = ~torch.isnan(every).all(dim=1)  # a prompt without any reward is nobody's neighbour
+        self.embedding = torch.cat([b.features.embedding for b in batches])[scored]
+        self.rewards = every[scored]
         self.means = torch.nan_to_num(torch.nanmean(self.rewards, dim=0))
         candidates = sorted({min(k, len(self.embedding)) for k in self.ks})
         errors = torch.zeros(len(candidates), dtype=torch.float64)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
@@ -56,7 +57,8 @@ class RoutingData:
 def category_codes(values: Sequence[object], categories: Sequence[str]) -> Rows:
     """Position of each value in ``categories``; -1 where it is not there."""
     code = {category: i for i, category in enumerate(categories)}
-    return np.fromiter((code.get(str(v), -1) for v in values), dtype=np.int64, count=len(values))
+    codes = (-1 if pd.isna(v) else code.get(str(v), -1) for v in values)  # type: ignore[call-overload]
+    return np.fromiter(codes, dtype=np.int64, count=len(values))
 
 
 class BatchesByRows(Dataset[Batch]):
@@ -76,18 +78,28 @@ class BatchesByRows(Dataset[Batch]):
 
 
 class RowBatches(Sampler[Rows]):
-    """Row numbers in batches, in order, or in a new order each time when given a seed."""
+    """Row numbers in batches, in order, or in a new order each epoch when given a seed.
+
+    The order is a function of seed and epoch alone, so that a training that was killed goes on as if it had not been.
+    """
 
     def __init__(self, rows: Rows, batch_size: int, seed: int | None = None) -> None:
         self._rows = rows
         self._batch_size = batch_size
-        self._shuffle = None if seed is None else np.random.default_rng(seed)
+        self._seed = seed
+        self._epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Lightning says which epoch begins."""
+        self._epoch = epoch
 
     def __len__(self) -> int:
         return -(-len(self._rows) // self._batch_size)
 
     def __iter__(self) -> Iterator[Rows]:
-        rows = self._rows if self._shuffle is None else self._shuffle.permutation(self._rows)
+        rows = self._rows
+        if self._seed is not None:
+            rows = np.random.default_rng([self._seed, self._epoch]).permutation(rows)
         for start in range(0, len(rows), self._batch_size):
             yield rows[start : start + self._batch_size]
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
+import torch
 from numpy.typing import NDArray
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from pytorch_lightning.loggers import Logger
@@ -57,9 +58,17 @@ def fit(
         enable_progress_bar=trainer.progress, default_root_dir=folder,
     )  # fmt: skip
     with _quiet():
-        resume = str(last) if last.exists() else None
-        runner.fit(module, datamodule=datamodule, ckpt_path=resume, weights_only=True)
+        runner.fit(module, datamodule=datamodule, ckpt_path=_readable(last), weights_only=True)
     last.unlink(missing_ok=True)
+
+
+def _readable(last: Path) -> str | None:
+    """The checkpoint to go on from; None where there is none, or the process was killed while it wrote it."""
+    try:
+        torch.load(last, map_location="cpu", weights_only=True)
+    except Exception:  # a torn file can make the unpickler raise anything
+        return None
+    return str(last)
 
 
 def validation_scores(module: RoutingModule, datamodule: RoutingDataModule) -> NDArray[np.float64]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -140,14 +138,20 @@ def load(run: str | Path, trust: bool = False, weights_dir: str | None = None) -
 def load_module(checkpoint: Path, trust: bool = False) -> RoutingModule:
     """The module as it was saved. Raises ErpError on a file that is no checkpoint of ours, or names foreign code."""
     try:
-        content = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        content = torch.load(checkpoint, map_location="cpu", weights_only=False)
         card = Card.from_plain(content["card"])
         state = content["state_dict"]
-    except (pickle.UnpicklingError, zipfile.BadZipFile, RuntimeError, EOFError, KeyError, TypeError, OSError) as error:
-        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
-        raise ErpError(
-            f"checkpoint = {checkpoint}: cannot be read ({reason}); restore the file, or train the run again"
-        ) from None
+    except Exception as error:  # a damaged file can make the unpickler raise anything
+        raise _unreadable(checkpoint, error) from None
     module = RoutingModule(build(card.router, Router, key="router", trust=trust), card)
-    module.load_state_dict(state)
+    try:
+        module.load_state_dict(state)
+    except (RuntimeError, TypeError, AttributeError) as error:
+        raise _unreadable(checkpoint, error) from None
     return module
+
+
+def _unreadable(checkpoint: Path, error: Exception) -> ErpError:
+    # torch goes on for paragraphs, about options of its own that do not exist here
+    reason = (str(error).splitlines() or [type(error).__name__])[0].split(". ")[0][:120]
+    return ErpError(f"checkpoint = {checkpoint}: cannot be read ({reason}); restore the file, or train the run again")

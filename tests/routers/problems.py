@@ -1,0 +1,71 @@
+"""Small routing problems in memory, and their batches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from erp.routers.base import Batch, Dimensions, Features
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some prompts: embedding (n, d) float32, rewards (n, M) with NaN where missing, category codes (n,)."""
+
+    embedding: np.ndarray
+    rewards: np.ndarray
+    category: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.embedding)
+
+    def features(self) -> Features:
+        return Features(torch.from_numpy(self.embedding), torch.from_numpy(self.category))
+
+    def batches(self, size: int | None = None) -> list[Batch]:
+        size = size or max(len(self), 1)
+        return [
+            self.take(np.arange(start, min(start + size, len(self)))).batch() for start in range(0, len(self), size)
+        ]
+
+    def batch(self) -> Batch:
+        rewards = torch.from_numpy(self.rewards)
+        counts = (~torch.isnan(rewards)).long()
+        return Batch(self.features(), rewards, counts, torch.ones_like(rewards), torch.arange(len(self)))
+
+    def take(self, rows: np.ndarray) -> Part:
+        return Part(self.embedding[rows], self.rewards[rows], self.category[rows])
+
+    def members(self, order: np.ndarray) -> Part:
+        return replace(self, rewards=np.ascontiguousarray(self.rewards[:, order]))
+
+    def with_rewards(self, rewards: np.ndarray) -> Part:
+        return replace(self, rewards=rewards)
+
+
+def problem(
+    seed: int = 0, sizes=(160, 60, 50), d: int = 12, members: int = 4, categories: int = 3, missing: float = 0.0
+) -> tuple[Part, Part, Part]:
+    """Train, validation and test: rewards linear in the embedding and the category, plus noise."""
+    rng = np.random.default_rng(seed)
+    n = sum(sizes)
+    embedding = rng.standard_normal((n, d)) + 0.5
+    embedding /= np.linalg.norm(embedding, axis=1, keepdims=True)
+    category = rng.integers(0, categories, n)
+    rewards = 3 * embedding @ rng.standard_normal((d, members)) + rng.standard_normal((categories, members))[category]
+    rewards += 0.3 * rng.standard_normal((n, members)) - 2
+    rewards[rng.random(rewards.shape) < missing] = np.nan
+    whole = Part(embedding.astype(np.float32), rewards, category)
+    first, second, third = np.split(np.arange(n), np.cumsum(sizes)[:-1])
+    return whole.take(first), whole.take(second), whole.take(third)
+
+
+def dimensions(part: Part, categories: int = 3) -> Dimensions:
+    return Dimensions(part.embedding.shape[1], part.rewards.shape[1], categories)
+
+
+def scores(router, part: Part) -> np.ndarray:
+    with torch.no_grad():
+        return router.scores(part.features()).double().numpy()

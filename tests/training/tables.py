@@ -1,0 +1,69 @@
+"""A small table with all that training needs, in memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+
+from erp.backbones.base import normalised
+from erp.backbones.cache import Embeddings
+from erp.backbones.hashing import HashingBackbone
+from erp.build import build
+from erp.config import Trainer
+from erp.costs import expected_cost
+from erp.routers.base import Router
+from erp.table.splits import split_table
+from erp.table.synthetic import synthetic_table
+from erp.targets import expected_reward
+from erp.training.data import RoutingData, RoutingDataModule, category_codes
+from erp.training.fitting import fit
+from erp.training.module import Card, RoutingModule
+
+BACKBONE = {"name": "hashing", "_target_": "erp.backbones.hashing.HashingBackbone", "dimensions": 64}
+POLICY = {"name": "lambda", "_target_": "erp.decisions.policy.LambdaPolicy", "lambda": 0.0}
+QUICK = Trainer(max_epochs=1, patience=3, batch_size=50, learning_rate=0.05, accelerator="cpu", progress=False)
+
+
+def routing_data(
+    prompts: int = 240, members: int = 3, missing: float = 0.0, seed: int = 0, **options: Any
+) -> RoutingData:
+    """Rewards that the words tell, on the hashed bag of words."""
+    options = {"samples": 2, "hidden": 0.0, "noise": 0.5, **options}
+    table, _ = synthetic_table(prompts=prompts, members=members, missing=missing, seed=seed, **options)
+    split = split_table(table, by="group", seed=0, test=0.4, validation=0.2)
+    vectors = normalised(HashingBackbone(64).embed(table.prompts["prompt"].tolist()))
+    values = table.prompts["category"].tolist()
+    categories = tuple(sorted({str(values[row]) for row in split.train if values[row] is not None}))
+    costs = expected_cost(table, "auto", {}, {})
+    return RoutingData(
+        table, expected_reward(table), costs, split, Embeddings(vectors, np.arange(len(vectors))), categories,
+        category_codes(values, categories),
+    )  # fmt: skip
+
+
+def card_of(data: RoutingData, router: dict[str, Any]) -> Card:
+    return Card(
+        router, BACKBONE, POLICY, data.table.members, data.categories, data.embeddings.dimension,
+        data.table.reward_model, data.costs.kind, data.costs.unit,
+    )  # fmt: skip
+
+
+def module_of(data: RoutingData, router: dict[str, Any], trainer: Trainer = QUICK, seed: int = 0) -> RoutingModule:
+    """Built as `erp train` builds it."""
+    pl.seed_everything(seed, verbose=False)
+    return RoutingModule(
+        build(router, Router, key="router"), card_of(data, router), trainer.learning_rate, trainer.weight_decay
+    )
+
+
+def trained(
+    data: RoutingData, router: dict[str, Any], folder: Path, trainer: Trainer = QUICK, seed: int = 0
+) -> tuple[RoutingModule, RoutingDataModule]:
+    """A fitted module; its checkpoint lies in the folder."""
+    module = module_of(data, router, trainer, seed)
+    datamodule = RoutingDataModule(data, trainer.batch_size, seed)
+    fit(module, datamodule, trainer, folder, None)
+    return module, datamodule

@@ -1,0 +1,73 @@
+"""The loader: every row once, in the order asked for, with what belongs to it."""
+
+import numpy as np
+import pytest
+import torch
+
+from erp.training.data import RoutingDataModule, RowBatches, category_codes
+from tests.training.tables import routing_data
+
+
+@pytest.fixture(scope="module")
+def data():
+    return routing_data(missing=0.2)
+
+
+@pytest.mark.parametrize("size", [1, 7, 10_000])
+@pytest.mark.parametrize("part", ["train", "validation", "test"])
+def test_batches_hold_each_row_of_their_split_with_its_own_values(data, part, size):
+    module = RoutingDataModule(data, size, seed=3)
+    batches = list(getattr(module, {"validation": "val"}.get(part, part) + "_dataloader")())
+    expected = getattr(data.split, part)
+    rows = torch.cat([batch.rows for batch in batches]).numpy()
+    np.testing.assert_array_equal(np.sort(rows), expected)
+    if part != "train":
+        np.testing.assert_array_equal(rows, expected)
+    assert [len(batch.rows) for batch in batches[:-1]] == [size] * (len(batches) - 1)
+    assert len(batches) == -(-len(expected) // size)
+    for batch in batches:
+        at = batch.rows.numpy()
+        np.testing.assert_array_equal(batch.features.embedding.numpy(), data.embeddings.take(at))
+        np.testing.assert_array_equal(batch.features.category.numpy(), data.category[at])
+        np.testing.assert_array_equal(batch.rewards.numpy(), data.targets.mean[at])
+        np.testing.assert_array_equal(batch.counts.numpy(), data.targets.count[at])
+        np.testing.assert_array_equal(batch.costs.numpy(), data.costs.values[at])
+        assert batch.features.embedding.dtype == torch.float32
+        assert batch.rewards.dtype == batch.costs.dtype == torch.float64
+        np.testing.assert_array_equal(np.isnan(batch.rewards.numpy()), batch.counts.numpy() == 0)
+
+
+def test_order_is_a_function_of_seed_and_epoch():
+    rows = np.arange(100)
+
+    def order(seed, epoch):
+        sampler = RowBatches(rows, 30, seed)
+        sampler.set_epoch(epoch)
+        return tuple(np.concatenate(list(sampler)))
+
+    assert order(0, 0) == order(0, 0)
+    assert len({order(0, 0), order(0, 1), order(1, 0), order(1, 1), tuple(rows)}) == 5
+    assert order(None, 3) == tuple(rows)
+    assert len(RowBatches(rows, 30)) == 4
+
+
+def test_complete_rows_have_every_cell(data):
+    complete = data.complete(data.split.test)
+    present = ~np.isnan(data.targets.mean[data.split.test]).any(axis=1)
+    np.testing.assert_array_equal(complete, data.split.test[present])
+    assert 0 < len(complete) < len(data.split.test)
+
+
+def test_category_codes():
+    assert category_codes(["b", "a", None, "z", "b"], ("a", "b")).tolist() == [1, 0, -1, -1, 1]
+    assert category_codes([None, "None"], ()).tolist() == [-1, -1]
+    assert category_codes([], ("a",)).dtype == np.int64
+
+
+def test_no_category_is_not_the_category_called_none():
+    assert category_codes([None, "None", float("nan")], ("None", "nan")).tolist() == [-1, 0, -1]
+
+
+def test_sizes_are_those_of_the_table(data):
+    sizes = data.dimensions
+    assert (sizes.embedding, sizes.members, sizes.categories) == (64, 3, 4)

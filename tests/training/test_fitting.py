@@ -1,0 +1,161 @@
+"""Fitting through Lightning: closed form and gradient, best checkpoint, killed and resumed."""
+
+import numpy as np
+import pytest
+import torch
+
+from erp.config import Trainer
+from erp.training import fitting
+from erp.training.data import RoutingDataModule
+from erp.training.trained import load_module
+from tests.training import linear
+from tests.training.tables import QUICK, module_of, routing_data, trained
+
+LINEAR = {"name": "linear", "_target_": "tests.training.linear.Linear"}
+RIDGE = {"name": "ridge", "_target_": "erp.routers.ridge.Ridge", "alphas": [1.0]}
+LONG = QUICK.model_copy(update={"max_epochs": 6})
+
+
+@pytest.fixture(autouse=True)
+def _nothing_counted():
+    linear.LOSSES.clear()
+    linear.DIES_AFTER.clear()
+
+
+@pytest.fixture(scope="module")
+def data():
+    return routing_data(missing=0.1)
+
+
+def state(module):
+    return {name: value.clone() for name, value in module.state_dict().items()}
+
+
+def assert_same(one, other):
+    assert one.keys() == other.keys()
+    for name in one:
+        assert torch.equal(one[name], other[name]), name
+
+
+def mean_loss(module, data, rows):
+    scores = module.router.scores(next(iter(_loader(data, rows))).features).detach().double().numpy()
+    return np.nanmean((scores - data.targets.mean[rows]) ** 2)
+
+
+def _loader(data, rows):
+    return RoutingDataModule(data, len(rows), 0).loader(rows)
+
+
+def test_the_loss_falls(data, tmp_path):
+    before = module_of(data, LINEAR)
+    module, _ = trained(data, LINEAR, tmp_path, LONG)
+    for rows in (data.split.train, data.split.validation):
+        assert mean_loss(module, data, rows) < 0.8 * mean_loss(before, data, rows)
+
+
+def test_the_same_seed_is_the_same_router_bit_for_bit_and_another_is_not(data, tmp_path):
+    one, again, other = (
+        trained(data, LINEAR, tmp_path / name, LONG, seed)[0] for name, seed in (("a", 0), ("b", 0), ("c", 1))
+    )
+    assert_same(state(one), state(again))
+    assert not torch.equal(one.router.layer.weight, other.router.layer.weight)
+
+
+def test_batches_come_in_a_new_order_every_epoch(data, tmp_path):
+    still = LONG.model_copy(update={"learning_rate": 1e-12, "patience": 99})
+    trained(data, LINEAR, tmp_path, still)
+    epochs = np.reshape(linear.LOSSES, (LONG.max_epochs, -1))
+    batches = -(-len(data.split.train) // LONG.batch_size)
+    assert len(np.unique(epochs[:, 0].round(9))) > 1  # first train batch
+    assert len(np.unique(epochs[:, batches].round(6))) == 1  # first validation batch
+
+
+def test_training_stops_when_validation_gets_no_better_and_the_best_state_is_kept(data, tmp_path):
+    router = {"name": "drifting", "_target_": "tests.training.linear.Drifting", "best": 0.6}
+    steps = -(-len(data.split.train) // QUICK.batch_size)
+    trainer = QUICK.model_copy(update={"max_epochs": 50, "patience": 3, "learning_rate": 0.2 / steps})
+    module, _ = trained(data, router, tmp_path, trainer)  # AdamW moves by the learning rate: .2 an epoch
+    assert module.router.level.item() == pytest.approx(0.6 + 3 * 0.2, abs=0.01)
+    best = load_module(tmp_path / "checkpoint.ckpt", trust=True)
+    assert best.router.level.item() == pytest.approx(0.6, abs=0.01)
+
+
+@pytest.mark.parametrize("when", ["first batch of an epoch", "middle of an epoch", "validation"])
+def test_a_killed_training_goes_on_as_if_it_had_not_been(data, tmp_path, when):
+    whole, _ = trained(data, LINEAR, tmp_path / "whole", LONG)
+    losses = list(linear.LOSSES)
+    per_epoch = len(losses) // LONG.max_epochs
+    batches = -(-len(data.split.train) // LONG.batch_size)
+    killed_at = 3 * per_epoch + {"first batch of an epoch": 0, "middle of an epoch": 1, "validation": batches}[when]
+
+    linear.LOSSES.clear()
+    linear.DIES_AFTER.append(killed_at)
+    with pytest.raises(linear.KilledError):
+        trained(data, LINEAR, tmp_path / "killed", LONG)
+    linear.DIES_AFTER.clear()
+    linear.LOSSES.clear()
+    resumed, _ = trained(data, LINEAR, tmp_path / "killed", LONG)
+
+    assert losses[3 * per_epoch :] == linear.LOSSES  # three epochs were done, three are left
+    assert_same(state(resumed), state(whole))
+    best = [state(load_module(tmp_path / name / "checkpoint.ckpt", trust=True)) for name in ("whole", "killed")]
+    assert_same(*best)
+    assert [path.name for path in (tmp_path / "killed").iterdir()] == ["checkpoint.ckpt"]
+
+
+def test_a_process_killed_while_it_wrote_where_to_go_on_starts_again(data, tmp_path):
+    whole, _ = trained(data, LINEAR, tmp_path / "whole", LONG)
+    linear.DIES_AFTER.append(len(linear.LOSSES) + 8)
+    with pytest.raises(linear.KilledError):
+        trained(data, LINEAR, tmp_path / "killed", LONG)
+    linear.DIES_AFTER.clear()
+    last = tmp_path / "killed" / "last.ckpt"
+    last.write_bytes(last.read_bytes()[:1000])
+    again, _ = trained(data, LINEAR, tmp_path / "killed", LONG)
+    assert_same(state(again), state(whole))
+
+
+def test_the_folder_holds_one_checkpoint_when_all_is_done(data, tmp_path):
+    trained(data, RIDGE, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.ckpt"]
+
+
+def test_a_closed_form_is_solved_before_it_is_saved(data, tmp_path):
+    module, _ = trained(data, RIDGE, tmp_path)
+    assert module.router.weight.shape == (data.embeddings.dimension, 3)
+    assert_same(state(load_module(tmp_path / "checkpoint.ckpt")), state(module))
+
+
+@pytest.mark.parametrize("router", [RIDGE, LINEAR])
+def test_references_are_the_means_of_train(data, tmp_path, router):
+    module, _ = trained(data, router, tmp_path)
+    rewards, costs = data.targets.mean[data.split.train], data.costs.values[data.split.train]
+    np.testing.assert_allclose(module.train_mean_reward, np.nanmean(rewards, axis=0), rtol=1e-12)
+    np.testing.assert_allclose(module.train_mean_cost, costs.mean(axis=0), rtol=1e-12)
+    of_category = data.category[data.split.train] == 1
+    np.testing.assert_allclose(module.category_mean.means[1], np.nanmean(rewards[of_category], axis=0), rtol=1e-12)
+
+
+@pytest.mark.parametrize("router", [RIDGE, LINEAR])
+def test_scores_of_a_split_come_in_the_order_of_its_rows(data, tmp_path, router):
+    module, datamodule = trained(data, router, tmp_path)
+    for rows, found in (
+        (data.split.validation, fitting.validation_scores(module, datamodule)),
+        (data.split.test, fitting.test_scores(module, datamodule)),
+    ):
+        batch = next(iter(_loader(data, rows)))
+        with torch.no_grad():
+            expected = module.router.scores(batch.features).double().numpy()
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
+        assert found.shape == (len(rows), 3)
+
+
+def test_validation_is_logged_for_a_logger(data, tmp_path):
+    from pytorch_lightning.loggers import CSVLogger
+
+    for router in (RIDGE, LINEAR):
+        module, datamodule = trained(data, router, tmp_path)
+        logger = CSVLogger(tmp_path / router["name"])
+        fitting.fit(module, datamodule, Trainer(max_epochs=1, batch_size=50, progress=False), tmp_path, logger)
+        header = next(tmp_path.glob(f"{router['name']}/**/metrics.csv")).read_text().splitlines()[0].split(",")
+        assert {"val/loss", "val/r2"} <= set(header)
