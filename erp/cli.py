@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import io
 import os
 import re
 import sys
 from pathlib import Path
+
+import yaml
 
 SUMMARIES = {
     "describe": "what is in a reward table, and is there anything to route",
@@ -15,10 +19,22 @@ SUMMARIES = {
     "route": "prompts in, the chosen member of each out",
     "compare": "several runs in one table and one figure",
 }
+# What of Hydra's command line each program takes, for its help.
+_PRINTS = "Hydra's flag --cfg job prints the config instead of running it."
+FLAGS = {
+    "describe": _PRINTS,
+    "train": (
+        "Hydra's own flags work too: -m (sweep over a,b,c), --cfg job (print the config), "
+        "--config-dir <folder> (config groups of your own), +key=value (add)."
+    ),
+    "evaluate": _PRINTS,
+    "route": _PRINTS,
+    "compare": "Run folders and sweep files stand beside the keys, without `key=`. There are no flags.",
+}
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one program; returns the exit code: 0 done, 2 bad input, 130 interrupted."""
+    """Run one program; returns the exit code: 0 done, 2 bad input or a system that refuses, 130 interrupted."""
     argv = sys.argv[1:] if argv is None else argv
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(overview())
@@ -45,6 +61,8 @@ def _run(program: str, arguments: list[str]) -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
         importlib.import_module(f"erp.programs.{program}").main(arguments)
+        if sys.stdout is not None:  # here, where a full disk can still be reported
+            sys.stdout.flush()
     except ErpError as error:
         for fault in error.faults:
             print(f"erp {program}: {fault}", file=sys.stderr)
@@ -53,9 +71,41 @@ def _run(program: str, arguments: list[str]) -> int:
         print(f"erp {program}: interrupted; the same command goes on from what is finished", file=sys.stderr)
         return 130
     except BrokenPipeError:  # `erp route ... | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _stdout_refuses()
         return 0
+    except io.UnsupportedOperation:  # an OSError by name, a bug by nature
+        raise
+    except (OSError, MemoryError, UnicodeError, yaml.YAMLError) as error:  # the system's or a file's fault, not ours
+        print(f"erp {program}: {_line_of(error)}", file=sys.stderr)
+        return 2
     return 0
+
+
+def _line_of(error: Exception) -> str:
+    """What the system, or a damaged file, refused, as one line."""
+    said = " ".join(str(error).split())[:200]
+    if isinstance(error, MemoryError):
+        return f"memory: is not enough ({said or 'MemoryError'}); give smaller sizes, or use a machine that has more"
+    if not isinstance(error, OSError):
+        kind = "YAML" if isinstance(error, yaml.YAMLError) else "text in the encoding it should have"
+        return f"input: something read or written is no {kind} ({said}); correct that file"
+    reason = error.strerror or said
+    if error.filename is not None:
+        return f"file = {error.filename}: {reason}; check the path, its permissions and the room on its disk"
+    if _stdout_refuses():
+        return f"stdout: cannot be written ({reason}); send the output elsewhere"
+    return f"system: {reason or type(error).__name__}; see to it and give the same command again"
+
+
+def _stdout_refuses() -> bool:
+    """Whether stdout takes nothing more. What it holds is then dropped, or Python would complain again as it exits."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
 
 
 def overview() -> str:
@@ -89,8 +139,7 @@ def program_help(program: str) -> str:
                 lines.append(f"    {'':<14} keys: {', '.join(names)}")
     keys = re.sub(r"^defaults:\n(  - .*\n)+", "", body, flags=re.MULTILINE).strip()
     lines += ["", "Keys, `key=value`:", "", *[f"  {line}" for line in keys.splitlines()]]
-    lines += ["", "Hydra's own flags work too: -m (sweep over a,b,c), --cfg job (print the config), +key=value (add)."]
-    return "\n".join(lines)
+    return "\n".join([*lines, "", FLAGS[program]])
 
 
 def _header_and_body(file: Path) -> tuple[list[str], str]:

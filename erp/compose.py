@@ -35,6 +35,11 @@ def compose(program: str, overrides: Sequence[str], config_file: Path | None = N
     """
     if nameless := [f"{o}: is not key=value; see --help" for o in overrides if o.startswith("=")]:
         raise ErpError(*nameless)  # Hydra would take the value for a group's option
+    if config_file is not None and (options_ := _apart(overrides)[0]):
+        raise ErpError(
+            *(f"{o}: a whole group cannot be chosen over config=; give single keys of it, like "
+              f"{o.split('=')[0]}.<key>=<value>, or compose the command anew" for o in options_)
+        )  # fmt: skip
     faults: list[str] = []
     container: dict[str, Any] = {}
     try:
@@ -141,20 +146,22 @@ def _line_of(error: Exception, overrides: Sequence[str]) -> str:
     text = " ".join(str(error).split())
     if match := re.search(r"Could not find '([^']+)/([^']+)'", text):
         group, option = match.groups()
-        return f"{group} = {option}: there is no such option; choose one of {shorten(options(group), 20)}"
+        group, _, rest = group.partition("/")
+        option = f"{rest}/{option}" if rest else option
+        named = f", or name one of the table's as {group}.name={option}" if group == "reward_model" else ""
+        return f"{group} = {option}: there is no such option; choose one of {shorten(options(group), 20)}{named}"
     if match := re.search(r"Could not override '([^']+)'", text):
         key = match.group(1)
         value = next((o.split("=", 1)[1] for o in overrides if o.startswith(f"{key}=")), "")
         return f"{key} = {value}: {_where_known(key)}"
     if match := re.search(r"An item is already at '([^']+)'|Multiple values for (\w+)", text):
         return f"+{match.group(1) or match.group(2)}: is there already; leave out the +"
-    if (
-        "missing EQUAL" in text
-        or "mismatched input" in text
-        or "no viable alternative" in text
-        or "extraneous input" in text
+    if any(
+        words in text for words in ("missing EQUAL", "mismatched input", "no viable alternative", "extraneous input")
     ):
-        return f"{next((o for o in overrides if not _parses(o)), text)}: is not key=value in Hydra's grammar; quote values that hold , = {{ }} [ ] or spaces: 'key=\"a b\"'"
+        bad = next((o for o in overrides if not _parses(o)), text)
+        advice = "quote values that hold , = { } [ ] or spaces: 'key=\"a b\"'"
+        return f"{bad}: is not key=value in Hydra's grammar; {advice}"
     return text
 
 

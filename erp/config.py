@@ -94,6 +94,12 @@ class Pool(Node):
 
     members: list[Member] | None = Field(None, min_length=1)
 
+    @field_validator("members", mode="before")
+    @classmethod
+    def _by_name(cls, value: Any) -> Any:
+        """A bare name stands for ``{name: ...}``."""
+        return [{"name": m} if isinstance(m, str) else m for m in value] if isinstance(value, list) else value
+
 
 class Split(Node):
     """Which prompts are train, validation and test (by group, hashed)."""
@@ -121,7 +127,7 @@ class Trainer(Node):
     batch_size: int = Field(4096, ge=1)
     learning_rate: float = Field(1e-3, gt=0)
     weight_decay: float = Field(0.0, ge=0)
-    accelerator: str = "auto"
+    accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = "auto"
     progress: bool = True
 
 
@@ -250,6 +256,8 @@ def faults_of(error: ValidationError, model: type[BaseModel], given: Any, prefix
         value = fault["input"]
         if fault["type"] == "extra_forbidden":
             lines.append(f"{key} = {value}: there is no such key; {_known_keys(model, given, loc)}")
+        elif fault["type"] == "model_type":
+            lines.append(f"{key} = {value}: is a group of keys; {_known_keys(model, given, (*loc, ''))}")
         elif fault["type"] == "missing" or value == "???":
             lines.append(f"{key}: is required; give {key}=<value>")
         elif fault["type"].startswith("union_tag"):

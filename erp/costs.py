@@ -41,20 +41,25 @@ class Costs:
         kind: What is counted.
         unit: The unit, for tables and axes.
         values: (prompts, members), never NaN.
+        measured: (prompts, members), False where a value was unknown and filled with its member's mean, which comes
+            from other prompts, whatever their split: such cells must not count in a mean over train. True for known,
+            priced, estimated (characters / 4) and assumed values, and for kind none.
         notes: What was chosen, estimated or assumed, a plain sentence each.
     """
 
     kind: Literal["usd", "flops", "tokens", "none"]
     unit: str
     values: NDArray[np.float64]
+    measured: NDArray[np.bool_]
     notes: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
 class _Attempt:
-    """One way to count: values (N, M) and notes, or why it cannot be had."""
+    """One way to count: values and measured (N, M) and notes, or why it cannot be had."""
 
     values: NDArray[np.float64] | None
+    measured: NDArray[np.bool_]
     notes: tuple[str, ...] = ()
     lacking: str = ""
 
@@ -65,6 +70,7 @@ class _Tokens:
 
     prompt: NDArray[np.float64]
     completion: NDArray[np.float64]  # a member without any known length is NaN throughout
+    measured: NDArray[np.bool_]  # (N, M) False where a completion is its member's mean
     notes: tuple[str, ...]
 
 
@@ -91,11 +97,12 @@ def expected_cost(
         ErpError: The kind asked for cannot be had, with the members that lack something.
     """
     tokens = _tokens(table, assumed_completion_tokens)
+    uncounted = _Attempt(np.zeros(tokens.prompt.shape), np.ones(tokens.prompt.shape, dtype=bool))
     ways: dict[str, Callable[[], _Attempt]] = {
         "usd": lambda: _usd(table, tokens, prices),
         "flops": lambda: _flops(table, tokens, active_parameters),
         "tokens": lambda: _count(table, tokens),
-        "none": lambda: _Attempt(np.zeros(tokens.prompt.shape)),
+        "none": lambda: uncounted,
     }
     if kind != "auto":
         if kind not in ways:
@@ -106,14 +113,16 @@ def expected_cost(
                 f"cost.kind = {kind}: cannot be had: {attempt.lacking}; "
                 "allowed is a kind that every member of the pool has; add what is lacking or use cost.kind=auto"
             )
-        return Costs(kind, _UNITS[kind], attempt.values, attempt.notes)
+        return Costs(kind, _UNITS[kind], attempt.values, attempt.measured, attempt.notes)
     passed: list[str] = []
     for name in ("usd", "flops", "tokens"):
         attempt = ways[name]()
         if attempt.values is not None:
-            return Costs(name, _UNITS[name], attempt.values, (_chosen(name, passed), *attempt.notes))
+            notes = (_chosen(name, passed), *attempt.notes)
+            return Costs(name, _UNITS[name], attempt.values, attempt.measured, notes)
         passed.append(f"not {name}: {attempt.lacking}")
-    return Costs("none", _UNITS["none"], np.zeros(tokens.prompt.shape), (_chosen("none", passed),))
+    assert uncounted.values is not None
+    return Costs("none", _UNITS["none"], uncounted.values, uncounted.measured, (_chosen("none", passed),))
 
 
 def _chosen(name: str, passed: list[str]) -> str:
@@ -134,12 +143,12 @@ def _cell_mean(table: RewardTable, column: str) -> NDArray[np.float64]:
     return mean.reshape(shape)
 
 
-def _filled_by_member(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], int]:
-    """Unknown cells take their member's mean; how many did. A member without any known cell stays NaN."""
+def _filled_by_member(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Unknown cells take their member's mean; which did (N, M). A member without any known cell stays NaN."""
     known = np.isfinite(values)
     count = known.sum(axis=0)
     mean = np.where(count > 0, np.where(known, values, 0.0).sum(axis=0) / np.maximum(count, 1), np.nan)
-    return np.where(known, values, mean), int((~known[:, count > 0]).sum())
+    return np.where(known, values, mean), ~known & (count > 0)
 
 
 def _tokens(table: RewardTable, assumed_completion_tokens: float | None) -> _Tokens:
@@ -155,14 +164,14 @@ def _tokens(table: RewardTable, assumed_completion_tokens: float | None) -> _Tok
         prompt = np.where(unknown, np.ceil(characters / _CHARACTERS_PER_TOKEN)[:, None], prompt)
         notes.append(f"prompt tokens are estimated as characters / 4 in {_of_cells(int(unknown.sum()), prompt)}")
     completion, filled = _filled_by_member(_cell_mean(table, "completion_tokens"))
-    if filled:
-        notes.append(f"completion tokens are the member's mean in {_of_cells(filled, prompt)}")
+    if filled.any():
+        notes.append(f"completion tokens are the member's mean in {_of_cells(int(filled.sum()), prompt)}")
     without = np.isnan(completion).all(axis=0)
     if assumed_completion_tokens is not None and without.any():
         completion[:, without] = assumed_completion_tokens
         names = shorten(np.array(table.members)[without])
         notes.append(f"completion tokens are assumed to be {assumed_completion_tokens:g} for {names}")
-    return _Tokens(prompt, completion, tuple(notes))
+    return _Tokens(prompt, completion, ~filled, tuple(notes))
 
 
 def _of_cells(count: int, cells: NDArray[np.float64]) -> str:
@@ -188,7 +197,7 @@ def _usd(table: RewardTable, tokens: _Tokens, prices: Mapping[str, Price]) -> _A
         _lacking(table, ~has_column & has_price & ~has_tokens, "completion tokens"),
     ]
     if any(wanting):
-        return _Attempt(None, lacking=", ".join(part for part in wanting if part))
+        return _Attempt(None, tokens.measured, lacking=", ".join(part for part in wanting if part))
     priced = np.full(measured.shape, np.nan)
     for member in np.flatnonzero(has_price & has_tokens):
         price = prices[table.members[member]]
@@ -200,9 +209,9 @@ def _usd(table: RewardTable, tokens: _Tokens, prices: Mapping[str, Price]) -> _A
     notes = list(tokens.notes) if from_price.any() else []
     if from_price.any() and not from_price.all():
         notes.append(f"cost_usd is unknown and computed from prices in {_of_cells(int(from_price.sum()), values)}")
-    if filled:
-        notes.append(f"cost_usd is the member's mean in {_of_cells(filled, values)}")
-    return _Attempt(values, tuple(notes))
+    if filled.any():
+        notes.append(f"cost_usd is the member's mean in {_of_cells(int(filled.sum()), values)}")
+    return _Attempt(values, ~filled & (tokens.measured | ~from_price), tuple(notes))
 
 
 def _flops(table: RewardTable, tokens: _Tokens, active_parameters: Mapping[str, float]) -> _Attempt:
@@ -211,16 +220,16 @@ def _flops(table: RewardTable, tokens: _Tokens, active_parameters: Mapping[str, 
         _lacking(table, np.isnan(tokens.completion).any(axis=0), "completion tokens"),
     ]
     if any(wanting):
-        return _Attempt(None, lacking=", ".join(part for part in wanting if part))
+        return _Attempt(None, tokens.measured, lacking=", ".join(part for part in wanting if part))
     parameters = np.array([active_parameters[member] for member in table.members], dtype=np.float64)
-    return _Attempt(2.0 * parameters * (tokens.prompt + tokens.completion), tokens.notes)
+    return _Attempt(2.0 * parameters * (tokens.prompt + tokens.completion), tokens.measured, tokens.notes)
 
 
 def _count(table: RewardTable, tokens: _Tokens) -> _Attempt:
     wanting = _lacking(table, np.isnan(tokens.completion).any(axis=0), "completion tokens")
     if wanting:
-        return _Attempt(None, lacking=wanting)
-    return _Attempt(tokens.prompt + tokens.completion, tokens.notes)
+        return _Attempt(None, tokens.measured, lacking=wanting)
+    return _Attempt(tokens.prompt + tokens.completion, tokens.measured, tokens.notes)
 
 
 def read_prices(path: str | Path) -> dict[str, Price]:

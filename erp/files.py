@@ -43,15 +43,25 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 def jsonable(value: Any) -> Any:
     """Plain JSON values out of nested containers and numpy scalars; non-finite numbers become None."""
+    return plain(value, keep_nonfinite=False)
+
+
+def plain(value: Any, keep_nonfinite: bool = True) -> Any:
+    """Plain Python values out of nested containers and numpy scalars; inf and nan stay, or become None."""
     if isinstance(value, Mapping):
-        return {str(key): jsonable(item) for key, item in value.items()}
+        return {str(key): plain(item, keep_nonfinite) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [jsonable(item) for item in value]
+        return [plain(item, keep_nonfinite) for item in value]
     if hasattr(value, "tolist"):  # numpy scalars and arrays
-        return jsonable(value.tolist())
-    if isinstance(value, float) and not math.isfinite(value):
+        return plain(value.tolist(), keep_nonfinite)
+    if isinstance(value, float) and not math.isfinite(value) and not keep_nonfinite:
         return None
     return value
+
+
+def whole_text(text: str) -> str:
+    r"""The text, lone surrogates ("\ud800" in JSON) replaced by ?: no file, terminal or tokenizer takes them."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -10,11 +10,13 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+import pyarrow
 import yaml
 from filelock import Timeout
 
 from erp.errors import ErpError
-from erp.files import jsonable, locked, read_json, write_json, write_text
+from erp.files import locked, plain, read_json, write_json, write_text
 
 # What changes where or how a run is carried out, but not what it computes. The table stands for `data`.
 NOT_IDENTITY = (
@@ -40,7 +42,7 @@ def run_hash(config: Mapping[str, Any], *contents: str) -> str:
         for parent in parents:
             node = node.get(parent) or {}
         node.pop(last, None)
-    text = json.dumps([jsonable(kept), *contents], sort_keys=True)
+    text = json.dumps([plain(kept), *contents], sort_keys=True, allow_nan=True)  # lambda = inf is not lambda = null
     return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
@@ -53,22 +55,45 @@ class RunFolder:
         self.status = path / "status.json"
         self.results = path / "results.json"
         self.checkpoint = path / "checkpoint.ckpt"
+        self.split = path / "split.parquet"
         self.predictions = path / "predictions.parquet"
         self.figures = path / "figures"
 
     @property
     def finished(self) -> bool:
-        """Whether the run ended well."""
-        return self.status.exists() and read_json(self.status).get("status") == "ok" and self.results.exists()
+        """Whether the run ended well, and its status and results can still be read: if not, it is made again."""
+        try:
+            status, _ = read_json(self.status), read_json(self.results)
+        except (FileNotFoundError, ValueError):
+            return False
+        return status.get("status") == "ok"
 
     def load_config(self) -> dict[str, Any]:
         """The resolved config the run was made from. Raises ErpError where there is none."""
         if not self.config.exists():
             raise ErpError(f"run = {self.path}: no config.yaml there; give a run folder that `erp train` printed")
-        value = yaml.safe_load(self.config.read_text(encoding="utf-8"))
+        try:
+            value = yaml.safe_load(self.config.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise ErpError(
+                f"run = {self.path}: config.yaml cannot be read ({reason}); restore it or train again"
+            ) from None
         if not isinstance(value, dict):
             raise ErpError(f"run = {self.path}: config.yaml is no mapping; restore it or train again")
         return value
+
+    def load_split(self) -> pd.DataFrame:
+        """Which prompts the router has seen: ``prompt_id``, ``split`` and ``text_key``. Raises ErpError without it."""
+        columns = ["prompt_id", "split", "text_key"]
+        try:
+            return pd.read_parquet(self.split, columns=columns)
+        except (OSError, ValueError, pyarrow.ArrowException) as error:
+            reason = "it is not there" if isinstance(error, FileNotFoundError) else " ".join(str(error).split())[:200]
+            raise ErpError(
+                f"run = {self.path}: split.parquet cannot be read ({reason}), so nobody can tell which prompts the "
+                f"router has seen; restore it or train again"
+            ) from None
 
     @contextmanager
     def running(self, config: Mapping[str, Any]) -> Iterator[bool]:
@@ -77,15 +102,15 @@ class RunFolder:
         ``config.yaml`` is written first, ``status.json`` says ``running``, then ``ok``, or ``failed`` and why.
 
         Raises:
-            ErpError: another process is making this very run.
+            ErpError: another process is making this very run, or there can be no such folder.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
+        make_folder(self.path, self.path.parent)
         try:
             with locked(self.path / "run", timeout_s=0):
                 if self.finished:
                     yield False
                     return
-                write_text(self.config, yaml.safe_dump(jsonable(config), sort_keys=False, allow_unicode=True))
+                write_text(self.config, yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True))
                 write_json(self.status, {"status": "running"})
                 try:
                     yield True
@@ -97,6 +122,14 @@ class RunFolder:
             raise ErpError(
                 f"run = {self.path}: another process is making this run; wait for it, or give another `out`"
             ) from None
+
+
+def make_folder(folder: Path, out: Path) -> None:
+    """Make a folder under ``out`` with its parents. Raises ErpError where the system refuses."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ErpError(f"out = {out}: {folder} cannot be made ({error.strerror}); give another out") from None
 
 
 def record_in_sweep(out: Path, sweep: str, job: int, entry: Mapping[str, Any]) -> Path:

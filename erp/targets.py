@@ -81,10 +81,12 @@ def samples_per_cell(targets: Targets) -> tuple[int, int]:
 
 
 def reliability(targets: Targets, rows: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
-    """Reliability rho = 1 - n / V of each member's K-sample means (M,): the R^2 that a perfect predictor reaches.
+    """Reliability rho = 1 - n / V of each member's sample means (M,): the R^2 that a perfect predictor reaches.
 
-    V is the variance of the means over prompts, n the mean of s_i^2 / K_i, both over the prompts where both are known.
-    NaN at K = 1, with fewer than two prompts, or when all means are equal.
+    V is the variance of the means, n the mean of s_i^2 / K_i, both over all prompts that the member has, as R^2 is. A
+    cell without a variance of its own (one sample, or a mean of several) takes the member's pooled one, over the cells
+    that have it, by degrees of freedom: else cells of one sample, the noisiest, would be left out of n.
+    NaN where no cell has two samples, with fewer than two prompts, or when all means are equal.
 
     Source: at equal K this is the Spearman-Brown form of the intraclass correlation; docs/method.md.
 
@@ -92,17 +94,19 @@ def reliability(targets: Targets, rows: NDArray[np.int64] | None = None) -> NDAr
         targets: Estimates per cell.
         rows: Prompts to compute it over; None = all.
     """
-    mean = targets.mean if rows is None else targets.mean[rows]
-    noise = targets.standard_error**2
-    noise = noise if rows is None else noise[rows]
+    at = slice(None) if rows is None else rows
+    mean, count, variance = targets.mean[at], targets.count[at], targets.variance[at]
     rho = np.full(mean.shape[1], np.nan)
     for member in range(mean.shape[1]):
-        known = np.isfinite(noise[:, member])
-        if known.sum() < 2:
+        present = count[:, member] > 0
+        own, samples = variance[present, member], count[present, member]
+        known = np.isfinite(own)
+        if present.sum() < 2 or not known.any():
             continue
-        observed = float(mean[known, member].var(ddof=1))
+        observed = float(mean[present, member].var(ddof=1))
         if observed > 0:
-            rho[member] = 1.0 - float(noise[known, member].mean()) / observed
+            pooled = np.average(own[known], weights=samples[known] - 1)
+            rho[member] = 1.0 - float((np.where(known, own, pooled) / samples).mean()) / observed
     return rho
 
 

@@ -167,7 +167,7 @@ def test_keywords_of_python_are_written_without_the_underscore():
         "name_",
         "size",
     ]
-    with pytest.raises(ErpError, match="policy.lambda = x"):
+    with pytest.raises(ErpError, match=r"policy\.lambda = x"):
         build(node("Keyword", **{"lambda": "x"}), Base, key="policy")
     with pytest.raises(ErpError, match=r"policy.lambda_ = 1: there is no such key; did you mean lambda\?"):
         build(node("Keyword", lambda_=1), Base, key="policy")

@@ -48,6 +48,23 @@ def test_the_cost_column_wins_and_prices_fill_it(table):
     costs = expected_cost(table(cost_usd=[0.5, 0.75, None, 0.25]), "usd", {}, {})
     assert costs.values.tolist() == [[0.5, 0.75], [0.5, 0.25]]
     assert costs.notes == ("cost_usd is the member's mean in 1 of 4 cells",)
+    assert costs.measured.tolist() == [[True, True], [False, True]]
+
+
+def test_what_was_filled_from_other_prompts_is_not_measured(table):
+    some = {"prompt_tokens": [None, 0, 0, 0], "completion_tokens": [100, None, None, 400]}
+    filled = [[True, False], [False, True]]
+    assert expected_cost(table(**some), "tokens", {}, {}).measured.tolist() == filled
+    assert expected_cost(table(**some), "flops", {}, PARAMETERS).measured.tolist() == filled
+    assert expected_cost(table(**some), "usd", PRICES, {}).measured.tolist() == filled
+    # A known cost needs no tokens; a price on a filled length is not measured.
+    known = table(cost_usd=[None, 0.5, None, None], **some)
+    assert expected_cost(known, "usd", PRICES, {}).measured.tolist() == [[True, True], [False, True]]
+    none = expected_cost(table(**some), "none", {}, {}).measured
+    assert (none.dtype, none.tolist()) == (bool, [[True, True], [True, True]])
+    bare = table(completion_tokens=[100, None, 300, None])
+    assert expected_cost(bare, "tokens", {}, {}, assumed_completion_tokens=50).measured.all()
+    assert expected_cost(table(), "auto", {}, {}).measured.all()
 
 
 def test_flops_and_tokens(table):

@@ -88,6 +88,45 @@ def test_reliability_is_not_identified_at_k1_or_without_variance():
     assert np.isnan(reliability(expected_reward(one))).all()
 
 
+def sampled(k, seed=0, averaged=None):
+    """Targets of mu ~ N(0, 1), noise 1, with k (n, m) samples per cell; `averaged` cells know no variance."""
+    rng = np.random.default_rng(seed)
+    y = rng.standard_normal((*k.shape, 1)) + rng.standard_normal((*k.shape, k.max()))
+    y = np.where(np.arange(k.max()) < k[:, :, None], y, np.nan)
+    mean = np.nanmean(y, axis=2)
+    alone = (k < 2) | (False if averaged is None else averaged)
+    variance = np.where(alone, np.nan, ((y - mean[:, :, None]) ** 2 * np.isfinite(y)).sum(axis=2, where=np.isfinite(y))
+                        / np.maximum(k - 1, 1))  # fmt: skip
+    return Targets(mean, k, variance, np.sqrt(variance / k))
+
+
+def test_reliability_counts_the_cells_of_one_sample():
+    k = np.where(np.random.default_rng(1).random((40_000, 2)) < 0.6, 1, 4)
+    # n = .6 + .4 / 4 = .7, V = 1.7. The cells of four samples alone would give .8.
+    assert np.allclose(reliability(sampled(k)), 1 / 1.7, atol=0.01)
+    mixed = np.random.default_rng(2).integers(1, 6, (40_000, 2))
+    assert np.allclose(reliability(sampled(mixed)), 1 / (1 + (1 / mixed).mean()), atol=0.01)
+
+
+def test_reliability_of_means_takes_the_pooled_variance():
+    rng = np.random.default_rng(3)
+    k = np.full((40_000, 1), 4)
+    averaged = rng.random(k.shape) < 0.5
+    k[averaged] = 2
+    assert np.allclose(reliability(sampled(k, averaged=averaged)), 1 / (1 + (1 / k).mean()), atol=0.01)
+    assert np.isnan(reliability(sampled(k, averaged=np.ones(k.shape, dtype=bool)))).all()
+
+
+def test_reliability_by_hand():
+    nan = np.nan
+    # Pooled variance (2 * 1 + 8 * 3) / 4 = 6.5; n = (2 / 2 + 8 / 4 + 6.5 / 1) / 3; V = var(0, 3, 9) = 21.
+    targets = Targets(
+        np.array([[0.0], [3.0], [9.0], [nan]]), np.array([[2], [4], [1], [0]]),
+        np.array([[2.0], [8.0], [nan], [nan]]), np.array([[1.0], [np.sqrt(2)], [nan], [nan]]),
+    )  # fmt: skip
+    assert reliability(targets) == pytest.approx([1 - 9.5 / 3 / 21], rel=1e-12)
+
+
 def table_of_samples(y):
     n, m, k = y.shape
     table, _ = synthetic_table(prompts=n, members=m, samples=k)

@@ -19,6 +19,8 @@ from erp.errors import ErpError
 
 BLOCK = 32_768
 """Rows whose envelopes are walked at once; bounds memory to a few copies of (BLOCK, M)."""
+SAME = 1e-12
+"""Relative difference of breakpoints that are one and the same but for rounding: (.3 - .1) / c and (.5 - .3) / c."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +80,8 @@ def exact_curve(
         costs: (N, M) or (M,) observed costs.
 
     Returns:
-        One point per distinct breakpoint, the one at lambda = 0 first.
+        One point per distinct breakpoint, the one at lambda = 0 first. Breakpoints within a relative ``SAME`` of their
+        neighbour are one, at the last of them: no policy lives between two roundings of one number.
 
     Raises:
         ErpError: on numbers that are not finite and on shapes that do not fit.
@@ -107,17 +110,18 @@ def exact_curve(
     all_lambdas = all_lambdas[order]
     totals = first[:, None] + np.concatenate(steps, axis=1)[:, order].cumsum(axis=1)
     # One point per distinct lambda: the state after the last of its changes.
-    last = np.flatnonzero(np.append(all_lambdas[1:] != all_lambdas[:-1], True))
+    last = np.flatnonzero(np.append(all_lambdas[1:] * (1 - SAME) > all_lambdas[:-1], True))
     reward, cost = totals[:, last] / len(scores)
     return Curve(lambdas=all_lambdas[last], cost=cost, reward=reward)
 
 
-def shares_along(
+def members_along(
     scores: NDArray[np.floating], predicted_costs: NDArray[np.floating], lambdas: NDArray[np.floating]
-) -> NDArray[np.float64]:
-    """Share of prompts that every member gets, at each of several lambdas.
+) -> NDArray[np.int64]:
+    """Who gets each prompt at each of several lambdas, by the same breakpoints as `exact_curve`.
 
-    Changes are counted between the lambdas asked for, so neither time nor memory grows with L * N.
+    `choose` at a breakpoint compares two utilities that are equal but for rounding, and may take either. Here a change
+    is made from its breakpoint on: at a curve's own lambdas these are the choices of the curve's points.
 
     Args:
         scores: (N, M) predicted rewards.
@@ -125,26 +129,28 @@ def shares_along(
         lambdas: (L,) from 0 to infinity, in any order.
 
     Returns:
-        (L, M) shares, rows summing to 1.
+        (L, N) positions of the chosen members.
 
     Raises:
         ErpError: on scores or costs that are not finite, on a lambda below 0.
     """
     for lambda_ in lambdas:
         require_lambda(lambda_)
-    n, m = require_matrix("scores", scores)
+    n, _ = require_matrix("scores", scores)
     order = np.argsort(lambdas, kind="stable")
     grid = np.asarray(lambdas, dtype=np.float64)[order]
-    start = np.zeros(m, dtype=np.int64)
-    change = np.zeros((len(grid) + 1) * m, dtype=np.int64)  # row l: changes in (grid[l - 1], grid[l]]; the last: beyond
+    members = np.empty((len(grid), n), dtype=np.int64)
+    offset = 0
     for walk in _walks(scores, predicted_costs):
-        start += np.bincount(walk.start, minlength=m)
-        interval = np.searchsorted(grid, walk.lambdas, side="left") * m
-        change += np.bincount(interval + walk.new, minlength=len(change))
-        change -= np.bincount(interval + walk.old, minlength=len(change))
-    shares = np.empty((len(grid), m))
-    shares[order] = (start + change.reshape(-1, m)[:-1].cumsum(axis=0)) / n
-    return shares
+        now = walk.start.copy()
+        interval = np.searchsorted(grid, walk.lambdas, side="left")  # l: changes in (grid[l - 1], grid[l]]
+        by_interval = np.argsort(interval, kind="stable")  # a row's changes stay in the order of its walk
+        ends = np.searchsorted(interval[by_interval], np.arange(len(grid)), side="right")
+        for place, changes in zip(order, np.split(by_interval, ends)[:-1], strict=True):
+            now[walk.row[changes] - offset] = walk.new[changes]  # of several changes of a row, the last stays
+            members[place, offset : offset + len(now)] = now
+        offset += len(now)
+    return members
 
 
 def _walks(scores: NDArray[np.floating], predicted_costs: NDArray[np.floating]) -> Iterator[_Walk]:

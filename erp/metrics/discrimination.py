@@ -11,7 +11,7 @@ from erp.metrics.prediction import require_same_shape
 def pairwise_order_accuracy(predicted: NDArray[np.floating], observed: NDArray[np.floating]) -> float:
     """Share of (prompt, pair of members) whose observed rewards differ that the scores put in the right order.
 
-    A predicted tie counts one half, so constant scores are at .5.
+    A predicted tie counts one half, so equal scores of all members are at .5.
 
     Args:
         predicted: (N, M).

@@ -14,7 +14,7 @@ from erp.errors import ErpError
 BLOCK_CELLS = 1 << 21
 """Draws x groups held at once: 16 MiB per array, whatever the number of draws."""
 MOST_KEPT_CELLS = 1 << 27
-"""Draws x groups kept between calls, at two bytes each: a report asks a dozen times. Beyond, they are drawn anew."""
+"""Draws x groups kept between calls, at two bytes each. Beyond, every call draws anew: ask for many columns at once."""
 
 
 @dataclass(frozen=True)
@@ -79,31 +79,31 @@ class GroupBootstrap:
             ErpError: on another shape, or on values that are not finite.
         """
         sums, sizes = self._resample(values)
-        return self._percentiles(values.mean(axis=0), sums / sizes[:, None])
+        return self._percentiles(_column_means(values), sums / sizes[:, None])
 
-    def ratio(self, numerator: NDArray[np.floating], denominator: NDArray[np.floating]) -> Interval:
-        """Interval of mean(numerator) / mean(denominator), both resampled together.
+    def ratios(self, numerators: NDArray[np.floating], denominator: NDArray[np.floating]) -> list[Interval]:
+        """Interval of mean(numerator) / mean(denominator) for every column, both resampled together.
 
         Draws whose denominator is 0 have no ratio and are left out; with a denominator that is clearly not 0 there are
         none.
 
         Args:
-            numerator: (N,) finite.
+            numerators: (N, D) finite.
             denominator: (N,) finite.
 
         Returns:
-            An interval of NaN where the denominator's mean is 0.
+            Intervals of NaN where the denominator's mean is 0.
 
         Raises:
             ErpError: on another length, or on values that are not finite.
         """
-        sums, _ = self._resample(np.stack([numerator, denominator], axis=1))
+        sums, _ = self._resample(np.concatenate([numerators, denominator[:, None]], axis=1))
         below = denominator.mean()
         if below == 0:
-            return Interval(float("nan"), float("nan"), float("nan"))
-        kept = sums[sums[:, 1] != 0]
+            return [Interval(float("nan"), float("nan"), float("nan"))] * numerators.shape[1]
+        kept = sums[sums[:, -1] != 0]
         # + 0.0 turns the -0.0 of a zero over a negative draw into a plain 0.
-        return self._percentiles(numerator.mean(keepdims=True) / below + 0.0, kept[:, :1] / kept[:, 1:] + 0.0)[0]
+        return self._percentiles(_column_means(numerators) / below + 0.0, kept[:, :-1] / kept[:, -1:] + 0.0)
 
     def _resample(self, columns: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Sums of values (draws, D) and numbers of prompts (draws,) of every draw."""
@@ -150,3 +150,8 @@ class GroupBootstrap:
         tail = ndtr(np.sqrt(1 + 1 / freedom) * stdtrit(freedom, (1 - self._level) / 2))
         lows, highs = np.quantile(drawn, [tail, 1 - tail], axis=0)
         return [Interval(float(m), float(low), float(high)) for m, low, high in zip(means, lows, highs, strict=True)]
+
+
+def _column_means(values: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Means (D,) of columns, each rounded as if it stood alone: equal columns give a ratio of exactly 1."""
+    return np.array([np.ascontiguousarray(column).mean() for column in values.T], dtype=np.float64)

@@ -19,7 +19,7 @@ from erp.files import read_json, replacing, write_text
 from erp.report.comparison import compare, draw_comparison, to_json, to_markdown
 from erp.report.facts import one_line
 from erp.report.text import escaped
-from erp.runs import RunFolder
+from erp.runs import RunFolder, make_folder
 
 
 @dataclass
@@ -79,6 +79,10 @@ def find_runs(paths: Sequence[str], out: Path) -> Found:
             _add_sweep(path, found)
         elif (path / "config.yaml").is_file():
             _add_run(path, found)
+        elif path.is_dir() and path.parent.name == "evaluations":
+            found.faults.append(
+                f"runs = {path}: the folder is an evaluation, and only runs are compared; give {path.parent.parent}"
+            )
         elif path.is_dir():
             found.faults.append(
                 f"runs = {path}: the folder is no run (it has no config.yaml); for all runs under it give out={path}"
@@ -100,7 +104,7 @@ def _add_sweep(path: Path, found: Found) -> None:
     for text in folders:
         moved = path.parent.parent / Path(text).name
         folder = Path(text) if Path(text).exists() else moved
-        if any(job.get("run") == text for job in failed) and not _is_finished(folder):
+        if any(job.get("run") == text for job in failed) and not RunFolder(folder).finished:
             continue
         if (folder / "config.yaml").is_file():
             _add_run(folder, found)
@@ -112,24 +116,17 @@ def _add_sweep(path: Path, found: Found) -> None:
             found.skipped.append(one_line(f"{about}: {job.get('status')}: {job.get('error')}"))
 
 
-def _is_finished(folder: Path) -> bool:
-    try:
-        return RunFolder(folder).finished
-    except ValueError:
-        return False
-
-
 def _add_run(path: Path, found: Found) -> None:
     folder = RunFolder(path)
     if any(path.resolve() == known.resolve() for known in found.runs):
         return
     try:
-        if folder.finished:
+        status = read_json(folder.status) if folder.status.exists() else {}
+        if status.get("status") == "ok" and folder.results.exists():
             results = read_json(folder.results)
             compare([(str(path), results)])  # every number the comparison needs is there
             found.runs[path] = results
             return
-        status = read_json(folder.status) if folder.status.exists() else {}
     except (ValueError, KeyError, TypeError):
         found.skipped.append(
             f"{path}: its status.json or results.json cannot be read; delete the folder and train again"
@@ -148,6 +145,7 @@ def write_comparison(found: Found, out: Path) -> tuple[pd.DataFrame, Path]:
     names = "\n".join(sorted(path.name for path in found.runs))
     folder = out / "comparisons" / hashlib.sha256(names.encode()).hexdigest()[:10]
     frame = compare(runs)
+    make_folder(folder, out)
     with replacing(folder / "comparison.csv") as temporary:
         frame.to_csv(temporary, index=False)
     draw_comparison(runs, folder / "curves.png")

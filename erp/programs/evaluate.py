@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +14,17 @@ import pandas as pd
 
 from erp.backbones.cache import cached_embeddings
 from erp.build import build
-from erp.config import EvaluateConfig, SameData, TrainConfig, validate
+from erp.config import (
+    Cost,
+    EvaluateConfig,
+    Pool,
+    RewardModel,
+    SameData,
+    SyntheticData,
+    TableData,
+    TrainConfig,
+    validate,
+)
 from erp.costs import Costs
 from erp.decisions.policy import LambdaPolicy
 from erp.errors import ErpError
@@ -24,7 +36,7 @@ from erp.report.evaluation import evaluate
 from erp.report.markdown import plain_summary
 from erp.report.write import predictions_frame, write_report
 from erp.runs import RunFolder, run_hash
-from erp.table.groups import text_key
+from erp.table.groups import group_keys, text_key
 from erp.table.schema import RewardTable
 from erp.table.splits import Split, split_table
 from erp.targets import expected_reward
@@ -51,12 +63,10 @@ def run(config: EvaluateConfig) -> tuple[Path, dict[str, Any]]:
     trained = load(config.run, config.trust, config.weights_dir)
     folder = RunFolder(Path(config.run))
     of_run: TrainConfig = validate("train", folder.load_config())
-    same = isinstance(config.data, SameData)
     source = of_run.data if isinstance(config.data, SameData) else config.data
-    pool = of_run.pool.model_copy(update={"members": of_run.pool.members if same else None})
-    reward_model = config.reward_model if config.reward_model.name or not same else of_run.reward_model
-    table = require_same_members(load_table(source, reward_model, pool), trained.members)
-    cost = of_run.cost if config.cost.kind == "auto" and config.cost.prices is None else config.cost
+    table = require_same_members(_scored(source, config.reward_model, trained.card.reward_model), trained.members)
+    same = isinstance(config.data, SameData)
+    cost = _cost(config.cost, of_run.cost, of_run.cost.kind if same else trained.card.cost_kind)
     costs = table_costs(table, of_run.pool, cost)
     if costs.kind != trained.card.cost_kind:
         raise ErpError(
@@ -74,31 +84,57 @@ def run(config: EvaluateConfig) -> tuple[Path, dict[str, Any]]:
             "name": folder.path.name, **facts, "table": table_label(source),
             "seconds": round(time.perf_counter() - start, 2),
         },
-        **data_facts(data, len(split.train), len(split.validation), test, split.notes),
+        **data_facts(data, len(split.train), len(split.validation), test, [*split.notes, *_audit(trained, table)]),
         **evaluate(test, policy, of_run.bootstrap.model_dump()),
         "objective": {"name": of_run.objective, "value": None},
         "level": of_run.bootstrap.level,
     }  # fmt: skip
     ids = table.prompts["prompt_id"].iloc[split.test]
     predictions = predictions_frame(test, ids, data.targets.count[split.test], "test", policy)
-    target = folder.path / "evaluations" / run_hash({}, table.fingerprint(), costs.kind)
+    priced = hashlib.sha256(costs.values.tobytes()).hexdigest()
+    target = folder.path / "evaluations" / run_hash({}, table.fingerprint(), costs.kind, priced)
     plain, _ = write_report(target, results, predictions)
     return target, plain
+
+
+def _scored(source: TableData | SyntheticData, wanted: RewardModel, trained_on: str) -> RewardTable:
+    """The table under the reward model asked for, else the router's own where the table has it, else its only one."""
+    if wanted.name is None:
+        with contextlib.suppress(ErpError):
+            return load_table(source, RewardModel(name=trained_on), Pool())
+    return load_table(source, wanted, Pool())
+
+
+def _cost(asked: Cost, of_run: Cost, kind: str) -> Cost:
+    """The run's cost settings, under those given now; in the unit the router was trained in."""
+    given = {key: value for key, value in asked.model_dump().items() if value not in (None, "auto")}
+    return of_run.model_copy(update={"kind": kind, **given})
+
+
+def _audit(trained: TrainedRouter, table: RewardTable) -> list[str]:
+    """What a reader must know where rewards are not those the router predicts."""
+    mine = trained.card.reward_model
+    if table.reward_model == mine:
+        return []
+    return [f"the router predicts rewards of {mine}; it is tested here on rewards of {table.reward_model}"]
 
 
 def _split(folder: RunFolder, of_run: TrainConfig, table: RewardTable) -> Split:
     """The run's own split of its own table; of another table, all prompts whose text the run did not learn from."""
     seen = pd.read_parquet(folder.path / "split.parquet")
-    if set(seen["prompt_id"]) == set(table.prompts["prompt_id"]):
+    texts = [text_key(prompt) for prompt in table.prompts["prompt"]]
+    if set(zip(seen["prompt_id"], seen["text_key"], strict=True)) == set(
+        zip(table.prompts["prompt_id"], texts, strict=True)
+    ):
         split = split_table(table, **of_run.split.model_dump())
         tested = set(seen.loc[seen["split"] == "test", "prompt_id"])
         if set(table.prompts["prompt_id"].iloc[split.test]) == tested:
             return split
     learnt = set(seen.loc[seen["split"].isin(["train", "validation"]), "text_key"])
-    fresh = np.array([text_key(prompt) not in learnt for prompt in table.prompts["prompt"]])
+    fresh = np.array([text not in learnt for text in texts])
     if not fresh.any():
         raise ErpError("data: the router was trained on every prompt of this table; give prompts it has not seen")
-    groups = split_table(table, by="group", seed=0, test=0.5, validation=0.1).groups
+    _, groups = np.unique(group_keys(table.prompts).astype(str), return_inverse=True)
     left_out = int((~fresh).sum())
     notes = (f"{left_out} prompts were left out: the router was fitted or chosen on their texts",) if left_out else ()
     nothing: Rows = np.zeros(0, dtype=np.int64)

@@ -77,15 +77,17 @@ def _sweep(program: str, parsed: Arguments, job: Job) -> None:
     out = next((o.removeprefix("out=") for o in parsed.overrides if o.startswith("out=")), "runs")
     record = Path(out) / "sweeps" / f"{sweep}.json"
     record.unlink(missing_ok=True)  # what this sweep finds or makes is recorded anew
-    failure: Exception | None = None
+    failure: Exception | KeyboardInterrupt | None = None
     try:
         _through_hydra(program, parsed, ["-m"], [f"sweep={sweep}"], _Recorded(job))
-    except Exception as error:
+    except (Exception, KeyboardInterrupt) as error:
         # Hydra raises the first failed job's error when all have ended. The record has every one.
         failure = error
     jobs = read_json(record)["jobs"].values() if record.exists() else []
     failed = [j for j in jobs if j["status"] != "ok"]
     print(f"sweep {sweep}: {len(jobs) - len(failed)} ok, {len(failed)} failed; {record}")
+    if isinstance(failure, KeyboardInterrupt):
+        raise failure
     if failed:
         lines = [f"{' '.join(j['overrides'])}: {j['error']}" + (f" ({j['run']})" if j["run"] else "") for j in failed]
         raise ErpError(*lines) from failure
@@ -109,7 +111,7 @@ class _Recorded:
         try:
             result = self.job(config)
             entry["status"] = "ok"
-        except Exception as error:
+        except (Exception, KeyboardInterrupt) as error:
             entry["error"] = str(error) if isinstance(error, ErpError) else f"{type(error).__name__}: {error}"
             raise
         else:

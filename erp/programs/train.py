@@ -12,13 +12,14 @@ import numpy as np
 import pandas as pd
 import pytorch_lightning as pl
 
+from erp.backbones.base import Backbone
 from erp.backbones.cache import cached_embeddings
-from erp.build import build, check
+from erp.build import build
 from erp.compose import compose
 from erp.config import TableData, TrainConfig, validate
 from erp.costs import Costs
 from erp.decisions.policy import LambdaPolicy
-from erp.errors import ErpError
+from erp.errors import ErpError, shorten
 from erp.files import cache_folder, read_json, replacing, sha256_file
 from erp.programs.inputs import load_table, table_costs, table_label
 from erp.programs.launch import launch
@@ -105,6 +106,8 @@ def train(config: TrainConfig | Mapping[str, Any] | Sequence[str] = ()) -> Resul
     Raises:
         ErpError: one line for every fault of the input.
     """
+    if isinstance(config, str):
+        raise ErpError(f"config = {config}: is one text; give a list of overrides, like [{config!r}]")
     if isinstance(config, TrainConfig):
         return execute(prepare(config))
     container = config if isinstance(config, Mapping) else compose("train", list(config))
@@ -114,9 +117,14 @@ def train(config: TrainConfig | Mapping[str, Any] | Sequence[str] = ()) -> Resul
 def prepare(config: TrainConfig) -> Plan:
     """Check the plug points, read the table, split it, name the run. Raises ErpError with every fault found."""
     faults: list[ErpError] = []
-    for key, node in (("router", config.router), ("backbone", config.backbone), ("policy", config.policy)):
+    plugs: tuple[tuple[str, dict[str, Any], type], ...] = (
+        ("router", config.router, Router),
+        ("backbone", config.backbone, Backbone),
+        ("policy", config.policy, LambdaPolicy),
+    )
+    for key, node, expected in plugs:
         try:
-            check(node, key=key)
+            build(node, expected, key=key)  # construction is cheap, and knows which values make no sense
         except ErpError as error:
             faults.append(error)
     try:
@@ -133,12 +141,36 @@ def prepare(config: TrainConfig) -> Plan:
         )
     costs = table_costs(table, config.pool, config.cost)
     split = split_table(table, **config.split.model_dump())
+    _require_train_rewards(table, split)
+    _require_costs(config, costs)
     prices = sha256_file(Path(config.cost.prices)) if config.cost.prices else ""
     name = "-".join(
         [str(config.router.get("name", "router")), str(config.backbone.get("name", "backbone")),
          run_hash(config.model_dump(mode="json", by_alias=True), table.fingerprint(), prices)]
     )  # fmt: skip
     return Plan(_with_absolute_paths(config), table, costs, split, RunFolder(Path(config.out) / name))
+
+
+def _require_train_rewards(table: RewardTable, split: Split) -> None:
+    """A member nobody scored on train cannot be predicted: a router that guessed would send prompts to it blindly."""
+    known = expected_reward(table).count[split.train].sum(axis=0) > 0
+    if not known.all():
+        unknown = [name for name, has in zip(table.members, known, strict=True) if not has]
+        raise ErpError(
+            f"pool.members = {shorten(unknown)}: no train prompt has a reward of it, so nothing can be learnt about "
+            f"it; name the other members in pool.members, or change split.seed"
+        )
+
+
+def _require_costs(config: TrainConfig, costs: Costs) -> None:
+    """What weighs reward against cost needs costs."""
+    if costs.kind != "none":
+        return
+    remedy = "give the table costs or tokens, the pool prices, or cost.assume_completion_tokens"
+    if config.policy.get("lambda"):
+        raise ErpError(f"policy.lambda = {config.policy['lambda']}: no costs are known to weigh; {remedy}, or lambda 0")
+    if config.objective == "area":
+        raise ErpError(f"objective = area: no costs are known, so there is no area; {remedy}, or objective=utility")
 
 
 def execute(plan: Plan) -> Result:
@@ -241,6 +273,7 @@ def run_facts(config: TrainConfig, table: RewardTable, module: RoutingModule) ->
         "table": table_label(config.data),
         "members": list(table.members),
         "seed": config.seed,
+        "split_by": config.split.by,
         "split_seed": config.split.seed,
         "lambda": config.policy.get("lambda", 0.0),
         "scale": module.router.scale,

@@ -29,8 +29,16 @@ CAPTIONS = {
 
 def plain_summary(results: Results) -> str:
     """What was found, in at most three lines of plain words."""
-    lines = [_headroom_line(results), _gain_line(results), _cost_line(results)]
+    lines = [_headroom_line(results) + _constant(results), _gain_line(results), _cost_line(results)]
     return "\n".join(line for line in lines if line)
+
+
+def _constant(results: Results) -> str:
+    """What must be said of a router that does not route."""
+    member = results["routing"]["router"].get("constant_member")
+    if member is None or len(results["run"]["members"]) == 1:
+        return ""
+    return f" It sends every test prompt to {one_line(member)}: here it is a constant, not a router."
 
 
 def _headroom_line(results: Results) -> str:
@@ -63,8 +71,8 @@ def _nothing_to_route(results: Results, single: str) -> str:
     if math.isnan(low):
         return f"How much there is to route cannot be told: the oracle's gain over {single} has no interval."
     return (
-        f"There is nothing to route here: the oracle's gain over {single} is {spread_text(mean, low, high)}, "
-        f"and its {level_of(results)} interval holds 0."
+        f"Whether there is anything to route cannot be told from {results['data']['test']:,} test prompts: the "
+        f"oracle's gain over {single} is {spread_text(mean, low, high)}, and its {level_of(results)} interval holds 0."
     )
 
 
@@ -97,11 +105,13 @@ def _cost_line(results: Results) -> str:
     dear = significant(number(single["cost"]) * factor)
     if policy["lambda"] == 0:
         return f"It costs {significant(number(router['cost']) * factor)} {unit}, best single {dear}."
-    return (
+    rival, gain = one_line(policy["best_single_member"]), policy["utility_gain_vs_best_single"]
+    text = (
         f"Its policy (lambda = {lambda_text(policy['lambda'])}) earns {significant(policy['reward'])} at "
-        f"{significant(number(policy['cost']) * factor)} {unit}; best single earns {significant(single['reward'])} "
-        f"at {dear}."
+        f"{significant(number(policy['cost']) * factor)} {unit}; the best single at this lambda ({rival}) earns "
+        f"{significant(policy['best_single_reward'])} at {significant(number(policy['best_single_cost']) * factor)}"
     )
+    return f"{text}." if gain is None else f"{text}: a gain of {_judged(gain)} in reward - lambda * cost."
 
 
 def render(results: Results, figures: Sequence[str]) -> str:
@@ -233,9 +243,12 @@ def _prediction(results: Results) -> list[str]:
     else:
         lines.append("The router's scores are ordinal, not rewards: R^2 and RMSE have no meaning for them.")
     pairs, top = prediction["pairwise_order_accuracy"], prediction["top1_accuracy"]
+    by_constant = significant(prediction["pairwise_order_accuracy_constant"])
     lines.append(
-        f"Of two members' rewards on a prompt the router orders {significant(pairs)} rightly (0.5 is chance); "
-        f"its first choice is the best observed member on {significant(top)} of prompts."
+        f"Of two members' rewards that differ on a prompt, the router orders {significant(pairs)} rightly; the "
+        f"members' order on train, the same for every prompt, {by_constant}. "
+        f"Its first choice is a best observed member on {significant(top)} of prompts; best single is on "
+        f"{significant(prediction['top1_accuracy_constant'])}."
     )
     return lines
 
@@ -261,8 +274,8 @@ def _method(results: Results) -> list[str]:
     chosen = ", ".join(f"{key} = {value:.4g}" if isinstance(value, float) else f"{key} = {value}"
                        for key, value in (run.get("chosen") or {}).items())  # fmt: skip
     text = (
-        "Prompts were split by group: those of equal text are never parted (`split.by` in config.yaml says what else "
-        "makes a group). The router was fitted on train, "
+        f"Prompts were split by {run['split_by']} (`split.by`); those of equal text are never parted. "
+        "The router was fitted on train, "
         + (
             f"what had to be chosen ({chosen}) was chosen on validation, "
             if chosen

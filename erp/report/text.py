@@ -60,10 +60,11 @@ def spread_text(mean: float, low: float, high: float) -> str:
     if mean == low == high == 0:
         return "0 (0 to 0)"
     half = (high - low) / 2 or abs(mean)
-    decimals = min(max(0, -math.floor(math.log10(half))), 12)
+    decimals = min(max(0, -math.floor(math.log10(half / 3))), 12)  # one digit of .03 to .09, two of .01 to .03
     while decimals < 12 and any(value != 0 and round(value, decimals) == 0 for value in (low, high)):
         decimals += 1  # an interval that ends beside 0 must not look as if it held it
-    texts = [f"{value:.{decimals}f}" for value in (mean, low, high)]
+    # + 0.0 makes a plain 0 of what rounds to -0.0
+    texts = [f"{round(value, decimals) + 0.0:.{decimals}f}" for value in (mean, low, high)]
     return f"{texts[0]} ({texts[1]} to {texts[2]})"
 
 

@@ -16,7 +16,7 @@ from erp.routers.base import Batch, Features, Router
 
 Array = NDArray[np.float64]
 RELATIVE_ALPHAS = np.logspace(-5, 4, 30)  # times the mean eigenvalue of the centred Gram matrix
-BLOCK = 1024  # rows scored at once: their float64 copy stays in the processor's cache
+BLOCK = 2048  # rows scored at once: bounds their float64 copy, which then fits the cache
 
 
 class Ridge(Router):
@@ -50,7 +50,9 @@ class Ridge(Router):
     def scores(self, features: Features) -> Tensor:
         """Predicted expected rewards, (B, M) float64."""
         blocks = torch.split(features.embedding, BLOCK)
-        return torch.cat([torch.addmm(self.intercept, block.to(self.weight.dtype), self.weight) for block in blocks])
+        # Members first: matrix products are twice as fast with the long side last.
+        first = [self.weight.T @ block.to(self.weight.dtype).T + self.intercept[:, None] for block in blocks]
+        return torch.cat([scores.T for scores in first])
 
     def fit(self, train: Iterable[Batch], validation: Iterable[Batch]) -> None:
         """Solve for every alpha, keep the best on validation."""

@@ -33,8 +33,8 @@ def folder_rows(root: Path, reward_model: str | None) -> tuple[pd.DataFrame, str
     """
     if not (root / MANIFEST).is_file():
         raise ErpError(
-            f"data.path = {root}: the collection is unfinished (no {MANIFEST}); allowed are a finished collection's "
-            "folder and a long file; run the same `erp collect` again to finish it"
+            f"data.path = {root}: holds no {MANIFEST}, which is written last: it is no reward table, or an "
+            "unfinished one; give a finished table's folder, or one long file"
         )
     _json(root / MANIFEST)
     scores, name, higher_is_better = _reward_model(root, reward_model)
@@ -76,12 +76,14 @@ def _reward_model(root: Path, wanted: str | None) -> tuple[Path, str, bool]:
             unfinished.append(unquote(folder.name))
     also = f" (unfinished, without a {MANIFEST}: {shorten(unfinished)})" if unfinished else ""
     if not folders:
-        raise ErpError(f"data.path = {root}: no reward model has scored it{also}; run `erp collect` with one")
+        raise ErpError(f"data.path = {root}: no reward model has scored it{also}; score its samples first")
     if wanted is None and len(folders) > 1:
-        raise ErpError(f"reward_model = null: {root} has several; they are {shorten(folders)}{also}; name one")
+        raise ErpError(f"reward_model.name = null: {root} has several; they are {shorten(folders)}{also}; name one")
     name = next(iter(folders)) if wanted is None else wanted
     if name not in folders:
-        raise ErpError(f"reward_model = {name}: not in {root}; allowed are {shorten(folders)}{also}; name one of them")
+        raise ErpError(
+            f"reward_model.name = {name}: not in {root}; allowed are {shorten(folders)}{also}; name one of them"
+        )
     folder, manifest = folders[name]
     higher = manifest.get("higher_is_better", True)
     if not isinstance(higher, bool):

@@ -1,4 +1,4 @@
-"""Reading a reward table: a folder written by `erp collect`, or one long file. Both end in the same checked rows."""
+"""Reading a reward table: a folder, or one long file. Both end in the same checked rows."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ def _rows_of(rows: pd.DataFrame, wanted: str | None, source: str) -> tuple[pd.Da
     if "reward_model" not in rows or rows.empty:
         if wanted not in (None, DEFAULT_REWARD_MODEL):
             raise ErpError(
-                f"reward_model = {wanted}: {source} has no column reward_model; its only reward model is called "
-                f"'{DEFAULT_REWARD_MODEL}'; leave reward_model out or name the column with data.columns.reward_model"
+                f"reward_model.name = {wanted}: {source} has no column reward_model; its only reward model is called "
+                f"'{DEFAULT_REWARD_MODEL}'; leave reward_model.name out, or name the column: data.columns.reward_model"
             )
         return rows, DEFAULT_REWARD_MODEL
     unnamed = rows["reward_model"].isna()
@@ -71,7 +71,7 @@ def choose_reward_model(wanted: str | None, names: list[str], source: str) -> st
     if wanted is None and len(names) == 1:
         return names[0]
     if wanted is None:
-        raise ErpError(f"reward_model = null: {source} has several; they are {shorten(names)}; name one")
+        raise ErpError(f"reward_model.name = null: {source} has several; they are {shorten(names)}; name one")
     if wanted not in names:
-        raise ErpError(f"reward_model = {wanted}: not in {source}; allowed are {shorten(names)}; name one of them")
+        raise ErpError(f"reward_model.name = {wanted}: not in {source}; allowed are {shorten(names)}; name one of them")
     return wanted

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import signal
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,7 +47,7 @@ def fit(
             max_epochs=1, limit_train_batches=1, logger=logger or False, enable_progress_bar=False,
             enable_checkpointing=False, default_root_dir=folder,
         )  # fmt: skip
-        with _quiet():
+        with _quiet(), _interruptible():
             runner.fit(module, datamodule=datamodule)
             runner.save_checkpoint(checkpoint)
         return
@@ -57,7 +59,7 @@ def fit(
         callbacks=[keep_best, EarlyStopping("val/loss", patience=trainer.patience)],
         enable_progress_bar=trainer.progress, default_root_dir=folder,
     )  # fmt: skip
-    with _quiet():
+    with _quiet(), _interruptible():
         runner.fit(module, datamodule=datamodule, ckpt_path=_readable(last), weights_only=True)
     last.unlink(missing_ok=True)
 
@@ -83,6 +85,18 @@ def test_scores(module: RoutingModule, datamodule: RoutingDataModule) -> NDArray
     with _quiet():
         _lightning(logger=False, enable_progress_bar=False).test(module, datamodule=datamodule, verbose=False)
     return np.asarray(module.scores().numpy())
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Lightning answers Ctrl-C by ignoring the next one and leaving with exit code 1; ours is to stop, and say so."""
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, handler)
+        raise KeyboardInterrupt from None
 
 
 def _lightning(**settings: Any) -> pl.Trainer:

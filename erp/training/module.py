@@ -6,14 +6,18 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from erp.metrics.streaming import MaskedR2
 from erp.routers.base import Batch, Dimensions, Router
 from erp.routers.category_mean import CategoryMean
-from erp.training.data import RoutingDataModule
+from erp.training.data import RoutingData, RoutingDataModule
+
+FEW = 30  # prompts below which a mean over common prompts says less than one over all
 
 
 @dataclass(frozen=True)
@@ -96,9 +100,8 @@ class RoutingModule(pl.LightningModule):
         """Fit the references, and a closed-form router."""
         data = self._datamodule()
         train = data.loader(data.data.split.train)
-        rewards = torch.from_numpy(data.data.targets.mean[data.data.split.train])
-        self.train_mean_reward.copy_(torch.nanmean(rewards, dim=0))
-        self.train_mean_cost.copy_(torch.from_numpy(data.data.costs.values[data.data.split.train]).mean(dim=0))
+        self.train_mean_reward.copy_(torch.from_numpy(mean_reward_on_common_prompts(data.data)))
+        self.train_mean_cost.copy_(torch.from_numpy(mean_measured_cost(data.data)))
         self.category_mean.fit(train, ())
         if self.router.closed_form:
             self.router.fit(train, data.val_dataloader())
@@ -155,6 +158,27 @@ class RoutingModule(pl.LightningModule):
         module = self.trainer.datamodule  # type: ignore[attr-defined]  # set by trainer.fit(datamodule=...)
         assert isinstance(module, RoutingDataModule)
         return module
+
+
+def mean_reward_on_common_prompts(data: RoutingData) -> NDArray[np.float64]:
+    """(M,) train means over the prompts that every member answered, so that no member is judged on easier ones.
+
+    Where there are fewer than ``FEW`` of those, each member's mean is over what it has.
+    """
+    train = data.split.train
+    common = data.complete(train)
+    return np.asarray(np.nanmean(data.targets.mean[common if len(common) >= FEW else train], axis=0))
+
+
+def mean_measured_cost(data: RoutingData) -> NDArray[np.float64]:
+    """(M,) predicted cost: the train mean over cells whose cost was measured, not filled in from other prompts.
+
+    A member without any measured cost on train keeps what was filled in.
+    """
+    values, measured = data.costs.values[data.split.train], data.costs.measured[data.split.train]
+    count = measured.sum(axis=0)
+    total = np.where(measured, values, 0.0).sum(axis=0)
+    return np.asarray(np.where(count > 0, total / np.maximum(count, 1), values.mean(axis=0)))
 
 
 def masked_squared_error(predicted: Tensor, observed: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -16,7 +16,8 @@ from erp.backbones.cache import embed_prompts
 from erp.build import build
 from erp.decisions.choice import Choice
 from erp.decisions.policy import LambdaPolicy
-from erp.errors import ErpError
+from erp.errors import ErpError, shorten
+from erp.files import whole_text
 from erp.routers.base import Features, Router
 from erp.runs import RunFolder
 from erp.training.data import category_codes
@@ -52,15 +53,29 @@ class TrainedRouter:
         return self.module.train_mean_cost.numpy()
 
     def score_matrix(self, prompts: Sequence[str], category: Sequence[object] | None = None) -> Scores:
-        """Predicted scores of prompts, (n, M) float64, columns as ``members``."""
-        if not len(prompts):
+        """Predicted scores of prompts, (n, M) float64, columns as ``members``; faults as in ``scores``."""
+        texts = [whole_text(text) for text in _texts(prompts)]
+        if not texts:
             return np.zeros((0, len(self.members)))
-        values = [None] * len(prompts) if category is None else category
-        codes = torch.from_numpy(category_codes(values, self.card.categories))
-        embedding = torch.from_numpy(embed_prompts(prompts, self.backbone))
+        codes = torch.from_numpy(category_codes(self._categories(category, len(texts)), self.card.categories))
+        embedding = torch.from_numpy(embed_prompts(texts, self.backbone))
         with torch.no_grad():
             scores = self.module.router.scores(Features(embedding, codes))
         return scores.to(torch.float64).numpy()
+
+    def _categories(self, category: Sequence[object] | None, prompts: int) -> list[object]:
+        """One category a prompt, None for unknown. Raises ErpError."""
+        if category is None:
+            if self.module.router.reads_category:
+                raise ErpError(
+                    "category: is missing, and this router reads it; give category=[...], one a prompt, "
+                    "or JSONL with a `category`"
+                )
+            return [None] * prompts
+        values: list[object] = list(category) if isinstance(category, Iterable) else []
+        if isinstance(category, str) or len(values) != prompts:
+            raise ErpError(f"category = {_shown(category)}: {prompts} prompts have one category each; give a list")
+        return values
 
     def scores(self, prompts: Sequence[str], category: Sequence[object] | None = None) -> pd.DataFrame:
         """Predicted expected reward of every member on every prompt.
@@ -71,6 +86,9 @@ class TrainedRouter:
 
         Returns:
             n rows in the order of ``prompts``, one column per member.
+
+        Raises:
+            ErpError: prompts that are no list of texts, not one category a prompt, or none for a router that reads it.
         """
         return pd.DataFrame(self.score_matrix(prompts, category), columns=list(self.members))
 
@@ -86,7 +104,11 @@ class TrainedRouter:
 
         Returns:
             n rows: ``member``, ``predicted_reward``, ``predicted_cost``, ``prompt``.
+
+        Raises:
+            ErpError: as ``scores``, or a lambda that is no price.
         """
+        prompts = _texts(prompts)
         policy = self.policy if lambda_ is None else LambdaPolicy(lambda_)
         scores = self.score_matrix(prompts, category)
         if not len(scores):
@@ -97,9 +119,26 @@ class TrainedRouter:
                 "member": [self.members[m] for m in chosen],
                 "predicted_reward": scores[np.arange(len(scores)), chosen],
                 "predicted_cost": self.predicted_costs[chosen],
-                "prompt": list(prompts),
+                "prompt": prompts,
             }
         )
+
+
+def _texts(prompts: Sequence[str]) -> list[str]:
+    """The prompts as a list. Raises ErpError on one bare text, and on items that are none."""
+    if isinstance(prompts, str) or not isinstance(prompts, Iterable):
+        raise ErpError(f"prompts = {_shown(prompts)}: is no list of texts; give [prompt, ...]")
+    texts = list(prompts)
+    wrong = [f"{i} ({_shown(text)})" for i, text in enumerate(texts) if not isinstance(text, str)]
+    if wrong:
+        raise ErpError(f"prompts: no text at position {shorten(wrong)}; give a str for every prompt")
+    return texts
+
+
+def _shown(value: object) -> str:
+    """A value in an error line: on one line, and not all of it."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 60 else f"{text[:60]}..."
 
 
 def category_scores(module: RoutingModule, codes: NDArray[np.int64]) -> Scores:
@@ -138,7 +177,7 @@ def load(run: str | Path, trust: bool = False, weights_dir: str | None = None) -
 def load_module(checkpoint: Path, trust: bool = False) -> RoutingModule:
     """The module as it was saved. Raises ErpError on a file that is no checkpoint of ours, or names foreign code."""
     try:
-        content = torch.load(checkpoint, map_location="cpu", weights_only=False)
+        content = torch.load(checkpoint, map_location="cpu", weights_only=True)
         card = Card.from_plain(content["card"])
         state = content["state_dict"]
     except Exception as error:  # a damaged file can make the unpickler raise anything

@@ -141,7 +141,7 @@ def test_an_incomplete_folder_is_named(tmp_path, released, content):
 
 
 def test_a_batch_size_below_one_is_refused():
-    with pytest.raises(ErpError, match="backbone.batch_size = 0"):
+    with pytest.raises(ErpError, match=r"backbone\.batch_size = 0"):
         build_backbone({**NODE, "batch_size": 0}, None)
 
 

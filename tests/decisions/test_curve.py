@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from erp.decisions.choice import choose, one_hot, outcome
-from erp.decisions.curve import Curve, exact_curve, shares_along
+from erp.decisions.curve import Curve, exact_curve, members_along
 from erp.errors import ErpError
 
 INF = float("inf")
@@ -94,12 +94,12 @@ def test_blocks_do_not_show(monkeypatch):
     rng = np.random.default_rng(3)
     tables = [rng.normal(size=(50, 4)) for _ in range(4)]
     whole = exact_curve(*tables)
-    whole_shares = shares_along(tables[0], tables[1], np.array([0.0, 1.0]))
+    whole_members = members_along(tables[0], tables[1], np.array([0.0, 1.0]))
     monkeypatch.setattr("erp.decisions.curve.BLOCK", 7)
     parts = exact_curve(*tables)
     assert (parts.lambdas == whole.lambdas).all()
     assert parts.reward == pytest.approx(whole.reward)
-    assert (shares_along(tables[0], tables[1], np.array([0.0, 1.0])) == whole_shares).all()
+    assert (members_along(tables[0], tables[1], np.array([0.0, 1.0])) == whole_members).all()
 
 
 def test_permuting_members_does_not_move_the_curve():
@@ -183,18 +183,39 @@ def test_thin_keeps_both_ends():
 
 
 @pytest.mark.parametrize("per_member", [True, False])
-def test_shares_along_are_the_shares_of_choose(per_member):
+def test_members_along_are_those_of_choose(per_member):
     rng = np.random.default_rng(5)
     scores, predicted = rng.normal(size=(200, 4)), rng.uniform(size=(200, 4))
     predicted = predicted[0] if per_member else predicted
     lambdas = np.array([3.0, 0.0, INF, 0.4, 0.4])  # in any order, repeated
-    expected = [np.bincount(choose(scores, predicted, x), minlength=4) / 200 for x in lambdas]
-    assert (shares_along(scores, predicted, lambdas) == np.array(expected)).all()
-    assert shares_along(scores, predicted, np.array([])).shape == (0, 4)
+    expected = [choose(scores, predicted, x) for x in lambdas]
+    assert (members_along(scores, predicted, lambdas) == np.array(expected)).all()
+    assert members_along(scores, predicted, np.array([])).shape == (0, 200)
     with pytest.raises(ErpError, match="lambda = -1"):
-        shares_along(scores, predicted, np.array([-1.0]))
+        members_along(scores, predicted, np.array([-1.0]))
 
 
-def test_shares_at_a_breakpoint_are_those_after_it():
-    shares = shares_along(np.array([[1.0, 3.0]]), np.array([1.0, 2.0]), np.array([1.9, 2.0]))
-    assert shares.tolist() == [[0.0, 1.0], [1.0, 0.0]]
+def test_members_at_a_breakpoint_are_those_after_it():
+    members = members_along(np.array([[1.0, 3.0]]), np.array([1.0, 2.0]), np.array([1.9, 2.0]))
+    assert members.tolist() == [[1], [0]]
+    # Three lines through one point: straight to the cheapest.
+    members = members_along(np.array([[0.0, 1.0, 2.0]]), np.array([0.0, 1.0, 2.0]), np.array([0.5, 1.0]))
+    assert members.tolist() == [[2], [0]]
+
+
+@pytest.mark.parametrize("per_member", [True, False])
+def test_breakpoints_that_differ_by_rounding_are_one(per_member):
+    # Scores in hundredths tie often, and .3 - .2 is not .2 - .1 in floating point.
+    rng = np.random.default_rng(11)
+    scores, rewards = rng.integers(0, 101, (300, 3)) / 100, rng.normal(size=(300, 3))
+    predicted = np.array([0.137, 1.3, 14.7]) if per_member else np.array([[0.137, 1.3, 14.7]] * 300)
+    curve = exact_curve(scores, predicted, rewards, np.array([0.1, 1.0, 9.0]))
+    assert (np.diff(curve.lambdas)[1:] > 1e-9 * curve.lambdas[1:-1]).all()
+    cuts = {Fraction(d, 100) / (Fraction(str(b)) - Fraction(str(a)))
+            for a, b in ((0.137, 1.3), (0.137, 14.7), (1.3, 14.7)) for d in range(1, 101)}  # fmt: skip
+    assert len(curve.lambdas) <= 1 + len(cuts)
+    members = members_along(scores, predicted, curve.lambdas)
+    rows = np.arange(300)
+    assert curve.reward == pytest.approx([rewards[rows, m].mean() for m in members], abs=1e-12)
+    assert curve.cost == pytest.approx([np.array([0.1, 1.0, 9.0])[m].mean() for m in members], abs=1e-12)
+    assert (members[-1] == choose(scores, predicted, INF)).all()

@@ -89,25 +89,27 @@ def test_covers_the_true_mean_difference_as_often_as_it_says():
     assert 0.92 <= hits / tables <= 0.98  # 95% +/- 2.4 standard errors
 
 
-def test_ratio_resamples_both_together():
+def test_ratios_resample_both_together():
     rng = np.random.default_rng(5)
     below = rng.uniform(1, 2, 60)
     bootstrap = GroupBootstrap(np.arange(60), draws=300)
-    got = bootstrap.ratio(0.25 * below, below)  # proportional on every prompt: no spread at all
-    assert [got.mean, got.low, got.high] == pytest.approx([0.25] * 3, rel=1e-12)
-    assert np.isnan(bootstrap.ratio(below, np.zeros(60)).mean)
+    rows = np.stack([0.25 * below, rng.normal(size=60)], axis=1)
+    got, other = bootstrap.ratios(rows, below)
+    assert [got.mean, got.low, got.high] == pytest.approx([0.25] * 3, rel=1e-12)  # proportional: no spread at all
+    assert other.mean == pytest.approx(rows[:, 1].mean() / below.mean())
+    assert bootstrap.ratios(rows[:, 1:], below)[0].low == pytest.approx(other.low, rel=1e-12)
+    assert np.isnan([i.mean for i in bootstrap.ratios(rows, np.zeros(60))]).all()
 
 
 def test_headroom_of_the_oracle_is_one_and_of_the_best_single_exactly_zero():
     rng = np.random.default_rng(6)
     rewards = rng.normal(size=(200, 3))
     best, top = rewards[:, 0], rewards.max(axis=1)
+    rows = np.stack([best, top, np.where(np.arange(200) % 2, top, best)], axis=1)
     bootstrap = GroupBootstrap(np.arange(200), draws=500)
-    zero = headroom_recovered(best, best, top, bootstrap)
+    zero, one, half = headroom_recovered(rows, best, top, bootstrap)
     assert (zero.mean, zero.low, zero.high) == (0.0, 0.0, 0.0)
-    one = headroom_recovered(top, best, top, bootstrap)
     assert (one.mean, one.low, one.high) == (1.0, 1.0, 1.0)
-    half = headroom_recovered(np.where(np.arange(200) % 2, top, best), best, top, bootstrap)
     assert half.low < half.mean < half.high
     assert half.mean == pytest.approx((top - best)[1::2].sum() / (top - best).sum())
 
@@ -115,8 +117,8 @@ def test_headroom_of_the_oracle_is_one_and_of_the_best_single_exactly_zero():
 def test_no_headroom_no_share():
     best = np.random.default_rng(7).normal(size=50)
     bootstrap = GroupBootstrap(np.arange(50), draws=200)
-    router = best + 1
-    assert headroom_recovered(router, best, best, bootstrap) is None
-    assert headroom_recovered(router, best, best + np.random.default_rng(8).normal(size=50), bootstrap) is None
-    assert headroom_recovered(router, best, best - 1, bootstrap) is None  # an oracle clearly below the best single
-    assert headroom_recovered(router, best, best + 1, GroupBootstrap(np.zeros(50, dtype=int), draws=10)) is None
+    rows = best[:, None] + 1
+    assert headroom_recovered(rows, best, best, bootstrap) is None
+    assert headroom_recovered(rows, best, best + np.random.default_rng(8).normal(size=50), bootstrap) is None
+    assert headroom_recovered(rows, best, best - 1, bootstrap) is None  # an oracle clearly below the best single
+    assert headroom_recovered(rows, best, best + 1, GroupBootstrap(np.zeros(50, dtype=int), draws=10)) is None

@@ -74,6 +74,7 @@ def make_results(
         "run": {
             "name": name or f"{router_name}-minilm-0123456789", "router": router_name, "backbone": "minilm",
             "reward_model": "skywork", "table": "scores.parquet", "members": list(members), "seed": 0,
+            "split_by": "group",
             "split_seed": seed, "lambda": lambda_, "scale": scale, "chosen": {"alpha": 3.1}, "seconds": 12.3,
             "sweep": None,
         },

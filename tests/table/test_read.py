@@ -141,7 +141,7 @@ def test_one_of_several_reward_models(tmp_path):
     table = read_table(path, reward_model="a/x")
     assert table.reward_model == "a/x"
     assert len(table.samples) == 4
-    assert fault(path) == [f"reward_model = null: {path} has several; they are a/x, b; name one"]
+    assert fault(path) == [f"reward_model.name = null: {path} has several; they are a/x, b; name one"]
     assert "allowed are a/x, b" in fault(path, reward_model="c")[0]
     assert "row 4, column reward = 'bad'" in fault(path, reward_model="b")[0]  # the row of the file
 

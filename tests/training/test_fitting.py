@@ -129,11 +129,23 @@ def test_a_closed_form_is_solved_before_it_is_saved(data, tmp_path):
 @pytest.mark.parametrize("router", [RIDGE, LINEAR])
 def test_references_are_the_means_of_train(data, tmp_path, router):
     module, _ = trained(data, router, tmp_path)
-    rewards, costs = data.targets.mean[data.split.train], data.costs.values[data.split.train]
-    np.testing.assert_allclose(module.train_mean_reward, np.nanmean(rewards, axis=0), rtol=1e-12)
-    np.testing.assert_allclose(module.train_mean_cost, costs.mean(axis=0), rtol=1e-12)
+    rewards = data.targets.mean[data.split.train]
+    common = rewards[~np.isnan(rewards).any(axis=1)]
+    assert 30 <= len(common) < len(rewards)
+    np.testing.assert_allclose(module.train_mean_reward, common.mean(axis=0), rtol=1e-12)
+    samples = data.table.samples[data.table.samples["prompt"].isin(data.split.train)]
+    costs = samples.groupby(["member", "prompt"])["cost_usd"].mean().groupby("member").mean()
+    np.testing.assert_allclose(module.train_mean_cost, costs, rtol=1e-12)  # measured cells of train, nothing filled in
     of_category = data.category[data.split.train] == 1
     np.testing.assert_allclose(module.category_mean.means[1], np.nanmean(rewards[of_category], axis=0), rtol=1e-12)
+
+
+def test_with_few_prompts_that_all_members_answered_each_member_has_its_own_mean(tmp_path):
+    data = routing_data(missing=0.6)
+    rewards = data.targets.mean[data.split.train]
+    assert (~np.isnan(rewards).any(axis=1)).sum() < 30
+    module, _ = trained(data, RIDGE, tmp_path)
+    np.testing.assert_allclose(module.train_mean_reward, np.nanmean(rewards, axis=0), rtol=1e-12)
 
 
 @pytest.mark.parametrize("router", [RIDGE, LINEAR])

@@ -203,3 +203,47 @@ def test_a_target_in_erp_that_is_no_router(folder):
     saved["card"]["router"] = {"_target_": "erp.backbones.hashing.HashingBackbone"}
     torch.save(saved, folder / "checkpoint.ckpt")
     assert "is no Router" in fault(folder)
+
+
+@pytest.mark.parametrize(
+    ("prompts", "words"),
+    [
+        ("one prompt", "prompts = 'one prompt': is no list of texts"),
+        (None, "prompts = None: is no list of texts"),
+        (3, "prompts = 3: is no list of texts"),
+        (["a", None, 3], r"prompts: no text at position 1 \(None\), 2 \(3\); give a str"),
+        ([["a"]], r"no text at position 0 \(\['a'\]\)"),
+        ([b"a"], "no text at position 0"),
+    ],
+)
+def test_prompts_that_are_no_list_of_texts(folder, prompts, words):
+    router = load(folder)
+    for verb in (router.scores, router.route):
+        with pytest.raises(ErpError, match=words) as caught:
+            verb(prompts)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("category", ["math", "abcde", 3, [], ["math"], ["math"] * 6])
+def test_categories_that_are_not_one_a_prompt(folder, category):
+    router = load(folder)
+    for verb in (router.scores, router.route):
+        with pytest.raises(ErpError, match="5 prompts have one category each; give a list"):
+            verb(PROMPTS, category=category)
+
+
+@pytest.mark.parametrize("form", [tuple, np.array, pd.Series, lambda texts: pd.Series(texts, index=list("vwxyz"))])
+def test_any_sequence_of_texts_is_fine(folder, form):
+    router = load(folder)
+    pd.testing.assert_frame_equal(router.scores(form(PROMPTS), category=form(["a"] * 5)), router.scores(PROMPTS))
+    assert list(router.route(form(PROMPTS))["prompt"]) == PROMPTS
+
+
+def test_a_router_that_reads_the_category_refuses_to_guess_it(data, tmp_path):
+    trained(data, CATEGORY, tmp_path)
+    router = load(tmp_path)
+    for verb in (router.scores, router.route):
+        with pytest.raises(ErpError, match=r"category: is missing, .* give category="):
+            verb(PROMPTS)
+        assert len(verb([])) == 0
+        assert len(verb(PROMPTS, category=["never seen"] * 5)) == 5

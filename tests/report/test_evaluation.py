@@ -1,0 +1,142 @@
+"""The report's numbers agree with each other, and with the plain definitions computed one by one."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from erp.decisions.choice import choose
+from erp.decisions.curve import exact_curve
+from erp.decisions.policy import LambdaPolicy
+from erp.metrics.intervals import GroupBootstrap
+from erp.report.evaluation import INTERVAL_POINTS, HeldOut, evaluate
+
+COSTS = np.array([0.137, 1.3, 14.7])
+SETTINGS = {"draws": 300, "seed": 1, "level": 0.95}
+
+
+def held_out(n=300, seed=0, hundredths=True, **changes):
+    """Three members; scores in hundredths tie often, as those of neighbours' means do."""
+    rng = np.random.default_rng(seed)
+    mu = rng.normal([0.3, 0.5, 0.6], 0.3, (n, 3))
+    scores = mu + rng.normal(0, 0.2, (n, 3))
+    fields = {
+        "members": ("a", "b", "c"), "scores": np.round(scores, 2) if hundredths else scores,
+        "category_scores": np.broadcast_to([0.3, 0.5, 0.6], (n, 3)), "rewards": mu + rng.normal(0, 0.1, (n, 3)),
+        "costs": COSTS * rng.uniform(0.5, 1.5, (n, 3)), "predicted_costs": COSTS,
+        "train_mean_reward": np.array([0.3, 0.5, 0.6]), "train_mean_cost": COSTS, "ceilings": np.full(3, np.nan),
+        "groups": rng.integers(0, n // 2, n), "scale": "reward",
+    }  # fmt: skip
+    return HeldOut(**{**fields, **changes})
+
+
+@pytest.mark.parametrize("hundredths", [True, False])
+@pytest.mark.parametrize("offset", [0.0, 100.0])
+def test_interval_and_shares_are_those_of_the_curve_s_points(hundredths, offset):
+    held = held_out(hundredths=hundredths)
+    held = held_out(hundredths=hundredths, scores=held.scores + offset)
+    found = evaluate(held, LambdaPolicy(0.0), SETTINGS)
+    curve = exact_curve(held.scores, held.predicted_costs, held.rewards, held.costs).thin(INTERVAL_POINTS)
+    band, shares = found["interval"], found["shares"]
+    assert (np.asarray(band["lambda"]) == curve.lambdas).all()
+    assert (np.asarray(shares["lambda"]) == curve.lambdas).all()
+    np.testing.assert_allclose(band["reward"], curve.reward, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(band["cost"], curve.cost, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(shares["cost"], curve.cost, rtol=0, atol=1e-12)
+    along = np.stack([shares["members"][name] for name in held.members], axis=1)
+    np.testing.assert_allclose(along.sum(axis=1), 1)
+    first = np.bincount(choose(held.scores, held.predicted_costs, 0.0), minlength=3) / len(held.scores)
+    assert along[0].tolist() == first.tolist()
+    assert along[-1].tolist() == [1.0, 0.0, 0.0]  # lambda = infinity: the cheapest
+    assert band["cost"][-1] == pytest.approx(held.costs[:, 0].mean(), rel=1e-12)
+    # Shares fit the points: with one cost per member the mean cost is their product.
+    flat = held_out(hundredths=hundredths, scores=held.scores, costs=np.broadcast_to(COSTS, held.rewards.shape))
+    shares = evaluate(flat, LambdaPolicy(0.0), SETTINGS)["shares"]
+    along = np.stack([shares["members"][name] for name in held.members], axis=1)
+    np.testing.assert_allclose(along @ COSTS, shares["cost"], rtol=0, atol=1e-12)
+
+
+def test_every_interval_is_the_one_of_its_own_column():
+    held, lambda_ = held_out(), 0.01
+    found = evaluate(held, LambdaPolicy(lambda_), SETTINGS)
+    bootstrap, rows = GroupBootstrap(held.groups, **SETTINGS), np.arange(len(held.rewards))
+
+    def same(got, column):
+        want = bootstrap.interval(column)
+        assert [got["mean"], got["low"], got["high"]] == pytest.approx([want.mean, want.low, want.high], abs=1e-14)
+
+    routing, base = found["routing"], held.rewards[:, 2]
+    router = held.rewards[rows, choose(held.scores, COSTS, 0.0)]
+    same(routing["router"]["gain_vs_best_single"], router - base)
+    same(routing["oracle"]["gain_vs_best_single"], held.rewards.max(axis=1) - base)
+    same(routing["random"]["gain_vs_best_single"], held.rewards.mean(axis=1) - base)
+    same(routing["gain_vs_category_mean"], router - held.rewards[:, 2])
+    same(routing["members"]["b"]["gain_vs_best_single"], held.rewards[:, 1] - base)
+    share = bootstrap.ratios((router - base)[:, None], held.rewards.max(axis=1) - base)[0]
+    assert routing["router"]["headroom_recovered"] == pytest.approx(share.mean)
+    spread = routing["router"]["headroom_interval"]
+    assert [spread["low"], spread["high"]] == pytest.approx([share.low, share.high])
+    assert routing["oracle"]["headroom_recovered"] == 1
+    band = found["interval"]
+    same({"mean": band["reward"][0], "low": band["low"][0], "high": band["high"][0]}, router)  # lambda = 0
+
+    policy, chosen = found["policy"], choose(held.scores, COSTS, lambda_)
+    reward, cost = held.rewards[rows, chosen], held.costs[rows, chosen]
+    single = int(np.argmax(held.train_mean_reward - lambda_ * COSTS))
+    assert policy["best_single_member"] == held.members[single] == "b"
+    assert policy["best_single_reward"] == pytest.approx(held.rewards[:, single].mean())
+    assert policy["best_single_cost"] == pytest.approx(held.costs[:, single].mean())
+    assert policy["utility"] == pytest.approx(reward.mean() - lambda_ * cost.mean())
+    same(policy["gain_vs_best_single"], reward - held.rewards[:, single])
+    utilities = held.rewards - lambda_ * held.costs
+    same(policy["utility_gain_vs_best_single"], utilities[rows, chosen] - utilities[:, single])
+
+
+def test_the_draws_are_made_few_times(monkeypatch):
+    """With many groups they are not kept, and making them is what a report's time goes to."""
+    made = []
+    drawn = GroupBootstrap._drawn
+    monkeypatch.setattr(GroupBootstrap, "_drawn", lambda self: made.append(1) or drawn(self))
+    monkeypatch.setattr("erp.metrics.intervals.MOST_KEPT_CELLS", 0)
+    evaluate(held_out(), LambdaPolicy(0.01), SETTINGS)
+    assert len(made) <= 3
+
+
+def test_at_infinity_utilities_have_no_number():
+    policy = evaluate(held_out(), LambdaPolicy(math.inf), SETTINGS)["policy"]
+    assert policy["utility"] is None
+    assert policy["utility_gain_vs_best_single"] is None
+    assert policy["best_single_member"] == "a"
+    assert policy["gain_vs_best_single"] == {"mean": 0.0, "low": 0.0, "high": 0.0}
+
+
+def test_what_a_constant_gets_stands_beside_what_the_router_gets():
+    rewards = np.array([[0.0, 1.0, 2.0], [2.0, 1.0, 0.0], [0.0, 2.0, 1.0], [np.nan, 1.0, 2.0]])
+    held = held_out(
+        4, rewards=rewards, scores=np.where(np.isnan(rewards), 0.0, rewards), groups=np.arange(4),
+        train_mean_reward=np.array([0.1, 0.2, 0.3]),
+    )  # fmt: skip
+    found = evaluate(held, LambdaPolicy(0.0), SETTINGS)["prediction"]
+    assert (found["pairwise_order_accuracy"], found["top1_accuracy"]) == (1.0, 1.0)
+    # a < b < c: all three pairs right, none, two, and the one that is left
+    assert found["pairwise_order_accuracy_constant"] == pytest.approx(6 / 10)
+    assert found["top1_accuracy_constant"] == pytest.approx(1 / 3)
+
+
+def test_a_router_that_does_not_route_is_named():
+    scores = np.broadcast_to([0.0, 1.0, 0.5], (300, 3)).copy()
+    assert evaluate(held_out(scores=scores), LambdaPolicy(0.0), SETTINGS)["routing"]["router"]["constant_member"] == "b"
+    scores[7, 0] = 2.0
+    routing = evaluate(held_out(scores=scores), LambdaPolicy(0.0), SETTINGS)["routing"]
+    assert routing["router"]["constant_member"] is None
+    assert "constant_member" not in routing["oracle"]
+
+
+def test_without_categories_and_without_headroom():
+    same = np.broadcast_to(np.random.default_rng(0).normal(size=(300, 1)), (300, 3))
+    found = evaluate(held_out(category_scores=None, rewards=same), LambdaPolicy(0.0), SETTINGS)["routing"]
+    assert found["category_mean"] is None
+    assert found["gain_vs_category_mean"] is None
+    assert found["router"]["headroom_recovered"] is None
