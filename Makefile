@@ -1,5 +1,5 @@
 # One virtual environment in .venv; every target sets it up if it is not there yet.
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -42,5 +42,5 @@ lock: pyproject.toml  ## resolve the newest versions that fit and write constrai
 	.lock/bin/python -m pip freeze --exclude-editable | sed -E 's/\+cpu$$//; s/ @ .*//' > constraints.txt
 	rm -rf .lock
 
-clean:  ## remove the environment, caches and demo runs
+clean:  ## remove the environment and caches; runs/ stays
 	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

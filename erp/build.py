@@ -55,13 +55,16 @@ def _import_target(node: Mapping[str, Any], key: str, trust: bool) -> Any:
         )
     module, _, name = path.rpartition(".")
     try:
-        return getattr(importlib.import_module(module), name)
+        target = getattr(importlib.import_module(module), name)
     except ModuleNotFoundError as error:
         if error.name is not None and not path.startswith(error.name):
             raise ErpError(f"{key}._target_ = {path}: needs the package {error.name}; install it") from None
         raise ErpError(f"{key}._target_ = {path}: there is no module {module}; check the path's spelling") from None
     except AttributeError:
         raise ErpError(f"{key}._target_ = {path}: {module} has no {name}; check the path's spelling") from None
+    if not trust and not str(target.__module__).startswith("erp."):  # what one of our modules imports is not ours
+        raise ErpError(f"{key}._target_ = {path}: is no class of erp; train the run again")
+    return target
 
 
 def _checked_arguments(target: Any, node: Mapping[str, Any], key: str) -> dict[str, Any]:

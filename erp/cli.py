@@ -76,6 +76,8 @@ def _run(program: str, arguments: list[str]) -> int:
     except io.UnsupportedOperation:  # an OSError by name, a bug by nature
         raise
     except (OSError, MemoryError, UnicodeError, yaml.YAMLError) as error:  # the system's or a file's fault, not ours
+        if os.environ.get("ERP_TRACEBACK"):  # unless it is ours after all
+            raise
         print(f"erp {program}: {_line_of(error)}", file=sys.stderr)
         return 2
     return 0

@@ -68,16 +68,26 @@ def compose(program: str, overrides: Sequence[str], config_file: Path | None = N
     return container
 
 
-def check_sweep(program: str, overrides: Sequence[str], config_file: Path | None = None) -> None:
-    """Compose and validate the jobs of a multirun before the first starts, so that a typo does not cost a night."""
-    errors = []
+def check_sweep(program: str, overrides: Sequence[str], config_file: Path | None = None) -> list[dict[str, Any]]:
+    """Compose and validate the jobs of a multirun before the first starts, so that a typo does not cost a night.
+
+    Returns:
+        The jobs' configs, as far as they were checked.
+
+    Raises:
+        ErpError: the faults of all of them.
+    """
+    errors, jobs = [], []
     for job in itertools.islice(itertools.product(*_choices(overrides)), MOST_JOBS_CHECKED):
         try:
-            compose(program, [o for o in job if _concerns_the_job(o)], config_file)
+            jobs.append(compose(program, [o for o in job if _concerns_the_job(o)], config_file))
         except ErpError as error:
             errors.append(error)
     if errors:
         raise ErpError.all_of(errors)
+    if not jobs:
+        raise ErpError("-m: the sweep has no job; check the lists that are swept over")
+    return jobs
 
 
 def _choices(overrides: Sequence[str]) -> list[list[str]]:
@@ -157,7 +167,14 @@ def _line_of(error: Exception, overrides: Sequence[str]) -> str:
     if match := re.search(r"An item is already at '([^']+)'|Multiple values for (\w+)", text):
         return f"+{match.group(1) or match.group(2)}: is there already; leave out the +"
     if any(
-        words in text for words in ("missing EQUAL", "mismatched input", "no viable alternative", "extraneous input")
+        words in text
+        for words in (
+            "missing EQUAL",
+            "mismatched input",
+            "no viable alternative",
+            "extraneous input",
+            "LexerNoViableAlt",
+        )
     ):
         bad = next((o for o in overrides if not _parses(o)), text)
         advice = "quote values that hold , = { } [ ] or spaces: 'key=\"a b\"'"

@@ -6,9 +6,9 @@ import difflib
 import math
 import types
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from erp.errors import ErpError, shorten
 
@@ -18,7 +18,7 @@ Plug = dict[str, Any]  # a node with `_target_`: checked by build.check against 
 class Node(BaseModel):
     """Base of all config nodes: unknown keys are errors, values do not change after validation."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="constants")
 
 
 class Columns(Node):
@@ -88,6 +88,12 @@ class Member(Node):
     output_usd_per_mtok: float | None = Field(None, ge=0)
     active_parameters: float | None = Field(None, gt=0)
 
+    @model_validator(mode="after")
+    def _both_prices(self) -> Self:
+        if (self.input_usd_per_mtok is None) != (self.output_usd_per_mtok is None):
+            raise ValueError("has one price; give both input_usd_per_mtok and output_usd_per_mtok, or neither")
+        return self
+
 
 class Pool(Node):
     """Which members of the table are routed among, in this order; null takes all of them."""
@@ -127,7 +133,7 @@ class Trainer(Node):
     batch_size: int = Field(4096, ge=1)
     learning_rate: float = Field(1e-3, gt=0)
     weight_decay: float = Field(0.0, ge=0)
-    accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = "auto"
+    accelerator: Literal["auto", "cpu", "cuda"] = "auto"
     progress: bool = True
 
 

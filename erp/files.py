@@ -24,16 +24,24 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        temporary.chmod(0o644)  # mkstemp makes files private; a run folder is to be shared
+        temporary.chmod(0o666 & ~_umask())  # mkstemp makes files private; a run folder is as open as the user's files
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
+def _umask() -> int:
+    current = os.umask(0o077)
+    os.umask(current)
+    return current
+
+
 def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically."""
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    """Write a text file atomically, on the disk before it has its name."""
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:

@@ -84,8 +84,8 @@ class RunFolder:
         return value
 
     def load_split(self) -> pd.DataFrame:
-        """Which prompts the router has seen: ``prompt_id``, ``split`` and ``text_key``. Raises ErpError without it."""
-        columns = ["prompt_id", "split", "text_key"]
+        """Which prompts the router has seen: ``prompt_id, split, text_key, group_key``. Raises ErpError without it."""
+        columns = ["prompt_id", "split", "text_key", "group_key"]
         try:
             return pd.read_parquet(self.split, columns=columns)
         except (OSError, ValueError, pyarrow.ArrowException) as error:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
 
 from erp.config import Tracking
 from erp.errors import ErpError
@@ -39,10 +42,13 @@ class Tracker:
         import wandb
 
         summary = {k: v for k, v in results.items() if k not in NOT_SUMMARY}
-        self._run.summary.update(flattened(summary))
-        rows, curves = wandb.Table(**routing_rows(results)), wandb.Table(**curve_rows(results))
-        self._run.log({"tables/routing": rows, "tables/curves": curves})
-        self._run.log({f"figures/{figure.stem}": wandb.Image(str(figure)) for figure in figures})
+        try:
+            self._run.summary.update(flattened(summary))
+            rows, curves = wandb.Table(**routing_rows(results)), wandb.Table(**curve_rows(results))
+            self._run.log({"tables/routing": rows, "tables/curves": curves})
+            self._run.log({f"figures/{figure.stem}": wandb.Image(str(figure)) for figure in figures})
+        except wandb.errors.Error as error:  # a copy that fails does not fail the run
+            tqdm.write(f"W&B did not take the results ({error}); the run folder has them all", file=sys.stderr)
 
 
 @contextmanager

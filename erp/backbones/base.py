@@ -12,6 +12,10 @@ from numpy.typing import NDArray
 class Backbone:
     """Base of all backbones. Construction is cheap; weights are loaded at the first ``embed``."""
 
+    def kind(self) -> str:
+        """The class by its full name, for fingerprints: a subclass embeds otherwise, and must not share a cache."""
+        return f"{type(self).__module__}.{type(self).__qualname__}"
+
     def fingerprint(self) -> str:
         """A text that names everything an embedding depends on; embeddings are cached under its hash."""
         raise NotImplementedError(f"{type(self).__name__} defines no fingerprint")

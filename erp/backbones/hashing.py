@@ -28,7 +28,7 @@ class HashingBackbone(Backbone):
 
     def fingerprint(self) -> str:
         """Class and settings; hashing depends on nothing else."""
-        return f"hashing dimensions={self.dimensions} ngram_max={self.ngram_max}"
+        return f"{self.kind()} dimensions={self.dimensions} ngram_max={self.ngram_max}"
 
     def embed(self, prompts: Sequence[str]) -> NDArray[np.float32]:
         """Signed word counts, hashed, (n, dimensions)."""

@@ -58,7 +58,7 @@ class SentenceTransformerBackbone(Backbone):
         sha256 = self.weights.sha256
         if sha256 is None:
             sha256 = sha256_file(find_weights(self.weights, self._weights_dir) / self.weights.file)
-        return f"sentence-transformer {sha256} prefix={self.prefix!r} max_tokens={self.max_tokens}"
+        return f"{self.kind()} {sha256} prefix={self.prefix!r} max_tokens={self.max_tokens}"
 
     def embed(self, prompts: Sequence[str]) -> NDArray[np.float32]:
         """Encode, (n, d)."""

@@ -10,10 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from erp.backbones.cache import cached_embeddings
-from erp.build import build
 from erp.config import (
     Cost,
     EvaluateConfig,
@@ -26,21 +24,19 @@ from erp.config import (
     validate,
 )
 from erp.costs import Costs
-from erp.decisions.policy import LambdaPolicy
 from erp.errors import ErpError
 from erp.files import cache_folder
 from erp.programs.inputs import load_table, require_same_members, table_costs, table_label
 from erp.programs.launch import launch
-from erp.programs.train import data_facts, held_out, run_facts
-from erp.report.evaluation import evaluate
+from erp.programs.measure import measure, predictions, require_categories
 from erp.report.markdown import plain_summary
-from erp.report.write import predictions_frame, write_report
+from erp.report.write import write_report
 from erp.runs import RunFolder, run_hash
 from erp.table.groups import group_keys, text_key
 from erp.table.schema import RewardTable
-from erp.table.splits import Split, split_table
+from erp.table.splits import Split
 from erp.targets import expected_reward
-from erp.training.data import RoutingData, RoutingDataModule, Rows, category_codes
+from erp.training.data import RoutingData, RoutingDataModule, category_codes
 from erp.training.fitting import test_scores
 from erp.training.trained import TrainedRouter, load
 
@@ -73,27 +69,21 @@ def run(config: EvaluateConfig) -> tuple[Path, dict[str, Any]]:
             f"cost.kind = {costs.kind}: the router's costs are in {trained.card.cost_kind}; "
             f"give a table with costs of that kind, or the prices for it"
         )
-    split = _split(folder, of_run, table)
-    data = _data(config, trained, table, costs, split)
+    require_categories(trained.module.router, trained.card.router.get("name"), table)
+    data = _data(config, trained, table, costs, _split(folder, table))
     datamodule = RoutingDataModule(data, of_run.trainer.batch_size, of_run.seed)
-    test = held_out(data, trained.module, split.test, test_scores(trained.module, datamodule))
-    policy = build(of_run.policy, LambdaPolicy, key="policy", trust=config.trust)
-    facts = run_facts(of_run, table, trained.module)
-    results = {
-        "run": {
-            "name": folder.path.name, **facts, "table": table_label(source),
-            "seconds": round(time.perf_counter() - start, 2),
-        },
-        **data_facts(data, len(split.train), len(split.validation), test, [*split.notes, *_audit(trained, table)]),
-        **evaluate(test, policy, of_run.bootstrap.model_dump()),
-        "objective": {"name": of_run.objective, "value": None},
-        "level": of_run.bootstrap.level,
-    }  # fmt: skip
-    ids = table.prompts["prompt_id"].iloc[split.test]
-    predictions = predictions_frame(test, ids, data.targets.count[split.test], "test", policy)
+    scores = test_scores(trained.module, datamodule)
+    notes = [*data.split.notes, *_remarks(trained, table, cost, of_run.cost)]
+    results, test = measure(data, trained.module, of_run, scores, notes)
+    results["objective"] = {"name": of_run.objective, "value": None}
+    results["run"] |= {
+        "name": folder.path.name,
+        "table": table_label(source),
+        "seconds": round(time.perf_counter() - start, 2),
+    }
     priced = hashlib.sha256(costs.values.tobytes()).hexdigest()
-    target = folder.path / "evaluations" / run_hash({}, table.fingerprint(), costs.kind, priced)
-    plain, _ = write_report(target, results, predictions)
+    target = folder.path / "evaluations" / run_hash({}, table.fingerprint(), table.reward_model, costs.kind, priced)
+    plain, _ = write_report(target, results, predictions(data, [("test", test, data.split.test)], trained.policy))
     return target, plain
 
 
@@ -111,34 +101,41 @@ def _cost(asked: Cost, of_run: Cost, kind: str) -> Cost:
     return of_run.model_copy(update={"kind": kind, **given})
 
 
-def _audit(trained: TrainedRouter, table: RewardTable) -> list[str]:
-    """What a reader must know where rewards are not those the router predicts."""
-    mine = trained.card.reward_model
-    if table.reward_model == mine:
-        return []
-    return [f"the router predicts rewards of {mine}; it is tested here on rewards of {table.reward_model}"]
+def _remarks(trained: TrainedRouter, table: RewardTable, cost: Cost, of_run: Cost) -> list[str]:
+    """What a reader must know where this is not what the router was trained for."""
+    remarks = []
+    if table.reward_model != trained.card.reward_model:
+        mine, here = trained.card.reward_model, table.reward_model
+        remarks.append(f"the router predicts rewards of {mine}; it is tested here on rewards of {here}")
+    if cost.prices != of_run.prices:
+        remarks.append("the router decides by the costs it was trained with; what it spends is counted at other prices")
+    return remarks
 
 
-def _split(folder: RunFolder, of_run: TrainConfig, table: RewardTable) -> Split:
-    """The run's own split of its own table; of another table, all prompts whose text the run did not learn from."""
-    seen = pd.read_parquet(folder.path / "split.parquet")
-    texts = [text_key(prompt) for prompt in table.prompts["prompt"]]
-    if set(zip(seen["prompt_id"], seen["text_key"], strict=True)) == set(
-        zip(table.prompts["prompt_id"], texts, strict=True)
-    ):
-        split = split_table(table, **of_run.split.model_dump())
-        tested = set(seen.loc[seen["split"] == "test", "prompt_id"])
-        if set(table.prompts["prompt_id"].iloc[split.test]) == tested:
-            return split
-    learnt = set(seen.loc[seen["split"].isin(["train", "validation"]), "text_key"])
-    fresh = np.array([text not in learnt for text in texts])
-    if not fresh.any():
-        raise ErpError("data: the router was trained on every prompt of this table; give prompts it has not seen")
-    _, groups = np.unique(group_keys(table.prompts).astype(str), return_inverse=True)
-    left_out = int((~fresh).sum())
-    notes = (f"{left_out} prompts were left out: the router was fitted or chosen on their texts",) if left_out else ()
-    nothing: Rows = np.zeros(0, dtype=np.int64)
-    return Split(nothing, nothing, nothing, np.flatnonzero(fresh), groups, notes)
+def _split(folder: RunFolder, table: RewardTable) -> Split:
+    """The run's own split of prompts it knows; of another table, all prompts that it did not learn from.
+
+    A prompt was learnt from if its text, or one of its group, was in train or validation.
+    """
+    saved = folder.load_split()
+    prompts = table.prompts.assign(
+        text_key=[text_key(prompt) for prompt in table.prompts["prompt"]],
+        group_key=group_keys(table.prompts).astype(str),
+    )
+    _, groups = np.unique(prompts["group_key"], return_inverse=True)
+    known = prompts.merge(saved[["prompt_id", "text_key", "split"]].rename(columns={"split": "part"}), how="left")
+    if known["part"].notna().all():
+        train, validation, test = (np.flatnonzero(known["part"] == name) for name in ("train", "validation", "test"))
+        notes: tuple[str, ...] = ()
+    else:
+        train = validation = np.zeros(0, dtype=np.int64)
+        learnt = saved[saved["split"].isin(["train", "validation"])]
+        fresh = ~(prompts["text_key"].isin(learnt["text_key"]) | prompts["group_key"].isin(learnt["group_key"]))
+        test, left_out = np.flatnonzero(fresh), int((~fresh).sum())
+        notes = (f"{left_out} prompts were left out: the router learnt from their texts or groups",) if left_out else ()
+    if not len(test):
+        raise ErpError("data: the router learnt from every prompt of this table; give prompts it has not seen")
+    return Split(train, validation, np.zeros(0, dtype=np.int64), test, groups, notes)
 
 
 def _data(

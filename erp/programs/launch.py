@@ -13,7 +13,7 @@ from erp.compose import check_sweep, compose, conf_folder, plain
 from erp.config import PROGRAMS
 from erp.errors import ErpError
 from erp.files import read_json
-from erp.runs import record_in_sweep
+from erp.runs import record_in_sweep, run_hash
 
 Job = Callable[[dict[str, Any]], float | None]
 
@@ -63,6 +63,7 @@ def launch(program: str, arguments: Sequence[str], job: Job) -> None:
     if parsed.sweep:
         _sweep(program, parsed, job)
     elif parsed.flags:
+        compose(program, parsed.overrides, parsed.config_file)  # faults first, in our words
         _through_hydra(program, parsed, [], [], job)
     else:
         job(compose(program, parsed.overrides, parsed.config_file))
@@ -71,15 +72,15 @@ def launch(program: str, arguments: Sequence[str], job: Job) -> None:
 def _sweep(program: str, parsed: Arguments, job: Job) -> None:
     if "sweep" not in PROGRAMS[program].model_fields:
         raise ErpError(f"-m: erp {program} does one thing at a time; only erp train sweeps")
-    check_sweep(program, parsed.overrides, parsed.config_file)
-    own = [o for o in parsed.overrides if not o.startswith(("out=", "hydra", "tracking", "trainer.progress="))]
-    sweep = hashlib.sha256("\n".join([program, *sorted(own)]).encode()).hexdigest()[:8]
-    out = next((o.removeprefix("out=") for o in parsed.overrides if o.startswith("out=")), "runs")
-    record = Path(out) / "sweeps" / f"{sweep}.json"
+    jobs_to_do = check_sweep(program, parsed.overrides, parsed.config_file)
+    sweep = hashlib.sha256("".join(sorted(run_hash(job) for job in jobs_to_do)).encode()).hexdigest()[:8]
+    record = Path(jobs_to_do[0]["out"]) / "sweeps" / f"{sweep}.json"
     record.unlink(missing_ok=True)  # what this sweep finds or makes is recorded anew
     failure: Exception | KeyboardInterrupt | None = None
     try:
-        _through_hydra(program, parsed, ["-m"], [f"sweep={sweep}"], _Recorded(job))
+        _through_hydra(
+            program, parsed, ["-m"], [f"sweep='{sweep}'"], _Recorded(job)
+        )  # quoted: all digits would be a number
     except (Exception, KeyboardInterrupt) as error:
         # Hydra raises the first failed job's error when all have ended. The record has every one.
         failure = error

@@ -18,7 +18,7 @@ from erp.decisions.policy import LambdaPolicy
 from erp.errors import ErpError
 from erp.files import jsonable, whole_text
 from erp.programs.launch import launch
-from erp.training.trained import Policy, TrainedRouter, load
+from erp.training.trained import TrainedRouter, load
 
 READ_AT_ONCE = 1 << 20  # bytes; a pipe holds less, usually 64 KiB
 
@@ -59,7 +59,7 @@ def route(
     Raises:
         ErpError: a request has no category, and the router reads it.
     """
-    policy: Policy = trained.policy if lambda_ is None else LambdaPolicy(lambda_)
+    policy = trained.policy if lambda_ is None else LambdaPolicy(lambda_)
     costs = trained.predicted_costs
     for batch in batches:
         without = next((r.line for r in batch if r.category is None), None)
@@ -87,7 +87,9 @@ def route(
 
 def as_text(answer: dict[str, Any]) -> str:
     """One line for a reader: tab-separated, the choice first, then every member."""
-    others = "  ".join(f"{name} {m['predicted_reward']:.4f}" for name, m in answer["members"].items())
+    others = "  ".join(
+        f"{name} {m['predicted_reward']:.4f} ({m['predicted_cost']:.4g})" for name, m in answer["members"].items()
+    )
     return "\t".join(
         [str(answer["line"]), answer["member"], f"{answer['predicted_reward']:.4f}",
          f"{answer['predicted_cost']:.4g} {answer['cost_unit']}", others]

@@ -21,22 +21,23 @@ from erp.costs import Costs
 from erp.decisions.policy import LambdaPolicy
 from erp.errors import ErpError, shorten
 from erp.files import cache_folder, read_json, replacing, sha256_file
-from erp.programs.inputs import load_table, table_costs, table_label
+from erp.programs.inputs import load_table, table_costs
 from erp.programs.launch import launch
-from erp.report.evaluation import HeldOut, area, evaluate, utility
+from erp.programs.measure import held_out, measure, module_policy, predictions, require_categories
+from erp.report.evaluation import area, utility
 from erp.report.markdown import plain_summary
-from erp.report.write import predictions_frame, write_report
+from erp.report.write import write_report
 from erp.routers.base import Router
 from erp.runs import RunFolder, run_hash
-from erp.table.groups import text_key
+from erp.table.groups import group_keys, text_key
 from erp.table.schema import RewardTable
 from erp.table.splits import Split, split_table
-from erp.targets import expected_reward, reliability, samples_per_cell
+from erp.targets import expected_reward
 from erp.tracking import Tracker, tracked
-from erp.training.data import RoutingData, RoutingDataModule, Rows, category_codes
+from erp.training.data import RoutingData, RoutingDataModule, category_codes
 from erp.training.fitting import fit, test_scores, validation_scores
 from erp.training.module import Card, RoutingModule
-from erp.training.trained import build_backbone, category_scores, load_module
+from erp.training.trained import build_backbone, load_module
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,12 +134,7 @@ def prepare(config: TrainConfig) -> Plan:
         raise ErpError.all_of([*faults, error]) from None
     if faults:
         raise ErpError.all_of(faults)
-    router = build(config.router, Router, key="router")
-    if router.reads_category and not table.has_categories:
-        raise ErpError(
-            f"router = {config.router.get('name')}: reads the prompt's category, and the table has no column "
-            f"`category`; add one, or choose a router that needs none (ridge, knn)"
-        )
+    require_categories(build(config.router, Router, key="router"), config.router.get("name"), table)
     costs = table_costs(table, config.pool, config.cost)
     split = split_table(table, **config.split.model_dump())
     _require_train_rewards(table, split)
@@ -222,98 +218,32 @@ def _fit_and_test(plan: Plan, data: RoutingData, tracker: Tracker, start: float)
     module = load_module(
         folder.checkpoint, trust=True
     )  # from here on the saved router is used, never the one in memory
-    policy = build(config.policy, LambdaPolicy, key="policy")
-    validation = held_out(data, module, data.split.validation, validation_scores(module, datamodule))
-    test = held_out(data, module, data.split.test, test_scores(module, datamodule))
+    scores = validation_scores(module, datamodule)
+    validation = held_out(data, module, data.split.validation, scores)
+    policy = module_policy(config)
     objective = utility(validation, policy) if config.objective == "utility" else area(validation)
-    sections = evaluate(test, policy, config.bootstrap.model_dump())
-    results = {
-        "run": {
-            "name": folder.path.name, **run_facts(config, data.table, module),
-            "seconds": round(time.perf_counter() - start, 2),
-        },
-        **data_facts(data, len(data.split.train), len(data.split.validation), test, plan.split.notes),
-        **sections,
-        "objective": {"name": config.objective, "value": objective},
-        "level": config.bootstrap.level,
-    }  # fmt: skip
-    ids, counts = data.table.prompts["prompt_id"], data.targets.count
-    predictions = pd.concat(
-        [predictions_frame(part, ids.iloc[rows], counts[rows], name, policy)
-         for name, part, rows in (("validation", validation, data.split.validation), ("test", test, data.split.test))]
-    )  # fmt: skip
+    results, test = measure(data, module, config, test_scores(module, datamodule), plan.split.notes)
+    results["objective"] = {"name": config.objective, "value": objective}
+    results["run"] |= {"name": folder.path.name, "seconds": round(time.perf_counter() - start, 2)}
+    parts = [("validation", validation, data.split.validation), ("test", test, data.split.test)]
     _write_split(plan)
-    return write_report(folder.path, results, predictions)
-
-
-def held_out(data: RoutingData, module: RoutingModule, rows: Rows, scores: np.ndarray[Any, Any]) -> HeldOut:
-    """The router's scores on some rows of a table, beside what was observed there."""
-    return HeldOut(
-        members=data.table.members,
-        scores=scores,
-        category_scores=category_scores(module, data.category[rows]) if data.table.has_categories else None,
-        rewards=data.targets.mean[rows],
-        costs=data.costs.values[rows],
-        predicted_costs=module.train_mean_cost.numpy(),
-        train_mean_reward=module.train_mean_reward.numpy(),
-        train_mean_cost=module.train_mean_cost.numpy(),
-        ceilings=reliability(data.targets, rows),
-        groups=data.split.groups[rows],
-        scale=module.router.scale,
-    )
-
-
-def run_facts(config: TrainConfig, table: RewardTable, module: RoutingModule) -> dict[str, Any]:
-    """What a run is, for its results."""
-    assert not isinstance(config.data, str)
-    return {
-        "router": config.router.get("name", "router"),
-        "backbone": config.backbone.get("name", "backbone"),
-        "reward_model": table.reward_model,
-        "table": table_label(config.data),
-        "members": list(table.members),
-        "seed": config.seed,
-        "split_by": config.split.by,
-        "split_seed": config.split.seed,
-        "lambda": config.policy.get("lambda", 0.0),
-        "scale": module.router.scale,
-        "chosen": module.router.chosen(),
-        "sweep": config.sweep,
-    }
-
-
-def data_facts(data: RoutingData, train: int, validation: int, test: HeldOut, notes: Sequence[str]) -> dict[str, Any]:
-    """The sections ``data`` and ``cost`` of the results."""
-    tested = len(test.rewards)
-    means = data.costs.values[data.split.test].mean(axis=0)
-    return {
-        "data": {
-            "prompts": len(data.table.prompts),
-            "members": len(data.table.members),
-            "train": train,
-            "validation": validation,
-            "test": tested,
-            "excluded": tested - len(test.complete().rewards),
-            "categories": len(data.categories) or None,
-            "samples_per_cell": list(samples_per_cell(data.targets)),
-            "notes": [*data.table.notes, *notes],
-        },
-        "cost": {
-            "kind": data.costs.kind,
-            "unit": data.costs.unit,
-            "range": [means.min(), means.max()],
-            "notes": list(data.costs.notes),
-        },
-    }
+    return write_report(folder.path, results, predictions(data, parts, policy))
 
 
 def _write_split(plan: Plan) -> None:
-    """Which prompts the router has seen: `erp evaluate` leaves them out of another table."""
-    frame = plan.table.prompts[["prompt_id", "prompt"]].assign(split="unused")
+    """Which prompts the router has seen: `erp evaluate` leaves them and their groups out of another table."""
+    table, part = plan.table, np.full(len(plan.table.prompts), "unused", dtype=object)
     for name in ("train", "validation", "test"):
-        frame.iloc[getattr(plan.split, name), 2] = name
-    frame = frame.assign(text_key=[text_key(prompt) for prompt in frame["prompt"]]).drop(columns="prompt")
-    with replacing(plan.folder.path / "split.parquet") as temporary:
+        part[getattr(plan.split, name)] = name
+    frame = pd.DataFrame(
+        {
+            "prompt_id": table.prompts["prompt_id"],
+            "split": part,
+            "text_key": [text_key(prompt) for prompt in table.prompts["prompt"]],
+            "group_key": group_keys(table.prompts).astype(str),
+        }
+    )
+    with replacing(plan.folder.split) as temporary:
         frame.to_parquet(temporary, index=False)
 
 

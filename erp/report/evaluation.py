@@ -20,7 +20,7 @@ from erp.metrics.discrimination import pairwise_order_accuracy, top1_accuracy
 from erp.metrics.headroom import headroom_recovered
 from erp.metrics.intervals import GroupBootstrap, Interval
 from erp.metrics.prediction import r2, r2_pooled, rmse
-from erp.metrics.routing import audc, cost_range, regret
+from erp.metrics.routing import audc, regret
 
 Floats = NDArray[np.float64]
 STORED_POINTS = 500  # of each curve, in results.json
@@ -102,7 +102,6 @@ def evaluate(held_out: HeldOut, policy: LambdaPolicy, bootstrap: GroupBootstrap 
         "prediction": _prediction(held_out),
         "routing": _routing(complete, rows, intervals, _headroom_shares(rows, bootstrap)),
         "policy": _policy(complete, own, policy.lambda_, intervals),
-        "cost_range": list(cost_range(complete.costs)),
         "curves": {name: _thinned(curve) for name, curve in curves.items()},
         "audc": _areas(complete, curves),
         **_along(complete, lambdas, along, intervals["along"]),

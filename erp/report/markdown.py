@@ -188,8 +188,14 @@ def _rows_notes(results: Results) -> list[str]:
         "which no one can. The oracle takes the best observed reward of every prompt and so counts luck as skill: "
         "the headroom is overstated, and the share recovered understated."
     ]
-    if results["data"]["samples_per_cell"][1] == 1:
+    halves = results["oracle_split_half"]
+    if halves is None:
         notes[0] += " By how much is not identifiable at K=1."
+    else:
+        notes[0] += (
+            f" An oracle that chooses on one half of the samples and is scored on the other earns "
+            f"{significant(halves['reward'])}: too low, so the truth lies between the two."
+        )
     if routing["router"]["headroom_recovered"] is None:
         notes.append("No share of the headroom is given: " + plain_summary(results).splitlines()[0])
     other = results["policy"].get("best_single_member")

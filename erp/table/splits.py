@@ -146,19 +146,21 @@ def _own_parts(
 def _without_overlap(
     table: RewardTable, part: NDArray[np.int64], texts: NDArray[np.object_], groups: NDArray[np.int64], overlap: str
 ) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    """Refuse or drop train prompts (validation and calibration too) whose text stands in test; -1 = dropped."""
+    """Refuse or drop prompts whose text stands in test as well, or in train and validation; -1 = dropped."""
     is_test = part == _TEST
     repeated = ~is_test & pd.Series(texts).isin(texts[is_test]).to_numpy()
+    # Nor may a router be chosen on a text it was fitted on.
+    repeated |= (part == _TRAIN) & pd.Series(texts).isin(texts[part == _VALIDATION]).to_numpy()
     notes = []
     if repeated.any() and overlap != "drop_from_train":
         ids = shorten(table.prompts["prompt_id"].to_numpy()[repeated], 5)
         raise ErpError(
-            f"split.by = table: {int(repeated.sum()):,} prompts outside test have the same text as one in test: {ids}; "
+            f"split.by = table: {int(repeated.sum()):,} prompts have the same text as one in another part: {ids}; "
             "a text may stand on one side only; drop them with split.overlap=drop_from_train or use split.by=group"
         )
     if repeated.any():
         part = np.where(repeated, -1, part)
-        notes.append(f"dropped from train for having the text of a test prompt: {int(repeated.sum()):,} prompts")
+        notes.append(f"dropped for having the text of a prompt held out: {int(repeated.sum()):,} prompts")
     both = np.intersect1d(groups[is_test], groups[(part >= 0) & ~is_test])
     if len(both):
         notes.append(f"on both sides of the table's own split: {len(both):,} groups")

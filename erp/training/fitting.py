@@ -55,13 +55,20 @@ def fit(
         dirpath=folder, filename=checkpoint.stem, monitor="val/loss", save_last=True, enable_version_counter=False
     )
     runner = _lightning(
-        accelerator=trainer.accelerator, max_epochs=trainer.max_epochs, logger=logger or False,
+        accelerator=_accelerator(trainer.accelerator), max_epochs=trainer.max_epochs, logger=logger or False,
         callbacks=[keep_best, EarlyStopping("val/loss", patience=trainer.patience)],
         enable_progress_bar=trainer.progress, default_root_dir=folder,
     )  # fmt: skip
     with _quiet(), _interruptible():
         runner.fit(module, datamodule=datamodule, ckpt_path=_readable(last), weights_only=True)
     last.unlink(missing_ok=True)
+
+
+def _accelerator(asked: str) -> str:
+    """``auto`` takes CUDA or the CPU: rewards are float64, which Apple's GPUs do not know."""
+    if asked == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return asked
 
 
 def _readable(last: Path) -> str | None:

@@ -17,8 +17,6 @@ from erp.routers.base import Batch, Dimensions, Router
 from erp.routers.category_mean import CategoryMean
 from erp.training.data import RoutingData, RoutingDataModule
 
-FEW = 30  # prompts below which a mean over common prompts says less than one over all
-
 
 @dataclass(frozen=True)
 class Card:
@@ -100,7 +98,7 @@ class RoutingModule(pl.LightningModule):
         """Fit the references, and a closed-form router."""
         data = self._datamodule()
         train = data.loader(data.data.split.train)
-        self.train_mean_reward.copy_(torch.from_numpy(mean_reward_on_common_prompts(data.data)))
+        self.train_mean_reward.copy_(torch.from_numpy(member_means(data.data.targets.mean[data.data.split.train])))
         self.train_mean_cost.copy_(torch.from_numpy(mean_measured_cost(data.data)))
         self.category_mean.fit(train, ())
         if self.router.closed_form:
@@ -160,14 +158,23 @@ class RoutingModule(pl.LightningModule):
         return module
 
 
-def mean_reward_on_common_prompts(data: RoutingData) -> NDArray[np.float64]:
-    """(M,) train means over the prompts that every member answered, so that no member is judged on easier ones.
+def member_means(rewards: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(M,) mean reward of each member as if all had answered the same prompts.
 
-    Where there are fewer than ``FEW`` of those, each member's mean is over what it has.
+    Least squares of reward = prompt + member over the cells that are present (n, M): a member that was scored on easier
+    prompts is not taken for a better one. With no cell missing these are the column means.
     """
-    train = data.split.train
-    common = data.complete(train)
-    return np.asarray(np.nanmean(data.targets.mean[common if len(common) >= FEW else train], axis=0))
+    rewards = rewards[~np.isnan(rewards).all(axis=1)]
+    present = ~np.isnan(rewards)
+    per_prompt = present.sum(axis=1)
+    prompt_mean = np.where(present, rewards, 0.0).sum(axis=1) / per_prompt
+    # Normal equations of the member effects, the prompts' eliminated; singular, as only differences are determined.
+    system = np.diag(present.sum(axis=0)) - (present / per_prompt[:, None]).T @ present
+    right = np.where(present, rewards - prompt_mean[:, None], 0.0).sum(axis=0)
+    effect = np.linalg.pinv(system, rcond=1e-9, hermitian=True) @ right
+    # The mean over prompts of prompt + member effect.
+    prompt_effect = prompt_mean - (present @ effect) / per_prompt
+    return np.asarray(prompt_effect.mean() + effect)
 
 
 def mean_measured_cost(data: RoutingData) -> NDArray[np.float64]:

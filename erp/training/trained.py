@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from erp.backbones.base import Backbone, Weighted
 from erp.backbones.cache import embed_prompts
 from erp.build import build
-from erp.decisions.choice import Choice
 from erp.decisions.policy import LambdaPolicy
 from erp.errors import ErpError, shorten
 from erp.files import whole_text
@@ -24,13 +23,6 @@ from erp.training.data import category_codes
 from erp.training.module import Card, RoutingModule
 
 Scores = NDArray[np.float64]
-
-
-class Policy(Protocol):
-    """Scores and predicted costs in, a choice out."""
-
-    def choose(self, scores: Scores, costs: Scores) -> Choice:
-        """Weights of the members for every prompt."""
 
 
 class TrainedRouter:
@@ -45,7 +37,7 @@ class TrainedRouter:
         self.card = module.card
         self.members = self.card.members
         self.backbone = build_backbone(self.card.backbone, weights_dir, trust)
-        self.policy = cast(Policy, build(self.card.policy, object, key="policy", trust=trust))
+        self.policy = build(self.card.policy, LambdaPolicy, key="policy", trust=trust)
 
     @property
     def predicted_costs(self) -> Scores:
@@ -169,8 +161,8 @@ def load(run: str | Path, trust: bool = False, weights_dir: str | None = None) -
     folder = RunFolder(Path(run))
     if not folder.path.is_dir():
         raise ErpError(f"run = {run}: there is no such folder; give one that `erp train` printed")
-    if not folder.checkpoint.exists():
-        raise ErpError(f"run = {run}: no checkpoint.ckpt there, the run did not finish; start the same command again")
+    if not folder.checkpoint.exists() or not folder.finished:
+        raise ErpError(f"run = {run}: the run is not finished; start the same command again, or wait for it")
     return TrainedRouter(load_module(folder.checkpoint, trust), trust, weights_dir)
 
 

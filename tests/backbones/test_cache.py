@@ -21,6 +21,9 @@ class Counting(HashingBackbone):
         super().__init__(dimensions)
         self.seen = []
 
+    def kind(self):
+        return "erp.backbones.hashing.HashingBackbone"  # and shares its cache
+
     def embed(self, prompts):
         self.seen.append(list(prompts))
         return super().embed(prompts)

@@ -149,7 +149,6 @@ def test_inf_and_nan_stay_in_a_config_and_tell_runs_apart(tmp_path):
     assert np.isnan(found["alphas"][1])
 
 
-@pytest.mark.xfail(strict=True, reason="pydantic's JSON mode makes null of inf: ser_json_inf_nan in erp/config.py")
 def test_a_run_with_lambda_inf_is_repeated_and_evaluated(erp, quick):
     folder = Path(erp("train", *quick, "policy.lambda=inf").last)
     assert yaml.safe_load((folder / "config.yaml").read_text())["policy"]["lambda"] == float("inf")

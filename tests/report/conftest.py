@@ -98,6 +98,7 @@ def make_results(
             },
             "r2_pooled": 0.33 if scale == "reward" else None,
             "pairwise_order_accuracy": 0.7, "top1_accuracy": 0.55,
+            "pairwise_order_accuracy_constant": 0.65, "top1_accuracy_constant": 0.5,
         },
         "routing": {
             "random": row(float(rewards.mean()), float(costs.mean()), base, headroom),
@@ -105,7 +106,7 @@ def make_results(
             "best_single_hindsight": row(base, float(costs[best]), base, headroom, member=members[best]),
             "category_mean": None if category is None else row(category, costs[best] * 0.9, base, headroom, half),
             "oracle": row(oracle, spot * 0.8, base, headroom),
-            "router": row(router, spot, base, headroom, half),
+            "router": {**row(router, spot, base, headroom, half), "constant_member": None},
             "gain_vs_category_mean": None if category is None else interval(router - category, half),
             "members": {
                 m: {
@@ -118,8 +119,11 @@ def make_results(
         "policy": {
             "lambda": lambda_, "reward": line["reward"][at_policy], "cost": line["cost"][at_policy],
             "gain_vs_best_single": interval(line["reward"][at_policy] - base, half),
+            "best_single_member": members[best], "best_single_reward": base, "best_single_cost": float(costs[best]),
+            "utility": None, "utility_gain_vs_best_single": None if lambda_ == float("inf") else interval(0.05, half),
             "shares": dict(zip(members, along[at_policy].tolist(), strict=True)),
         },
+        "oracle_split_half": None if samples[1] == 1 else {"reward": oracle - 0.05, "sd_over_halves": 0.01},
         "curves": curves,
         "interval": {
             **line, "low": [v - half for v in line["reward"]], "high": [v + half for v in line["reward"]],

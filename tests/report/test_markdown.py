@@ -18,7 +18,7 @@ def test_summary_in_plain_words(results):
     lines = plain_summary(results()).splitlines()
     assert lines == [
         "ridge recovers 21% (95% interval 11% to 32%) of the headroom between best single (large-70b) and oracle.",
-        "Its gain over best single is 0.04 (0.02 to 0.06); over category mean 0.03 (0.01 to 0.05).",
+        "Its gain over best single is 0.040 (0.020 to 0.060); over category mean 0.030 (0.010 to 0.050).",
         "It costs 4.092 USD per thousand prompts, best single 6.000.",
     ]
 
@@ -26,13 +26,13 @@ def test_summary_in_plain_words(results):
 def test_summary_owns_up_to_a_loss(results):
     text = plain_summary(results("loses"))
     assert "ridge loses to best single: it recovers -32%" in text
-    assert "-0.06 (-0.08 to -0.04), a loss" in text
+    assert "-0.060 (-0.080 to -0.040), a loss" in text
 
 
 def test_summary_claims_nothing_where_the_interval_holds_zero(results):
     text = plain_summary(results("undecided"))
     assert "the interval holds 0, so no difference from best single can be told" in text
-    assert "Its gain over best single is 0.01 (-0.01 to 0.03), no difference can be told" in text
+    assert "Its gain over best single is 0.010 (-0.010 to 0.030), no difference can be told" in text
 
 
 def test_summary_says_when_there_is_nothing_to_route(results):
@@ -148,7 +148,7 @@ def test_four_significant_digits(value, text):
 
 def test_an_interval_beside_zero_never_looks_as_if_it_held_it():
     assert spread_text(0.054, 0.002, 0.106) == "0.054 (0.002 to 0.106)"
-    assert spread_text(0.12, 0.10, 0.14) == "0.12 (0.10 to 0.14)"
+    assert spread_text(0.12, 0.10, 0.14) == "0.120 (0.100 to 0.140)"
     assert spread_text(12.0, 8.0, 16.0) == "12 (8 to 16)"
     assert percents(0.003, 0.2) == "0.3% to 20.0%"
     assert percents(0.41) == "41%"

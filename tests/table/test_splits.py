@@ -130,14 +130,14 @@ def test_equal_texts_on_both_sides_of_the_own_split():
     with pytest.raises(ErpError) as caught:
         split_table(table, **options)
     (line,) = caught.value.faults
-    assert "1 prompts outside test have the same text as one in test: p0;" in line
+    assert "1 prompts have the same text as one in another part: p0;" in line
     assert "split.overlap=drop_from_train" in line
     split = split_table(table, **options, overlap="drop_from_train")
     now = parts(split, 22)
     assert now[0] == ""
     assert now[1] == "test"
     assert split.notes == (
-        "dropped from train for having the text of a test prompt: 1 prompts",
+        "dropped for having the text of a prompt held out: 1 prompts",
         "on both sides of the table's own split: 1 groups",
     )
 

@@ -141,11 +141,11 @@ def test_unfinished_collections(folder):
     (scores / "manifest.json").unlink()
     assert "no reward model has scored it (unfinished, without a manifest.json: synthetic)" in fault(folder)
     (folder / "manifest.json").unlink()
-    assert "the collection is unfinished (no manifest.json)" in fault(folder)
+    assert "holds no manifest.json, which is written last" in fault(folder)
 
 
 def test_reward_models_are_listed(folder):
-    assert "reward_model = grm: not in" in fault(folder, reward_model="grm")
+    assert "reward_model.name = grm: not in" in fault(folder, reward_model="grm")
     other = folder / "rewards" / "org%2Fgrm"
     other.mkdir()
     (other / "manifest.json").write_text("{}")

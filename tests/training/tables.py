@@ -14,6 +14,7 @@ from erp.backbones.hashing import HashingBackbone
 from erp.build import build
 from erp.config import Trainer
 from erp.costs import expected_cost
+from erp.files import write_json
 from erp.routers.base import Router
 from erp.table.splits import split_table
 from erp.table.synthetic import synthetic_table
@@ -62,8 +63,10 @@ def module_of(data: RoutingData, router: dict[str, Any], trainer: Trainer = QUIC
 def trained(
     data: RoutingData, router: dict[str, Any], folder: Path, trainer: Trainer = QUICK, seed: int = 0
 ) -> tuple[RoutingModule, RoutingDataModule]:
-    """A fitted module; its checkpoint lies in the folder."""
+    """A fitted module; its checkpoint lies in the folder, which says that the run ended well."""
     module = module_of(data, router, trainer, seed)
     datamodule = RoutingDataModule(data, trainer.batch_size, seed)
     fit(module, datamodule, trainer, folder, None)
+    write_json(folder / "status.json", {"status": "ok"})
+    write_json(folder / "results.json", {})
     return module, datamodule

@@ -99,7 +99,7 @@ def test_no_folder_and_no_checkpoint(tmp_path):
     assert fault(tmp_path / "nowhere") == (
         f"run = {tmp_path / 'nowhere'}: there is no such folder; give one that `erp train` printed"
     )
-    assert "no checkpoint.ckpt there, the run did not finish" in fault(tmp_path)
+    assert "the run is not finished" in fault(tmp_path)
 
 
 @pytest.mark.parametrize("keep", [0, 1, 100, 2000, -200, -1])
