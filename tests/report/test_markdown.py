@@ -32,7 +32,7 @@ def test_summary_owns_up_to_a_loss(results):
 def test_summary_claims_nothing_where_the_interval_holds_zero(results):
     text = plain_summary(results("undecided"))
     assert "the interval holds 0, so no difference from best single can be told" in text
-    assert "Its gain over best single is 0.010 (-0.010 to 0.030), no difference can be told" in text
+    assert "Its gain over best single is 0.005 (-0.015 to 0.025), no difference can be told" in text
 
 
 def test_summary_says_when_there_is_nothing_to_route(results):
@@ -41,7 +41,7 @@ def test_summary_says_when_there_is_nothing_to_route(results):
     assert plain_summary(one).startswith("There is nothing to route here: the pool has one member.")
     unsure = results("nothing")
     unsure["routing"]["oracle"]["gain_vs_best_single"] = {"mean": 0.01, "low": -0.01, "high": 0.03}
-    assert "the oracle's gain over best single (large-70b) is 0.01 (-0.01 to 0.03)" in plain_summary(unsure)
+    assert "the oracle's gain over best single (large-70b) is 0.010 (-0.010 to 0.030)" in plain_summary(unsure)
     unsure["routing"]["oracle"]["gain_vs_best_single"] = {"mean": 0.01, "low": None, "high": None}
     assert "cannot be told" in plain_summary(unsure)
 

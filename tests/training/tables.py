@@ -63,10 +63,16 @@ def module_of(data: RoutingData, router: dict[str, Any], trainer: Trainer = QUIC
 def trained(
     data: RoutingData, router: dict[str, Any], folder: Path, trainer: Trainer = QUICK, seed: int = 0
 ) -> tuple[RoutingModule, RoutingDataModule]:
-    """A fitted module; its checkpoint lies in the folder, which says that the run ended well."""
+    """A fitted module; its checkpoint lies in the folder."""
     module = module_of(data, router, trainer, seed)
     datamodule = RoutingDataModule(data, trainer.batch_size, seed)
     fit(module, datamodule, trainer, folder, None)
+    return module, datamodule
+
+
+def finished_run(data: RoutingData, router: dict[str, Any], folder: Path) -> RoutingModule:
+    """A fitted module in a folder that says that the run ended well."""
+    module, _ = trained(data, router, folder)
     write_json(folder / "status.json", {"status": "ok"})
     write_json(folder / "results.json", {})
-    return module, datamodule
+    return module

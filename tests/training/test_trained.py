@@ -13,7 +13,7 @@ from erp.backbones.hashing import HashingBackbone
 from erp.decisions.choice import choose
 from erp.errors import ErpError
 from erp.training.trained import TrainedRouter, load, load_module
-from tests.training.tables import routing_data, trained
+from tests.training.tables import finished_run, routing_data
 
 RIDGE = {"name": "ridge", "_target_": "erp.routers.ridge.Ridge", "alphas": [1.0]}
 LINEAR = {"name": "linear", "_target_": "tests.training.linear.Linear"}
@@ -29,7 +29,7 @@ def data():
 @pytest.fixture
 def folder(data, tmp_path):
     """A run folder, as far as loading needs it."""
-    trained(data, RIDGE, tmp_path)
+    finished_run(data, RIDGE, tmp_path)
     return tmp_path
 
 
@@ -81,7 +81,7 @@ def test_no_prompts_are_no_rows(folder):
 
 
 def test_category_of_prompts_counts_where_the_router_reads_it(data, tmp_path):
-    trained(data, CATEGORY, tmp_path)
+    finished_run(data, CATEGORY, tmp_path)
     router = load(tmp_path)
     found = router.scores(PROMPTS[:3], category=["math", "never seen", None]).to_numpy()
     rows = data.split.train
@@ -191,7 +191,7 @@ def test_classes_outside_erp_are_not_imported_without_trust(folder, tmp_path, mo
 
 
 def test_a_router_of_the_user_s_own_loads_with_trust(data, tmp_path):
-    module, _ = trained(data, LINEAR, tmp_path)
+    module = finished_run(data, LINEAR, tmp_path)
     assert "code outside erp is not run" in fault(tmp_path)
     again = load(tmp_path, trust=True)
     torch.testing.assert_close(again.module.router.layer.weight, module.router.layer.weight, rtol=0, atol=0)
@@ -240,7 +240,7 @@ def test_any_sequence_of_texts_is_fine(folder, form):
 
 
 def test_a_router_that_reads_the_category_refuses_to_guess_it(data, tmp_path):
-    trained(data, CATEGORY, tmp_path)
+    finished_run(data, CATEGORY, tmp_path)
     router = load(tmp_path)
     for verb in (router.scores, router.route):
         with pytest.raises(ErpError, match=r"category: is missing, .* give category="):
