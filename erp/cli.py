@@ -59,6 +59,8 @@ def _run(program: str, arguments: list[str]) -> int:
 
     # Hydra otherwise prints its own banner for every exception and exits with 1.
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    # torch's idle threads otherwise spin on the cores that numpy's BLAS needs: closed forms would take twice as long.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         importlib.import_module(f"erp.programs.{program}").main(arguments)
         if sys.stdout is not None:  # here, where a full disk can still be reported
