@@ -32,8 +32,8 @@ def machine() -> list[str]:
         f"* {datetime.date.today().isoformat()}; {cpu}, {os.cpu_count()} cores; Python {platform.python_version()}",
         f"* numpy {numpy.__version__}, scipy {scipy.__version__}, scikit-learn {sklearn.__version__}, "
         f"torch {torch.__version__}, {torch.get_num_threads()} threads; BLAS of numpy: {', '.join(blas)}",
-        "* medians of runs in turn after a warm-up, in brackets the range over pairs; RidgeCV: two runs without a warm-up, "
-        "ours the median of three each time",
+        "* medians of runs in turn after a warm-up, in brackets the range over pairs",
+        "* RidgeCV: two runs without a warm-up, ours the median of three each time",
     ]
 
 
