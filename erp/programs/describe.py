@@ -66,11 +66,18 @@ def describe(table: RewardTable) -> dict[str, Any]:
         "category_oracle": _category_oracle(table, rows, rewards),
         "split_half_oracle": None if halves is None else halves[0],
         "split_half_oracle_sd": None if halves is None else halves[1],
-        "reliability": _by_member(table, reliability(targets, rows)) if halves is not None else None,
+        "reliability": _reliability(table, targets, rows),
         "member_means": _by_member(table, means),
         "categories": _categories(table, targets, rows),
         "notes": list(table.notes),
     }
+
+
+def _reliability(table: RewardTable, targets: Targets, rows: np.ndarray[Any, Any]) -> dict[str, float | None] | None:
+    """By member; None for one without repeated samples, and where nobody has any."""
+    rhos = _by_member(table, reliability(targets, rows))
+    known = {name: None if np.isnan(rho) else rho for name, rho in rhos.items()}
+    return known if any(rho is not None for rho in known.values()) else None
 
 
 def _by_member(table: RewardTable, values: np.ndarray[Any, Any]) -> dict[str, float]:
@@ -125,7 +132,8 @@ def as_text(facts: dict[str, Any]) -> str:
     lines += ["", f"Headroom over the best single member: at most {gap:.4f}.", "", "Members, by mean reward:"]
     reliabilities = facts["reliability"]
     for name, mean in sorted(facts["member_means"].items(), key=lambda item: -item[1]):
-        rho = f"  reliability {reliabilities[name]:.4f}" if reliabilities else ""
+        known = reliabilities and reliabilities[name] is not None
+        rho = f"  reliability {reliabilities[name]:.4f}" if known else ""
         lines.append(f"  {mean:.4f}  {name}{rho}")
     if facts["categories"]:
         lines += ["", "Categories, the largest first, with their best member:"]

@@ -271,3 +271,25 @@ def test_a_router_of_the_user_s_own(erp, quick, tmp_path, monkeypatch):
     trusted = erp("evaluate", f"run={answer.last}", "trust=true")
     assert trusted.code == 0, trusted.err
     assert results(trusted.last)["prediction"] == results(answer.last)["prediction"]
+
+
+def test_evaluate_leaves_out_rephrasings_of_what_was_learnt(erp, tmp_path):
+    frame = long_frame().assign(group=lambda f: "g" + f["prompt_id"])
+    frame.to_parquet(tmp_path / "one.parquet")
+    options = ["backbone=hashing", "tracking=off", "bootstrap.draws=200"]
+    folder = erp("train", "data=table", "data.path=one.parquet", *options).last
+    other = frame.assign(prompt="again: " + frame["prompt"], prompt_id="re-" + frame["prompt_id"])
+    other.to_parquet(tmp_path / "other.parquet")
+    answer = erp("evaluate", f"run={folder}", "data=table", "data.path=other.parquet")
+    assert answer.code == 0, answer.err
+    learnt = results(folder)["data"]["train"] + results(folder)["data"]["validation"]
+    assert results(answer.last)["data"]["test"] == 240 - learnt
+    assert any(f"{learnt} prompts were left out" in note for note in results(answer.last)["data"]["notes"])
+
+
+def test_evaluate_refuses_a_table_without_the_category_that_the_router_reads(erp, quick, tmp_path):
+    folder = erp("train", *quick, "router=category_mean").last
+    long_frame(seed=9).drop(columns="category").to_parquet(tmp_path / "bare.parquet")
+    answer = erp("evaluate", f"run={folder}", "data=table", "data.path=bare.parquet")
+    assert answer.code == 2
+    assert "router = category_mean" in answer.err
