@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -75,9 +76,13 @@ def canvas(path: Path, height: float) -> Iterator[Figure]:
             figure.savefig(temporary, format="png", dpi=DPI)
 
 
+TITLE_WIDTH = 68  # characters that fit a figure of the usual width
+
+
 def title(figure: Figure, *lines: str) -> None:
     """What a figure shows, from its left edge: an axes' title would start at the axis and run out of the picture."""
-    figure.suptitle("\n".join(lines), x=0.012, ha="left", linespacing=1.3)
+    wrapped = [part for line in lines for part in textwrap.wrap(line, TITLE_WIDTH, subsequent_indent="    ")]
+    figure.suptitle("\n".join(wrapped), x=0.012, ha="left", linespacing=1.3)
 
 
 def freeze(figure: Figure) -> None:
