@@ -74,7 +74,7 @@ def run(config: EvaluateConfig) -> tuple[Path, dict[str, Any]]:
     datamodule = RoutingDataModule(data, of_run.trainer.batch_size, of_run.seed)
     scores = test_scores(trained.module, datamodule)
     notes = [*data.split.notes, *_remarks(trained, table, cost, of_run.cost)]
-    results, test = measure(data, trained.module, of_run, scores, notes)
+    results, test = measure(data, trained.module, of_run, trained.policy, scores, notes)
     results["objective"] = {"name": of_run.objective, "value": None}
     results["run"] |= {
         "name": folder.path.name,

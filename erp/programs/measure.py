@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from erp.build import build
 from erp.config import TrainConfig
 from erp.decisions.policy import LambdaPolicy
 from erp.errors import ErpError
@@ -33,6 +32,7 @@ def measure(
     data: RoutingData,
     module: RoutingModule,
     config: TrainConfig,
+    policy: LambdaPolicy,
     scores: NDArray[np.float64],
     notes: Sequence[str] = (),
 ) -> tuple[dict[str, Any], HeldOut]:
@@ -42,11 +42,12 @@ def measure(
         data: the table; its split's test rows are read.
         module: as it was saved.
         config: of the run.
+        policy: of the run, built by the caller, who knows whether the run's folder is trusted.
         scores: (test rows, M) the router's.
         notes: what a reader must know of the split.
     """
     test = held_out(data, module, data.split.test, scores)
-    sections = evaluate(test, module_policy(config), config.bootstrap.model_dump())
+    sections = evaluate(test, policy, config.bootstrap.model_dump())
     complete = data.complete(data.split.test)
     return {
         "run": _run_facts(config, data.table, module),
@@ -55,11 +56,6 @@ def measure(
         "oracle_split_half": _split_half(data.table, complete),
         "level": config.bootstrap.level,
     }, test
-
-
-def module_policy(config: TrainConfig) -> LambdaPolicy:
-    """The run's policy."""
-    return build(config.policy, LambdaPolicy, key="policy")
 
 
 def require_categories(router: Router, name: object, table: RewardTable) -> None:

@@ -23,7 +23,7 @@ from erp.errors import ErpError, shorten
 from erp.files import cache_folder, read_json, replacing, sha256_file
 from erp.programs.inputs import load_table, table_costs
 from erp.programs.launch import launch
-from erp.programs.measure import held_out, measure, module_policy, predictions, require_categories
+from erp.programs.measure import held_out, measure, predictions, require_categories
 from erp.report.evaluation import area, utility
 from erp.report.markdown import plain_summary
 from erp.report.write import write_report
@@ -220,9 +220,9 @@ def _fit_and_test(plan: Plan, data: RoutingData, tracker: Tracker, start: float)
     )  # from here on the saved router is used, never the one in memory
     scores = validation_scores(module, datamodule)
     validation = held_out(data, module, data.split.validation, scores)
-    policy = module_policy(config)
+    policy = build(config.policy, LambdaPolicy, key="policy")
     objective = utility(validation, policy) if config.objective == "utility" else area(validation)
-    results, test = measure(data, module, config, test_scores(module, datamodule), plan.split.notes)
+    results, test = measure(data, module, config, policy, test_scores(module, datamodule), plan.split.notes)
     results["objective"] = {"name": config.objective, "value": objective}
     results["run"] |= {"name": folder.path.name, "seconds": round(time.perf_counter() - start, 2)}
     parts = [("validation", validation, data.split.validation), ("test", test, data.split.test)]

@@ -293,3 +293,18 @@ def test_evaluate_refuses_a_table_without_the_category_that_the_router_reads(erp
     answer = erp("evaluate", f"run={folder}", "data=table", "data.path=bare.parquet")
     assert answer.code == 2
     assert "router = category_mean" in answer.err
+
+
+def test_evaluate_builds_nothing_that_a_sent_folder_s_config_names(erp, quick, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "sent.py").write_text(
+        "from pathlib import Path\nfrom erp.decisions.policy import LambdaPolicy\nPath('ran').touch()\n"
+        "class Policy(LambdaPolicy):\n    pass\n"
+    )
+    folder = Path(erp("train", *quick).last)
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    config["policy"]["_target_"] = "sent.Policy"
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    answer = erp("evaluate", f"run={folder}")
+    assert answer.code == 0, answer.err  # by the checkpoint's own policy
+    assert not Path("ran").exists()
