@@ -39,11 +39,6 @@ def build(node: Mapping[str, Any], expect: type[T], *, key: str, trust: bool = T
     return target(**arguments)
 
 
-def check(node: Mapping[str, Any], *, key: str, trust: bool = True) -> None:
-    """Check a plug-point node without building it: the target imports and every argument fits its signature."""
-    _checked_arguments(_import_target(node, key, trust), node, key)
-
-
 def _import_target(node: Mapping[str, Any], key: str, trust: bool) -> Any:
     path = node.get("_target_")
     if not isinstance(path, str) or "." not in path:

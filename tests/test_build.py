@@ -5,7 +5,7 @@ from typing import Literal
 
 import pytest
 
-from erp.build import build, check, plain_name
+from erp.build import build, plain_name
 from erp.decisions.policy import LambdaPolicy
 from erp.errors import ErpError
 
@@ -181,10 +181,3 @@ def test_a_router_needs_no_constructor_of_its_own():
 
     sys.modules[__name__].Plain = Plain
     assert isinstance(build(node("Plain"), Router, key="router"), Plain)
-
-
-def test_check_finds_the_same_faults_and_calls_nothing():
-    check(node("Stranger"), key="router")  # its constructor would fail
-    with pytest.raises(ErpError) as refused:
-        check(node("Plug", typo=1), key="router")
-    assert list(refused.value.faults) == faults(node("Plug", typo=1))
