@@ -13,6 +13,7 @@ from pathlib import Path
 import yaml
 
 SUMMARIES = {
+    "collect": "sample a pool of models on prompts and score the responses: a reward table (-m: several reward models)",
     "describe": "what is in a reward table, and is there anything to route",
     "train": "fit one router, test it against every reference, write a run folder (-m sweeps)",
     "evaluate": "test a trained router on its own or another table",
@@ -22,6 +23,10 @@ SUMMARIES = {
 # What of Hydra's command line each program takes, for its help.
 _PRINTS = "Hydra's flag --cfg job prints the config instead of running it."
 FLAGS = {
+    "collect": (
+        "Hydra's own flags work too: -m (sweep over a,b,c), --cfg job (print the config), "
+        "--config-dir <folder> (config groups of your own), +key=value (add)."
+    ),
     "describe": _PRINTS,
     "train": (
         "Hydra's own flags work too: -m (sweep over a,b,c), --cfg job (print the config), "

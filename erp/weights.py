@@ -51,6 +51,45 @@ def find_weights(weights: Weights, weights_dir: str | None) -> Path:
     return folder
 
 
+def find_file(weights: Weights, weights_dir: str | None) -> Path:
+    """The one file an engine loads (GGUF), checked against the released one.
+
+    Looked for in this order: the folder ``model``, ``weights_dir`` and its folder of the model's name, by file name;
+    then any file of ``weights_dir`` with the same ending and hash, whatever it is called; then the hub (and its cache).
+
+    Raises:
+        ErpError: it is nowhere, or the file that was found is not the released one.
+    """
+    folders = [Path(weights.model).expanduser()]
+    if weights_dir:
+        base = Path(weights_dir).expanduser()
+        folders += [base, base / weights.model.split("/")[-1]]
+    found = next((f / weights.file for f in folders if (f / weights.file).exists()), None)
+    if found is None and weights_dir and weights.sha256:
+        others = sorted(Path(weights_dir).expanduser().glob(f"*{Path(weights.file).suffix}"))
+        found = next((file for file in others if sha256_file(file) == weights.sha256), None)
+    found = found or _file_from_hub(weights, weights_dir)
+    if weights.sha256 and (hashed := sha256_file(found)) != weights.sha256:
+        raise ErpError(
+            f"{found}: has sha256 {hashed[:12]}..., the release of {weights.model} has {weights.sha256[:12]}...; "
+            f"put the released file there"
+        )
+    return found
+
+
+def _file_from_hub(weights: Weights, weights_dir: str | None) -> Path:
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(hf_hub_download(weights.model, weights.file, revision=weights.revision))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        raise ErpError(
+            f"weights_dir = {weights_dir}: {weights.file} of {weights.model} is not there, and the hub did not give it "
+            f"({type(error).__name__}); put the file into weights_dir (or $ERP_WEIGHTS)"
+        ) from None
+
+
 def _from_hub(weights: Weights, weights_dir: str | None) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError

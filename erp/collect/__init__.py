@@ -1,0 +1,1 @@
+"""COLLECT: prompts x pool x reward models -> a reward table."""

@@ -1,0 +1,2 @@
+"""What a collection would take, before it is begun."""
+def plan(store, config, prompts): return ""

@@ -1,0 +1,72 @@
+"""What a prompt set is, and what every one of them is checked for."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import pandas as pd
+
+from erp.errors import ErpError
+from erp.files import whole_text
+from erp.table.schema import PROMPT_COLUMNS
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One prompt of a set.
+
+    Attributes:
+        text: what is sent to every member.
+        prompt_id: unique; None where the source has none: it is then made from the text.
+        reference: JSON text: what a verifier needs to score a response.
+    """
+
+    text: str
+    prompt_id: str | None = None
+    category: str | None = None
+    group: str | None = None
+    split: str | None = None
+    reference: str | None = None
+
+
+class PromptSet:
+    """Base of all prompt sets. ``prompts()`` gives them one by one; ``notes`` says what was left out and why."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def prompts(self) -> Iterator[Prompt]:
+        """The prompts, always the same ones in the same order. May raise ErpError; may add to ``notes``."""
+        raise NotImplementedError(f"{type(self).__name__} defines no prompts")
+
+
+def prompt_frame(prompts: Iterable[Prompt]) -> pd.DataFrame:
+    """The prompts as ``prompts.parquet`` holds them, in the order given: text columns, null where there is nothing.
+
+    Raises:
+        ErpError: there is none, one is empty, or an id stands for two prompts.
+    """
+    rows = [
+        (p.prompt_id or prompt_id(p.text), whole_text(p.text), p.category, p.group, p.split, p.reference)
+        for p in prompts
+    ]
+    if not rows:
+        raise ErpError("prompts: there are none left to sample; widen what prompts.* selects")
+    frame = pd.DataFrame(rows, columns=list(PROMPT_COLUMNS), dtype="str")
+    empty = frame["prompt"].str.strip() == ""
+    if empty.any():
+        raise ErpError(f"prompts: {int(empty.sum()):,} are empty, the first is {frame.loc[empty, 'prompt_id'].iloc[0]}")
+    again = frame["prompt_id"].duplicated()
+    if again.any():
+        raise ErpError(
+            f"prompts: prompt_id = {frame.loc[again, 'prompt_id'].iloc[0]}: stands for several prompts "
+            f"({int(again.sum()):,} such rows); ids are unique; remove the repeats"
+        )
+    return frame
+
+
+def prompt_id(text: str) -> str:
+    """An id made from a text, blanks at its ends and runs of blanks aside."""
+    return hashlib.sha256(" ".join(text.split()).encode("utf-8", "surrogatepass")).hexdigest()[:16]

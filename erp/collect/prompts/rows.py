@@ -1,0 +1,156 @@
+"""Prompts out of rows: which columns are read, what their values may be, what is left out."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+from erp.collect.prompts.base import Prompt, PromptSet
+from erp.collect.prompts.selection import Draw, First, check_limit
+from erp.errors import ErpError, shorten
+from erp.table.schema import PROMPT_COLUMNS
+
+Row = tuple[str, Mapping[str, Any]]  # what an error calls the row ("line 3"), and its values by the source's names
+
+
+class RowPrompts(PromptSet):
+    """Base of the prompt sets that read rows with named columns.
+
+    Rows without a prompt and repeats of a text (blanks aside) are left out and counted in ``notes``. A reference that
+    is an object is stored as its JSON text; one that is a plain value as ``{"answer": value}``, which verifiers read.
+
+    Args:
+        key: the config key that names the source, for error lines.
+        source: what that key says.
+        columns: our name -> the source's, where it has another; null for our own name.
+        limit: prompts to keep; None for all.
+        seed: None keeps the first ``limit``, and reads no further; a number draws a sample, categories in proportion,
+            that does not depend on the order of rows.
+    """
+
+    def __init__(
+        self, key: str, source: str, columns: Mapping[str, str | None] | None, limit: int | None, seed: int | None
+    ) -> None:
+        super().__init__()
+        check_limit(limit)
+        self.key, self.source, self.limit, self.seed = key, source, limit, seed
+        self.columns = {ours: theirs for ours, theirs in (columns or {}).items() if theirs is not None}
+        if unknown := [name for name in columns or {} if name not in PROMPT_COLUMNS]:
+            raise ErpError(
+                *(f"prompts.columns.{name} = {(columns or {})[name]}: a prompt set has no column {name}; "
+                  f"known are {', '.join(PROMPT_COLUMNS)}" for name in unknown)
+            )  # fmt: skip
+        self._present: dict[str, None] = {}
+        self._read = self._empty = 0
+
+    def rows(self) -> Iterator[Row]:
+        """The source's rows, in its order."""
+        raise NotImplementedError(f"{type(self).__name__} defines no rows")
+
+    def prompts(self) -> Iterator[Prompt]:
+        """The prompts. Raises ErpError for a source that cannot be read, absent columns and values of a wrong kind."""
+        self._present, self._read, self._empty = {}, 0, 0
+        if self.seed is None:
+            first = First(self.limit)
+            yield from first.of(self._all())
+            repeats, of_how_many = first.repeats, ""
+        else:
+            draw = Draw(self.limit, self.seed)
+            for prompt in self._all():
+                draw.add(prompt)
+            yield from draw.drawn()
+            repeats = draw.repeats
+            of_how_many = f"{sum(draw.shares().values()):,} of {sum(draw.sizes().values()):,} prompts were drawn"
+        if self._present:
+            self.chosen(list(self._present))
+        told = {
+            f"{self._empty:,} of {self._read:,} rows have no prompt and are left out": self._empty,
+            f"{repeats:,} of {self._read:,} rows repeat a prompt's text, blanks aside, and are left out": repeats,
+            f"{of_how_many} (seed {self.seed})": of_how_many,
+        }
+        self.notes[:] = [note for note, told_of in told.items() if told_of]
+
+    def chosen(self, present: Sequence[str], required: Collection[str] | None = None) -> list[str]:
+        """Which of the source's columns are read.
+
+        Args:
+            present: the columns there are.
+            required: our names of the columns that must be there; None for ``prompt`` and those the user named.
+
+        Raises:
+            ErpError: some are not.
+        """
+        faults = []
+        for ours in {"prompt": None, **self.columns} if required is None else required:
+            theirs = self.columns.get(ours, ours)
+            if theirs not in present:
+                named = f"prompts.columns.{ours} = {theirs}" if ours in self.columns else f"{self.key} = {self.source}"
+                lacks = f"{self.source} has no such column" if ours in self.columns else f"there is no column {theirs}"
+                faults.append(
+                    f"{named}: {lacks}; its columns are {shorten(present, 20) or 'none'}; "
+                    f"name the right one with prompts.columns.{ours}"
+                )
+        if faults:
+            raise ErpError(*faults)
+        theirs_all = [self.columns.get(ours, ours) for ours in PROMPT_COLUMNS]
+        return list(dict.fromkeys(name for name in theirs_all if name in present))
+
+    def _all(self) -> Iterator[Prompt]:
+        for place, row in self.rows():
+            if not self._present:  # a wrong name is told at once, not after a million rows
+                self.chosen(list(row), ["prompt"])
+            self._present.update(dict.fromkeys(row))
+            self._read += 1
+            prompt = self._prompt(place, row)
+            if prompt is None:
+                self._empty += 1
+            else:
+                yield prompt
+
+    def _prompt(self, place: str, row: Mapping[str, Any]) -> Prompt | None:
+        text = row.get(self.columns.get("prompt", "prompt"))
+        if text is None or _is_nan(text):
+            return None
+        if not isinstance(text, str):
+            raise self._wrong(place, "prompt", text)
+        if not text.strip():
+            return None
+        own = {ours: self._label(place, row, ours) for ours in ("prompt_id", "category", "group", "split")}
+        return Prompt(text, reference=_reference(row.get(self.columns.get("reference", "reference"))), **own)
+
+    def _label(self, place: str, row: Mapping[str, Any], ours: str) -> str | None:
+        """A text or a whole number, as text; None where there is nothing."""
+        value = row.get(self.columns.get(ours, ours))
+        if value is None or _is_nan(value):
+            return None
+        if isinstance(value, float) and value.is_integer():  # whole numbers that a null among them made floats of
+            value = int(value)
+        if isinstance(value, bool) or not isinstance(value, str | int):
+            raise self._wrong(place, ours, value)
+        return str(value) if str(value).strip() else None
+
+    def _wrong(self, place: str, ours: str, value: object) -> ErpError:
+        theirs = self.columns.get(ours, ours)
+        return ErpError(
+            f"{self.key} = {self.source}: {place}, column {theirs}: is a {type(value).__name__}, not a text; "
+            f"name a column of texts with prompts.columns.{ours}, or convert this one"
+        )
+
+
+def _is_nan(value: object) -> bool:
+    return isinstance(value, float) and math.isnan(value)
+
+
+def _reference(value: Any) -> str | None:
+    """What a verifier needs, as the text of a JSON object."""
+    if value is None or _is_nan(value):
+        return None
+    if isinstance(value, str):
+        try:
+            if isinstance(json.loads(value), dict):
+                return value
+        except ValueError:
+            pass
+    return json.dumps(value if isinstance(value, dict) else {"answer": value}, ensure_ascii=False, default=str)

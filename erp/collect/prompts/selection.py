@@ -1,0 +1,144 @@
+"""Which prompts of a source are kept: the first ones, or a stratified sample that does not depend on row order."""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from erp.collect.prompts.base import Prompt
+from erp.errors import ErpError
+
+Balance = Literal["proportional", "equal"]
+
+
+def check_limit(limit: int | None) -> None:
+    """Raise ErpError unless ``limit`` is None or a number of prompts."""
+    if limit is not None and limit < 1:
+        raise ErpError(f"prompts.limit = {limit}: give 1 or more, or null for all")
+
+
+def ticket(text: str, seed: int) -> int:
+    """The text's place in the draw of ``seed``: 64 bits of a keyed hash; blanks at the ends and their runs aside."""
+    plain = " ".join(text.split()).encode("utf-8", "surrogatepass")
+    return int.from_bytes(hashlib.blake2b(plain, digest_size=8, key=str(seed).encode()).digest())
+
+
+def quotas(sizes: Mapping[str, int], total: int, balance: Balance) -> dict[str, int]:
+    """How many to take of each stratum, ``min(total, all there are)`` together.
+
+    ``proportional`` rounds by the largest remainder. ``equal`` gives every stratum the same number; what a small one
+    cannot give goes to the others. Ties go by name.
+    """
+    everything = sum(sizes.values())
+    left = min(total, everything)
+    if balance == "equal":
+        shares: dict[str, int] = {}
+        for rank, name in enumerate(sorted(sizes, key=lambda name: (sizes[name], name))):
+            shares[name] = min(sizes[name], left // (len(sizes) - rank))
+            left -= shares[name]
+        return shares
+    shares = {name: left * size // everything for name, size in sizes.items()}
+    by_remainder = sorted(sizes, key=lambda name: (-(left * sizes[name] % everything), name))
+    for name in by_remainder[: left - sum(shares.values())]:
+        shares[name] += 1
+    return shares
+
+
+class First:
+    """The first ``limit`` prompts of distinct text; None for all. ``repeats`` counts the others that were read."""
+
+    def __init__(self, limit: int | None) -> None:
+        self.limit = limit
+        self.repeats = 0
+
+    def of(self, prompts: Iterable[Prompt]) -> Iterator[Prompt]:
+        """Pass on what is kept, and read no further than that."""
+        seen: set[int] = set()
+        for prompt in prompts:
+            key = ticket(prompt.text, 0)
+            if key in seen:
+                self.repeats += 1
+                continue
+            seen.add(key)
+            yield prompt
+            if len(seen) == self.limit:
+                return
+
+
+@dataclass
+class _Stratum:
+    """The smallest tickets of one category so far, and how many distinct texts it has."""
+
+    size: int = 0
+    held: dict[int, Prompt] = field(default_factory=dict)
+    bound: float = math.inf  # a larger ticket cannot be drawn any more
+
+
+class Draw:
+    """A sample of ``limit`` prompts of distinct text, stratified by category, in one pass.
+
+    Every text has a ticket, a hash of the seed and itself; a category's share is filled with its smallest tickets, and
+    the sample comes in the order of its tickets. So the same prompts are drawn whatever the order of rows, a larger
+    limit keeps what a smaller one drew (up to the rounding of shares), and any beginning of the sample is a sample.
+    Held in memory are at most ``2 * limit`` prompts of a category, and a number for each text seen.
+
+    A text that stands under several categories counts for the first of them in the alphabet.
+
+    Attributes:
+        repeats: prompts whose text had been seen before.
+    """
+
+    def __init__(self, limit: int | None, seed: int, balance: Balance = "proportional") -> None:
+        self.limit = limit
+        self.seed = seed
+        self.balance = balance
+        self.repeats = 0
+        self._home: dict[int, str] = {}
+        self._strata: dict[str, _Stratum] = {}
+
+    def add(self, prompt: Prompt) -> None:
+        """Enter one prompt."""
+        key, name = ticket(prompt.text, self.seed), prompt.category or ""
+        home = self._home.get(key)
+        if home is not None:
+            self.repeats += 1
+            if home < name:
+                return
+            old = self._strata[home]
+            old.size -= 1
+            other = old.held.pop(key, prompt)
+            if home == name:  # texts that differ in blanks alone: the choice is not the order of rows'
+                prompt = min(prompt, other, key=lambda p: p.text)
+        self._home[key] = name
+        stratum = self._strata.setdefault(name, _Stratum())
+        stratum.size += 1
+        if key <= stratum.bound:
+            stratum.held[key] = prompt
+            self._trim(stratum)
+
+    def _trim(self, stratum: _Stratum) -> None:
+        if self.limit is not None and len(stratum.held) > 2 * self.limit:
+            kept = heapq.nsmallest(self.limit, stratum.held)
+            stratum.held = {key: stratum.held[key] for key in kept}
+            stratum.bound = kept[-1]
+
+    def sizes(self) -> dict[str, int]:
+        """Distinct texts of each category, by name; "" is none."""
+        return {name: stratum.size for name, stratum in sorted(self._strata.items()) if stratum.size}
+
+    def shares(self) -> dict[str, int]:
+        """How many of each category are drawn."""
+        sizes = self.sizes()
+        return sizes if self.limit is None else quotas(sizes, self.limit, self.balance)
+
+    def drawn(self) -> list[Prompt]:
+        """The sample, in the order of its tickets."""
+        chosen: dict[int, Prompt] = {}
+        for name, share in self.shares().items():
+            held = self._strata[name].held
+            chosen |= {key: held[key] for key in heapq.nsmallest(share, held)}
+        return [chosen[key] for key in sorted(chosen)]

@@ -1,0 +1,1 @@
+"""Reward models, each called the way its authors call it: one file per family."""

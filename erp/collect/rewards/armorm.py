@@ -1,0 +1,33 @@
+"""ArmoRM, a gated mixture of 19 objectives, whose class comes with its weights."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from erp.collect.rewards.local import LocalRewardModel, Row, render
+
+if TYPE_CHECKING:
+    import torch
+
+
+class ArmoRM(LocalRewardModel):
+    """RLHFlow/ArmoRM-Llama3-8B-v0.1: ``output.score``, its 19 objectives mixed by a gate that reads the prompt.
+
+    The gate sits at the assistant's header: a text cut before it is an error of the model ("Token pattern not found in
+    the list"). Only prompt and response are cut here, never the template.
+
+    Written from the model's card. The released code has not been run here: the tests load a small model of the same
+    interface (``output.score``; the last token found by the padding; the error without a header).
+    """
+
+    brings_code: ClassVar[bool] = True
+
+    def tokenise(self, prompt: str, response: str) -> Row:
+        """The conversation in its template, which writes the beginning-of-sequence token itself."""
+        ids = self._tokenizer(render(self._tokenizer, prompt, response), add_special_tokens=False)["input_ids"]
+        return {"input_ids": list(ids)}
+
+    def read(self, output: Any) -> torch.Tensor:
+        """The mixed score."""
+        score: torch.Tensor = output.score
+        return score

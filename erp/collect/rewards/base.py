@@ -1,0 +1,56 @@
+"""What a reward model is: (prompt, response) pairs in, raw scores out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from erp.engines.base import Failure
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A response to be scored.
+
+    Attributes:
+        reference: what the prompt set gave for verifiers, read from its JSON; None where it gave nothing.
+    """
+
+    prompt: str
+    response: str
+    category: str | None = None
+    reference: Mapping[str, Any] | None = None
+
+
+class RewardAdapter:
+    """Base of all reward models. Construction is cheap; weights are loaded at the first ``score``.
+
+    Attributes:
+        higher_is_better: False for costs; the table's reader then negates the scores.
+        counts: what happened while scoring and a reader should know: ``truncated``, ``non_finite``, ``unparsable``...
+    """
+
+    higher_is_better: bool = True
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+
+    def look_in(self, weights_dir: str | None) -> None:
+        """Say where weights already on disk may lie."""
+
+    def score(self, pairs: Sequence[Pair]) -> list[float | Failure | None]:
+        """The raw score of each pair, in order.
+
+        Pairs are distinct, and those of one prompt stand together. None is a score that cannot be had however often
+        one asks (non-finite, unparsable): a missing cell, counted in ``counts``. A Failure may succeed another time.
+
+        Raises:
+            ErpError: the reward model cannot be loaded or called at all.
+        """
+        raise NotImplementedError(f"{type(self).__name__} defines no score")
+
+    def about(self) -> dict[str, Any]:
+        """What the manifest says of these scores: model id, revision, dtype, attention implementation."""
+        return {}

@@ -1,0 +1,276 @@
+"""What reward models that run here have in common: loading, fitting a text into the window, batches, one number a row."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from erp.collect.rewards.base import Pair, RewardAdapter
+from erp.engines.base import Failure
+from erp.errors import ErpError, shorten
+from erp.weights import Weights, find_weights
+
+if TYPE_CHECKING:
+    import torch
+
+Row = Mapping[str, list[int]]  # what the tokenizer made of one pair: input_ids, token_type_ids where there are some
+# What a missing package, file, GPU or class raises while a model is loaded.
+BROKEN = (ImportError, OSError, ValueError, KeyError, AttributeError, RuntimeError, AssertionError)
+RESPONSE_SHARE = 4  # a long prompt leaves the response at least 1/4 of the window
+
+
+class LocalRewardModel(RewardAdapter):
+    """Base of reward models under ``transformers``: a subclass says how a pair is tokenised.
+
+    One score per pair whatever it is batched with: rows are padded on the right, the attention mask hides the padding,
+    and the token that fills it occurs in no row of the batch, so that models which look for the padding to find the
+    last token find it. The tokenizer's own padding side and token are not used.
+
+    Args:
+        model: hub id, or a folder.
+        max_tokens: longer texts lose the end of the response (``counts["truncated"]``). A prompt that would leave the
+            response less than a quarter of this loses its own end too (``counts["prompt_truncated"]``).
+        revision: of the hub's repository.
+        dtype: of the weights and of the computation.
+        attention: implementation; ``flash_attention_2`` needs a GPU and the package flash-attn.
+        batch_tokens: how many tokens are computed at once, padding included; a longer text goes alone.
+        device: ``cpu``, ``cuda``, ``cuda:1``; ``auto`` spreads the model over all GPUs (needs the package accelerate);
+            None for the first GPU, or the CPU where there is none.
+        trust_remote_code: whether Python files of the model's repository may be run.
+    """
+
+    loader: ClassVar[str] = "AutoModelForSequenceClassification"
+    load_options: ClassVar[Mapping[str, Any]] = {"num_labels": 1}
+    brings_code: ClassVar[bool] = False  # the model's class is in its repository, not in transformers
+
+    def __init__(
+        self,
+        model: str,
+        max_tokens: int,
+        revision: str | None = None,
+        dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16",
+        attention: Literal["eager", "sdpa", "flash_attention_2"] = "sdpa",
+        batch_tokens: int = 16384,
+        device: str | None = None,
+        trust_remote_code: bool = False,
+    ) -> None:
+        super().__init__()
+        for key, value in {"max_tokens": max_tokens, "batch_tokens": batch_tokens}.items():
+            if value < 1:
+                raise ErpError(f"reward_model.{key} = {value}: give 1 or more")
+        if self.brings_code and not trust_remote_code:
+            raise ErpError(
+                f"reward_model.trust_remote_code = false: {model} brings Python code of its own, without which it does "
+                f"not load; read it, pin reward_model.revision, then say reward_model.trust_remote_code=true"
+            )
+        self.model, self.revision, self.max_tokens = model, revision, max_tokens
+        self.dtype, self.attention, self.batch_tokens = dtype, attention, batch_tokens
+        self.device, self.trust_remote_code = device, trust_remote_code
+        self._weights_dir: str | None = None
+        self._network: Any = None
+        self._tokenizer: Any = None
+
+    def look_in(self, weights_dir: str | None) -> None:
+        """Say where weights already on disk may lie."""
+        self._weights_dir = weights_dir
+
+    def about(self) -> dict[str, Any]:
+        """Model id, revision, dtype, attention implementation, window and device."""
+        return {
+            "model": self.model,
+            "revision": self.revision,
+            "dtype": self.dtype,
+            "attention": self.attention,
+            "max_tokens": self.max_tokens,
+            "device": self._device(),
+        }
+
+    def score(self, pairs: Sequence[Pair]) -> list[float | Failure | None]:
+        """The raw output for each pair, in order; None where it is not finite."""
+        if self._network is None:
+            self._load()
+        rows = [self._row(pair) for pair in pairs]
+        scores: list[float | Failure | None] = [None] * len(rows)
+        for places in batches([len(row["input_ids"]) for row in rows], self.batch_tokens):
+            for place, value in zip(places, self._values([rows[i] for i in places]), strict=True):
+                if math.isfinite(value):
+                    scores[place] = value
+                else:
+                    self.counts["non_finite"] += 1
+        return scores
+
+    def tokenise(self, prompt: str, response: str) -> Row:
+        """The whole input of one pair, however long."""
+        raise NotImplementedError(f"{type(self).__name__} defines no tokenise")
+
+    def read(self, output: Any) -> torch.Tensor:
+        """The scores in what the model returned, one per row."""
+        logits: torch.Tensor = output.logits
+        return logits
+
+    def _row(self, pair: Pair) -> Row:
+        # A lone surrogate (half an emoji, as JSON may carry it) is no text to a tokenizer: it reads ? instead.
+        whole = [text.encode("utf-8", "replace").decode("utf-8") for text in (pair.prompt, pair.response)]
+        row = self.tokenise(*whole)
+        if len(row["input_ids"]) <= self.max_tokens:
+            return row
+        prompt, response = fit(*whole, lambda p, r: len(self.tokenise(p, r)["input_ids"]), self._cuts, self.max_tokens)
+        cut = {"truncated": response != whole[1], "prompt_truncated": prompt != whole[0]}
+        self.counts.update(name for name, done in cut.items() if done)
+        return self.tokenise(prompt, response)
+
+    def _cuts(self, text: str) -> list[int]:
+        """Where a text may end, in characters: after each token, or anywhere if the tokenizer does not tell."""
+        if not self._tokenizer.is_fast:
+            return list(range(len(text) + 1))
+        encoded = self._tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        return sorted({0, len(text), *(end for _, end in encoded["offset_mapping"])})
+
+    def _values(self, rows: Sequence[Row]) -> list[float]:
+        """One forward pass."""
+        import torch
+
+        used = {token for row in rows for token in row["input_ids"]}
+        config = self._network.config.get_text_config()
+        filler = next((token for token in range(config.vocab_size) if token not in used), None)
+        if filler is None and len(rows) > 1:  # only a toy vocabulary is ever used up
+            return [value for row in rows for value in self._values([row])]
+        config.pad_token_id = filler
+        inputs = {
+            name: padded([row[name] for row in rows], (filler or 0) if name == "input_ids" else 0) for name in rows[0]
+        }
+        inputs["attention_mask"] = padded([[1] * len(row["input_ids"]) for row in rows], 0)
+        at = self._network.device
+        try:
+            with torch.inference_mode():
+                output = self._network(**{name: torch.tensor(grid, device=at) for name, grid in inputs.items()})
+        except torch.OutOfMemoryError:
+            raise ErpError(
+                f"reward_model.batch_tokens = {self.batch_tokens}: {self.model} runs out of memory on {at}; "
+                f"give fewer, or fewer reward_model.max_tokens"
+            ) from None
+        values: list[float] = self.read(output).float().flatten().tolist()
+        if len(values) != len(rows):
+            raise ErpError(f"reward_model.model = {self.model}: gives {len(values)} numbers for {len(rows)} pairs")
+        return values
+
+    def _device(self) -> str:
+        import torch
+
+        return self.device or ("cuda" if torch.cuda.is_available() else "cpu")
+
+    def _load(self) -> None:
+        import torch
+        import transformers
+        from safetensors import SafetensorError
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # it would stand beside ours
+        device = self._device()
+        # Large models come in shards: config.json is the one file that every folder has.
+        folder = find_weights(Weights(self.model, file="config.json", revision=self.revision), self._weights_dir)
+        options = {"trust_remote_code": self.trust_remote_code, "local_files_only": True}
+        try:
+            tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **options)
+            network, report = getattr(transformers, self.loader).from_pretrained(
+                folder,
+                dtype=getattr(torch, self.dtype),
+                attn_implementation=self.attention,
+                output_loading_info=True,
+                **({"device_map": "auto"} if device == "auto" else {}),
+                **options,
+                **self.load_options,
+            )
+            network = (network if device == "auto" else network.to(device)).eval()
+        except (*BROKEN, SafetensorError) as error:
+            raise self._unloadable(folder, error) from None
+        if report["missing_keys"]:  # transformers would fill them with random numbers
+            raise ErpError(
+                f"reward_model.model = {self.model}: has no weights for {shorten(sorted(report['missing_keys']), 3)}; "
+                f"give a model that was trained to score, and the _target_ it is made for"
+            )
+        if self.attention == "sdpa" and getattr(network.config, "attn_logit_softcapping", None):
+            raise ErpError(
+                "reward_model.attention = sdpa: leaves out the soft-capping this model was trained with; "
+                "choose eager or flash_attention_2"
+            )
+        network.config.get_text_config().use_cache = False  # nothing is generated
+        self._tokenizer, self._network = tokenizer, network
+
+    def _unloadable(self, folder: Path, error: Exception) -> ErpError:
+        says = next((line.strip() for line in str(error).splitlines() if line.strip()), "")[:200]
+        return ErpError(
+            f"reward_model.model = {self.model}: cannot be loaded from {folder} as {self.loader} in {self.dtype} with "
+            f"{self.attention} attention on {self._device()} ({type(error).__name__}: {says}); put all of its files "
+            f"there, or change reward_model.dtype, attention or device"
+        )
+
+
+def render(tokenizer: Any, prompt: str, response: str) -> str:
+    """The two turns in the tokenizer's chat template, no system message."""
+    if not tokenizer.chat_template:
+        raise ErpError(
+            f"reward_model.model = {tokenizer.name_or_path}: has no chat template; add its chat_template.jinja"
+        )
+    turns = [{"role": "user", "content": prompt}, {"role": "assistant", "content": response}]
+    # Llama 3.2's template writes today's date, and scores would change from day to day: this is its own fallback.
+    text: str = tokenizer.apply_chat_template(
+        turns, tokenize=False, add_generation_prompt=False, date_string="26 Jul 2024"
+    )
+    return text
+
+
+def fit(
+    prompt: str, response: str, length: Callable[[str, str], int], cuts: Callable[[str], list[int]], limit: int
+) -> tuple[str, str]:
+    """Cut the end of the response, and of a prompt that leaves it no room, until the two fit into a window.
+
+    Texts are cut before they are put into a template, so that what the template writes after them stays.
+
+    Args:
+        length: tokens of (prompt, response), template included.
+        cuts: characters after which a text may end, ascending, 0 and its whole length among them.
+        limit: of ``length``.
+
+    Raises:
+        ErpError: the template alone is nearly as long as the window.
+    """
+
+    def longest(text: str, fits: Callable[[str], bool]) -> str:
+        ends = cuts(text)
+        low, high = 0, len(ends) - 1  # the text up to ends[low] fits, or nothing of it does
+        while low < high:
+            middle = (low + high + 1) // 2
+            low, high = (middle, high) if fits(text[: ends[middle]]) else (low, middle - 1)
+        return text[: ends[low]]
+
+    frame = length("", "")
+    least = longest(response, lambda part: length("", part) <= frame + limit // RESPONSE_SHARE)
+    if length(prompt, least) > limit:
+        prompt = longest(prompt, lambda part: length(part, least) <= limit)
+    response = longest(response, lambda part: length(prompt, part) <= limit)
+    if length(prompt, response) > limit:
+        raise ErpError(
+            f"reward_model.max_tokens = {limit}: the model's template takes {frame} of them; give some hundred more"
+        )
+    return prompt, response
+
+
+def batches(lengths: Sequence[int], tokens: int) -> Iterator[list[int]]:
+    """Positions of rows of like length, longest first, as many together as fit into ``tokens`` with their padding."""
+    batch: list[int] = []
+    for place in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        if batch and (len(batch) + 1) * lengths[batch[0]] > tokens:
+            yield batch
+            batch = []
+        batch.append(place)
+    if batch:
+        yield batch
+
+
+def padded(rows: Sequence[list[int]], filler: int) -> list[list[int]]:
+    """Rows of one length, filled up on the right."""
+    width = max(len(row) for row in rows)
+    return [row + [filler] * (width - len(row)) for row in rows]

@@ -1,0 +1,1 @@
+"""How units of work are carried out: here, or on a cluster."""

@@ -1,0 +1,19 @@
+"""One process, one unit after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from erp.collect.units import Job, Report, Runner, Unit
+
+
+class LocalRunner(Runner):
+    """Works in this process; engines keep their own hardware busy."""
+
+    def run(self, job: Job, units: Sequence[Unit]) -> Iterator[Report]:
+        """Do the units in order."""
+        try:
+            for unit in units:
+                yield job.run(unit)
+        finally:
+            job.close()

@@ -1,0 +1,126 @@
+"""The first step: K responses of every member to every prompt."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pandas as pd
+
+from erp.build import build
+from erp.collect.store import Store
+from erp.collect.units import Report, Unit, request_seed
+from erp.config import Member
+from erp.files import whole_text
+from erp.engines.base import Engine, Failure, Request, Response
+
+COLUMNS = [
+    *("prompt_id", "model", "sample", "response"),
+    *("prompt_tokens", "completion_tokens", "finish_reason", "seed"),
+]
+
+
+def part(unit: Unit) -> str:
+    """File of a unit's responses."""
+    return f"samples/part-{unit.name}.parquet"
+
+
+def failures(unit: Unit) -> str:
+    """File that says which prompts of a unit failed and why; it is not there where none did."""
+    return f"failures/samples/{unit.name}.json"
+
+
+def log(unit: Unit) -> str:
+    """File that says how long a unit took."""
+    return f"log/samples/{unit.name}.json"
+
+
+class Sampler:
+    """Samples units into the store.
+
+    Args:
+        url: of the store.
+        engine: plug-point node.
+        members: of the pool.
+        k: samples per prompt.
+        seed: of the collection.
+        block: prompts per unit.
+        weights_dir: where weights may lie.
+    """
+
+    def __init__(
+        self, url: str, engine: dict[str, Any], members: list[Member], k: int, seed: int, block: int,
+        weights_dir: str | None,
+    ) -> None:  # fmt: skip
+        self.url, self.node, self.k, self.seed, self.block, self.weights_dir = url, engine, k, seed, block, weights_dir
+        self.members = {member.name: member for member in members}
+        self._engine: Engine | None = None
+        self._prompts: pd.DataFrame | None = None
+
+    def resources(self, unit: Unit) -> dict[str, float]:
+        """The member's."""
+        assert unit.member is not None
+        return self.members[unit.member].resources
+
+    def run(self, unit: Unit) -> Report:
+        """Sample the unit's prompts that have no responses yet; write them beside those that have."""
+        assert unit.member is not None
+        store, member, started = Store(self.url), self.members[unit.member], time.monotonic()
+        if self._prompts is None:
+            self._prompts = store.read_frame("prompts.parquet", ["prompt_id", "prompt"])
+        prompts = self._prompts.iloc[unit.block * self.block : (unit.block + 1) * self.block]
+        before = store.read_frame(part(unit)) if store.exists(part(unit)) else pd.DataFrame(columns=COLUMNS)
+        todo = prompts[~prompts["prompt_id"].isin(before["prompt_id"])]
+        rows, failed = self._sample(todo, member)
+        after = pd.DataFrame(rows, columns=COLUMNS)
+        if len(before):
+            order = {identity: i for i, identity in enumerate(prompts["prompt_id"])}
+            after = pd.concat([before, after], ignore_index=True)
+            after = after.sort_values(["prompt_id", "sample"], key=lambda c: c.map(order) if c.name == "prompt_id" else c)
+        report = Report(unit, len(rows), failed, _tokens(rows), time.monotonic() - started)
+        _write(store, unit, after, report)
+        return report
+
+    def _sample(self, todo: pd.DataFrame, member: Member) -> tuple[list[tuple[Any, ...]], dict[str, str]]:
+        if self._engine is None:
+            self._engine = build(self.node, Engine, key="engine")
+            self._engine.look_in(self.weights_dir)
+        ids = todo["prompt_id"].tolist()
+        seeds = [request_seed(self.seed, member.name, identity) for identity in ids]
+        requests = [Request(member.messages(p), s) for p, s in zip(todo["prompt"], seeds, strict=True)]
+        answers: dict[int, list[Response] | Failure] = dict(self._engine.generate(requests, member, self.k))
+        rows, failed = [], {}
+        for i, identity in enumerate(ids):
+            answer = answers.get(i, Failure("the engine gave no answer"))
+            if isinstance(answer, Failure):
+                failed[identity] = answer.error
+                continue
+            rows += [
+                (identity, member.name, j, whole_text(r.text), r.prompt_tokens, r.completion_tokens, r.finish_reason, seeds[i] + j)
+                for j, r in enumerate(answer)
+            ]
+        return rows, failed
+
+    def close(self) -> None:
+        """Let the engine go."""
+        if self._engine is not None:
+            self._engine.close()
+            self._engine = None
+
+
+def _tokens(rows: list[tuple[Any, ...]]) -> int:
+    return sum(row[COLUMNS.index("completion_tokens")] or 0 for row in rows)
+
+
+def _write(store: Store, unit: Unit, rows: pd.DataFrame, report: Report) -> None:
+    """Failures first: a process killed in between leaves a unit that is done again, never one that only looks done."""
+    rows = rows.astype({"prompt_tokens": "Int64", "completion_tokens": "Int64", "sample": "int64", "seed": "int64"})
+    rows = rows.astype({"prompt_id": "str", "model": "str", "response": "str", "finish_reason": "str"})
+    if report.failed:
+        store.write_json(failures(unit), report.failed)
+    said = {"done": report.done, "tokens": report.tokens, "seconds": report.seconds, "failed": len(report.failed)}
+    store.write_json(log(unit), said)
+    if len(rows):
+        store.write_frame(part(unit), rows)
+    if not report.failed:
+        store.remove(failures(unit))

@@ -1,0 +1,97 @@
+"""A collection's folder, on a disk or an object store: every file appears whole or not at all."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from filelock import Timeout
+
+from erp.errors import ErpError
+from erp.files import jsonable, locked, replacing
+
+
+class Store:
+    """Files under one address: a path, or anything fsspec knows (``s3://``, ``gs://``, ``memory://``).
+
+    Args:
+        url: of the folder. Object stores put a file in one step; on a disk it is renamed into place.
+    """
+
+    def __init__(self, url: str) -> None:
+        from fsspec.core import url_to_fs
+
+        self.url = url
+        try:
+            self._fs, self._root = url_to_fs(url)
+        except (ImportError, ValueError) as error:
+            raise ErpError(f"out = {url}: cannot be opened ({error}); install what it names or give a folder") from None
+        self._local = self._fs.protocol in ("file", ("file", "local"))
+
+    def path(self, name: str) -> str:
+        """The full address of a file."""
+        return f"{self._root}/{name}"
+
+    def exists(self, name: str) -> bool:
+        """Whether the file is there, whole."""
+        return bool(self._fs.exists(self.path(name)))
+
+    def names(self, folder: str) -> set[str]:
+        """Names of a folder's files; none where there is no such folder."""
+        self._fs.invalidate_cache()  # another worker may have written since
+        if not self._fs.isdir(self.path(folder)):
+            return set()
+        found = {str(path).rsplit("/", 1)[-1] for path in self._fs.ls(self.path(folder), detail=False)}
+        return {name for name in found if not name.startswith(".")}
+
+    def read_frame(self, name: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """A parquet file."""
+        with self._fs.open(self.path(name), "rb") as stream:
+            frame: pd.DataFrame = pd.read_parquet(stream, columns=None if columns is None else list(columns))
+        return frame
+
+    def write_frame(self, name: str, frame: pd.DataFrame) -> None:
+        """Write a parquet file in one step."""
+        buffer = io.BytesIO()
+        frame.to_parquet(buffer, index=False)
+        self._write(name, buffer.getvalue())
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """A JSON object."""
+        value: dict[str, Any] = json.loads(self._fs.cat_file(self.path(name)))
+        return value
+
+    def write_json(self, name: str, value: Mapping[str, Any]) -> None:
+        """Write a JSON object in one step."""
+        self._write(name, (json.dumps(jsonable(value), indent=2, ensure_ascii=False) + "\n").encode())
+
+    def remove(self, name: str) -> None:
+        """Remove a file if it is there."""
+        if self.exists(name):
+            self._fs.rm_file(self.path(name))
+
+    def _write(self, name: str, data: bytes) -> None:
+        if not self._local:
+            self._fs.pipe_file(self.path(name), data)
+            return
+        with replacing(Path(self.path(name))) as temporary:
+            temporary.write_bytes(data)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Hold the folder for one collection, where it lies on a disk. Raises ErpError if another one has it."""
+        if not self._local:
+            yield
+            return
+        try:
+            with locked(Path(self.path(".collect")), timeout_s=0):
+                yield
+        except Timeout:
+            raise ErpError(
+                f"out = {self.url}: another collection is writing there; wait for it, or give another name"
+            ) from None

@@ -1,0 +1,82 @@
+"""Units of work: what is done at once, written at once, and at most redone at once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+from urllib.parse import quote
+
+from erp.config import Member
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A block of prompts, of one member (sampling) or of all of them (scoring).
+
+    Attributes:
+        block: number of the block.
+        member: name of the member; None where the unit is of all.
+    """
+
+    block: int
+    member: str | None = None
+
+    @property
+    def name(self) -> str:
+        """Part of its files' names."""
+        return f"{self.block:05d}" if self.member is None else f"{quote(self.member, safe='')}-{self.block:05d}"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What became of a unit.
+
+    Attributes:
+        unit: which one.
+        done: responses sampled, or scored.
+        failed: prompt_id -> why; tried again in the next round.
+        tokens: generated.
+        seconds: it took.
+    """
+
+    unit: Unit
+    done: int
+    failed: dict[str, str] = field(default_factory=dict)
+    tokens: int = 0
+    seconds: float = 0.0
+
+
+class Job(Protocol):
+    """What is done with each unit. Pickled to where it is done; loads its models at the first unit."""
+
+    def run(self, unit: Unit) -> Report:
+        """Do the unit, write what came of it, report. Done again, it replaces what it wrote."""
+
+    def resources(self, unit: Unit) -> dict[str, float]:
+        """What a worker needs for this unit on a cluster."""
+
+    def close(self) -> None:
+        """Give back memory and connections."""
+
+
+class Runner:
+    """Base of all runners."""
+
+    def run(self, job: Job, units: Sequence[Unit]) -> Iterable[Report]:
+        """Do the units; their reports as they are finished."""
+        raise NotImplementedError(f"{type(self).__name__} defines no run")
+
+
+def sampling_units(members: Sequence[Member], blocks: int) -> list[Unit]:
+    """All units of sampling; those of one model stand together, so that it is loaded once."""
+    order = {weights: i for i, weights in enumerate(dict.fromkeys((m.weights, m.file) for m in members))}
+    by_weights = sorted(members, key=lambda m: order[m.weights, m.file])
+    return [Unit(block, member.name) for member in by_weights for block in range(blocks)]
+
+
+def request_seed(seed: int, member: str, prompt_id: str) -> int:
+    """Seed of a member's samples on a prompt: the same whatever else is collected, in any order, however often."""
+    digest = hashlib.sha256(f"{seed}|{member}|{prompt_id}".encode("utf-8", "surrogatepass")).digest()
+    return int.from_bytes(digest[:4], "big") % (2**31 - 2**16)  # room for + j, within what every engine takes

@@ -1,0 +1,180 @@
+"""The schema of the programs that read a reward table: describe, train, evaluate, route, compare."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+
+from erp.config.nodes import Node, Plug, Pool, RewardModel
+
+
+class Columns(Node):
+    """What a file calls our columns; null where it uses our name."""
+
+    prompt: str | None = None
+    model: str | None = None
+    reward: str | None = None
+    prompt_id: str | None = None
+    sample: str | None = None
+    category: str | None = None
+    group: str | None = None
+    split: str | None = None
+    reference: str | None = None
+    prompt_tokens: str | None = None
+    completion_tokens: str | None = None
+    cost_usd: str | None = None
+    n_samples: str | None = None
+    reward_model: str | None = None
+
+
+class TableData(Node):
+    """``data=table``: a reward table on disk."""
+
+    kind: Literal["table"]
+    path: str
+    columns: Columns = Columns()
+
+
+class SyntheticData(Node):
+    """``data=synthetic``: a table drawn from a generator with a known truth."""
+
+    kind: Literal["synthetic"]
+    prompts: int = Field(2000, ge=1)
+    members: int = Field(5, ge=1, le=16)
+    samples: int = Field(4, ge=1)
+    seed: int = Field(0, ge=0)
+    signal: float = Field(1.0, ge=0)
+    hidden: float = Field(0.7, ge=0)
+    noise: float = Field(1.5, ge=0)
+    spread: float = Field(0.35, ge=0)
+    categories: bool = True
+    missing: float = Field(0.0, ge=0, lt=1)
+
+
+class SameData(Node):
+    """``data=same``: the table the run was trained on (only in ``erp evaluate``)."""
+
+    kind: Literal["same"]
+
+
+Data = Annotated[TableData | SyntheticData, Field(discriminator="kind")]
+EvaluationData = Annotated[TableData | SyntheticData | SameData, Field(discriminator="kind")]
+
+
+class Split(Node):
+    """Which prompts are train, validation and test (by group, hashed)."""
+
+    by: Literal["group", "prompt", "table"] = "group"
+    seed: int = 0
+    test: float = Field(0.5, gt=0, lt=1)
+    validation: float = Field(0.1, gt=0, lt=1)
+    overlap: Literal["error", "drop_from_train"] = "error"
+
+
+class Cost(Node):
+    """What a response costs: measured in USD, FLOPs or tokens, or not at all."""
+
+    kind: Literal["auto", "usd", "flops", "tokens", "none"] = "auto"
+    prices: str | None = None
+    assume_completion_tokens: float | None = Field(None, gt=0)
+
+
+class Trainer(Node):
+    """How routers with a loss are trained; closed-form routers use ``batch_size`` only."""
+
+    max_epochs: int = Field(200, ge=1)
+    patience: int = Field(10, ge=1)
+    batch_size: int = Field(4096, ge=1)
+    learning_rate: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(0.0, ge=0)
+    accelerator: Literal["auto", "cpu", "cuda"] = "auto"
+    progress: bool = True
+
+
+class Tracking(Node):
+    """Where the copy of a run goes that is compared in a dashboard."""
+
+    mode: Literal["off", "offline", "online"] = "offline"
+    project: str = "erp"
+    entity: str | None = None
+    tags: list[str] = Field([])
+
+
+class Bootstrap(Node):
+    """Paired bootstrap over prompt groups."""
+
+    draws: int = Field(10_000, ge=100)
+    seed: int = Field(0, ge=0)
+    level: float = Field(0.95, gt=0, lt=1)
+
+
+class DescribeConfig(Node):
+    """``erp describe``."""
+
+    data: Data
+    reward_model: RewardModel = RewardModel()
+    pool: Pool = Pool()
+    output: Literal["text", "json"] = "text"
+
+
+class TrainConfig(Node):
+    """``erp train``: one table, one reward model, one pool, one backbone, one router, one policy."""
+
+    data: Data
+    reward_model: RewardModel
+    pool: Pool
+    backbone: Plug
+    router: Plug
+    policy: Plug
+    cost: Cost
+    trainer: Trainer
+    tracking: Tracking
+    split: Split = Split()
+    bootstrap: Bootstrap = Bootstrap()
+    objective: Literal["utility", "area"] = "utility"
+    seed: int = Field(0, ge=0, lt=2**32)
+    out: str = "runs"
+    cache_dir: str | None = None
+    weights_dir: str | None = None
+    sweep: str | None = None
+
+
+class EvaluateConfig(Node):
+    """``erp evaluate``: a trained router on its own or another table."""
+
+    run: str
+    data: EvaluationData
+    reward_model: RewardModel = RewardModel()
+    cost: Cost = Cost()
+    cache_dir: str | None = None
+    weights_dir: str | None = None
+    trust: bool = False
+
+
+class RouteConfig(Node):
+    """``erp route``: prompts in, the chosen member of each out."""
+
+    run: str
+    input: str | None = None
+    output: Literal["text", "json"] = "text"
+    lambda_: float | None = Field(None, alias="lambda", ge=0)
+    batch_size: int = Field(32, ge=1)
+    weights_dir: str | None = None
+    trust: bool = False
+
+    @field_validator("lambda_")
+    @classmethod
+    def _number(cls, value: float | None) -> float | None:
+        if value is not None and math.isnan(value):
+            raise ValueError("must be a number, 0 or more; inf always takes the cheapest member")
+        return value
+
+
+class CompareConfig(Node):
+    """``erp compare``: several runs in one table and one figure."""
+
+    runs: list[str] = Field([])
+    out: str = "runs"
+    output: Literal["markdown", "csv", "json"] = "markdown"

@@ -1,0 +1,144 @@
+"""Nodes that both halves share: the pool and the reward model. Collecting uses all of them, learning the facts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+Plug = dict[str, Any]  # a node with `_target_`: checked by build.check against the target's own signature
+
+
+class Node(BaseModel):
+    """Base of all config nodes: unknown keys are errors, values do not change after validation."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="constants")
+
+
+class RewardModel(Node):
+    """Which reward model's scores are the target; null takes the table's only one.
+
+    An option that says how a reward model is called (it has a ``_target_``) is read for its name alone: the scores are
+    in the table.
+    """
+
+    name: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_alone(cls, value: Any) -> Any:
+        return {"name": value.get("name")} if isinstance(value, Mapping) and "_target_" in value else value
+
+
+class Decoding(Node):
+    """How a response is sampled."""
+
+    temperature: float = Field(1.0, ge=0)
+    top_p: float = Field(1.0, gt=0, le=1)
+    top_k: int | None = Field(None, ge=1)
+    min_p: float | None = Field(None, ge=0, le=1)
+    max_tokens: int = Field(1024, ge=1)
+    stop: list[str] = []
+
+
+class Shot(Node):
+    """A worked example that stands before the prompt as a turn of the conversation."""
+
+    user: str
+    assistant: str
+
+
+class Member(Node):
+    """One LLM of the pool: a model with its prompt style and decoding.
+
+    Prices in USD per million tokens, parameters in absolute numbers. What learning needs is name, prices and
+    parameters; the rest is how its responses are sampled.
+
+    Attributes:
+        model: hub id, folder, or what an API calls it; the name where it is left out.
+        file: which of the model's files holds the weights, where an engine loads a single one (GGUF).
+        chat_template: Jinja text in place of the model's own.
+        system: system message; None for no message (a template may then put its own).
+        shots: worked examples before the prompt.
+        template: what the user's turn says, with ``{prompt}`` in it.
+        resources: what one copy takes on a cluster, e.g. ``{num_gpus: 1}``.
+    """
+
+    name: str
+    input_usd_per_mtok: float | None = Field(None, ge=0)
+    output_usd_per_mtok: float | None = Field(None, ge=0)
+    active_parameters: float | None = Field(None, gt=0)
+    model: str | None = None
+    file: str | None = None
+    sha256: str | None = None
+    revision: str | None = None
+    chat_template: str | None = None
+    system: str | None = None
+    shots: list[Shot] = []
+    template: str = "{prompt}"
+    decoding: Decoding = Decoding()
+    resources: dict[str, float] = {}
+
+    @model_validator(mode="after")
+    def _both_prices(self) -> Self:
+        if (self.input_usd_per_mtok is None) != (self.output_usd_per_mtok is None):
+            raise ValueError("has one price; give both input_usd_per_mtok and output_usd_per_mtok, or neither")
+        return self
+
+    @field_validator("template")
+    @classmethod
+    def _holds_the_prompt(cls, value: str) -> str:
+        if value.count("{prompt}") != 1:
+            raise ValueError("has to hold {prompt} once, where the prompt goes")
+        return value
+
+    @property
+    def weights(self) -> str:
+        """What an engine loads: members of equal weights differ in style only."""
+        return self.model or self.name
+
+    def messages(self, prompt: str) -> tuple[dict[str, str], ...]:
+        """The conversation that is sent: system message, worked examples, the prompt in its template."""
+        turns = [] if self.system is None else [{"role": "system", "content": self.system}]
+        for shot in self.shots:
+            turns += [{"role": "user", "content": shot.user}, {"role": "assistant", "content": shot.assistant}]
+        return (*turns, {"role": "user", "content": self.template.replace("{prompt}", prompt)})
+
+
+class Pool(Node):
+    """The members, in order; null takes all of a table.
+
+    Attributes:
+        decoding: of every member; a member's own keys come before it.
+        prices_as_of: the date on which the prices were read, and where.
+    """
+
+    members: list[Member] | None = Field(None, min_length=1)
+    decoding: Decoding | None = None
+    prices_as_of: str | None = None
+
+    @field_validator("members", mode="before")
+    @classmethod
+    def _by_name(cls, value: Any) -> Any:
+        """A bare name stands for ``{name: ...}``."""
+        return [{"name": m} if isinstance(m, str) else m for m in value] if isinstance(value, list) else value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _shared_decoding(cls, value: Any) -> Any:
+        """The pool's decoding becomes every member's, key by key, unless the member says otherwise."""
+        if not isinstance(value, Mapping) or not isinstance(value.get("decoding"), Mapping):
+            return value
+        members = value.get("members")
+        if not isinstance(members, list):
+            return value
+
+        def complete(member: Any) -> Any:
+            member = {"name": member} if isinstance(member, str) else member
+            own = member.get("decoding") if isinstance(member, Mapping) else None
+            if not isinstance(member, Mapping) or (own is not None and not isinstance(own, Mapping)):
+                return member
+            return {**member, "decoding": {**value["decoding"], **(own or {})}}
+
+        return {**value, "members": [complete(member) for member in members]}

@@ -1,0 +1,1 @@
+"""A causal language model to call: in process, or behind an address."""
