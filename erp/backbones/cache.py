@@ -16,6 +16,7 @@ from erp.errors import ErpError
 from erp.files import locked, read_json, write_json
 
 KEY_BYTES = 16  # half a sha256: no two of 10^12 prompts collide
+SHIPPED = Path(__file__).resolve().parent.parent / "mini" / "features"  # of the table that ships with the package
 CHUNK = 512  # prompts embedded between two writes: what a killed process loses at most
 
 
@@ -49,10 +50,10 @@ def cached_embeddings(prompts: Sequence[str], backbone: Backbone, cache: Path, p
 
     Files, under a folder named by the backbone's fingerprint: ``vectors.f32`` (rows of d numbers) and ``keys.bin``
     (one hash per row, written after its row). A process killed in between leaves a tail of vectors without keys,
-    which the next writer cuts off. Writers take turns by a lock; readers need none.
+    which the next writer cuts off. Writers take turns by a lock; readers need none. Embeddings that ship with the
+    package are copied, not computed.
     """
-    fingerprint = backbone.fingerprint()
-    folder = cache / "embeddings" / hashlib.sha256(fingerprint.encode()).hexdigest()[:16]
+    folder = cache / "embeddings" / _folder_name(backbone)
     keys = [_key(prompt) for prompt in prompts]
     index = _read_index(folder)
     new = {key: prompt for key, prompt in zip(keys, prompts, strict=True) if key not in index}
@@ -75,6 +76,10 @@ def cached_embeddings(prompts: Sequence[str], backbone: Backbone, cache: Path, p
     return Embeddings(vectors, np.fromiter((index[key] for key in keys), dtype=np.int64, count=len(keys)))
 
 
+def _folder_name(backbone: Backbone) -> str:
+    return hashlib.sha256(backbone.fingerprint().encode()).hexdigest()[:16]
+
+
 def _key(prompt: str) -> bytes:
     return hashlib.sha256(prompt.encode("utf-8", "surrogatepass")).digest()[:KEY_BYTES]
 
@@ -86,6 +91,7 @@ def _read_index(folder: Path) -> dict[bytes, int]:
 
 
 def _append(new: dict[bytes, str], backbone: Backbone, folder: Path, progress: bool) -> None:
+    shipped = _shipped(backbone)
     keys_file, vectors_file, about = folder / "keys.bin", folder / "vectors.f32", folder / "about.json"
     bar = tqdm(total=len(new), desc="embedding", unit="prompt", disable=not progress or not new)
     with bar, keys_file.open("ab") as keys, vectors_file.open("ab") as vectors:
@@ -94,7 +100,11 @@ def _append(new: dict[bytes, str], backbone: Backbone, folder: Path, progress: b
         if about.exists():
             vectors.truncate(rows * int(read_json(about)["dimension"]) * 4)
         for chunk in _chunks(list(new.items())):
-            embedded = backbone.embed([prompt for _, prompt in chunk])
+            at_hand = [shipped.get(key) for key, _ in chunk]
+            if any(vector is None for vector in at_hand):
+                embedded = backbone.embed([prompt for _, prompt in chunk])
+            else:
+                embedded = np.array(at_hand, dtype=np.float32)
             if not np.isfinite(embedded).all():
                 raise ErpError("backbone: gave an embedding that is not finite; check its weights and dtype")
             rows_of_chunk = normalised(embedded)
@@ -106,6 +116,16 @@ def _append(new: dict[bytes, str], backbone: Backbone, folder: Path, progress: b
                 stream.flush()
                 os.fsync(stream.fileno())
             bar.update(len(chunk))
+
+
+def _shipped(backbone: Backbone) -> dict[bytes, NDArray[np.float32]]:
+    """Embeddings of this backbone that came with the package."""
+    folder = SHIPPED / _folder_name(backbone)
+    index = _read_index(folder)
+    if not index:
+        return {}
+    rows = np.fromfile(folder / "vectors.f32", dtype=np.float32).reshape(len(index), -1)
+    return {key: rows[row] for key, row in index.items()}
 
 
 def _chunks(items: list[tuple[bytes, str]]) -> Iterator[list[tuple[bytes, str]]]:

@@ -9,15 +9,16 @@ from typing import Any
 
 import pandas as pd
 
-from erp.collect.score import rewards_folder
+from erp.collect.score import Scorer, rewards_folder
 from erp.collect.store import Store
 from erp.config import CollectConfig, Member
 from erp.errors import ErpError, shorten
+from erp.files import jsonable
 from erp.table.folder import MANIFEST
+from erp.table.folder import MEMBER_FACTS as FACTS
 
 SETTINGS = "collect.json"
 # What a member's responses do not depend on: it may change between two runs of one collection.
-FACTS = ("input_usd_per_mtok", "output_usd_per_mtok", "active_parameters")
 _PACKAGES = ("erp", "torch", "transformers", "xllamacpp", "vllm", "reasoning_gym", "datasets")
 
 
@@ -76,6 +77,22 @@ def open_collection(store: Store, config: CollectConfig, prompts: pd.DataFrame) 
         store.write_json(SETTINGS, {**held, "members": {**held["members"], **{n: wanted["members"][n] for n in new}}})
 
 
+def same_reward_model(store: Store, scorer: Scorer) -> dict[str, Any]:
+    """What gives the scores. Raises ErpError where the folder has scores of that name from something else."""
+    file, about = f"{rewards_folder(scorer.name)}/{SETTINGS}", jsonable(scorer.about())
+    if not store.exists(file):
+        store.write_json(file, about)
+        return about
+    held = store.read_json(file)
+    where = {"device"}  # may differ between two runs of one scoring
+    if differing := sorted(key for key in {*held, *about} - where if held.get(key) != about.get(key)):
+        raise ErpError(
+            f"reward_model.name = {scorer.name}: {store.url} has scores of that name with other {shorten(differing)}; "
+            f"give reward_model.name=<another>"
+        )
+    return about
+
+
 def write_reward_manifest(store: Store, name: str, about: dict[str, Any], failed: int) -> None:
     """Say what gave the scores, and what happened while scoring. Written when all responses are scored."""
     folder = rewards_folder(name)
@@ -95,7 +112,7 @@ def write_reward_manifest(store: Store, name: str, about: dict[str, Any], failed
 def write_manifest(store: Store, config: CollectConfig, failed: int) -> None:
     """Say that the table is whole, what it holds, and what a reader needs to price its answers."""
     held = store.read_json(SETTINGS)
-    facts = {name: {} for name in held["members"]}
+    facts: dict[str, dict[str, Any]] = {name: {} for name in held["members"]}
     if store.exists(MANIFEST):
         facts.update({m["name"]: m for m in store.read_json(MANIFEST)["pool"]})
     for member in config.pool.members or []:

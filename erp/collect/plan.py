@@ -1,2 +1,124 @@
-"""What a collection would take, before it is begun."""
-def plan(store, config, prompts): return ""
+"""What a collection would take, before it is begun: units, tokens, USD, GPU-hours."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import pandas as pd
+
+from erp.collect.sample import log, part
+from erp.collect.store import Store
+from erp.collect.units import Unit, sampling_units
+from erp.config import CollectConfig, Member
+
+CHARACTERS_PER_TOKEN = 4  # of English text; used until a prompt has been counted
+
+
+@dataclass(frozen=True)
+class Share:
+    """What is left to do for one member.
+
+    Attributes:
+        responses: still to be sampled.
+        prompt_tokens: of the requests, a prompt counted once for its K samples.
+        completion_tokens: expected, or the most there can be.
+        usd: None without prices.
+        gpu_hours: None without parameters.
+        hours: on this machine at the measured speed; None where nothing has been sampled yet.
+        basis: where the length of a response was taken from.
+    """
+
+    member: str
+    units: int
+    responses: int
+    prompt_tokens: float
+    completion_tokens: float
+    usd: float | None
+    gpu_hours: float | None
+    hours: float | None
+    basis: str
+
+
+def plan(store: Store, config: CollectConfig, prompts: pd.DataFrame) -> str:
+    """The plan as text."""
+    members = config.pool.members or []
+    parts = store.names("samples")
+    units = sampling_units(members, -(-len(prompts) // config.block))
+    left = [unit for unit in units if part(unit).rsplit("/", 1)[-1] not in parts]
+    shares = [_share(store, config, prompts, member, units, left) for member in members]
+    lines = [
+        f"{len(prompts):,} prompts x {len(members)} members x {config.k} samples = "
+        f"{len(prompts) * len(members) * config.k:,} responses; {len(left):,} of {len(units):,} units left",
+        f"in {store.url}",
+        "",
+        f"  {'member':<32} {'units':>6} {'responses':>10} {'prompt tok':>11} {'compl. tok':>11} {'USD':>9} "
+        f"{'GPU-h':>7} {'hours':>6}  length of a response",
+        *[_line(share) for share in shares],
+        _line(_total(shares)),
+        "",
+        "Prompt tokens count a prompt once for its K samples (they share its prefill); USD counts what an API bills.",
+        f"GPU-h: 2 x active parameters x tokens at assume.tflops = {config.assume.tflops:g}; "
+        "hours: at the speed measured in this table's finished units.",
+        f"Scoring by {config.reward_model['name']} comes on top: each distinct response once.",
+    ]
+    return "\n".join(lines)
+
+
+def _share(
+    store: Store, config: CollectConfig, prompts: pd.DataFrame, member: Member, units: list[Unit], left: list[Unit]
+) -> Share:
+    own = [unit for unit in left if unit.member == member.name]
+    texts = pd.concat([prompts["prompt"].iloc[u.block * config.block : (u.block + 1) * config.block] for u in own]) \
+        if own else prompts["prompt"].iloc[:0]  # fmt: skip
+    responses = len(texts) * config.k
+    measured = _measured(store, [u for u in units if u.member == member.name and u not in own])
+    around = sum(len(turn["content"]) for turn in member.messages(""))
+    each = [math.ceil((len(text) + around) / CHARACTERS_PER_TOKEN) for text in texts]
+    length, basis = float(member.decoding.max_tokens), "max_tokens, the most it can be"
+    if config.assume.completion_tokens is not None:
+        length, basis = config.assume.completion_tokens, "assume.completion_tokens"
+    hours = None
+    if measured is not None:
+        length, basis = measured[0], "measured in the finished units"
+        hours = responses * measured[1] / 3600
+    prompt_tokens, completion_tokens = float(sum(each)), responses * length
+    usd = gpu_hours = None
+    if member.input_usd_per_mtok is not None and member.output_usd_per_mtok is not None:
+        billed = prompt_tokens * member.input_usd_per_mtok + completion_tokens * member.output_usd_per_mtok
+        usd = billed / 1e6
+    if member.active_parameters is not None:
+        flops = 2 * member.active_parameters * (prompt_tokens + completion_tokens)
+        gpu_hours = flops / (config.assume.tflops * 1e12) / 3600
+    return Share(
+        member.name, len(own), responses, prompt_tokens, completion_tokens, usd, gpu_hours, hours, basis
+    )  # fmt: skip
+
+
+def _measured(store: Store, done: list[Unit]) -> tuple[float, float] | None:
+    """Tokens of a response, and seconds a response took, over a member's finished units."""
+    there = store.names("log/samples")
+    logs = [store.read_json(log(unit)) for unit in done if f"{unit.name}.json" in there]
+    responses = sum(entry["done"] for entry in logs)
+    if not responses:
+        return None
+    return sum(entry["tokens"] for entry in logs) / responses, sum(entry["seconds"] for entry in logs) / responses
+
+
+def _total(shares: list[Share]) -> Share:
+    def of(name: str) -> float | None:
+        values = [getattr(share, name) for share in shares]
+        return None if None in values else sum(values)
+
+    return Share(
+        "in all", sum(s.units for s in shares), sum(s.responses for s in shares), sum(s.prompt_tokens for s in shares),
+        sum(s.completion_tokens for s in shares), of("usd"), of("gpu_hours"), of("hours"), "",
+    )  # fmt: skip
+
+
+def _line(s: Share) -> str:
+    usd, gpu, hours = ("-" if v is None else f"{v:,.{d}f}" for v, d in ((s.usd, 2), (s.gpu_hours, 2), (s.hours, 2)))
+    return (
+        f"  {s.member:<32} {s.units:>6,} {s.responses:>10,} {s.prompt_tokens:>11,.0f} {s.completion_tokens:>11,.0f} "
+        f"{usd:>9} {gpu:>7} {hours:>6}  {s.basis}"
+    )

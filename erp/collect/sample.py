@@ -11,8 +11,8 @@ from erp.build import build
 from erp.collect.store import Store
 from erp.collect.units import Report, Unit, request_seed
 from erp.config import Member
-from erp.files import whole_text
 from erp.engines.base import Engine, Failure, Request, Response
+from erp.files import whole_text
 
 COLUMNS = [
     *("prompt_id", "model", "sample", "response"),
@@ -57,6 +57,12 @@ class Sampler:
         self._engine: Engine | None = None
         self._prompts: pd.DataFrame | None = None
 
+    def loads(self, unit: Unit) -> str:
+        """The member's weights."""
+        assert unit.member is not None
+        member = self.members[unit.member]
+        return f"{member.weights} {member.file} {member.revision} {member.chat_template}"
+
     def resources(self, unit: Unit) -> dict[str, float]:
         """The member's."""
         assert unit.member is not None
@@ -76,7 +82,8 @@ class Sampler:
         if len(before):
             order = {identity: i for i, identity in enumerate(prompts["prompt_id"])}
             after = pd.concat([before, after], ignore_index=True)
-            after = after.sort_values(["prompt_id", "sample"], key=lambda c: c.map(order) if c.name == "prompt_id" else c)
+            after = after.sort_values("sample", kind="stable")
+            after = after.sort_values("prompt_id", kind="stable", key=lambda ids: ids.map(order))
         report = Report(unit, len(rows), failed, _tokens(rows), time.monotonic() - started)
         _write(store, unit, after, report)
         return report
@@ -95,10 +102,9 @@ class Sampler:
             if isinstance(answer, Failure):
                 failed[identity] = answer.error
                 continue
-            rows += [
-                (identity, member.name, j, whole_text(r.text), r.prompt_tokens, r.completion_tokens, r.finish_reason, seeds[i] + j)
-                for j, r in enumerate(answer)
-            ]
+            for j, r in enumerate(answer):
+                counted = (r.prompt_tokens, r.completion_tokens, r.finish_reason, seeds[i] + j)
+                rows.append((identity, member.name, j, whole_text(r.text), *counted))
         return rows, failed
 
     def close(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -28,6 +29,11 @@ def failures(reward_model: str, unit: Unit) -> str:
     return f"failures/{rewards_folder(reward_model)}/{unit.name}.json"
 
 
+def adapter_node(node: Mapping[str, Any]) -> dict[str, Any]:
+    """The adapter's own part of a reward model's config; ``resources`` is for the runner."""
+    return {key: value for key, value in node.items() if key != "resources"}
+
+
 class Scorer:
     """Scores units of the store.
 
@@ -45,40 +51,39 @@ class Scorer:
         self._adapter: RewardAdapter | None = None
         self._prompts: pd.DataFrame | None = None
 
+    def loads(self, unit: Unit) -> str:  # noqa: ARG002
+        """The one reward model."""
+        return self.name
+
     def resources(self, unit: Unit) -> dict[str, float]:  # noqa: ARG002
         """The reward model's, under ``resources`` of its config."""
         return dict(self.node.get("resources") or {})
 
-    def todo(self, unit: Unit) -> pd.DataFrame:
-        """The unit's responses that have no score yet: keys and response, in order of prompts as sampled."""
+    def pending(self, unit: Unit, columns: Sequence[str] = ()) -> pd.DataFrame:
+        """The unit's responses that have no score yet, in order of members and prompts: their keys, and columns."""
         store = Store(self.url)
         wanted = [f"part-{Unit(unit.block, member).name}.parquet" for member in self.members]
         there = store.names("samples")
-        frames = [store.read_frame(f"samples/{name}", [*KEYS, "response"]) for name in wanted if name in there]
+        frames = [store.read_frame(f"samples/{name}", [*KEYS, *columns]) for name in wanted if name in there]
         if not frames:
-            return pd.DataFrame(columns=[*KEYS, "response"])
-        samples = pd.concat(frames, ignore_index=True)
-        scored = self._scored(store, unit)
-        if scored is None:
-            return samples
-        merged = samples.merge(scored, on=KEYS, how="left", indicator=True)
-        return merged.loc[merged["_merge"] == "left_only", [*KEYS, "response"]].reset_index(drop=True)
-
-    def _scored(self, store: Store, unit: Unit) -> pd.DataFrame | None:
-        folder = rewards_folder(self.name)
+            return pd.DataFrame(columns=[*KEYS, *columns])
+        samples, folder = pd.concat(frames, ignore_index=True), rewards_folder(self.name)
         parts = [name for name in store.names(folder) if name.startswith(f"part-{unit.name}-")]
-        return pd.concat([store.read_frame(f"{folder}/{name}", KEYS) for name in parts]) if parts else None
+        if not parts:
+            return samples
+        scored = pd.concat([store.read_frame(f"{folder}/{name}", KEYS) for name in parts])
+        merged = samples.merge(scored, on=KEYS, how="left", indicator=True)
+        return merged[merged["_merge"] == "left_only"].drop(columns="_merge").reset_index(drop=True)
 
     def run(self, unit: Unit) -> Report:
         """Score what has no score; identical (prompt, response) pairs once."""
         store, started, folder = Store(self.url), time.monotonic(), rewards_folder(self.name)
-        rows = self.todo(unit)
+        rows = self.pending(unit, ["response"])
         if self._prompts is None:
             self._prompts = store.read_frame("prompts.parquet").set_index("prompt_id")
         pairs = rows[["prompt_id", "response"]].drop_duplicates().sort_values("prompt_id", kind="stable")
         if self._adapter is None:
-            node = {key: value for key, value in self.node.items() if key != "resources"}
-            self._adapter = build(node, RewardAdapter, key="reward_model")
+            self._adapter = build(adapter_node(self.node), RewardAdapter, key="reward_model")
             self._adapter.look_in(self.weights_dir)
         self._adapter.counts.clear()
         scores = self._adapter.score([self._pair(*row) for row in pairs.itertuples(index=False)])
@@ -106,13 +111,12 @@ class Scorer:
     def _pair(self, prompt_id: str, response: str) -> Pair:
         assert self._prompts is not None
         row = self._prompts.loc[prompt_id]
-        category = None if pd.isna(row["category"]) else str(row["category"])
+        category: str | None = None if pd.isna(row["category"]) else str(row["category"])
         return Pair(str(row["prompt"]), response, category, read_reference(row["reference"]))
 
     def about(self) -> dict[str, Any]:
         """What the adapter says of its scores."""
-        node = {key: value for key, value in self.node.items() if key != "resources"}
-        adapter = build(node, RewardAdapter, key="reward_model")
+        adapter = build(adapter_node(self.node), RewardAdapter, key="reward_model")
         return {"higher_is_better": adapter.higher_is_better, **adapter.about()}
 
     def close(self) -> None:

@@ -54,6 +54,9 @@ class Job(Protocol):
     def run(self, unit: Unit) -> Report:
         """Do the unit, write what came of it, report. Done again, it replaces what it wrote."""
 
+    def loads(self, unit: Unit) -> str:
+        """What has to be loaded for this unit: a worker that has it already is given the unit first."""
+
     def resources(self, unit: Unit) -> dict[str, float]:
         """What a worker needs for this unit on a cluster."""
 

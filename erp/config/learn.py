@@ -37,6 +37,12 @@ class TableData(Node):
     columns: Columns = Columns()
 
 
+class MiniData(Node):
+    """``data=mini``: the table that ships with the package. Its reward model is the verifier unless one is named."""
+
+    kind: Literal["mini"]
+
+
 class SyntheticData(Node):
     """``data=synthetic``: a table drawn from a generator with a known truth."""
 
@@ -59,8 +65,8 @@ class SameData(Node):
     kind: Literal["same"]
 
 
-Data = Annotated[TableData | SyntheticData, Field(discriminator="kind")]
-EvaluationData = Annotated[TableData | SyntheticData | SameData, Field(discriminator="kind")]
+Data = Annotated[TableData | MiniData | SyntheticData, Field(discriminator="kind")]
+EvaluationData = Annotated[TableData | MiniData | SyntheticData | SameData, Field(discriminator="kind")]
 
 
 class Split(Node):

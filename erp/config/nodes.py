@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -39,7 +39,7 @@ class Decoding(Node):
     top_k: int | None = Field(None, ge=1)
     min_p: float | None = Field(None, ge=0, le=1)
     max_tokens: int = Field(1024, ge=1)
-    stop: list[str] = []
+    stop: list[Annotated[str, Field(min_length=1)]] = []
 
 
 class Shot(Node):

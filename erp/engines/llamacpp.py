@@ -17,7 +17,7 @@ from erp.engines.base import Engine, Failure, Message, Request, Response
 from erp.errors import ErpError
 from erp.weights import Weights, find_file
 
-_LIKELIEST = 1000  # tokens whose probability the server lists; a word beyond them is as unlikely as the last
+_LIKELIEST = 500  # tokens whose probability the server lists; a word beyond them is as unlikely as the last
 _FINISH = {"eos": "stop", "word": "stop", "limit": "length"}
 
 
@@ -83,7 +83,7 @@ class LlamaCpp(Engine):
                 answer = self._post("/completion", {**body, "n": n, "seed": request.seed + first})
                 choices = answer if isinstance(answer, list) else [answer]
                 found += [_response(c) for c in sorted(choices, key=lambda c: c.get("index", 0))]
-        except _Refused as error:
+        except _RefusedError as error:
             return Failure(str(error))
         return found if len(found) == k else Failure(f"the server gave {len(found)} of {k} samples")
 
@@ -107,8 +107,10 @@ class LlamaCpp(Engine):
         try:
             prompt = self._post("/apply-template", {"messages": messages})["prompt"]
             body = {"prompt": prompt, "n_predict": 1, "n_probs": _LIKELIEST, "id_slot": slot, "cache_prompt": True}
-            answer = self._post("/completion", {**body, "temperature": 0.0})
-        except _Refused as error:
+            # The bias only settles which token is written (an end of turn would leave no probabilities to read); those
+            # that are listed are the model's own.
+            answer = self._post("/completion", {**body, "temperature": 0.0, "logit_bias": [[min(yes), 1000.0]]})
+        except _RefusedError as error:
             return Failure(str(error))
         listed = {t["id"]: t["logprob"] for t in answer["completion_probabilities"][0]["top_logprobs"]}
         floor = min(listed.values())
@@ -123,9 +125,9 @@ class LlamaCpp(Engine):
             with urllib.request.urlopen(request) as answer:
                 return json.load(answer)
         except urllib.error.HTTPError as error:
-            raise _Refused(_reason(error)) from None
+            raise _RefusedError(_reason(error)) from None
         except (OSError, ValueError) as error:
-            raise _Refused(f"{type(error).__name__}: {error}") from None
+            raise _RefusedError(f"{type(error).__name__}: {error}") from None
 
     def _load(self, member: Member) -> None:
         wanted = (member.weights, member.file, member.sha256, member.revision, member.chat_template)
@@ -167,7 +169,7 @@ class LlamaCpp(Engine):
         self._server, self._loaded = None, None
 
 
-class _Refused(Exception):
+class _RefusedError(Exception):
     """The server did not take a request."""
 
 

@@ -15,6 +15,7 @@ from erp.backbones.cache import cached_embeddings
 from erp.config import (
     Cost,
     EvaluateConfig,
+    MiniData,
     Pool,
     RewardModel,
     SameData,
@@ -87,7 +88,7 @@ def run(config: EvaluateConfig) -> tuple[Path, dict[str, Any]]:
     return target, plain
 
 
-def _scored(source: TableData | SyntheticData, wanted: RewardModel, trained_on: str) -> RewardTable:
+def _scored(source: TableData | MiniData | SyntheticData, wanted: RewardModel, trained_on: str) -> RewardTable:
     """The table under the reward model asked for, else the router's own where the table has it, else its only one."""
     if wanted.name is None:
         with contextlib.suppress(ErpError):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
-from erp.config import Cost, Pool, RewardModel, SyntheticData, TableData
+from erp.config import Cost, MiniData, Pool, RewardModel, SyntheticData, TableData
 from erp.costs import Costs, Price, expected_cost, read_prices
 from erp.errors import ErpError
 from erp.table.read import read_table
@@ -12,8 +13,10 @@ from erp.table.schema import RewardTable
 from erp.table.select import select_members
 from erp.table.synthetic import synthetic_table
 
+MINI = Path(__file__).resolve().parent.parent / "mini"  # the table that ships with the package
 
-def load_table(data: TableData | SyntheticData, reward_model: RewardModel, pool: Pool) -> RewardTable:
+
+def load_table(data: TableData | MiniData | SyntheticData, reward_model: RewardModel, pool: Pool) -> RewardTable:
     """The reward table of one reward model and one pool. Raises ErpError naming every fault found."""
     names = None if pool.members is None else [member.name for member in pool.members]
     if names is not None and len(set(names)) < len(names):
@@ -23,28 +26,38 @@ def load_table(data: TableData | SyntheticData, reward_model: RewardModel, pool:
         table, _ = synthetic_table(**data.model_dump(exclude={"kind"}))
         if reward_model.name not in (None, table.reward_model):
             raise ErpError(f"reward_model.name = {reward_model.name}: data=synthetic has only {table.reward_model}")
+    elif isinstance(data, MiniData):
+        table = read_table(MINI, reward_model=reward_model.name or "verifier")
     else:
         columns = data.columns.model_dump(exclude_none=True)
         table = read_table(data.path, columns=columns, reward_model=reward_model.name)
     return select_members(table, names)
 
 
-def table_label(data: TableData | SyntheticData) -> str:
+def table_label(data: TableData | MiniData | SyntheticData) -> str:
     """How a table is called in reports."""
-    return "synthetic" if isinstance(data, SyntheticData) else data.path.rstrip("/").split("/")[-1]
+    return data.kind if not isinstance(data, TableData) else data.path.rstrip("/").split("/")[-1]
 
 
 def table_costs(table: RewardTable, pool: Pool, cost: Cost) -> Costs:
-    """What every answer cost, from the table, the pool's prices and the price file. Raises ErpError."""
+    """What every answer cost, from the table, the pool's prices and the price file. Raises ErpError.
+
+    What the pool's config says of a member comes before the price file, and that before what the table's maker said.
+    """
     members = pool.members or []
+    told = {name: facts for name, facts in table.facts.items() if "input_usd_per_mtok" in facts}
     prices = {
+        name: Price(name, facts["input_usd_per_mtok"], facts["output_usd_per_mtok"]) for name, facts in told.items()
+    }
+    if cost.prices is not None:
+        prices |= read_prices(cost.prices)
+    prices |= {
         m.name: Price(m.name, m.input_usd_per_mtok, m.output_usd_per_mtok)
         for m in members
         if m.input_usd_per_mtok is not None and m.output_usd_per_mtok is not None
     }
-    if cost.prices is not None:
-        prices = {**read_prices(cost.prices), **prices}
-    parameters = {m.name: m.active_parameters for m in members if m.active_parameters is not None}
+    parameters = {n: facts["active_parameters"] for n, facts in table.facts.items() if "active_parameters" in facts}
+    parameters |= {m.name: m.active_parameters for m in members if m.active_parameters is not None}
     return expected_cost(table, cost.kind, prices, parameters, cost.assume_completion_tokens)
 
 

@@ -15,6 +15,7 @@ from erp.errors import ErpError, shorten
 from erp.table.schema import MEASURE_COLUMNS, PROMPT_COLUMNS
 
 MANIFEST = "manifest.json"
+MEMBER_FACTS = ("input_usd_per_mtok", "output_usd_per_mtok", "active_parameters")
 KEYS = ["prompt_id", "model", "sample"]
 
 
@@ -52,6 +53,16 @@ def folder_rows(root: Path, reward_model: str | None) -> tuple[pd.DataFrame, str
     if unused:
         notes.append(f"{unused:,} of {len(prompts):,} prompts have no sample and were left out")
     return rows, name, tuple(notes)
+
+
+def member_facts(root: Path) -> dict[str, dict[str, float]]:
+    """What a finished folder's manifest says of its members: prices and parameters, numbers only."""
+    entries = _json(root / MANIFEST).get("pool") or []
+    return {
+        str(entry["name"]): {key: float(entry[key]) for key in MEMBER_FACTS if isinstance(entry.get(key), int | float)}
+        for entry in entries
+        if isinstance(entry, dict) and "name" in entry
+    }
 
 
 def _json(path: Path) -> dict[str, Any]:

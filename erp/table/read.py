@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from erp.errors import ErpError, shorten
-from erp.table.folder import folder_rows
+from erp.table.folder import folder_rows, member_facts
 from erp.table.schema import DEFAULT_REWARD_MODEL, RewardTable, assemble
 from erp.table.sources import long_rows
 from erp.table.validate import validate
@@ -38,12 +38,13 @@ def read_table(
                 "allowed with a long file only; leave data.columns out"
             )
         rows, chosen, notes = folder_rows(Path(path), reward_model)
+        facts = member_facts(Path(path))
     else:
         rows = long_rows(source, columns or {})
         rows, chosen = _rows_of(rows, reward_model, source)
-        notes = ()
+        notes, facts = (), {}
     clean, seen = validate(rows, source)
-    return assemble(clean, chosen, (*notes, *seen))
+    return assemble(clean, chosen, (*notes, *seen), facts)
 
 
 def _rows_of(rows: pd.DataFrame, wanted: str | None, source: str) -> tuple[pd.DataFrame, str]:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from numpy.typing import NDArray
 
@@ -43,6 +44,7 @@ class RewardTable:
         members: Names of the pool's members (M,).
         reward_model: Name of the reward model that gave the rewards.
         notes: What was odd in the input and how it was handled, a plain sentence each.
+        facts: Member's name -> what the table's maker says of it: prices (USD per million tokens), parameters.
     """
 
     prompts: pd.DataFrame
@@ -50,6 +52,7 @@ class RewardTable:
     members: tuple[str, ...]
     reward_model: str
     notes: tuple[str, ...] = ()
+    facts: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     @property
     def has_categories(self) -> bool:
@@ -71,6 +74,9 @@ class RewardTable:
         by_name = sorted(range(len(self.members)), key=self.members.__getitem__)
         _feed_texts(digest, [self.members[m] for m in by_name])
         _feed_texts(digest, [self.reward_model])
+        if self.facts:
+            told = {name: dict(sorted(self.facts[name].items())) for name in sorted(self.facts)}
+            _feed_texts(digest, [json.dumps(told)])
         for values in _canonical_samples(self.samples, np.argsort(order), np.argsort(by_name)):
             digest.update(values.tobytes())
         return digest.hexdigest()
@@ -103,7 +109,12 @@ def _canonical_samples(
     return [column[order] for column in (prompt, member, *measures)]
 
 
-def assemble(rows: pd.DataFrame, reward_model: str, notes: tuple[str, ...]) -> RewardTable:
+def assemble(
+    rows: pd.DataFrame,
+    reward_model: str,
+    notes: tuple[str, ...],
+    facts: Mapping[str, Mapping[str, float]] | None = None,
+) -> RewardTable:
     """Build the table from valid rows in the long form.
 
     Args:
@@ -111,6 +122,7 @@ def assemble(rows: pd.DataFrame, reward_model: str, notes: tuple[str, ...]) -> R
             Texts, categories, groups and splits agree within a prompt_id.
         reward_model: Name of the reward model.
         notes: What was seen while reading.
+        facts: What is said of the members.
     """
     codes, ids = pd.factorize(rows["prompt_id"], sort=True)
     members_codes, members = pd.factorize(rows["model"], sort=True)
@@ -126,7 +138,7 @@ def assemble(rows: pd.DataFrame, reward_model: str, notes: tuple[str, ...]) -> R
         samples[column] = rows[column].to_numpy()
     order = np.lexsort([samples["sample"], samples["member"], samples["prompt"]])
     samples = samples.iloc[order].reset_index(drop=True)
-    table = RewardTable(prompts, samples, tuple(str(m) for m in members), reward_model, notes)
+    table = RewardTable(prompts, samples, tuple(str(m) for m in members), reward_model, notes, facts or {})
     return with_missing_note(table)
 
 
@@ -138,4 +150,4 @@ def with_missing_note(table: RewardTable) -> RewardTable:
     missing = cells - len(np.unique(present["prompt"].to_numpy() * len(table.members) + present["member"].to_numpy()))
     if missing:
         notes = (*notes, f"{missing:,} of {cells:,} {_MISSING_NOTE}")
-    return RewardTable(table.prompts, table.samples, table.members, table.reward_model, notes)
+    return replace(table, notes=notes)

@@ -56,4 +56,5 @@ def select_members(table: RewardTable, names: Sequence[str] | None) -> RewardTab
             f"{left_out:,} of {len(table.prompts):,} prompts have no sample from the pool and were left out",
         )
     prompts = table.prompts.iloc[kept].reset_index(drop=True)
-    return with_missing_note(RewardTable(prompts, samples, tuple(names), table.reward_model, notes))
+    facts = {name: table.facts[name] for name in names if name in table.facts}
+    return with_missing_note(RewardTable(prompts, samples, tuple(names), table.reward_model, notes, facts))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -75,7 +74,6 @@ class _Stratum:
 
     size: int = 0
     held: dict[int, Prompt] = field(default_factory=dict)
-    bound: float = math.inf  # a larger ticket cannot be drawn any more
 
 
 class Draw:
@@ -84,7 +82,7 @@ class Draw:
     Every text has a ticket, a hash of the seed and itself; a category's share is filled with its smallest tickets, and
     the sample comes in the order of its tickets. So the same prompts are drawn whatever the order of rows, a larger
     limit keeps what a smaller one drew (up to the rounding of shares), and any beginning of the sample is a sample.
-    Held in memory are at most ``2 * limit`` prompts of a category, and a number for each text seen.
+    Held in memory are at most ``3 * limit`` prompts of a category, and a number for each text seen.
 
     A text that stands under several categories counts for the first of them in the alphabet.
 
@@ -116,15 +114,11 @@ class Draw:
         self._home[key] = name
         stratum = self._strata.setdefault(name, _Stratum())
         stratum.size += 1
-        if key <= stratum.bound:
-            stratum.held[key] = prompt
-            self._trim(stratum)
-
-    def _trim(self, stratum: _Stratum) -> None:
-        if self.limit is not None and len(stratum.held) > 2 * self.limit:
-            kept = heapq.nsmallest(self.limit, stratum.held)
+        stratum.held[key] = prompt
+        if self.limit is not None and len(stratum.held) > 3 * self.limit:
+            # ``limit`` would do, but that a text still may move to a category before this one
+            kept = heapq.nsmallest(2 * self.limit, stratum.held)
             stratum.held = {key: stratum.held[key] for key in kept}
-            stratum.bound = kept[-1]
 
     def sizes(self) -> dict[str, int]:
         """Distinct texts of each category, by name; "" is none."""

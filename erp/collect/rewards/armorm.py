@@ -31,3 +31,10 @@ class ArmoRM(LocalRewardModel):
         """The mixed score."""
         score: torch.Tensor = output.score
         return score
+
+    def _load(self) -> None:
+        from transformers.models.llama import modeling_llama
+
+        # The released code imports a text that transformers has since dropped; it only documents.
+        vars(modeling_llama).setdefault("LLAMA_INPUTS_DOCSTRING", "")
+        super()._load()

@@ -1,4 +1,4 @@
-"""What reward models that run here have in common: loading, fitting a text into the window, batches, one number a row."""
+"""What reward models that run here have in common: loading, fitting a text into the window, batches."""
 
 from __future__ import annotations
 
@@ -116,7 +116,11 @@ class LocalRewardModel(RewardAdapter):
         row = self.tokenise(*whole)
         if len(row["input_ids"]) <= self.max_tokens:
             return row
-        prompt, response = fit(*whole, lambda p, r: len(self.tokenise(p, r)["input_ids"]), self._cuts, self.max_tokens)
+
+        def length(prompt: str, response: str) -> int:
+            return len(self.tokenise(prompt, response)["input_ids"])
+
+        prompt, response = fit(whole[0], whole[1], length, self._cuts, self.max_tokens)
         cut = {"truncated": response != whole[1], "prompt_truncated": prompt != whole[0]}
         self.counts.update(name for name, done in cut.items() if done)
         return self.tokenise(prompt, response)
@@ -198,6 +202,19 @@ class LocalRewardModel(RewardAdapter):
             )
         network.config.get_text_config().use_cache = False  # nothing is generated
         self._tokenizer, self._network = tokenizer, network
+        if self.brings_code and self.batch_tokens > 1:
+            self._check_padding()
+
+    def _check_padding(self) -> None:
+        """A model's own code may look for the last token where padding stands: refuse that before it scores."""
+        short, long = self.tokenise("Hi", "Hello."), self.tokenise("Hi", "Hello. " * 8)
+        alone, batched = self._values([short])[0], self._values([long, short])[1]
+        if abs(alone - batched) > 0.05 * (1 + abs(alone)):  # far above what rounding in half precision does
+            self._network = None
+            raise ErpError(
+                f"reward_model.model = {self.model}: scores a text {alone:.3f} alone and {batched:.3f} beside a longer "
+                f"one; say reward_model.batch_tokens=1 for one text at a time"
+            )
 
     def _unloadable(self, folder: Path, error: Exception) -> ErpError:
         says = next((line.strip() for line in str(error).splitlines() if line.strip()), "")[:200]
@@ -230,6 +247,8 @@ def fit(
     Texts are cut before they are put into a template, so that what the template writes after them stays.
 
     Args:
+        prompt: its end is cut only where the response would have less than a quarter of the window.
+        response: its end is cut first.
         length: tokens of (prompt, response), template included.
         cuts: characters after which a text may end, ascending, 0 and its whole length among them.
         limit: of ``length``.
@@ -246,16 +265,15 @@ def fit(
             low, high = (middle, high) if fits(text[: ends[middle]]) else (low, middle - 1)
         return text[: ends[low]]
 
-    frame = length("", "")
-    least = longest(response, lambda part: length("", part) <= frame + limit // RESPONSE_SHARE)
-    if length(prompt, least) > limit:
-        prompt = longest(prompt, lambda part: length(part, least) <= limit)
-    response = longest(response, lambda part: length(prompt, part) <= limit)
-    if length(prompt, response) > limit:
+    frame, share = length("", ""), limit // RESPONSE_SHARE
+    if frame + share > limit:
         raise ErpError(
             f"reward_model.max_tokens = {limit}: the model's template takes {frame} of them; give some hundred more"
         )
-    return prompt, response
+    least = longest(response, lambda part: length("", part) <= frame + share)
+    if length(prompt, least) > limit:
+        prompt = longest(prompt, lambda part: length(part, least) <= limit)
+    return prompt, longest(response, lambda part: length(prompt, part) <= limit)
 
 
 def batches(lengths: Sequence[int], tokens: int) -> Iterator[list[int]]:

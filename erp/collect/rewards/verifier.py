@@ -49,7 +49,7 @@ class Verifier(RewardAdapter):
         """Method and options."""
         return {"verifier": self.method, "extract": self.extract, "tolerance": self.tolerance}
 
-    def score(self, pairs: Sequence[Pair]) -> list[float | None | Failure]:
+    def score(self, pairs: Sequence[Pair]) -> list[float | Failure | None]:
         """1 for right, 0 for wrong. Raises ErpError where a prompt has no reference to check against."""
         return [self._score(pair) for pair in pairs]
 

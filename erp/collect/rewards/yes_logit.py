@@ -82,7 +82,7 @@ class YesLogit(RewardAdapter):
             "question": f"{self._head}{{response}}{self._tail}", "yes": self.yes, "no": self.no,
         }  # fmt: skip
 
-    def score(self, pairs: Sequence[Pair]) -> list[float | None | Failure]:
+    def score(self, pairs: Sequence[Pair]) -> list[float | Failure | None]:
         """Log-odds; prompts are worked on side by side where the engine takes several calls at once."""
         blocks = [list(block) for _, block in groupby(pairs, key=lambda pair: pair.prompt)]
         if not blocks:
@@ -98,7 +98,7 @@ class YesLogit(RewardAdapter):
         endings = [pair.response + self._tail for pair in pairs]
         return self.engine.log_odds(prefix, endings, self.member, self.yes, self.no)
 
-    def _finite(self, score: float | Failure) -> float | None | Failure:
+    def _finite(self, score: float | Failure) -> float | Failure | None:
         if isinstance(score, Failure) or math.isfinite(score):
             return score
         self.counts["non_finite"] += 1

@@ -1,0 +1,150 @@
+"""Units on a Ray cluster: actors that load a model once and write what they make to shared storage."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from erp.collect.units import Job, Report, Runner, Unit
+from erp.errors import ErpError
+
+
+class RayRunner(Runner):
+    """Actors take units; one that is lost costs its unit, which another one does.
+
+    Units that need different resources are done one kind after the other, the kind that needs most first.
+
+    Args:
+        address: of a running cluster, ``auto`` for the one this machine belongs to; None starts one here.
+        workers: actors at once; None for as many as the cluster has room for.
+        num_cpus: of an actor whose member, or reward model, says nothing else under ``resources``.
+        attempts: how often a unit may lose its worker before it counts as failed.
+        runtime_env: Ray's own description of what workers need (packages, working_dir, env_vars).
+    """
+
+    def __init__(
+        self,
+        address: str | None = None,
+        workers: int | None = None,
+        num_cpus: float = 1,
+        attempts: int = 3,
+        runtime_env: dict[str, Any] | None = None,
+    ) -> None:
+        for name, value in (("workers", 1 if workers is None else workers), ("attempts", attempts)):
+            if value < 1:
+                raise ErpError(f"runner.{name} = {value}: give 1 or more")
+        self.address, self.workers, self.num_cpus, self.attempts = address, workers, num_cpus, attempts
+        self.runtime_env = runtime_env
+
+    def run(self, job: Job, units: Sequence[Unit]) -> Iterator[Report]:
+        """Do the units, in any order. Raises ErpError: no Ray, no cluster, or what a worker raises."""
+        try:
+            import ray
+        except ModuleNotFoundError:
+            raise ErpError("runner = ray: needs the package ray; pip install 'erp[ray]'") from None
+        started_here = not ray.is_initialized()
+        if started_here:
+            self._connect(ray)
+        try:
+            kinds: dict[tuple[tuple[str, float], ...], list[Unit]] = {}
+            for unit in units:
+                kinds.setdefault(tuple(sorted(self._needs(job, unit).items())), []).append(unit)
+            for needs in sorted(kinds, key=lambda kind: -sum(amount for _, amount in kind)):
+                yield from _Group(ray, job, dict(needs), self._actors(ray, dict(needs)), self.attempts).run(
+                    kinds[needs]
+                )
+        finally:
+            if started_here:
+                ray.shutdown()
+
+    def _connect(self, ray: Any) -> None:
+        try:
+            ray.init(
+                address=self.address, num_cpus=None if self.address else self.workers, include_dashboard=False,
+                logging_level=logging.ERROR, log_to_driver=False, runtime_env=self.runtime_env,
+            )  # fmt: skip
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            raise ErpError(f"runner.address = {self.address}: no cluster there ({error}); start one, or give null")\
+                from None  # fmt: skip
+
+    def _needs(self, job: Job, unit: Unit) -> dict[str, float]:
+        return {"num_cpus": self.num_cpus, **job.resources(unit)}
+
+    def _actors(self, ray: Any, needs: dict[str, float]) -> int:
+        """How many actors fit. Raises ErpError where not even one does."""
+        have = ray.cluster_resources()
+        named = {{"num_cpus": "CPU", "num_gpus": "GPU"}.get(key, key): amount for key, amount in needs.items()}
+        room = min((int(have.get(key, 0) // amount) for key, amount in named.items() if amount > 0), default=1)
+        if room < 1:
+            raise ErpError(
+                f"runner = ray: a worker needs {_shown(named)}, the cluster has {_shown(have)}; add nodes, or ask less"
+            )
+        return room if self.workers is None else min(self.workers, room)
+
+
+class _Group:
+    """Actors of one kind and the units they share out."""
+
+    def __init__(self, ray: Any, job: Job, needs: dict[str, float], actors: int, attempts: int) -> None:
+        self.ray, self.job, self.count, self.attempts = ray, job, actors, attempts
+        ours = {key: needs[key] for key in ("num_cpus", "num_gpus", "memory") if key in needs}
+        others = {key: amount for key, amount in needs.items() if key not in ours}
+        self.actor_class = ray.remote(_Worker).options(**ours, resources=others or None)
+        self.lost: Counter[Unit] = Counter()
+
+    def run(self, units: Sequence[Unit]) -> Iterator[Report]:
+        left = list(units)
+        running: dict[Any, tuple[Any, Unit]] = {}
+        loaded: dict[Any, str] = {}
+        idle = [self.actor_class.remote(self.job) for _ in range(min(self.count, len(left)))]
+        try:
+            while left or running:
+                while left and idle:
+                    actor = idle.pop()
+                    unit = left.pop(_next([self.job.loads(u) for u in left], loaded.get(actor)))
+                    loaded[actor] = self.job.loads(unit)
+                    running[actor.run.remote(unit)] = actor, unit
+                (ready,), _ = self.ray.wait(list(running), num_returns=1)
+                actor, unit = running.pop(ready)
+                try:
+                    report = self.ray.get(ready)
+                except self.ray.exceptions.RayActorError as error:
+                    idle.append(self.actor_class.remote(self.job))
+                    self.lost[unit] += 1
+                    if self.lost[unit] < self.attempts:
+                        left.append(unit)
+                        continue
+                    reason = f"its worker was lost {self.attempts} times ({str(error).splitlines()[0]})"
+                    report = Report(unit, 0, {"": reason})
+                except self.ray.exceptions.RayTaskError as error:
+                    raise error.cause if isinstance(error.cause, ErpError) else error from None
+                else:
+                    idle.append(actor)
+                yield report
+        finally:
+            for actor in [*idle, *(actor for actor, _ in running.values())]:
+                self.ray.kill(actor)
+
+
+def _next(loads: Sequence[str], loaded: str | None) -> int:
+    """Which unit an actor takes: one of the model it holds, else of the model with most units left."""
+    if loaded in loads:
+        return loads.index(loaded)
+    most = Counter(loads).most_common(1)[0][0]
+    return loads.index(most)
+
+
+class _Worker:
+    """The actor."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+
+    def run(self, unit: Unit) -> Report:
+        return self.job.run(unit)
+
+
+def _shown(resources: dict[str, float]) -> str:
+    return ", ".join(f"{key} {amount:g}" for key, amount in sorted(resources.items()) if ":" not in key)

@@ -1,0 +1,304 @@
+"""An OpenAI-compatible chat-completions address: many calls at once, each tried again, the key kept out of sight."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import os
+import queue
+import random
+import threading
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
+
+from erp.engines.base import Failure
+from erp.engines.chat_answers import Completion, message_in, read_completion, retry_after_s
+from erp.errors import ErpError, shorten
+
+if TYPE_CHECKING:
+    import httpx2
+
+Job = TypeVar("Job")
+R = TypeVar("R")
+Body = dict[str, Any]
+
+TRY_AGAIN = frozenset({408, 429, 500, 502, 503, 504})
+REMEDIES = {  # for what the next call would be told too
+    401: "export a key that this address accepts under the name of {node}.api_key_env = {env}",
+    402: "the account behind the key has to be topped up",
+    403: "the key of {node}.api_key_env = {env} may not do this: use another key, or another model",
+    404: "check the address up to /v1, and the model's name as the server lists it at /models",
+}
+CONNECT_S = 10.0  # an address that takes longer to open a connection is not there
+
+
+class Unanswered(Exception):  # noqa: N818  # no fault: it ends as a Failure
+    """A call has no answer. ``refused``: the server says that the call itself is wrong, and would say it again."""
+
+    def __init__(self, reason: str, refused: bool = False) -> None:
+        super().__init__(reason)
+        self.refused = refused
+
+
+class _Again(Exception):  # noqa: N818
+    """This attempt came to nothing; another one may, not before ``after_s`` seconds."""
+
+    def __init__(self, reason: str, after_s: float = 0.0, unconnected: bool = False) -> None:
+        super().__init__(reason)
+        self.after_s = after_s
+        self.unconnected = unconnected
+
+
+Post = Callable[[Body], Awaitable[Completion]]
+
+
+class ChatAPI:
+    """How one address is called. Holds no connection and no key: both live as long as an ``each`` does.
+
+    Args:
+        node: the config node whose options these are, for error lines.
+        base_url: address up to and with ``/v1``.
+        api_key_env: environment variable the key is read from at every ``each``; empty or None: no key is sent.
+        concurrency: calls at once, those that wait for another attempt included.
+        timeout_s: of one attempt, from the connection to the last byte. A server that asks (``Retry-After``) to be left
+            alone for longer than this is not asked again.
+        retries: attempts after the first.
+        backoff_s: wait before the second attempt; doubled at every further one, and shortened by chance by up to half
+            so that calls which failed together do not come back together.
+        backoff_max_s: longest wait of our own; ``Retry-After`` may be longer.
+
+    Raises:
+        ErpError: a value out of range, or an address with credentials in it.
+    """
+
+    def __init__(
+        self,
+        node: str,
+        base_url: str,
+        api_key_env: str | None,
+        concurrency: int,
+        timeout_s: float,
+        retries: int,
+        backoff_s: float,
+        backoff_max_s: float,
+    ) -> None:
+        faults = _address_faults(node, base_url)
+        faults += [
+            f"{node}.{name} = {value}: give {allowed}"
+            for name, value, fits, allowed in (
+                ("concurrency", concurrency, concurrency >= 1, "1 or more"),
+                ("timeout_s", timeout_s, 0 < timeout_s < math.inf, "seconds above 0"),
+                ("retries", retries, 0 <= retries <= 100, "0 to 100"),
+                ("backoff_s", backoff_s, 0 <= backoff_s <= backoff_max_s, "seconds from 0 to backoff_max_s"),
+                ("backoff_max_s", backoff_max_s, backoff_max_s < math.inf, "a number of seconds"),
+            )
+            if not fits
+        ]
+        if faults:
+            raise ErpError(*faults)
+        self.node = node
+        self.base_url = base_url.rstrip("/")
+        self.api_key_env = api_key_env
+        self.concurrency = concurrency
+        self.timeout_s = timeout_s
+        self.retries = retries
+        self.backoff_s = backoff_s
+        self.backoff_max_s = backoff_max_s
+
+    def each(self, jobs: Sequence[Job], work: Callable[[Post, Job], Awaitable[R]]) -> Iterator[tuple[int, R | Failure]]:
+        """Do the work of every job, with as many calls at once as allowed.
+
+        The calls run in a thread of their own, on while the caller is busy with a result. Leaving the iterator, by an
+        exception too, cancels what is under way.
+
+        Args:
+            jobs: what is to be done.
+            work: what makes a job's calls, with the given function; what it leaves ``Unanswered`` becomes a Failure.
+
+        Yields:
+            (position in ``jobs``, what ``work`` returned), each once, as they are finished.
+
+        Raises:
+            ErpError: every call would fail: the key, the model or the address is wrong.
+        """
+        session = _Session(self)
+        results: queue.SimpleQueue[tuple[int, R | Failure] | BaseException] = queue.SimpleQueue()
+        started: Future[Callable[[], object]] = Future()  # to what cancels the work, and leaves the closing alone
+
+        async def worker(pending: Iterator[tuple[int, Job]]) -> None:
+            for index, job in pending:
+                try:
+                    results.put((index, await work(session.post, job)))
+                except Unanswered as reason:
+                    results.put((index, Failure(str(reason))))
+
+        async def every_job() -> None:
+            async with session.client:
+                pending = iter(enumerate(jobs))
+                workers = [worker(pending) for _ in range(min(self.concurrency, len(jobs)))]
+                task = asyncio.create_task(together(workers))
+                started.set_result(partial(asyncio.get_running_loop().call_soon_threadsafe, task.cancel))
+                await task
+
+        def run() -> None:
+            try:
+                asyncio.run(every_job())
+            except BaseException as error:
+                results.put(error)
+                if not started.done():
+                    started.set_exception(error)
+
+        thread = threading.Thread(target=run, name=f"calls to {self.base_url}", daemon=True)
+        try:
+            thread.start()
+            for _ in jobs:
+                result = results.get()
+                if isinstance(result, BaseException):
+                    raise result
+                yield result
+        finally:
+            started.add_done_callback(_cancel)
+            if thread.is_alive():
+                thread.join()
+
+
+def _cancel(started: Future[Callable[[], object]]) -> None:
+    if started.exception() is None:
+        with suppress(RuntimeError):  # the loop is closed: all is done
+            started.result()()
+
+
+class _Session:
+    """The connections of one ``each``, and what its calls learn from each other."""
+
+    def __init__(self, api: ChatAPI) -> None:
+        self._api = api
+        try:
+            import httpx2
+        except ModuleNotFoundError:
+            raise ErpError(f"{api.node}: needs the package httpx2; pip install 'erp[openai]'") from None
+        self._key = _key_in(api)
+        self._errors = (httpx2.RequestError, httpx2.InvalidURL)
+        self._unconnected = (httpx2.ConnectError, httpx2.ConnectTimeout)
+        authorization = {"authorization": f"Bearer {self._key}"} if self._key else {}
+        self.client = httpx2.AsyncClient(
+            headers={"content-type": "application/json", **authorization},
+            limits=httpx2.Limits(max_connections=api.concurrency),
+            timeout=httpx2.Timeout(None, connect=min(CONNECT_S, api.timeout_s)),  # the whole is timed in _attempt
+        )
+        self._slots = asyncio.Semaphore(api.concurrency)
+        self._heard = -math.inf  # when the server last said something
+        self._served = False
+        self._gone: str | None = None  # why nobody needs to try any longer
+
+    async def post(self, body: Body) -> Completion:
+        """The server's answer. Raises Unanswered, or ErpError where no call can succeed."""
+        content = json.dumps(body).encode()  # ASCII: a lone surrogate is escaped, not an error
+        async with self._slots:
+            since, attempts = time.monotonic(), 0
+            while not self._gone:
+                try:
+                    return await self._attempt(content)
+                except _Again as error:
+                    again, attempts = error, attempts + 1
+                if attempts > self._api.retries:
+                    reason = f"{again} (attempt {attempts}, the last)"
+                    if again.unconnected and self._heard < since:  # nobody else got through either
+                        self._gone = reason
+                    raise Unanswered(reason)
+                if again.after_s > self._api.timeout_s:
+                    raise Unanswered(f"{again}; to be asked again in {again.after_s:.0f} s, no sooner")
+                await asyncio.sleep(max(again.after_s, self._backoff_s(attempts)))
+            raise Unanswered(self._gone)
+
+    def _backoff_s(self, attempts: int) -> float:
+        return min(self._api.backoff_max_s, self._api.backoff_s * 2.0 ** (attempts - 1)) * random.uniform(0.5, 1)
+
+    async def _attempt(self, content: bytes) -> Completion:
+        try:
+            async with asyncio.timeout(self._api.timeout_s):
+                response = await self.client.post(f"{self._api.base_url}/chat/completions", content=content)
+        except TimeoutError:
+            raise _Again(f"{self._api.base_url}: no answer within {self._api.timeout_s:g} s") from None
+        except self._errors as error:
+            reason = self._hidden(f"{self._api.base_url}: {type(error).__name__} {error}".rstrip())
+            raise _Again(reason, unconnected=isinstance(error, self._unconnected)) from None
+        self._heard = time.monotonic()
+        if not response.is_success:
+            self._raise_for(response)
+        try:
+            completion = read_completion(response.content)
+        except ValueError:  # half a body, a proxy's page, an error under status 200
+            raise _Again(f"{response.status_code}, but no chat completion: {self._said(response)}") from None
+        self._served = True
+        return completion
+
+    def _raise_for(self, response: httpx2.Response) -> None:
+        status, said = response.status_code, self._said(response)
+        if status in TRY_AGAIN:
+            raise _Again(f"{status}: {said}", after_s=retry_after_s(response.headers.get("retry-after", "")))
+        if status < 400:
+            remedy = "it points to another address: give that one, up to /v1"
+        elif status in REMEDIES and not (status == 403 and self._served):  # 403 is also said of a single flagged prompt
+            remedy = REMEDIES[status].format(node=self._api.node, env=self._api.api_key_env)
+        else:
+            raise Unanswered(f"{status}: {said}", refused=True)
+        raise ErpError(f"{self._api.node}.base_url = {self._api.base_url}: answers {status} ({said}); {remedy}")
+
+    def _said(self, response: httpx2.Response) -> str:
+        text = self._hidden(message_in(response.content))
+        return text if len(text) <= 200 else f"{text[:200]}..."
+
+    def _hidden(self, text: str) -> str:
+        return text.replace(self._key, "***") if self._key else text
+
+
+def checked_extra(node: str, extra_body: Mapping[str, Any] | None, ours: frozenset[str]) -> Body:
+    """The fields a user adds to every call. Raises ErpError for one that is ours to set, or no JSON."""
+    extra = dict(extra_body or {})
+    if taken := (ours | {"stream", "stream_options"}) & extra.keys():
+        raise ErpError(f"{node}.extra_body: {shorten(sorted(taken))} is not to be set here; {node} has options for it")
+    try:
+        json.dumps(extra, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ErpError(f"{node}.extra_body: is no JSON ({error}); give text, numbers, lists and groups") from None
+    return extra
+
+
+async def together(calls: Iterable[Coroutine[Any, Any, R]]) -> list[R]:
+    """The results of calls made at once, in order; the first to fail cancels the rest and is what is raised."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(call) for call in calls]
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+    return [task.result() for task in tasks]
+
+
+def _address_faults(node: str, base_url: str) -> list[str]:
+    """What is wrong with an address. One that may hold a secret is not repeated."""
+    remedy = "give http(s)://<host>[:<port>]/v1"
+    try:
+        parts = urlsplit(base_url)
+        _ = parts.port
+    except ValueError:
+        return [f"{node}.base_url: is no address; {remedy}"]
+    if parts.username or parts.password or parts.query or parts.fragment:
+        return [f"{node}.base_url: holds credentials or a query; {remedy}; a key goes where {node}.api_key_env says"]
+    usable = parts.scheme in ("http", "https") and parts.hostname
+    return [] if usable else [f"{node}.base_url = {base_url}: is no address; {remedy}"]
+
+
+def _key_in(api: ChatAPI) -> str:
+    key = os.environ.get(api.api_key_env or "", "").strip()
+    if not (key.isascii() and key.isprintable()):  # an HTTP library's own complaint would quote it
+        raise ErpError(
+            f"{api.node}.api_key_env = {api.api_key_env}: its value is no key (odd characters); set it again"
+        )
+    return key

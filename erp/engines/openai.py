@@ -1,0 +1,162 @@
+"""Any server with an OpenAI-compatible chat-completions API as an engine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
+
+from erp.config import Member
+from erp.engines.base import Engine, Failure, Request, Response
+from erp.engines.chat_answers import Completion
+from erp.engines.chat_api import Body, ChatAPI, Post, Unanswered, checked_extra, together
+from erp.errors import ErpError, shorten
+
+OURS = frozenset(  # set from the request, the member's decoding, or an option of the engine
+    (
+        "model",
+        "messages",
+        "n",
+        "seed",
+        "temperature",
+        "top_p",
+        "max_tokens",
+        "max_completion_tokens",
+        "stop",
+        "logprobs",
+    )
+)
+
+
+class OpenAIEngine(Engine):
+    """Samples behind an address: vLLM, SGLang, llama.cpp, Ollama, or a hosted API.
+
+    The server has its own weights and chat template: ``member.model`` (else its name) is what it calls the model, and
+    ``file``, ``sha256`` and ``revision`` are not looked at. A member's ``chat_template`` is refused, unless the server
+    takes one and ``extra_body`` holds the same text.
+
+    Decoding: ``temperature``, ``top_p`` and ``max_tokens`` are always sent; ``stop``, ``top_k``, ``min_p`` if set. The
+    last two are not OpenAI's: a server that does not know them may refuse the call. Where they are not sent, servers
+    have defaults of their own: vLLM those of the model's ``generation_config.json``, llama.cpp top_k=40, min_p=0.05.
+    To sample from the whole distribution, switch them off in ``extra_body``: ``{top_k: -1}`` on vLLM and SGLang,
+    ``{top_k: 0, min_p: 0}`` on llama.cpp.
+
+    Samples: by default every sample is a call of its own, with a seed of its own (``seed + j``) and an exact token
+    count; what the prompt costs K times is saved by a server's prefix cache, but paid for on a hosted API. There,
+    ``n_supported`` asks for all K in one call with one seed. ``usage`` then counts the tokens of all choices (OpenAI,
+    vLLM) or of one (llama.cpp), so that those of each choice are not known (None) unless ``logprobs`` counts them.
+
+    Args:
+        base_url: address up to and with ``/v1``.
+        api_key_env: environment variable with the key; none is sent where it is empty.
+        concurrency: calls at once.
+        timeout_s: of one attempt.
+        retries: attempts after the first, where the server is busy or broken, or the connection.
+        backoff_s: wait before the second attempt; doubled at every further one.
+        backoff_max_s: longest wait, unless the server asks for a longer one.
+        n_supported: whether K samples are asked for in one call. ``auto`` does so until the server refuses it or gives
+            fewer; what is missing is then asked for one by one, as is everything after that.
+        logprobs: ask for log-probabilities where K samples come from one call, to count each one's tokens.
+        seed_supported: whether seeds are sent.
+        max_tokens_field: what the server calls the limit; OpenAI's reasoning models know the second only.
+        extra_body: further fields of every call, as JSON; no field that is set otherwise.
+    """
+
+    def __init__(
+        self,
+        base_url: str = "http://localhost:8000/v1",
+        api_key_env: str | None = "OPENAI_API_KEY",
+        concurrency: int = 32,
+        timeout_s: float = 600.0,
+        retries: int = 6,
+        backoff_s: float = 1.0,
+        backoff_max_s: float = 60.0,
+        n_supported: bool | Literal["auto"] = False,
+        logprobs: bool = False,
+        seed_supported: bool = True,
+        max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens",
+        extra_body: dict[str, Any] | None = None,
+    ) -> None:
+        self._api = ChatAPI("engine", base_url, api_key_env, concurrency, timeout_s, retries, backoff_s, backoff_max_s)
+        self.n_supported = n_supported
+        self.logprobs = logprobs
+        self.seed_supported = seed_supported
+        self.max_tokens_field = max_tokens_field
+        self.extra_body = checked_extra("engine", extra_body, OURS)
+        self._takes_n: dict[str, bool] = {}  # by model, as found out
+
+    def generate(
+        self, requests: Sequence[Request], member: Member, k: int
+    ) -> Iterator[tuple[int, list[Response] | Failure]]:
+        """Sample K responses to each request, as many calls at once as ``concurrency`` says."""
+        shared = self._shared(member)
+
+        async def sample(post: Post, request: Request) -> list[Response]:
+            return await self._sample(post, {**shared, "messages": list(request.messages)}, request.seed, k)
+
+        return self._api.each(requests, sample)
+
+    def _shared(self, member: Member) -> Body:
+        """What all calls for a member have in common."""
+        decoding = member.decoding
+        ours: Body = {
+            "model": member.weights,
+            "temperature": decoding.temperature,
+            "top_p": decoding.top_p,
+            self.max_tokens_field: decoding.max_tokens,
+        }
+        if decoding.stop:
+            ours["stop"] = decoding.stop
+        ours |= {name: value for name in ("top_k", "min_p") if (value := getattr(decoding, name)) is not None}
+        if twice := ours.keys() & self.extra_body.keys():
+            raise ErpError(
+                f"engine.extra_body: {shorten(sorted(twice))} is set in the decoding of {member.name} too; keep one"
+            )
+        if member.chat_template not in (None, self.extra_body.get("chat_template")):
+            raise ErpError(
+                f"pool.members: {member.name} has a chat_template, but a server behind an address uses its own; start "
+                f"the server with it, or, if it takes one with a call, repeat it as engine.extra_body.chat_template"
+            )
+        return ours | self.extra_body
+
+    async def _sample(self, post: Post, body: Body, seed: int, k: int) -> list[Response]:
+        model = body["model"]
+        if k == 1 or not self.n_supported or self._takes_n.get(model) is False:
+            return await self._one_by_one(post, body, seed, range(k))
+        at_once = {"n": k, **({"logprobs": True} if self.logprobs else {}), **self._seed(seed)}
+        try:
+            completion = await post({**body, **at_once})
+        except Unanswered as error:
+            if not error.refused or self.n_supported is True or self._takes_n.get(model):
+                raise
+            first = await self._one_by_one(post, body, seed, range(1))  # refused as well: then it is not for the n
+            self._takes_n[model] = False
+            return first + await self._one_by_one(post, body, seed, range(1, k))
+        responses = _responses(completion)[:k]
+        if self.n_supported is True and len(responses) < k:
+            raise Unanswered(f"{len(responses)} of {k} choices came; set engine.n_supported=auto")
+        self._takes_n[model] = len(responses) == k
+        return responses + await self._one_by_one(post, body, seed, range(len(responses), k))
+
+    async def _one_by_one(self, post: Post, body: Body, seed: int, samples: range) -> list[Response]:
+        completions = await together(_awaited(post, {**body, **self._seed(seed + j)}) for j in samples)
+        return [_responses(completion)[0] for completion in completions]
+
+    def _seed(self, seed: int) -> Body:
+        return {"seed": seed} if self.seed_supported else {}
+
+
+async def _awaited(post: Post, body: Body) -> Completion:
+    return await post(body)
+
+
+def _responses(completion: Completion) -> list[Response]:
+    alone = len(completion.choices) == 1  # usage is then of this choice, whichever way the server counts
+    return [
+        Response(
+            choice.text,
+            completion.prompt_tokens,
+            completion.completion_tokens if alone else choice.tokens,
+            choice.finish_reason,
+        )
+        for choice in completion.choices
+    ]

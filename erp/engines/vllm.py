@@ -1,0 +1,139 @@
+"""vLLM's offline ``LLM`` class as an engine.
+
+Written against the interface that vLLM documents since 0.10 and tested against a stand-in of it: what is not tested
+here is vLLM itself.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
+
+from erp.config import Member
+from erp.engines.base import Engine, Failure, Request, Response
+from erp.engines.conversations import conversation_ids, model_folder
+from erp.errors import ErpError
+
+
+class VllmEngine(Engine):
+    """Sampling with vLLM: many sequences at once, on one GPU or several.
+
+    Sample j of a request is drawn with ``seed + j``, as vLLM counts up for its n samples; floating point still depends
+    on the batch. The sampling that a release recommends (``generation_config.json``) is left aside, its end-of-turn
+    tokens are kept.
+
+    Args:
+        tensor_parallel_size: GPUs that hold one copy of the weights.
+        gpu_memory_utilization: share of each GPU's memory that vLLM may take.
+        max_model_len: tokens of a conversation and its response; None for the model's own context.
+        dtype: of the weights; ``auto`` as they are stored (float32 becomes 16 bits).
+        quantization: vLLM's name of a method; None for what the weights say.
+        batch_size: requests handed over at once; they come back together.
+        trust_remote_code: run code that comes with the weights.
+    """
+
+    def __init__(
+        self,
+        tensor_parallel_size: int = 1,
+        gpu_memory_utilization: float = 0.9,
+        max_model_len: int | None = None,
+        dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
+        quantization: str | None = None,
+        batch_size: int = 256,
+        trust_remote_code: bool = False,
+    ) -> None:
+        if batch_size < 1:
+            raise ErpError(f"engine.batch_size = {batch_size}: give 1 or more")
+        self.batch_size = batch_size
+        self.options = {
+            "tensor_parallel_size": tensor_parallel_size,
+            "gpu_memory_utilization": gpu_memory_utilization,
+            "max_model_len": max_model_len,
+            "dtype": dtype,
+            "quantization": quantization,
+            "trust_remote_code": trust_remote_code,
+        }
+        self._weights_dir: str | None = None
+        self._loaded: tuple[tuple[str | None, ...], Any] | None = None
+
+    def look_in(self, weights_dir: str | None) -> None:
+        """Say where weights already on disk may lie."""
+        self._weights_dir = weights_dir
+
+    def close(self) -> None:
+        """Let vLLM end its worker processes, which gives the GPUs back."""
+        if self._loaded is not None:
+            self._loaded = None
+            gc.collect()
+
+    def generate(
+        self, requests: Sequence[Request], member: Member, k: int
+    ) -> Iterator[tuple[int, list[Response] | Failure]]:
+        """Sample K responses to each request; see the base class."""
+        params = [_sampling_params(member, request.seed, k) for request in requests]
+        llm = self._open(member)
+        lengths = [len(conversation_ids(llm.get_tokenizer(), request.messages, member)) for request in requests]
+        room = llm.llm_engine.model_config.max_model_len
+        for position, length in enumerate(lengths):
+            if length >= room:  # vLLM would refuse the whole batch for it
+                yield position, Failure(f"a conversation of {length} tokens; {member.weights} has room for {room}")
+        fitting = [position for position, length in enumerate(lengths) if length < room]
+        for start in range(0, len(fitting), self.batch_size):
+            batch = fitting[start : start + self.batch_size]
+            outputs = llm.chat(
+                [list(requests[position].messages) for position in batch],
+                [params[position] for position in batch],
+                use_tqdm=False,
+                chat_template=member.chat_template,
+            )
+            for position, output in zip(batch, outputs, strict=True):
+                yield position, _responses(output) * (k if member.decoding.temperature == 0 else 1)
+
+    def _open(self, member: Member) -> Any:
+        """The member's model; the one before it makes room."""
+        key = (member.weights, member.revision, member.file, member.sha256)
+        if self._loaded is None or self._loaded[0] != key:
+            self.close()
+            folder = model_folder(member, self._weights_dir)
+            try:
+                llm = _vllm().LLM(model=str(folder), **self.options)
+            except (OSError, ValueError, RuntimeError) as error:
+                raise ErpError(
+                    f"{folder}: vLLM cannot load {member.weights} ({repr(error)[:200]}); see its log above"
+                ) from None
+            self._loaded = key, llm
+        return self._loaded[1]
+
+
+def _vllm() -> Any:
+    try:
+        return importlib.import_module("vllm")
+    except ModuleNotFoundError as error:
+        raise ErpError(f"engine = vllm: needs the package {error.name}; pip install 'erp[vllm]'") from None
+
+
+def _sampling_params(member: Member, seed: int, k: int) -> Any:
+    decoding = member.decoding
+    try:
+        return _vllm().SamplingParams(
+            n=1 if decoding.temperature == 0 else k,  # vLLM refuses to be greedy twice; the one response is repeated
+            seed=seed,
+            temperature=decoding.temperature,
+            top_p=decoding.top_p,
+            top_k=decoding.top_k or -1,
+            min_p=decoding.min_p or 0.0,
+            max_tokens=decoding.max_tokens,
+            stop=decoding.stop,
+        )
+    except ValueError as error:
+        raise ErpError(f"pool.members.{member.name}.decoding: vLLM refuses it ({error}); change it") from None
+
+
+def _responses(output: Any) -> list[Response]:
+    prompt_tokens = len(output.prompt_token_ids)
+    return [
+        Response(sample.text, prompt_tokens, len(sample.token_ids), sample.finish_reason)
+        for sample in sorted(output.outputs, key=lambda sample: sample.index)
+    ]

@@ -1,0 +1,75 @@
+"""Parts whose every answer is known: an engine that computes its responses, a reward model that counts letters."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from erp.collect.rewards.base import Pair, RewardAdapter
+from erp.config import Member
+from erp.engines.base import Engine, Failure, Request, Response
+
+
+class KnownEngine(Engine):
+    """Answers with a hash of what it was asked, and keeps a diary of every request.
+
+    Args:
+        diary: file that gets a line for every request.
+        seconds: a request takes.
+        fail: texts whose prompts fail as long as the file ``mended`` beside the diary is not there.
+        die: the process is killed at a text once: the file ``died`` beside the diary says that it was.
+    """
+
+    def __init__(self, diary: str, seconds: float = 0.0, fail: list[str] | None = None, die: str | None = None) -> None:
+        self.diary, self.seconds, self.fail, self.die = Path(diary), seconds, fail or [], die
+
+    def generate(
+        self, requests: Sequence[Request], member: Member, k: int
+    ) -> Iterator[tuple[int, list[Response] | Failure]]:
+        for i in reversed(range(len(requests))):  # finished in another order than asked
+            text = requests[i].messages[-1]["content"]
+            with self.diary.open("a") as stream:
+                stream.write(json.dumps([member.name, text, requests[i].seed]) + "\n")
+            time.sleep(self.seconds)
+            died = self.diary.parent / "died"
+            if text == self.die and not died.exists():
+                died.touch()
+                os._exit(137)
+            if text in self.fail and not (self.diary.parent / "mended").exists():
+                yield i, Failure("the server is not well")
+                continue
+            yield i, [self._answer(text, member, requests[i].seed + j) for j in range(k)]
+
+    @staticmethod
+    def _answer(text: str, member: Member, seed: int) -> Response:
+        said = hashlib.sha256(f"{member.name}|{text}|{seed}".encode()).hexdigest()
+        return Response(said[: 4 + seed % 3], len(text), 4 + seed % 3, "stop")
+
+
+class Letters(RewardAdapter):
+    """The number of a letter in the response; odd ones have no score.
+
+    Args:
+        letter: which.
+        diary: file that gets a line for every pair.
+    """
+
+    def __init__(self, letter: str = "a", diary: str | None = None, broken: bool = False) -> None:
+        super().__init__()
+        self.letter, self.diary, self.broken = letter, diary, broken
+
+    def about(self) -> dict[str, object]:
+        return {"letter": self.letter}
+
+    def score(self, pairs: Sequence[Pair]) -> list[float | None | Failure]:
+        if self.diary is not None:
+            with Path(self.diary).open("a") as stream:
+                stream.writelines(json.dumps([pair.prompt, pair.response]) + "\n" for pair in pairs)
+        if self.broken:
+            return [Failure("out of reach") for _ in pairs]
+        self.counts["scored"] += len(pairs)
+        return [float(pair.response.count(self.letter)) for pair in pairs]

@@ -1,0 +1,289 @@
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from erp import cli
+from erp.table.read import read_table
+from tests.collect.commands import command, diary, samples
+
+
+@pytest.fixture
+def collect(tmp_path, capsys):
+    """`collect(*overrides)`: the small collection in this process; (exit code, stdout, stderr)."""
+
+    def run(*more, **options):
+        code = cli.main(command(tmp_path, *more, **options))
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return run
+
+
+def test_the_table_holds_every_response_and_reward_once(collect, tmp_path):
+    code, out, _ = collect()
+    assert code == 0
+    rows = samples(tmp_path)
+    assert len(rows) == 7 * 2 * 3
+    assert not rows.duplicated(["prompt_id", "model", "sample"]).any()
+    assert (rows["reward"] == rows["response"].str.count("a")).all()
+    assert rows["completion_tokens"].tolist() == rows["response"].str.len().tolist()
+    assert rows["finish_reason"].eq("stop").all()
+    assert "8 units sampled, 0 failed prompts" in out
+    assert "4 units scored by letters" in out
+
+
+def test_learning_reads_the_table(collect, tmp_path, capsys):
+    collect(members="[{name: small, active_parameters: 1e9}, {name: org/big, active_parameters: 5e9}]")
+    table = read_table(tmp_path / "table")
+    assert table.members == ("org/big", "small")
+    assert table.has_categories
+    assert table.facts["org/big"] == {"active_parameters": 5e9}
+    assert cli.main(["describe", "data=table", f"data.path={tmp_path / 'table'}"]) == 0
+    assert "7 prompts x 2 members, K = 3, reward model letters" in capsys.readouterr().out
+
+
+def test_every_sample_has_its_own_seed_which_does_not_depend_on_what_else_is_collected(collect, tmp_path):
+    collect()
+    seeds = samples(tmp_path)["seed"]
+    assert seeds.is_unique
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    cli.main(command(alone, "block=5", prompts=3, members="[small]"))
+    both = samples(alone).merge(samples(tmp_path), on=["prompt_id", "model", "sample"], suffixes=("", "_all"))
+    assert len(both) == 9
+    assert (both["seed"] == both["seed_all"]).all()
+    assert (both["response"] == both["response_all"]).all()
+
+
+def test_a_finished_table_is_found_finished(collect, tmp_path):
+    collect()
+    asked, scored = diary(tmp_path), diary(tmp_path, "scored")
+    code, out, _ = collect()
+    assert code == 0
+    assert "sampled already" in out
+    assert "scored already" in out
+    assert diary(tmp_path) == asked
+    assert diary(tmp_path, "scored") == scored
+
+
+def test_identical_responses_are_scored_once(collect, tmp_path):
+    collect("engine.seconds=0")
+    pairs = [tuple(pair) for pair in diary(tmp_path, "scored")]
+    assert len(pairs) == len(set(pairs))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (["k=2"], "k = 2: the table has k = 3"),
+        (["seed=1"], "seed = 1: the table has seed = 0"),
+        (["block=3"], "block = 3: the table has block = 2"),
+        (["prompts.limit=3"], "prompts: are not those of the table"),
+        (["pool.decoding={temperature: 0.5}"], "pool.members.small: differs in decoding"),
+        (["reward_model.letter=b"], "reward_model.name = letters: "),
+    ],
+)
+def test_other_settings_do_not_overwrite_a_table(collect, tmp_path, change, said):
+    collect()
+    before = samples(tmp_path)
+    code, _, err = collect(*change)
+    assert code == 2
+    assert said in err
+    assert "another" in err
+    pd.testing.assert_frame_equal(samples(tmp_path), before)
+
+
+def test_a_member_is_added_to_a_finished_table(collect, tmp_path):
+    collect()
+    before, asked = samples(tmp_path), len(diary(tmp_path))
+    code, _, _ = collect(members="[{name: small}, {name: new}, {name: org/big}]")
+    assert code == 0
+    assert {entry[0] for entry in diary(tmp_path)[asked:]} == {"new"}
+    after = samples(tmp_path)
+    pd.testing.assert_frame_equal(after[after["model"] != "new"].reset_index(drop=True), before)
+    assert after["reward"].notna().all()
+    assert read_table(tmp_path / "table").members == ("new", "org/big", "small")
+
+
+def test_a_second_reward_model_samples_nothing(collect, tmp_path):
+    collect()
+    asked = len(diary(tmp_path))
+    code, _, _ = collect("reward_model.name=ells", "reward_model.letter=l")
+    assert code == 0
+    assert len(diary(tmp_path)) == asked
+    ells = samples(tmp_path, "ells")
+    assert (ells["reward"] == ells["response"].str.count("l")).all()
+    assert read_table(tmp_path / "table", reward_model="letters").reward_model == "letters"
+
+
+def test_a_sweep_over_reward_models_samples_once(tmp_path, capsys):
+    arguments = [a for a in command(tmp_path) if not a.startswith("reward_model=")]
+    (tmp_path / "conf/reward_model/dees.yaml").write_text(
+        "name: dees\n_target_: tests.collect.fakes.Letters\nletter: d\n"
+    )
+    assert cli.main([*arguments, "-m", "reward_model=letters,dees"]) == 0
+    assert "2 ok, 0 failed" in capsys.readouterr().out
+    assert len(diary(tmp_path)) == 7 * 2
+    dees = samples(tmp_path, "dees")
+    assert (dees["reward"] == dees["response"].str.count("d")).all()
+
+
+def test_steps_run_apart(collect, tmp_path):
+    code, _, err = collect("steps=[score]")
+    assert code == 2
+    assert "steps=[sample] first" in err
+    assert collect("steps=[sample]")[0] == 0
+    assert not (tmp_path / "table/rewards").exists()
+    assert collect("steps=[score]")[0] == 0
+    assert samples(tmp_path)["reward"].notna().all()
+
+
+def test_failures_are_recorded_and_tried_again(collect, tmp_path):
+    code, _, err = collect("engine.fail=[bread]", "retries=1")
+    assert code == 2
+    assert "2 of 14 prompts failed, such as by: the server is not well" in err
+    assert not (tmp_path / "table/manifest.json").exists()
+    assert len(samples(tmp_path, None)) == 6 * 2 * 3
+    assert [entry[1] for entry in diary(tmp_path)].count("bread") == 2 * 2
+    (tmp_path / "mended").touch()
+    asked = len(diary(tmp_path))
+    assert collect("engine.fail=[bread]")[0] == 0
+    assert [entry[1] for entry in diary(tmp_path)[asked:]] == ["bread", "bread"]
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    cli.main(command(whole))
+    pd.testing.assert_frame_equal(samples(tmp_path), samples(whole))
+
+
+def test_a_stated_share_may_fail(collect, tmp_path):
+    code, out, _ = collect("engine.fail=[bread]", "max_failed=0.2", "retries=0")
+    assert code == 0
+    assert "2 failed prompts" in out
+    assert json.loads((tmp_path / "table/manifest.json").read_text())["failed_prompts"] == 2
+    table = read_table(tmp_path / "table")
+    assert len(table.prompts) == 6
+    (tmp_path / "mended").touch()
+    asked = len(diary(tmp_path))
+    assert collect("engine.fail=[bread]", "max_failed=0.2")[0] == 0
+    assert len(diary(tmp_path)) == asked
+    assert collect("engine.fail=[bread]", "max_failed=0.2", "retry_failed=true")[0] == 0
+    assert len(read_table(tmp_path / "table").prompts) == 7
+
+
+def test_scores_that_failed_are_asked_for_again(collect, tmp_path):
+    code, _, err = collect("reward_model.broken=true", "retries=0")
+    assert code == 2
+    assert "out of reach" in err
+    assert not (tmp_path / "table/rewards/letters/manifest.json").exists()
+    assert collect()[0] == 0
+    assert samples(tmp_path)["reward"].notna().all()
+
+
+def test_a_dry_run_counts_and_touches_nothing(collect, tmp_path):
+    members = "[{name: small, input_usd_per_mtok: 1, output_usd_per_mtok: 2, active_parameters: 1e9}]"
+    code, out, _ = collect("dry_run=true", "assume.completion_tokens=100", "assume.tflops=1", members=members)
+    assert code == 0
+    assert not (tmp_path / "table").exists()
+    (line,) = [line.split() for line in out.splitlines() if line.strip().startswith("small")]
+    # seven words of five letters: two tokens each; 21 responses of 100 tokens
+    assert line[1:5] == ["4", "21", "14", "2,100"]
+    assert float(line[5]) == pytest.approx((14 * 3 * 1 + 2100 * 2) / 1e6, abs=0.005)
+    assert float(line[6]) == pytest.approx(2 * 1e9 * 2114 / 1e12 / 3600, abs=0.005)
+
+
+def test_a_dry_run_reports_what_is_measured(collect):
+    collect()
+    _, out, _ = collect("dry_run=true", members="[{name: small}, {name: org/big}, {name: new}]")
+    assert "4 of 12 units left" in out
+    assert "measured in the finished units" in out
+
+
+def test_two_collections_do_not_write_one_table(collect, tmp_path):
+    slow = subprocess.Popen(
+        [sys.executable, "-m", "erp", *command(tmp_path, "engine.seconds=0.3")], cwd=Path.cwd(), stderr=subprocess.PIPE
+    )
+    try:
+        while not diary(tmp_path):
+            time.sleep(0.05)
+        code, _, err = collect()
+        assert code == 2
+        assert "another collection is writing there" in err
+    finally:
+        slow.kill()
+        slow.communicate()
+
+
+def test_a_collection_killed_at_random_moments_ends_as_an_uninterrupted_one(tmp_path):
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    cli.main(command(whole, prompts=21))
+    chance, kills = random.Random(0), 0
+    arguments = command(tmp_path, "engine.seconds=0.02", prompts=21)
+    while True:
+        process = subprocess.Popen([sys.executable, "-m", "erp", *arguments], stdout=subprocess.PIPE)
+        if kills < 5:
+            asked = len(diary(tmp_path))
+            while len(diary(tmp_path)) == asked and process.poll() is None:
+                time.sleep(0.01)
+            time.sleep(chance.uniform(0, 0.1))
+            process.send_signal(signal.SIGKILL)
+        process.communicate()
+        if process.returncode == 0:
+            break
+        kills += 1
+    assert kills == 5
+    table = samples(tmp_path)
+    pd.testing.assert_frame_equal(table, samples(whole))
+    requests = [tuple(entry) for entry in diary(tmp_path)]
+    assert set(requests) == {tuple(entry) for entry in diary(whole)}
+    assert len(requests) - len(set(requests)) <= kills * 2  # a kill costs one unit, here two prompts
+
+
+def test_a_table_may_lie_in_any_store_that_fsspec_knows(tmp_path):
+    import fsspec
+
+    arguments = [a for a in command(tmp_path) if not a.startswith("out=")]
+    assert cli.main([*arguments, "out=memory://bucket"]) == 0
+    memory = fsspec.filesystem("memory")
+    assert memory.exists("/bucket/table/manifest.json")
+    parts = memory.glob("/bucket/table/samples/part-*.parquet")
+    frames = [pd.read_parquet(memory.open(part)) for part in parts]
+    assert sum(map(len, frames)) == 7 * 2 * 3
+    memory.rm("/bucket", recursive=True)
+
+
+def test_what_is_no_part_is_refused_before_anything_is_sampled(collect, tmp_path):
+    code, _, err = collect("engine.secs=3", "reward_model.leter=b", "k=0")
+    assert code == 2
+    assert "engine.secs" in err
+    assert "reward_model.leter" in err
+    assert "k = 0" in err
+    assert not (tmp_path / "table").exists()
+
+
+def test_a_full_disk_says_so_and_keeps_what_is_there(collect, tmp_path, monkeypatch):
+    from erp.collect.store import Store
+
+    write = Store.write_frame
+
+    def full(self, name, frame):
+        if "org%2Fbig" in name:
+            raise OSError(28, "No space left on device", name)
+        write(self, name, frame)
+
+    monkeypatch.setattr(Store, "write_frame", full)
+    code, _, err = collect()
+    assert code == 2
+    assert "No space left on device" in err
+    monkeypatch.undo()
+    asked = len(diary(tmp_path))
+    assert asked == 7 + 2
+    assert collect()[0] == 0
+    assert {entry[0] for entry in diary(tmp_path)[asked:]} == {"org/big"}

@@ -1,0 +1,267 @@
+"""Calls to a server that fails, many at once, and the key that nobody gets to see."""
+
+import gc
+import logging
+import os
+import signal
+import socket
+import threading
+import time
+from email.utils import formatdate
+from itertools import pairwise
+
+import pytest
+
+from erp.engines.base import Failure
+from erp.engines.chat_answers import retry_after_s
+from erp.errors import ErpError
+from tests.engines.calls import ENV, KEY, NOWHERE, TINY, echo, engine, failing, one, prompt_in, request
+from tests.engines.chat_server import ChatServer, Reply, completion, error
+
+
+@pytest.fixture(autouse=True)
+def _key(monkeypatch):
+    monkeypatch.setenv(ENV, KEY)
+    monkeypatch.setenv("NO_PROXY", "*")
+
+
+# ---- a server that fails
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
+def test_busy_and_broken_servers_are_asked_again(status):
+    (response,), server = one(failing(2, error(status, "not now")))
+    assert response.text == "hi 5"
+    assert server.bodies == [server.bodies[0]] * 3
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply("<html>Bad gateway</html>"),
+        Reply("[]"),
+        Reply({"choices": []}),
+        Reply({"error": {"message": "provider failed"}}),
+        Reply({"choices": [{"message": {"content": 3}}]}),
+        Reply(completion("half"), cut=True),
+    ],
+    ids=["html", "a list", "no choices", "error with status 200", "no text", "dropped in mid-body"],
+)
+def test_an_answer_that_is_no_completion_is_asked_for_again(reply):
+    (response,), server = one(failing(1, reply))
+    assert response.text == "hi 5"
+    assert len(server.calls) == 2
+
+
+def test_a_hanging_server_is_left_and_asked_again():
+    (response,), server = one(failing(1, Reply(completion("late"), wait_s=5)), timeout_s=0.2)
+    assert response.text == "hi 5"
+    assert server.calls[1][0] - server.calls[0][0] < 1
+
+
+def test_retries_end_in_a_failure_with_the_reason():
+    failure, server = one(error(503, "loading  the\nmodel"), retries=2)
+    assert failure == Failure("503: loading the model (attempt 3, the last)")
+    assert len(server.calls) == 3
+
+
+def test_retry_after_is_waited_for():
+    _, server = one(failing(1, error(429, "slow down", retry_after="0.3")))
+    assert server.calls[1][0] - server.calls[0][0] >= 0.3
+
+
+def test_retry_after_may_be_a_date_or_nonsense():
+    assert 28 < retry_after_s(formatdate(time.time() + 30, usegmt=True)) <= 30
+    assert [retry_after_s(value) for value in ("1.5", "-3", "Mon, 01 Jan 2001 00:00:00 GMT", "soon", "nan", "")] == [
+        1.5,
+        0,
+        0,
+        0,
+        0,
+        0,
+    ]
+
+
+def test_a_server_that_wants_to_be_left_alone_for_longer_than_an_attempt_is_left():
+    failure, server = one(error(429, "daily limit", retry_after="3600"))
+    assert failure == Failure("429: daily limit; to be asked again in 3600 s, no sooner")
+    assert len(server.calls) == 1
+
+
+def test_waits_grow_up_to_the_longest():
+    _, server = one(error(500, "no"), retries=3, backoff_s=0.1, backoff_max_s=0.2)
+    waits = [after[0] - before[0] for before, after in pairwise(server.calls)]
+    for wait, (least, most) in zip(waits, [(0.05, 0.1), (0.1, 0.2), (0.1, 0.2)], strict=True):
+        assert least <= wait < most + 0.15
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_a_refused_prompt_fails_alone_and_at_once(status):
+    def refuses(body, number):
+        return error(status, "too long") if prompt_in(body) == "1" else echo(body, number)
+
+    with ChatServer(refuses) as server:
+        results = dict(engine(server).generate([request(str(i)) for i in range(3)], TINY, 2))
+    assert results[1] == Failure(f"{status}: too long")
+    assert [r.text for r in results[0] + results[2]] == ["0 0", "0 1", "2 0", "2 1"]
+
+
+def test_one_sample_that_cannot_be_had_fails_the_request():
+    def refuses(body, number):
+        return error(422, "unlucky") if body["seed"] == 6 else echo(body, number)
+
+    failure, _ = one(refuses, k=3)
+    assert failure == Failure("422: unlucky")
+
+
+@pytest.mark.parametrize(
+    ("status", "remedy"),
+    [
+        (401, f"engine.api_key_env = {ENV}"),
+        (402, "topped up"),
+        (403, f"engine.api_key_env = {ENV} may not"),
+        (404, "the model's name"),
+        (307, "/v1"),
+    ],
+)
+def test_what_every_call_would_be_told_ends_the_run(status, remedy):
+    with (
+        ChatServer(lambda body, number: error(status, f"no way with {KEY}")) as server,
+        pytest.raises(ErpError) as caught,
+    ):
+        list(engine(server, concurrency=2).generate([request(str(i)) for i in range(9)], TINY, 2))
+    (line,) = caught.value.faults
+    assert line.startswith(f"engine.base_url = {server.url}: answers {status} (no way with ***); ")
+    assert remedy in line
+    assert len(server.calls) <= 4  # a call may be made before the others hear of it
+
+
+def test_a_flagged_prompt_is_no_forbidden_key():
+    """Some hosts say 403 of a single prompt; once they have answered another, the key is good."""
+    with ChatServer(lambda body, n: error(403, "flagged") if prompt_in(body) == "b" else echo(body, n)) as server:
+        results = dict(engine(server, concurrency=1).generate([request("a"), request("b"), request("c")], TINY, 1))
+    assert results[1] == Failure("403: flagged")
+    assert results[2][0].text == "c 0"
+
+
+def test_an_address_where_nobody_listens_fails_all_requests_quickly():
+    with socket.socket() as taken:  # bound, not listening
+        taken.bind(("127.0.0.1", 0))
+        gone = engine(f"http://127.0.0.1:{taken.getsockname()[1]}/v1", retries=4, backoff_s=0.1, backoff_max_s=0.1)
+        start = time.monotonic()
+        results = dict(gone.generate([request(str(i)) for i in range(400)], TINY, 2))
+    assert sorted(results) == list(range(400))
+    assert all(isinstance(result, Failure) and "ConnectError" in result.error for result in results.values())
+    assert time.monotonic() - start < 3  # each on its own would wait for 0.2 s at least: 400 x 2 / 32 x 0.2 = 5 s
+
+
+# ---- many at once
+
+
+def test_calls_at_once_are_bounded_and_all_results_come():
+    def slow(body, number):
+        return Reply(echo(body, number), wait_s=0.01)
+
+    with ChatServer(slow) as server:
+        results = list(engine(server, concurrency=4).generate([request(str(i), i) for i in range(12)], TINY, 3))
+    assert server.most_at_once == 4
+    assert sorted(index for index, _ in results) == list(range(12))
+    assert all([r.text for r in result] == [f"{i} {i + j}" for j in range(3)] for i, result in results)
+
+
+def test_results_come_as_they_are_finished():
+    def first_is_slow(body, number):
+        return Reply(echo(body, number), wait_s=0.3 if prompt_in(body) == "0" else 0)
+
+    with ChatServer(first_is_slow) as server:
+        order = [index for index, _ in engine(server).generate([request(str(i)) for i in range(4)], TINY, 1)]
+    assert order[-1] == 0
+
+
+def test_no_requests_no_calls():
+    assert list(engine(NOWHERE).generate([], TINY, 2)) == []
+
+
+def no_calls_left():
+    return not [thread for thread in threading.enumerate() if thread.name.startswith("calls to")]
+
+
+@pytest.mark.parametrize("how", ["close", "forget", "raise"])
+def test_leaving_the_results_cancels_what_is_under_way(how):
+    def hangs(body, number):
+        return Reply(echo(body, number), wait_s=0 if prompt_in(body) == "0" else 30)
+
+    def leave(results):
+        assert next(results)[0] == 0
+        if how == "close":
+            results.close()
+        elif how == "raise":
+            results.throw(KeyboardInterrupt)
+
+    with ChatServer(hangs) as server:
+        start = time.monotonic()
+        try:
+            leave(engine(server, concurrency=3, timeout_s=60).generate([request(str(i)) for i in range(9)], TINY, 1))
+        except KeyboardInterrupt:
+            assert how == "raise"
+        gc.collect()
+        assert no_calls_left()
+        assert time.monotonic() - start < 2
+        assert len(server.calls) <= 4
+
+
+def test_ctrl_c_while_waiting_for_a_result():
+    def interrupts(body, number):
+        os.kill(os.getpid(), signal.SIGINT)
+        return Reply(echo(body, number), wait_s=30)
+
+    with ChatServer(interrupts) as server:
+        with pytest.raises(KeyboardInterrupt):
+            list(engine(server, timeout_s=60).generate([request("a")], TINY, 1))
+        assert no_calls_left()
+
+
+def test_an_engine_goes_on_after_it_was_closed():
+    with ChatServer(echo) as server:
+        used = engine(server)
+        for _ in range(2):
+            assert [r.text for _, (r,) in used.generate([request("a")], TINY, 1)] == ["a 0"]
+            used.close()
+
+
+# ---- the key
+
+
+def test_the_key_is_in_no_log_error_or_representation(caplog):
+    caplog.set_level(logging.DEBUG)
+    leaky = Reply(f"bad key: {KEY}", 400)
+    with ChatServer(lambda body, number: leaky if number % 2 else error(500, f"for {KEY}")) as server:
+        used = engine(server, retries=0)
+        results = list(used.generate([request(str(i)) for i in range(6)], TINY, 1))
+    assert len(server.calls) == 6
+    assert caplog.records
+    for text in (caplog.text, str(results), repr(used), str(vars(used)), str(vars(used._api))):
+        assert KEY not in text
+    assert "***" in str(results)
+
+
+def test_a_key_that_cannot_be_sent_is_not_quoted(monkeypatch, caplog):
+    monkeypatch.setenv(ENV, f"{KEY}\n{KEY}")
+    with pytest.raises(ErpError, match=f"engine.api_key_env = {ENV}: .*odd characters") as caught:
+        list(engine(NOWHERE).generate([request("a")], TINY, 1))
+    assert KEY not in str(caught.value) + caplog.text
+
+
+def test_a_key_with_the_newline_of_its_file_is_sent_without(monkeypatch):
+    monkeypatch.setenv(ENV, f"{KEY}\n")
+    _, server = one(echo)
+    assert server.calls[0][2]["authorization"] == f"Bearer {KEY}"
+
+
+@pytest.mark.parametrize(
+    "address", [f"https://user:{KEY}@host/v1", f"https://host/v1?key={KEY}", f"http://[{KEY}/v1", f"https://h:{KEY}/v1"]
+)
+def test_an_address_with_credentials_is_refused_unquoted(address):
+    with pytest.raises(ErpError, match=r"engine\.base_url: ") as caught:
+        engine(address)
+    assert KEY not in str(caught.value)
