@@ -40,7 +40,14 @@ FLAGS = {
 
 def main(argv: list[str] | None = None) -> int:
     """Run one program; returns the exit code: 0 done, 2 bad input or a system that refuses, 130 interrupted."""
-    argv = sys.argv[1:] if argv is None else argv
+    try:
+        return _main(sys.argv[1:] if argv is None else argv)
+    except BrokenPipeError:  # `erp route ... | head`
+        _stdout_refuses()
+        return 0
+
+
+def _main(argv: list[str]) -> int:
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(overview())
         return 0
@@ -77,9 +84,8 @@ def _run(program: str, arguments: list[str]) -> int:
     except KeyboardInterrupt:
         print(f"erp {program}: interrupted; the same command goes on from what is finished", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # `erp route ... | head`
-        _stdout_refuses()
-        return 0
+    except BrokenPipeError:
+        raise
     except io.UnsupportedOperation:  # an OSError by name, a bug by nature
         raise
     except (OSError, MemoryError, UnicodeError, yaml.YAMLError) as error:  # the system's or a file's fault, not ours
@@ -134,21 +140,34 @@ def program_help(program: str) -> str:
     header, body = _header_and_body(folder / f"{program}.yaml")
     lines = [f"erp {program}: {header[0]}", *[f"  {line}".rstrip() for line in header[1:]]]
     defaults = dict(re.findall(r"^  - (?:optional )?(\w+): (\w+)", body, re.MULTILINE))
+    if program == "collect":
+        defaults["engine"] = ""  # a pool names its own
     if defaults:
         lines += ["", "Config groups, `group=option` (* = default) and their keys, `group.key=value`:"]
     for group, chosen in defaults.items():
         lines += ["", f"  {group}"]
-        for file in sorted((folder / group).glob("*.yaml")):
-            if group == "data" and file.stem == "same" and program != "evaluate":
-                continue
+        files = [file for file in sorted((folder / group).glob("*.yaml")) if _concerns(program, group, file.stem)]
+        width = max(14, *(len(file.stem) for file in files))
+        for file in files:
             about, keys = _header_and_body(file)
-            lines.append(f"  {'*' if file.stem == chosen else ' '} {file.stem:<14} {about[0]}")
+            lines.append(f"  {'*' if file.stem == chosen else ' '} {file.stem:<{width}} {about[0]}")
             names = re.findall(r"^(?!defaults|_target_|kind|name)(\w+):", keys, re.MULTILINE)
             if names and not about[0].startswith("@package"):
-                lines.append(f"    {'':<14} keys: {', '.join(names)}")
+                lines.append(f"    {'':<{width}} keys: {', '.join(names)}")
+        if group == "reward_model" and program != "collect":
+            lines.append("    or an option of `erp collect`, for its name")
+        if group == "engine":
+            lines.append("    the pool names its own; engine=<option> takes another")
     keys = re.sub(r"^defaults:\n(  - .*\n)+", "", body, flags=re.MULTILINE).strip()
     lines += ["", "Keys, `key=value`:", "", *[f"  {line}" for line in keys.splitlines()]]
     return "\n".join([*lines, "", FLAGS[program]])
+
+
+def _concerns(program: str, group: str, option: str) -> bool:
+    """Whether an option is of use to a program: how a reward model is called matters where it is called."""
+    if group == "data" and option == "same":
+        return program == "evaluate"
+    return group != "reward_model" or (program == "collect") != (option == "only")
 
 
 def _header_and_body(file: Path) -> tuple[list[str], str]:

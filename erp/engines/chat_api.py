@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 Job = TypeVar("Job")
 R = TypeVar("R")
 Body = dict[str, Any]
+Post = Callable[[Body], Awaitable[Completion]]
 
 TRY_AGAIN = frozenset({408, 429, 500, 502, 503, 504})
 REMEDIES = {  # for what the next call would be told too
@@ -53,9 +54,6 @@ class _Again(Exception):  # noqa: N818
         super().__init__(reason)
         self.after_s = after_s
         self.unconnected = unconnected
-
-
-Post = Callable[[Body], Awaitable[Completion]]
 
 
 class ChatAPI:
@@ -214,11 +212,9 @@ class _Session:
                     raise Unanswered(reason)
                 if again.after_s > self._api.timeout_s:
                     raise Unanswered(f"{again}; to be asked again in {again.after_s:.0f} s, no sooner")
-                await asyncio.sleep(max(again.after_s, self._backoff_s(attempts)))
+                backoff_s = min(self._api.backoff_max_s, self._api.backoff_s * 2.0 ** (attempts - 1))
+                await asyncio.sleep(max(again.after_s, backoff_s * random.uniform(0.5, 1)))
             raise Unanswered(self._gone)
-
-    def _backoff_s(self, attempts: int) -> float:
-        return min(self._api.backoff_max_s, self._api.backoff_s * 2.0 ** (attempts - 1)) * random.uniform(0.5, 1)
 
     async def _attempt(self, content: bytes) -> Completion:
         try:
@@ -286,12 +282,11 @@ def _address_faults(node: str, base_url: str) -> list[str]:
     remedy = "give http(s)://<host>[:<port>]/v1"
     try:
         parts = urlsplit(base_url)
-        _ = parts.port
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
     except ValueError:
         return [f"{node}.base_url: is no address; {remedy}"]
     if parts.username or parts.password or parts.query or parts.fragment:
         return [f"{node}.base_url: holds credentials or a query; {remedy}; a key goes where {node}.api_key_env says"]
-    usable = parts.scheme in ("http", "https") and parts.hostname
     return [] if usable else [f"{node}.base_url = {base_url}: is no address; {remedy}"]
 
 

@@ -38,7 +38,8 @@ class OpenAIEngine(Engine):
     last two are not OpenAI's: a server that does not know them may refuse the call. Where they are not sent, servers
     have defaults of their own: vLLM those of the model's ``generation_config.json``, llama.cpp top_k=40, min_p=0.05.
     To sample from the whole distribution, switch them off in ``extra_body``: ``{top_k: -1}`` on vLLM and SGLang,
-    ``{top_k: 0, min_p: 0}`` on llama.cpp.
+    ``{top_k: 0, min_p: 0}`` on llama.cpp. ``transformers serve`` draws nothing, whatever the temperature, unless the
+    model's generation config says ``do_sample``, or ``{generation_config: '{"do_sample": true}'}`` does.
 
     Samples: by default every sample is a call of its own, with a seed of its own (``seed + j``) and an exact token
     count; what the prompt costs K times is saved by a server's prefix cache, but paid for on a hosted API. There,

@@ -1,7 +1,5 @@
 """An OpenAI-compatible server as an engine: what is asked, what is read, what is refused."""
 
-import importlib.util
-import os
 import sys
 from pathlib import Path
 
@@ -238,52 +236,3 @@ def test_a_chat_template_is_refused_unless_it_is_sent():
     (response,), server = one(echo, member=member, extra_body={"chat_template": "{{ messages }}"})
     assert response.text == "hi 5"
     assert server.bodies[0]["chat_template"] == "{{ messages }}"
-
-
-# ---- real servers
-
-
-@pytest.fixture(scope="module")
-def llamacpp():
-    """The address of llama.cpp's server with a small model, two slots of 512 tokens."""
-    file = Path(os.environ.get("ERP_WEIGHTS", "")) / "smollm2-135m-instruct-q4_1.gguf"
-    if not os.environ.get("ERP_WEIGHTS") or not file.is_file():
-        pytest.skip(f"ERP_WEIGHTS names no folder with {file.name}")
-    if importlib.util.find_spec("xllamacpp") is None:
-        pytest.skip("xllamacpp is not installed")
-    import xllamacpp
-
-    parameters = xllamacpp.CommonParams()
-    parameters.model.path = str(file)
-    parameters.n_ctx, parameters.n_parallel, parameters.cpuparams.n_threads, parameters.verbosity = 1024, 2, 1, 0
-    server = xllamacpp.Server(parameters)
-    yield f"{server.listening_address}/v1"
-    del server
-
-
-@pytest.mark.slow
-def test_a_real_server_of_llamacpp(llamacpp):
-    """Same seed, same sample, one by one or two at once; the token counts of both ways agree."""
-    requests = [request("Name a fruit.", 3), request("word " * 2000, 4), request("Say hi.", 11)]
-    options = {"timeout_s": 120, "concurrency": 2, "extra_body": {"top_k": 0, "min_p": 0, "cache_prompt": False}}
-    single = dict(engine(llamacpp, **options).generate(requests, TINY, 2))
-    at_once = dict(engine(llamacpp, n_supported="auto", logprobs=True, **options).generate(requests, TINY, 2))
-    assert isinstance(single[1], Failure)
-    assert "exceeds the available context size" in single[1].error
-    assert at_once[1] == single[1]
-    for i in (0, 2):
-        assert [r.completion_tokens for r in single[i]] == [r.completion_tokens for r in at_once[i]]
-        assert all(0 < r.completion_tokens <= 16 and r.text for r in single[i])
-        assert single[i][0].text != single[i][1].text
-        assert [r.text for r in single[i]] == [r.text for r in at_once[i]]
-
-
-@pytest.mark.slow
-def test_a_real_server_with_fewer_slots_than_samples(llamacpp):
-    """Llama.cpp refuses an n above its number of slots."""
-    auto = engine(llamacpp, n_supported="auto", timeout_s=120)
-    ((_, responses),) = auto.generate([request("Name a fruit.", 3)], TINY, 4)
-    assert len(responses) == 4
-    assert all(response.completion_tokens for response in responses)
-    ((_, failure),) = engine(llamacpp, n_supported=True, timeout_s=120).generate([request("Hi.", 3)], TINY, 4)
-    assert failure.error.startswith("400: ")
