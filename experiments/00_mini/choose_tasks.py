@@ -20,7 +20,7 @@ from erp.table.read import read_table
 HALVES = 200
 KEEP_GAIN = 0.02  # split-half gain over the best single member
 KEEP_SAVED = 0.25  # share of the best single member's cost
-LEAST, MOST = 0.15, 0.97  # a task that nobody solves, or that everybody does, has nothing to route
+LEAST, MOST = 0.2, 0.97  # a task that nobody solves, or that everybody does, has nothing to route
 
 
 def main(table_path: str, results: str) -> None:
