@@ -1,4 +1,4 @@
-"""What is timed. Each subject returns rows for the results table; sizes are the issue's, or small for a trial."""
+"""What is timed. Each subject returns rows for the results table; sizes are the targets', or small."""
 
 from __future__ import annotations
 

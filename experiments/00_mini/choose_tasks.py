@@ -37,7 +37,7 @@ def main(table_path: str, results: str) -> None:
         r, c = rewards[of_task], costs[of_task].mean(axis=0)
         gain, saved = halves(r, c, best)
         means = r.mean(axis=(0, 2))
-        keep = LEAST <= means.max() and means.min() <= MOST and (gain >= KEEP_GAIN or saved >= KEEP_SAVED)
+        keep = means.max() >= LEAST and means.min() <= MOST and (gain >= KEEP_GAIN or saved >= KEEP_SAVED)
         rows.append({"task": task, "prompts": len(of_task), "kept": keep, "gain": gain, "saved": saved,
                      **dict(zip(table.members, means, strict=True))})  # fmt: skip
     frame = pd.DataFrame(rows).sort_values(["kept", "gain"], ascending=False).round(3)

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pandas as pd
+import yaml
 
 WORDS = ["apple", "bread", "chair", "dream", "eagle", "flame", "grape"]
 
@@ -14,23 +15,29 @@ def command(folder: Path, *more: str, prompts: int = 7, members: str = "[{name: 
     """``erp collect`` over words with the engine and the reward model that the tests know."""
     source = folder / "prompts.jsonl"
     if not source.exists():
-        rows = [{"prompt_id": f"p{i}", "prompt": word, "category": "odd" if i % 2 else "even"} for i, word in
-                enumerate((WORDS * (1 + prompts // 7))[:prompts])]  # fmt: skip
-        for i, row in enumerate(rows):
-            row["prompt"] += str(i // 7) if i >= 7 else ""
+        rows = [
+            {"prompt_id": f"p{i}", "prompt": WORDS[i % 7] + str(i // 7 or ""), "category": "odd" if i % 2 else "even"}
+            for i in range(prompts)
+        ]
         source.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    for group, name, text in (
-        ("engine", "known", f"_target_: tests.collect.fakes.KnownEngine\ndiary: {folder / 'diary'}\nseconds: 0.0\nfail: []\ndie: null\n"),
-        ("reward_model", "letters",
-         f"name: letters\n_target_: tests.collect.fakes.Letters\nletter: a\ndiary: {folder / 'scored'}\nbroken: false\n"),
-    ):  # fmt: skip
-        (folder / "conf" / group).mkdir(parents=True, exist_ok=True)
-        (folder / "conf" / group / f"{name}.yaml").write_text(text)
+    own = "tests.collect.fakes"
+    for name, node in {
+        "engine/known": {
+            "_target_": f"{own}.KnownEngine", "diary": str(folder / "diary"), "seconds": 0.0, "fail": [], "die": None,
+        },
+        "reward_model/letters": {
+            "_target_": f"{own}.Letters", "name": "letters", "letter": "a", "diary": str(folder / "scored"),
+            "broken": False,
+        },
+    }.items():  # fmt: skip
+        file = folder / "conf" / f"{name}.yaml"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(yaml.safe_dump(node))
     return [
-        "collect", f"--config-dir={folder / 'conf'}", "prompts=jsonl", f"prompts.path={source}", f"pool.members={members}", "k=3", "block=2",
-        "pool=all", "engine=known", "reward_model=letters",
-        f"out={folder}", "name=table", "progress=false", *more,
-    ]  # fmt: skip
+        *("collect", f"--config-dir={folder / 'conf'}", "prompts=jsonl", f"prompts.path={source}"),
+        *("pool=all", f"pool.members={members}", "engine=known", "reward_model=letters", "k=3", "block=2"),
+        *(f"out={folder}", "name=table", "progress=false", *more),
+    ]
 
 
 def diary(folder: Path, name: str = "diary") -> list[list[object]]:

@@ -65,7 +65,7 @@ class Letters(RewardAdapter):
     def about(self) -> dict[str, object]:
         return {"letter": self.letter}
 
-    def score(self, pairs: Sequence[Pair]) -> list[float | None | Failure]:
+    def score(self, pairs: Sequence[Pair]) -> list[float | Failure | None]:
         if self.diary is not None:
             with Path(self.diary).open("a") as stream:
                 stream.writelines(json.dumps([pair.prompt, pair.response]) + "\n" for pair in pairs)

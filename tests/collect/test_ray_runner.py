@@ -3,6 +3,7 @@
 import os
 import sys
 import warnings
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -20,7 +21,7 @@ def cluster():
         warnings.simplefilter("ignore")
         ray.init(
             num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR",
-            runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join(["", os.getcwd(), *sys.path])}},
+            runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join(["", str(Path.cwd()), *sys.path])}},
         )  # fmt: skip
         yield
         ray.shutdown()

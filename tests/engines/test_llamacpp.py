@@ -11,7 +11,7 @@ from erp.files import sha256_file
 pytest.importorskip("xllamacpp")
 pytest.importorskip("gguf")
 
-from tests.engines.tiny_gguf import write_tiny_gguf  # noqa: E402
+from tests.engines.tiny_gguf import write_tiny_gguf
 
 
 @pytest.fixture(scope="module")
@@ -157,7 +157,7 @@ def test_a_file_that_is_no_gguf_is_refused(tmp_path):
     (tmp_path / "tiny.gguf").write_bytes(b"nothing")
     engine = LlamaCpp()
     engine.look_in(str(tmp_path))
-    with pytest.raises(ErpError, match="llama.cpp does not load it"):
+    with pytest.raises(ErpError, match="does not load it"):
         ask(engine, ["a"], 1)
 
 

@@ -1,0 +1,97 @@
+"""The table that ships with the package: real prompts, responses and rewards, without a download."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from erp.compose import options
+from erp.config import RewardModel
+from erp.config.learn import MiniData
+from erp.config.nodes import Pool
+from erp.programs.inputs import MINI, load_table
+
+
+def mini(reward_model=None):
+    return load_table(MiniData(kind="mini"), RewardModel(name=reward_model), Pool())
+
+
+def test_it_is_whole():
+    table = mini()
+    assert len(table.prompts) >= 300
+    assert table.prompts["category"].nunique() >= 10
+    assert len(table.members) >= 5
+    cells = table.samples.groupby(["prompt", "member"]).size()
+    assert len(cells) == len(table.prompts) * len(table.members)
+    assert (cells >= 8).all()
+    assert table.samples["reward"].between(0, 1).all()
+    assert (table.samples["completion_tokens"] > 0).all()
+    assert set(table.facts) == set(table.members)
+    assert table.notes == ()
+
+
+def test_two_reward_models_scored_the_same_responses():
+    exact, judged = mini("verifier"), mini("yes_logit")
+    assert exact.fingerprint() != judged.fingerprint()
+    keys = ["prompt", "member", "sample"]
+    pd.testing.assert_frame_equal(exact.samples[keys], judged.samples[keys])
+    assert np.corrcoef(exact.samples["reward"], judged.samples["reward"])[0, 1] > 0
+
+
+def test_responses_and_their_rewards_agree():
+    """Scored again by the verifier, a sample of the shipped responses gets the shipped rewards."""
+    pytest.importorskip("reasoning_gym")
+    from erp.build import build
+    from erp.collect.rewards.base import Pair, RewardAdapter
+    from erp.collect.score import read_reference
+    from erp.compose import compose
+
+    prompts = pd.read_parquet(MINI / "prompts.parquet").set_index("prompt_id")
+    keys = ["prompt_id", "model", "sample"]
+    rows = pd.read_parquet(MINI / "samples").merge(
+        pd.read_parquet(MINI / "rewards/verifier/part-00000.parquet"), on=keys
+    )
+    rows = rows.sample(300, random_state=0)
+    adapter = build(compose("collect", ["reward_model=verifier"])["reward_model"], RewardAdapter, key="reward_model")
+    pairs = [
+        Pair(prompts["prompt"][i], text, None, read_reference(prompts["reference"][i]))
+        for i, text in zip(rows["prompt_id"], rows["response"], strict=True)
+    ]
+    assert adapter.score(pairs) == rows["reward"].tolist()
+
+
+def test_a_first_run_needs_neither_weights_nor_network(erp, monkeypatch):
+    from erp.backbones.sentence_transformer import SentenceTransformerBackbone
+
+    def no_encoder(self, prompts):
+        raise AssertionError("the embeddings are shipped")
+
+    monkeypatch.setattr(SentenceTransformerBackbone, "embed", no_encoder)
+    answer = erp("train", "tracking=off", "bootstrap.draws=200")
+    assert answer.code == 0
+    results = json.loads((Path(answer.last) / "results.json").read_text())
+    assert results["run"]["table"] == "mini"
+    assert results["run"]["reward_model"] == "verifier"
+    assert results["cost"]["kind"] == "flops"
+
+
+def test_shipped_embeddings_are_those_of_the_encoder():
+    from erp.backbones.base import normalised
+    from erp.backbones.cache import SHIPPED, _folder_name, _key, _shipped
+    from erp.compose import compose
+    from erp.training.trained import build_backbone
+
+    backbone = build_backbone(compose("train", [])["backbone"], None)
+    assert (SHIPPED / _folder_name(backbone)).is_dir()
+    prompts = mini().prompts["prompt"].tolist()[:5]
+    shipped = np.array([_shipped(backbone)[_key(prompt)] for prompt in prompts])
+    np.testing.assert_allclose(shipped, normalised(backbone.embed(prompts)), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["verifier", "yes_logit"])
+def test_learning_takes_an_option_of_collecting_for_its_name(erp, name):
+    assert name in options("reward_model")
+    facts = json.loads(erp("describe", f"reward_model={name}", "output=json").out)
+    assert facts["reward_model"] == name
