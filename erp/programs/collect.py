@@ -10,7 +10,7 @@ import pandas as pd
 
 from erp.build import build
 from erp.collect.collection import open_collection
-from erp.collect.plan import plan
+from erp.collect.plan import plan, summary
 from erp.collect.prompts.base import PromptSet, prompt_frame
 from erp.collect.rewards.base import RewardAdapter
 from erp.collect.score import adapter_node
@@ -21,6 +21,7 @@ from erp.config import CollectConfig, validate
 from erp.engines.base import Engine
 from erp.errors import ErpError
 from erp.programs.launch import launch
+from erp.table.folder import MANIFEST
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -49,6 +50,8 @@ def run(config: CollectConfig) -> str:
     with store.alone():
         open_collection(store, config, prompts)
         if "sample" in config.steps:
+            if not store.exists(MANIFEST):
+                print(summary(store, config, prompts))
             print(sample_all(store, config, prompts))
         if "score" in config.steps:
             print(score_all(store, config, prompts))
