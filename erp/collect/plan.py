@@ -52,7 +52,8 @@ def plan(store: Store, config: CollectConfig, prompts: pd.DataFrame) -> str:
         *[_line(share) for share in shares],
         _line(_total(shares)),
         "",
-        "Prompt tokens count a prompt once for its K samples (they share its prefill); USD counts what an API bills.",
+        "Prompt tokens count a prompt once for its K samples, which share its prefill; USD K times, as an API bills that "
+        "is asked for one sample at a time.",
         f"GPU-h: 2 x active parameters x tokens at assume.tflops = {config.assume.tflops:g}; "
         "hours: at the speed measured in this table's finished units.",
         f"Scoring by {config.reward_model['name']} comes on top: each distinct response once.",
@@ -109,7 +110,7 @@ def _share(
     prompt_tokens, completion_tokens = float(sum(each)), responses * length
     usd = gpu_hours = None
     if member.input_usd_per_mtok is not None and member.output_usd_per_mtok is not None:
-        billed = prompt_tokens * member.input_usd_per_mtok + completion_tokens * member.output_usd_per_mtok
+        billed = prompt_tokens * config.k * member.input_usd_per_mtok + completion_tokens * member.output_usd_per_mtok
         usd = billed / 1e6
     if member.active_parameters is not None:
         flops = 2 * member.active_parameters * (prompt_tokens + completion_tokens)

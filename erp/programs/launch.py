@@ -71,7 +71,7 @@ def launch(program: str, arguments: Sequence[str], job: Job) -> None:
 
 def _sweep(program: str, parsed: Arguments, job: Job) -> None:
     if "sweep" not in PROGRAMS[program].model_fields:
-        raise ErpError(f"-m: erp {program} does one thing at a time; only erp train sweeps")
+        raise ErpError(f"-m: erp {program} does one thing at a time; only erp train and erp collect sweep")
     jobs_to_do = check_sweep(program, parsed.overrides, parsed.config_file)
     sweep = hashlib.sha256("".join(sorted(run_hash(job) for job in jobs_to_do)).encode()).hexdigest()[:8]
     record = Path(jobs_to_do[0]["out"]) / "sweeps" / f"{sweep}.json"
@@ -94,7 +94,8 @@ def _sweep(program: str, parsed: Arguments, job: Job) -> None:
         raise ErpError(*lines) from failure
     if failure is not None:
         raise failure
-    print(f"compare them: erp compare {record}")
+    if program == "train":
+        print(f"compare them: erp compare {record}")
 
 
 class _Recorded:

@@ -187,15 +187,15 @@ def test_scores_that_failed_are_asked_for_again(collect, tmp_path):
 
 
 def test_a_dry_run_counts_and_touches_nothing(collect, tmp_path):
-    members = "[{name: small, input_usd_per_mtok: 1, output_usd_per_mtok: 2, active_parameters: 1e9}]"
+    members = "[{name: small, input_usd_per_mtok: 1000, output_usd_per_mtok: 2000, active_parameters: 1e13}]"
     code, out, _ = collect("dry_run=true", "assume.completion_tokens=100", "assume.tflops=1", members=members)
     assert code == 0
     assert not (tmp_path / "table").exists()
     (line,) = [line.split() for line in out.splitlines() if line.strip().startswith("small")]
     # seven words of five letters: two tokens each; 21 responses of 100 tokens
     assert line[1:5] == ["4", "21", "14", "2,100"]
-    assert float(line[5]) == pytest.approx((14 * 3 * 1 + 2100 * 2) / 1e6, abs=0.005)
-    assert float(line[6]) == pytest.approx(2 * 1e9 * 2114 / 1e12 / 3600, abs=0.005)
+    assert float(line[5]) == pytest.approx(14 * 3 * 1000 / 1e6 + 2100 * 2000 / 1e6, abs=0.005)
+    assert float(line[6]) == pytest.approx(2 * 1e13 * 2114 / 1e12 / 3600, abs=0.005)
 
 
 def test_a_dry_run_reports_what_is_measured(collect):
