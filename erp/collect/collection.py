@@ -1,4 +1,4 @@
-"""What a collection is made from, checked against what its folder holds; its manifest, written last."""
+"""What a collection is made from, checked against what its folder holds; its manifests, written last."""
 
 from __future__ import annotations
 
@@ -9,54 +9,86 @@ from typing import Any
 
 import pandas as pd
 
+from erp.build import build
 from erp.collect.score import Scorer, rewards_folder
 from erp.collect.store import Store
 from erp.config import CollectConfig, Member
+from erp.engines.base import Engine
 from erp.errors import ErpError, shorten
 from erp.files import jsonable
-from erp.table.folder import MANIFEST
-from erp.table.folder import MEMBER_FACTS as FACTS
+from erp.table.folder import MANIFEST, MEMBER_FACTS
 
 SETTINGS = "collect.json"
-# What a member's responses do not depend on: it may change between two runs of one collection.
+PROMPTS = "prompts.parquet"
 _PACKAGES = ("erp", "torch", "transformers", "xllamacpp", "vllm", "reasoning_gym", "datasets")
 
 
-def member_settings(config: CollectConfig, member: Member) -> dict[str, Any]:
-    """All that a member's responses depend on, as JSON."""
-    said = member.model_dump(mode="json", exclude={*FACTS, "resources"}, exclude_defaults=True)
-    return {**said, "decoding": member.decoding.model_dump(mode="json"), "engine": config.engine["_target_"]}
+def open_collection(store: Store, config: CollectConfig, prompts: pd.DataFrame, write: bool = True) -> dict[str, Any]:
+    """Check that the folder was made from the same settings, or begin it; returns what it is made from.
 
+    Members may be added to a collection, finished or not: what is there stays. Their prices and parameters may change:
+    no response depends on them. Everything else has to be the same.
 
-def settings(config: CollectConfig, prompts: pd.DataFrame) -> dict[str, Any]:
-    """All that the responses depend on, as JSON."""
-    members = config.pool.members or []
-    digest = hashlib.sha256(prompts.to_json(orient="split", index=False).encode()).hexdigest()
-    return {
-        "prompts": digest,
-        "k": config.k,
-        "seed": config.seed,
-        "block": config.block,
-        "members": {member.name: member_settings(config, member) for member in members},
-    }
-
-
-def open_collection(store: Store, config: CollectConfig, prompts: pd.DataFrame) -> None:
-    """Write what the collection is made from, or check that the folder was made from the same.
-
-    Members may be added to a collection, finished or not: what is there stays. Everything else has to be the same.
+    A dry run only checks: ``write=False``.
 
     Raises:
         ErpError: the folder holds something else, one line for each setting that differs.
     """
-    wanted = settings(config, prompts)
+    wanted = _settings(config, prompts)
     if not store.exists(SETTINGS):
-        if store.exists(MANIFEST) or store.exists("prompts.parquet"):
+        if store.exists(MANIFEST) or store.exists(PROMPTS):
             raise ErpError(f"out = {store.url}: holds a table that was not collected here; give another name")
-        store.write_frame("prompts.parquet", prompts)
-        store.write_json(SETTINGS, wanted)
-        return
+        if write:
+            store.write_json(SETTINGS, wanted)
+            store.write_frame(PROMPTS, prompts)
+        return wanted
     held = store.read_json(SETTINGS)
+    _refuse_others(store, held, wanted)
+    merged = {
+        **held,
+        "members": {**held["members"], **wanted["members"]},
+        "facts": {**held["facts"], **wanted["facts"]},
+        "prices_as_of": wanted["prices_as_of"] or held["prices_as_of"],
+    }
+    if write:
+        if merged != held:
+            store.write_json(SETTINGS, merged)
+        if not store.exists(PROMPTS):  # killed between the two
+            store.write_frame(PROMPTS, prompts)
+    return merged
+
+
+def _settings(config: CollectConfig, prompts: pd.DataFrame) -> dict[str, Any]:
+    """All that the responses depend on, and what is told of the members, as JSON."""
+    members = config.pool.members or []
+    engine = engine_settings(config.engine)
+    facts = {m.name: {key: getattr(m, key) for key in MEMBER_FACTS if getattr(m, key) is not None} for m in members}
+    settings: dict[str, Any] = jsonable(
+        {
+            "prompts": hashlib.sha256(prompts.to_json(orient="split", index=False).encode()).hexdigest(),
+            "k": config.k,
+            "seed": config.seed,
+            "block": config.block,
+            "members": {member.name: {**_member_settings(member), "engine": engine} for member in members},
+            "facts": facts,
+            "prices_as_of": config.pool.prices_as_of,
+        }
+    )
+    return settings
+
+
+def _member_settings(member: Member) -> dict[str, Any]:
+    said = member.model_dump(mode="json", exclude={*MEMBER_FACTS, "resources"}, exclude_defaults=True)
+    return {**said, "decoding": member.decoding.model_dump(mode="json")}
+
+
+def engine_settings(node: dict[str, Any]) -> dict[str, Any]:
+    """What of an engine's node its responses depend on: not how fast, or where, it works."""
+    pace = build(node, Engine, key="engine").pace
+    return {key: value for key, value in node.items() if key not in pace and key != "name"}
+
+
+def _refuse_others(store: Store, held: dict[str, Any], wanted: dict[str, Any]) -> None:
     advice = f"{store.url} was collected otherwise; give another name, or the same settings"
     faults = [
         f"{key} = {wanted[key]}: the table has {key} = {held[key]}; {advice}"
@@ -72,9 +104,13 @@ def open_collection(store: Store, config: CollectConfig, prompts: pd.DataFrame) 
             faults.append(f"pool.members.{name}: differs in {shorten(differing)}; {advice}")
     if faults:
         raise ErpError(*faults)
-    if new := [name for name in wanted["members"] if name not in held["members"]]:
-        store.remove(MANIFEST)  # unfinished again
-        store.write_json(SETTINGS, {**held, "members": {**held["members"], **{n: wanted["members"][n] for n in new}}})
+
+
+def reopen(store: Store) -> None:
+    """More is about to be sampled: the table, and the scores of every reward model, are unfinished again."""
+    store.remove(MANIFEST)
+    for folder in store.folders("rewards"):
+        store.remove(f"rewards/{folder}/{MANIFEST}")
 
 
 def same_reward_model(store: Store, scorer: Scorer) -> dict[str, Any]:
@@ -82,7 +118,6 @@ def same_reward_model(store: Store, scorer: Scorer) -> dict[str, Any]:
     file, about = f"{rewards_folder(scorer.name)}/{SETTINGS}", jsonable(scorer.about())
     if not store.exists(file):
         store.write_json(file, about)
-        return about
     held = store.read_json(file)
     where = {"device"}  # may differ between two runs of one scoring
     if differing := sorted(key for key in {*held, *about} - where if held.get(key) != about.get(key)):
@@ -90,7 +125,7 @@ def same_reward_model(store: Store, scorer: Scorer) -> dict[str, Any]:
             f"reward_model.name = {scorer.name}: {store.url} has scores of that name with other {shorten(differing)}; "
             f"give reward_model.name=<another>"
         )
-    return about
+    return dict(about)
 
 
 def write_reward_manifest(store: Store, name: str, about: dict[str, Any], failed: int) -> None:
@@ -109,29 +144,23 @@ def write_reward_manifest(store: Store, name: str, about: dict[str, Any], failed
     )
 
 
-def write_manifest(store: Store, config: CollectConfig, failed: int) -> None:
+def write_manifest(store: Store, held: dict[str, Any], failed: int) -> None:
     """Say that the table is whole, what it holds, and what a reader needs to price its answers."""
-    held = store.read_json(SETTINGS)
-    facts: dict[str, dict[str, Any]] = {name: {} for name in held["members"]}
-    if store.exists(MANIFEST):
-        facts.update({m["name"]: m for m in store.read_json(MANIFEST)["pool"]})
-    for member in config.pool.members or []:
-        facts[member.name] = {"name": member.name, **{key: getattr(member, key) for key in FACTS}}
     seconds = sum(store.read_json(f"log/samples/{name}")["seconds"] for name in store.names("log/samples"))
     store.write_json(
         MANIFEST,
         {
             "format": "erp-reward-table",
             "version": 1,
-            "prompts": len(store.read_frame("prompts.parquet", ["prompt_id"])),
+            "prompts": len(store.read_frame(PROMPTS, ["prompt_id"])),
             "members": list(held["members"]),
             "k": held["k"],
             "failed_prompts": failed,
-            "pool": [fact for fact in facts.values() if fact],
-            "prices_as_of": config.pool.prices_as_of,
+            "pool": [{"name": name, **facts} for name, facts in held["facts"].items()],
+            "prices_as_of": held["prices_as_of"],
             "sampled_in_seconds": round(seconds, 1),
             "made_with": {"python": platform.python_version(), **_versions()},
-            "settings": held,
+            "settings": {key: held[key] for key in ("prompts", "seed", "block", "members")},
         },
     )
 

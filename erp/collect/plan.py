@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from erp.collect.sample import log, part
 from erp.collect.store import Store
 from erp.collect.units import Unit, sampling_units
 from erp.config import CollectConfig, Member
 
+LOGS = 100  # of a member's finished units that are looked at for its speed
 CHARACTERS_PER_TOKEN = 4  # of English text; used until a prompt has been counted
 
 
@@ -52,8 +52,8 @@ def plan(store: Store, config: CollectConfig, prompts: pd.DataFrame) -> str:
         *[_line(share) for share in shares],
         _line(_total(shares)),
         "",
-        "Prompt tokens count a prompt once for its K samples, which share its prefill; USD K times, as an API bills that "
-        "is asked for one sample at a time.",
+        "Prompt tokens count a prompt once for its K samples, which share its prefill; USD counts it K times: so",
+        "bills an API that is asked for one sample at a time.",
         f"GPU-h: 2 x active parameters x tokens at assume.tflops = {config.assume.tflops:g}; "
         "hours: at the speed measured in this table's finished units.",
         f"Scoring by {config.reward_model['name']} comes on top: each distinct response once.",
@@ -86,7 +86,7 @@ def _shares(store: Store, config: CollectConfig, prompts: pd.DataFrame) -> list[
     members = config.pool.members or []
     parts = store.names("samples")
     units = sampling_units(members, -(-len(prompts) // config.block))
-    left = [unit for unit in units if part(unit).rsplit("/", 1)[-1] not in parts]
+    left = [unit for unit in units if unit.part not in parts]
     return [_share(store, config, prompts, member, units, left) for member in members]
 
 
@@ -97,7 +97,8 @@ def _share(
     texts = pd.concat([prompts["prompt"].iloc[u.block * config.block : (u.block + 1) * config.block] for u in own]) \
         if own else prompts["prompt"].iloc[:0]  # fmt: skip
     responses = len(texts) * config.k
-    measured = _measured(store, [u for u in units if u.member == member.name and u not in own])
+    waiting = set(own)
+    measured = _measured(store, [u for u in units if u.member == member.name and u not in waiting])
     around = sum(len(turn["content"]) for turn in member.messages(""))
     each = [math.ceil((len(text) + around) / CHARACTERS_PER_TOKEN) for text in texts]
     length, basis = float(member.decoding.max_tokens), "max_tokens, the most it can be"
@@ -123,7 +124,7 @@ def _share(
 def _measured(store: Store, done: list[Unit]) -> tuple[float, float] | None:
     """Tokens of a response, and seconds a response took, over a member's finished units."""
     there = store.names("log/samples")
-    logs = [store.read_json(log(unit)) for unit in done if f"{unit.name}.json" in there]
+    logs = [store.read_json(f"log/samples/{unit.file}") for unit in done[-LOGS:] if unit.file in there]
     responses = sum(entry["done"] for entry in logs)
     if not responses:
         return None

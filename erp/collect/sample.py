@@ -20,23 +20,10 @@ COLUMNS = [
 ]
 
 
-def part(unit: Unit) -> str:
-    """File of a unit's responses."""
-    return f"samples/part-{unit.name}.parquet"
-
-
-def failures(unit: Unit) -> str:
-    """File that says which prompts of a unit failed and why; it is not there where none did."""
-    return f"failures/samples/{unit.name}.json"
-
-
-def log(unit: Unit) -> str:
-    """File that says how long a unit took."""
-    return f"log/samples/{unit.name}.json"
-
-
 class Sampler:
     """Samples units into the store.
+
+    Files: ``samples/part-*`` (rows), ``failures/samples/*`` (which prompts failed and why), ``log/samples/*``.
 
     Args:
         url: of the store.
@@ -47,6 +34,8 @@ class Sampler:
         block: prompts per unit.
         weights_dir: where weights may lie.
     """
+
+    title = "sampling"
 
     def __init__(
         self, url: str, engine: dict[str, Any], members: list[Member], k: int, seed: int, block: int,
@@ -75,7 +64,8 @@ class Sampler:
         if self._prompts is None:
             self._prompts = store.read_frame("prompts.parquet", ["prompt_id", "prompt"])
         prompts = self._prompts.iloc[unit.block * self.block : (unit.block + 1) * self.block]
-        before = store.read_frame(part(unit)) if store.exists(part(unit)) else pd.DataFrame(columns=COLUMNS)
+        part = f"samples/{unit.part}"
+        before = store.read_frame(part) if store.exists(part) else pd.DataFrame(columns=COLUMNS)
         todo = prompts[~prompts["prompt_id"].isin(before["prompt_id"])]
         rows, failed = self._sample(todo, member)
         after = pd.DataFrame(rows, columns=COLUMNS)
@@ -100,7 +90,7 @@ class Sampler:
         for i, identity in enumerate(ids):
             answer = answers.get(i, Failure("the engine gave no answer"))
             if isinstance(answer, Failure):
-                failed[identity] = answer.error
+                failed[identity] = whole_text(answer.error)
                 continue
             for j, r in enumerate(answer):
                 counted = (r.prompt_tokens, r.completion_tokens, r.finish_reason, seeds[i] + j)
@@ -122,11 +112,19 @@ def _write(store: Store, unit: Unit, rows: pd.DataFrame, report: Report) -> None
     """Failures first: a process killed in between leaves a unit that is done again, never one that only looks done."""
     rows = rows.astype({"prompt_tokens": "Int64", "completion_tokens": "Int64", "sample": "int64", "seed": "int64"})
     rows = rows.astype({"prompt_id": "str", "model": "str", "response": "str", "finish_reason": "str"})
+    failures, log = f"failures/samples/{unit.file}", f"log/samples/{unit.file}"
     if report.failed:
-        store.write_json(failures(unit), report.failed)
-    said = {"done": report.done, "tokens": report.tokens, "seconds": report.seconds, "failed": len(report.failed)}
-    store.write_json(log(unit), said)
+        store.write_json(failures, report.failed)
+    store.write_json(
+        log, added_up(store, log, {"done": report.done, "tokens": report.tokens, "seconds": report.seconds})
+    )
     if len(rows):
-        store.write_frame(part(unit), rows)
+        store.write_frame(f"samples/{unit.part}", rows)
     if not report.failed:
-        store.remove(failures(unit))
+        store.remove(failures)
+
+
+def added_up(store: Store, log: str, said: dict[str, Any]) -> dict[str, Any]:
+    """A unit's log with what another round of it took."""
+    before = store.read_json(log) if store.exists(log) else {}
+    return {key: value + before.get(key, 0) for key, value in said.items()}

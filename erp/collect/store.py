@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,10 +18,11 @@ from erp.files import jsonable, locked, replacing
 
 
 class Store:
-    """Files under one address: a path, or anything fsspec knows (``s3://``, ``gs://``, ``memory://``).
+    """Files under one address: a path, or an object store that fsspec knows (``s3://``, ``gs://``, ``memory://``).
 
     Args:
-        url: of the folder. Object stores put a file in one step; on a disk it is renamed into place.
+        url: of the folder. Object stores put a file in one step; on a disk it is renamed into place. (Servers that do
+            neither, such as ``sftp://``, may show half a file.)
     """
 
     def __init__(self, url: str) -> None:
@@ -48,6 +50,13 @@ class Store:
             return set()
         found = {str(path).rsplit("/", 1)[-1] for path in self._fs.ls(self.path(folder), detail=False)}
         return {name for name in found if not name.startswith(".")}
+
+    def folders(self, folder: str) -> list[str]:
+        """Names of the folders in a folder."""
+        if not self._fs.isdir(self.path(folder)):
+            return []
+        entries = self._fs.ls(self.path(folder), detail=True)
+        return sorted(str(e["name"]).rstrip("/").rsplit("/", 1)[-1] for e in entries if e["type"] == "directory")
 
     def read_frame(self, name: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """A parquet file."""
@@ -79,8 +88,10 @@ class Store:
         if not self._local:
             self._fs.pipe_file(self.path(name), data)
             return
-        with replacing(Path(self.path(name))) as temporary:
-            temporary.write_bytes(data)
+        with replacing(Path(self.path(name))) as temporary, temporary.open("wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())  # on the disk before it has its name
 
     @contextmanager
     def alone(self) -> Iterator[None]:

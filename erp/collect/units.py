@@ -28,6 +28,16 @@ class Unit:
         """Part of its files' names."""
         return f"{self.block:05d}" if self.member is None else f"{quote(self.member, safe='')}-{self.block:05d}"
 
+    @property
+    def part(self) -> str:
+        """Name of the file that holds its rows, in the step's folder."""
+        return f"part-{self.name}.parquet"
+
+    @property
+    def file(self) -> str:
+        """Name of its other files: the log, and the failures, which is there only where some prompt failed."""
+        return f"{self.name}.json"
+
 
 @dataclass(frozen=True)
 class Report:
@@ -39,6 +49,7 @@ class Report:
         failed: prompt_id -> why; tried again in the next round.
         tokens: generated.
         seconds: it took.
+        lost: why it could not be done at all; None where it was.
     """
 
     unit: Unit
@@ -46,10 +57,17 @@ class Report:
     failed: dict[str, str] = field(default_factory=dict)
     tokens: int = 0
     seconds: float = 0.0
+    lost: str | None = None
 
 
 class Job(Protocol):
-    """What is done with each unit. Pickled to where it is done; loads its models at the first unit."""
+    """What is done with each unit. Pickled to where it is done; loads its models at the first unit.
+
+    Attributes:
+        title: of its progress bar.
+    """
+
+    title: str
 
     def run(self, unit: Unit) -> Report:
         """Do the unit, write what came of it, report. Done again, it replaces what it wrote."""

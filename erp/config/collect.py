@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from typing import Literal
+from urllib.parse import quote
 
 from pydantic import Field, field_validator
 
 from erp.config.nodes import Node, Plug, Pool
+
+LONGEST_NAME = 150  # escaped, so that a file system takes it as part of a file's name
 
 
 class Assumed(Node):
@@ -39,9 +42,29 @@ class CollectConfig(Node):
     progress: bool = True
     sweep: str | None = None
 
+    @field_validator("name")
+    @classmethod
+    def _is_a_folder(cls, value: str) -> str:
+        if not value.strip() or value in (".", "..") or "/" in value:
+            raise ValueError("names no folder; give a name without /")
+        return value
+
+    @field_validator("reward_model")
+    @classmethod
+    def _has_a_name(cls, value: Plug) -> Plug:
+        name = value.get("name")
+        if not isinstance(name, str) or name.strip(". ") == "" or len(quote(name, safe="")) > LONGEST_NAME:
+            raise ValueError(f"needs a name of at most {LONGEST_NAME} letters, under which its scores are kept")
+        return value
+
     @field_validator("pool")
     @classmethod
     def _names_members(cls, value: Pool) -> Pool:
         if value.members is None:
             raise ValueError("names no members to sample; choose pool=<option> or give pool.members=[{name: ...}]")
+        names = [member.name for member in value.members]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"names {', '.join(twice)} twice; each member has a name of its own")
+        if long := [name for name in names if not name or len(quote(name, safe="")) > LONGEST_NAME]:
+            raise ValueError(f"has a member whose name is empty or too long for a file's: {long[0][:40]}...")
         return value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 from erp.config import Member
 
@@ -50,7 +50,14 @@ class Failure:
 
 
 class Engine:
-    """Base of all engines. Construction is cheap; weights are loaded, or a connection opened, at the first call."""
+    """Base of all engines. Construction is cheap; weights are loaded, or a connection opened, at the first call.
+
+    Attributes:
+        pace: constructor arguments that change how fast or where it works, and not what it says. A collection may go on
+            with others of these; all else has to stay.
+    """
+
+    pace: ClassVar[frozenset[str]] = frozenset()
 
     def look_in(self, weights_dir: str | None) -> None:
         """Say where weights already on disk may lie."""

@@ -29,7 +29,7 @@ R = TypeVar("R")
 Body = dict[str, Any]
 Post = Callable[[Body], Awaitable[Completion]]
 
-TRY_AGAIN = frozenset({408, 429, 500, 502, 503, 504})
+TRY_AGAIN = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529})
 REMEDIES = {  # for what the next call would be told too
     401: "export a key that this address accepts under the name of {node}.api_key_env = {env}",
     402: "the account behind the key has to be topped up",

@@ -18,6 +18,7 @@ from erp.errors import ErpError
 from erp.weights import Weights, find_file
 
 _LIKELIEST = 500  # tokens whose probability the server lists; a word beyond them is as unlikely as the last
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # the server is in this process
 _FINISH = {"eos": "stop", "word": "stop", "limit": "length"}
 
 
@@ -30,6 +31,8 @@ class LlamaCpp(Engine):
         context: tokens a sequence may have, prompt and response together.
         gpu_layers: how many layers lie on the GPU; -1 for all that fit, where the installed wheel supports one.
     """
+
+    pace = frozenset(["threads", "slots", "context", "gpu_layers"])
 
     def __init__(self, threads: int | None = None, slots: int = 16, context: int = 2048, gpu_layers: int = -1) -> None:
         for name, value in (("slots", slots), ("context", context), ("threads", 1 if threads is None else threads)):
@@ -92,12 +95,23 @@ class LlamaCpp(Engine):
     ) -> list[float | Failure]:
         """Log-odds of the next word; see ``NextToken.log_odds``. One slot takes all endings: it keeps the prefix."""
         self._load(member)
-        words = [{self._post("/tokenize", {"content": word})["tokens"][0] for word in side} for side in (yes, no)]
+        words = [{self._first_token(word) for word in side} for side in (yes, no)]
+        if words[0] & words[1]:
+            raise ErpError(
+                f"reward_model.yes = {list(yes)}, no = {list(no)}: begin with one token in this model's vocabulary, so "
+                f"that it cannot tell them apart; give other words"
+            )
         slot = self._free.get()
         try:
             return [self._log_odds_of(prefix, ending, slot, *words) for ending in endings]
         finally:
             self._free.put(slot)
+
+    def _first_token(self, word: str) -> int:
+        tokens = self._post("/tokenize", {"content": word})["tokens"]
+        if not tokens:
+            raise ErpError(f"reward_model.yes, no = {word!r}: is no word; give one")
+        return int(tokens[0])
 
     def _log_odds_of(
         self, prefix: tuple[Message, ...], ending: str, slot: int, yes: set[int], no: set[int]
@@ -122,7 +136,7 @@ class LlamaCpp(Engine):
             self._server.listening_address + path, json.dumps(body).encode(), {"Content-Type": "application/json"}
         )
         try:
-            with urllib.request.urlopen(request) as answer:
+            with _DIRECT.open(request) as answer:
                 return json.load(answer)
         except urllib.error.HTTPError as error:
             raise _RefusedError(_reason(error)) from None

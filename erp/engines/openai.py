@@ -62,6 +62,21 @@ class OpenAIEngine(Engine):
         extra_body: further fields of every call, as JSON; no field that is set otherwise.
     """
 
+    pace = frozenset(
+        [
+            "base_url",
+            "api_key_env",
+            "concurrency",
+            "timeout_s",
+            "retries",
+            "backoff_s",
+            "backoff_max_s",
+            "n_supported",
+            "logprobs",
+            "max_tokens_field",
+        ]
+    )
+
     def __init__(
         self,
         base_url: str = "http://localhost:8000/v1",

@@ -38,6 +38,8 @@ class TransformersEngine(Engine):
         trust_remote_code: run code that comes with the weights.
     """
 
+    pace = frozenset(["device", "batch_size"])
+
     def __init__(
         self,
         dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",

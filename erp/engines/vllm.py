@@ -34,6 +34,8 @@ class VllmEngine(Engine):
         trust_remote_code: run code that comes with the weights.
     """
 
+    pace = frozenset(["tensor_parallel_size", "gpu_memory_utilization", "max_model_len", "batch_size"])
+
     def __init__(
         self,
         tensor_parallel_size: int = 1,

@@ -13,7 +13,7 @@ from erp.collect.collection import open_collection
 from erp.collect.plan import plan, summary
 from erp.collect.prompts.base import PromptSet, prompt_frame
 from erp.collect.rewards.base import RewardAdapter
-from erp.collect.score import adapter_node
+from erp.collect.score import adapter_node, as_pair
 from erp.collect.steps import sample_all, score_all
 from erp.collect.store import Store
 from erp.collect.units import Runner
@@ -41,20 +41,22 @@ def run(config: CollectConfig) -> str:
     Raises:
         ErpError: bad input; the folder holds another collection; more prompts failed than ``max_failed`` allows.
     """
-    _check_plug_points(config)
+    adapter = _check_plug_points(config)
     store = Store(table_url(config))
     prompts = _prompts(config)
+    adapter.check([as_pair(row, "") for row in prompts.to_dict("records")])
     if config.dry_run:
+        open_collection(store, config, prompts, write=False)
         print(plan(store, config, prompts))
         return store.url
     with store.alone():
-        open_collection(store, config, prompts)
+        held = open_collection(store, config, prompts)
         if "sample" in config.steps:
             if not store.exists(MANIFEST):
                 print(summary(store, config, prompts))
-            print(sample_all(store, config, prompts))
+            print(sample_all(store, config, len(prompts), held))
         if "score" in config.steps:
-            print(score_all(store, config, prompts))
+            print(score_all(store, config, len(prompts)))
     return store.url
 
 
@@ -64,22 +66,25 @@ def table_url(config: CollectConfig) -> str:
     return url if "://" in url else str(Path(url).expanduser().absolute())
 
 
-def _check_plug_points(config: CollectConfig) -> None:
+def _check_plug_points(config: CollectConfig) -> RewardAdapter:
     """Every node before anything is downloaded or sampled. Raises ErpError with the faults of all."""
-    errors = []
+    errors: list[ErpError] = []
     nodes: list[tuple[dict[str, Any], type, str]] = [
         (config.prompts, PromptSet, "prompts"),
         (config.engine, Engine, "engine"),
         (config.runner, Runner, "runner"),
         (adapter_node(config.reward_model), RewardAdapter, "reward_model"),
     ]
+    built: Any = None
     for node, expect, key in nodes:
         try:
-            build(node, expect, key=key)
+            built = build(node, expect, key=key)
         except ErpError as error:
             errors.append(error)
     if errors:
         raise ErpError.all_of(errors)
+    assert isinstance(built, RewardAdapter)
+    return built
 
 
 def _prompts(config: CollectConfig) -> pd.DataFrame:

@@ -74,12 +74,13 @@ def _sweep(program: str, parsed: Arguments, job: Job) -> None:
         raise ErpError(f"-m: erp {program} does one thing at a time; only erp train and erp collect sweep")
     jobs_to_do = check_sweep(program, parsed.overrides, parsed.config_file)
     sweep = hashlib.sha256("".join(sorted(run_hash(job) for job in jobs_to_do)).encode()).hexdigest()[:8]
-    record = Path(jobs_to_do[0]["out"]) / "sweeps" / f"{sweep}.json"
+    record = records_folder(jobs_to_do[0]["out"]) / "sweeps" / f"{sweep}.json"
     record.unlink(missing_ok=True)  # what this sweep finds or makes is recorded anew
+    elsewhere = ["hydra.sweep.dir=sweeps/.hydra"] if "://" in jobs_to_do[0]["out"] else []
     failure: Exception | KeyboardInterrupt | None = None
     try:
         _through_hydra(
-            program, parsed, ["-m"], [f"sweep='{sweep}'"], _Recorded(job)
+            program, parsed, ["-m"], [f"sweep='{sweep}'", *elsewhere], _Recorded(job)
         )  # quoted: all digits would be a number
     except (Exception, KeyboardInterrupt) as error:
         # Hydra raises the first failed job's error when all have ended. The record has every one.
@@ -96,6 +97,11 @@ def _sweep(program: str, parsed: Arguments, job: Job) -> None:
         raise failure
     if program == "train":
         print(f"compare them: erp compare {record}")
+
+
+def records_folder(out: str) -> Path:
+    """Where a sweep's record lies: beside the runs, or here where they lie in an object store."""
+    return Path() if "://" in out else Path(out)
 
 
 class _Recorded:
@@ -120,7 +126,7 @@ class _Recorded:
             return result
         finally:
             entry["run"] = config.get("run_folder")
-            record_in_sweep(Path(config["out"]), config["sweep"], int(hydra.job.num), entry)
+            record_in_sweep(records_folder(config["out"]), config["sweep"], int(hydra.job.num), entry)
 
 
 def _through_hydra(program: str, parsed: Arguments, flags: Sequence[str], overrides: Sequence[str], job: Job) -> None:

@@ -22,10 +22,15 @@ class KnownEngine(Engine):
         seconds: a request takes.
         fail: texts whose prompts fail as long as the file ``mended`` beside the diary is not there.
         die: the process is killed at a text once: the file ``died`` beside the diary says that it was.
+        voice: goes into every answer.
     """
 
-    def __init__(self, diary: str, seconds: float = 0.0, fail: list[str] | None = None, die: str | None = None) -> None:
-        self.diary, self.seconds, self.fail, self.die = Path(diary), seconds, fail or [], die
+    pace = frozenset(["diary", "seconds", "fail", "die"])
+
+    def __init__(
+        self, diary: str, seconds: float = 0.0, fail: list[str] | None = None, die: str | None = None, voice: str = ""
+    ) -> None:
+        self.diary, self.seconds, self.fail, self.die, self.voice = Path(diary), seconds, fail or [], die, voice
 
     def generate(
         self, requests: Sequence[Request], member: Member, k: int
@@ -44,9 +49,8 @@ class KnownEngine(Engine):
                 continue
             yield i, [self._answer(text, member, requests[i].seed + j) for j in range(k)]
 
-    @staticmethod
-    def _answer(text: str, member: Member, seed: int) -> Response:
-        said = hashlib.sha256(f"{member.name}|{text}|{seed}".encode()).hexdigest()
+    def _answer(self, text: str, member: Member, seed: int) -> Response:
+        said = hashlib.sha256(f"{self.voice}{member.name}|{text}|{seed}".encode()).hexdigest()
         return Response(said[: 4 + seed % 3], len(text), 4 + seed % 3, "stop")
 
 

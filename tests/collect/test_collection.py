@@ -1,5 +1,6 @@
 import json
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pandas as pd
 import pytest
 
 from erp import cli
+from erp.errors import ErpError
 from erp.table.read import read_table
 from tests.collect.commands import command, diary, samples
 
@@ -87,6 +89,7 @@ def test_identical_responses_are_scored_once(collect, tmp_path):
         (["block=3"], "block = 3: the table has block = 2"),
         (["prompts.limit=3"], "prompts: are not those of the table"),
         (["pool.decoding={temperature: 0.5}"], "pool.members.small: differs in decoding"),
+        (["engine.voice=low"], "pool.members.small: differs in engine"),
         (["reward_model.letter=b"], "reward_model.name = letters: "),
     ],
 )
@@ -138,7 +141,7 @@ def test_a_sweep_over_reward_models_samples_once(tmp_path, capsys):
 def test_steps_run_apart(collect, tmp_path):
     code, _, err = collect("steps=[score]")
     assert code == 2
-    assert "steps=[sample] first" in err
+    assert "give steps=[sample]" in err
     assert collect("steps=[sample]")[0] == 0
     assert not (tmp_path / "table/rewards").exists()
     assert collect("steps=[score]")[0] == 0
@@ -210,7 +213,7 @@ def test_two_collections_do_not_write_one_table(collect, tmp_path):
         [sys.executable, "-m", "erp", *command(tmp_path, "engine.seconds=0.3")], cwd=Path.cwd(), stderr=subprocess.PIPE
     )
     try:
-        while not diary(tmp_path):
+        while not diary(tmp_path) and slow.poll() is None:
             time.sleep(0.05)
         code, _, err = collect()
         assert code == 2
@@ -287,3 +290,121 @@ def test_a_full_disk_says_so_and_keeps_what_is_there(collect, tmp_path, monkeypa
     assert asked == 7 + 2
     assert collect()[0] == 0
     assert {entry[0] for entry in diary(tmp_path)[asked:]} == {"org/big"}
+
+
+def test_how_fast_an_engine_works_may_change(collect, tmp_path):
+    collect("steps=[sample]")
+    code, _, _ = collect("engine.seconds=0.001")
+    assert code == 0
+
+
+def test_a_member_that_is_half_sampled_keeps_the_table_unfinished(collect, tmp_path):
+    killed = subprocess.Popen([sys.executable, "-m", "erp", *command(tmp_path, "engine.seconds=0.05")])
+    while not any(entry[0] == "org/big" for entry in diary(tmp_path)) and killed.poll() is None:
+        time.sleep(0.01)
+    killed.kill()
+    killed.wait()
+    code, out, err = collect(members="[{name: small}]")
+    assert code == 2
+    assert "unfinished: org/big, which are not of this pool" in out
+    assert "not sampled to the end" in err
+    assert not (tmp_path / "table/manifest.json").exists()
+    assert collect()[0] == 0
+    assert len(samples(tmp_path)) == 7 * 2 * 3
+
+
+def test_new_members_without_scores_are_not_taken_for_a_finished_table(collect, tmp_path):
+    collect()
+    assert collect("steps=[sample]", members="[{name: new}]")[0] == 0
+    with pytest.raises(ErpError, match="no reward model has scored it"):
+        read_table(tmp_path / "table")
+    assert collect("steps=[score]", members="[{name: new}]")[0] == 0
+    assert read_table(tmp_path / "table").members == ("new", "org/big", "small")
+
+
+def test_what_is_known_of_members_stays_when_others_are_added(collect, tmp_path):
+    collect(members="[{name: small, active_parameters: 1e9}]")
+    collect(members="[{name: new, active_parameters: 2e9}]")
+    assert read_table(tmp_path / "table").facts == {
+        "small": {"active_parameters": 1e9},
+        "new": {"active_parameters": 2e9},
+    }
+
+
+def test_a_command_with_nothing_to_do_changes_no_file(collect, tmp_path):
+    collect()
+    before = {file: file.stat().st_mtime_ns for file in (tmp_path / "table").rglob("*.json")}
+    collect()
+    assert {file: file.stat().st_mtime_ns for file in (tmp_path / "table").rglob("*.json")} == before
+
+
+def test_killed_before_the_prompts_were_written(collect, tmp_path):
+    collect()
+    whole = samples(tmp_path)
+    shutil.rmtree(tmp_path / "table/samples")
+    shutil.rmtree(tmp_path / "table/rewards")
+    for name in ("manifest.json", "prompts.parquet"):
+        (tmp_path / "table" / name).unlink()
+    assert collect()[0] == 0
+    pd.testing.assert_frame_equal(samples(tmp_path), whole)
+
+
+def test_killed_between_the_scores_and_the_note_that_they_failed_before(collect, tmp_path):
+    collect()
+    note = tmp_path / "table/failures/rewards/letters/00000.json"
+    note.parent.mkdir(parents=True, exist_ok=True)
+    note.write_text('{"p0": "gone", "p1": "gone"}')
+    (tmp_path / "table/rewards/letters/manifest.json").unlink()
+    assert collect()[0] == 0
+    assert not note.exists()
+
+
+def test_a_unit_that_is_scored_again_stays_as_it_is(collect, tmp_path):
+    from erp.collect.score import Scorer
+    from erp.collect.units import Unit
+
+    collect()
+    before = samples(tmp_path)
+    node = {"_target_": "tests.collect.fakes.Letters", "name": "letters"}
+    report = Scorer(str(tmp_path / "table"), node, ["small", "org/big"], None).run(Unit(1))
+    assert report.done == 0
+    pd.testing.assert_frame_equal(samples(tmp_path), before)
+
+
+def test_a_dry_run_refuses_what_the_run_would(collect):
+    collect()
+    code, _, err = collect("k=2", "dry_run=true")
+    assert code == 2
+    assert "k = 2: the table has k = 3" in err
+
+
+def test_a_second_round_adds_to_the_time_a_unit_took(collect, tmp_path):
+    collect("engine.fail=[bread]", "engine.seconds=0.05", "retries=0")
+    (tmp_path / "mended").touch()
+    collect("engine.fail=[bread]")
+    said = json.loads((tmp_path / "table/log/samples/small-00000.json").read_text())
+    assert said["done"] == 2 * 3
+    assert said["seconds"] > 0.1
+
+
+@pytest.mark.parametrize(
+    ("members", "more", "said"),
+    [
+        ("[{name: a}, {name: a, system: x}]", [], "names a twice"),
+        ("[{name: " + "x" * 200 + "}]", [], "too long"),
+        ("[a]", ["name=.."], "name = ..: names no folder"),
+        ("[a]", ["name=a/b"], "name = a/b: names no folder"),
+        ("[a]", ["reward_model.name=.."], "needs a name"),
+    ],
+)
+def test_names_that_are_no_names(collect, tmp_path, members, more, said):
+    code, _, err = collect(*more, members=members)
+    assert code == 2
+    assert said in err
+
+
+def test_prompts_that_cannot_be_scored_are_refused_before_anything_is_sampled(collect, tmp_path):
+    code, _, err = collect("reward_model=verifier_exact")
+    assert code == 2
+    assert "reference has no answer" in err
+    assert not diary(tmp_path)

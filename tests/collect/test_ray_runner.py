@@ -65,8 +65,9 @@ def test_resources_that_no_node_has_are_refused(cluster, tmp_path, capsys):
 
 
 def test_a_worker_goes_on_with_the_model_it_holds():
-    from erp.collect.runners.ray import _next
+    from erp.collect.runners.ray import which_model
 
-    assert _next(["a", "b", "b"], "a") == 0
-    assert _next(["a", "b", "b"], None) == 1
-    assert _next(["a", "b", "b"], "c") == 1
+    assert which_model({"a": 1, "b": 2}, "a") == "a"
+    assert which_model({"a": 1, "b": 2}, None) == "b"
+    assert which_model({"a": 0, "b": 2}, "a") == "b"
+    assert which_model({"a": 1, "b": 2}, "c") == "b"

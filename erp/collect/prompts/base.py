@@ -49,7 +49,10 @@ def prompt_frame(prompts: Iterable[Prompt]) -> pd.DataFrame:
         ErpError: there is none, one is empty, or an id stands for two prompts.
     """
     rows = [
-        (p.prompt_id or prompt_id(p.text), whole_text(p.text), p.category, p.group, p.split, p.reference)
+        [
+            None if value is None else whole_text(value)
+            for value in (p.prompt_id or prompt_id(p.text), p.text, p.category, p.group, p.split, p.reference)
+        ]
         for p in prompts
     ]
     if not rows:

@@ -40,6 +40,9 @@ class RewardAdapter:
     def look_in(self, weights_dir: str | None) -> None:
         """Say where weights already on disk may lie."""
 
+    def check(self, prompts: Sequence[Pair]) -> None:
+        """Refuse prompts that no response to could ever be scored, before anything is sampled. Responses are empty."""
+
     def score(self, pairs: Sequence[Pair]) -> list[float | Failure | None]:
         """The raw score of each pair, in order.
 

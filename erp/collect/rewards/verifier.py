@@ -14,7 +14,9 @@ from erp.collect.rewards.base import Pair, RewardAdapter
 from erp.engines.base import Failure
 from erp.errors import ErpError
 
-_NUMBER = re.compile(r"[-+]?(?:\d[\d,]*)?\.?\d+(?:[eE][-+]?\d+)?")
+NEEDED = {"exact": ["answer"], "numeric": ["answer"], "regex": ["pattern"], "reasoning_gym": ["task", "answer"]}
+_ALLOWED = f"allowed are {', '.join(NEEDED)}"
+_NUMBER = re.compile(r"(?<![\d.])[-+]?(?:\d[\d,]*)?\.?\d+(?:[eE][-+]?\d+)?")
 
 
 class Verifier(RewardAdapter):
@@ -53,30 +55,50 @@ class Verifier(RewardAdapter):
         """1 for right, 0 for wrong. Raises ErpError where a prompt has no reference to check against."""
         return [self._score(pair) for pair in pairs]
 
-    def _score(self, pair: Pair) -> float:
+    def check(self, prompts: Sequence[Pair]) -> None:
+        """Every prompt has a reference that its method can use. Raises ErpError naming the first that has not."""
+        for pair in prompts:
+            self._method(pair)
+
+    def _method(self, pair: Pair) -> str:
         reference = pair.reference or {}
-        method = reference.get("scorer", "exact") if self.method == "reference" else self.method
-        answer = self.answer_in(pair.response)
-        needed = "pattern" if method == "regex" else "answer"
-        if needed not in reference:
+        method = str(reference.get("scorer", "exact") if self.method == "reference" else self.method)
+        if method not in NEEDED:
             raise ErpError(
-                f"reward_model = verifier: a prompt's reference has no {needed} ({pair.prompt[:40]!r}); "
-                f"give every prompt one, as JSON: {{{json.dumps(needed)}: ...}}"
+                f"reward_model = verifier: a reference's scorer = {method}: there is no such method; {_ALLOWED}"
             )
+        for needed in NEEDED[method]:
+            if needed not in reference:
+                raise ErpError(
+                    f"reward_model = verifier: a prompt's reference has no {needed} ({pair.prompt[:40]!r}); "
+                    f"give every prompt one, as JSON: {{{json.dumps(needed)}: ...}}"
+                )
+        if method == "regex":
+            try:
+                re.compile(str(reference["pattern"]))
+            except re.error as error:
+                raise ErpError(
+                    f"reward_model = verifier: the pattern of a reference ({pair.prompt[:40]!r}) is no regular "
+                    f"expression ({error}); correct it"
+                ) from None
+        return method
+
+    def _score(self, pair: Pair) -> float:
+        method, reference = self._method(pair), pair.reference or {}
+        answer = self.answer_in(pair.response)
         if method == "exact":
             return float(_plain(answer) == _plain(str(reference["answer"])))
         if method == "numeric":
             return float(self._equal_numbers(answer, str(reference["answer"])))
         if method == "regex":
-            return float(re.search(reference["pattern"], answer) is not None)
-        if method == "reasoning_gym":
-            return self._by_task(answer, reference)
-        raise ErpError(f"reward_model = verifier: a reference's scorer = {method}: there is no such method")
+            return float(re.search(str(reference["pattern"]), answer) is not None)
+        return self._by_task(answer, reference)
 
     def answer_in(self, response: str) -> str:
         """The final answer of a response, blanks at its ends removed."""
         matches = [] if self._extract is None else list(self._extract.finditer(response))
-        return (matches[-1].group(1) if matches else response).strip()
+        found = matches[-1].group(1) if matches else response
+        return (response if found is None else found).strip()
 
     def _equal_numbers(self, answer: str, wanted: str) -> bool:
         numbers, right = _NUMBER.findall(answer), _NUMBER.findall(wanted)

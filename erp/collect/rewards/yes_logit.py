@@ -59,6 +59,7 @@ class YesLogit(RewardAdapter):
         if "{prompt}" not in head or not _:
             raise ErpError("reward_model.question: has to hold {prompt} and, after it, {response}")
         self._head, self._tail = head, tail
+        self._node = engine
         self.engine = build(engine, Engine, key="reward_model.engine")
         if not isinstance(self.engine, NextToken):
             raise ErpError(
@@ -78,7 +79,9 @@ class YesLogit(RewardAdapter):
         """Model and question."""
         m = self.member
         return {
+            "engine": {key: value for key, value in self._node.items() if key not in self.engine.pace},
             "model": m.weights, "file": m.file, "sha256": m.sha256, "revision": m.revision,
+            "chat_template": m.chat_template,
             "question": f"{self._head}{{response}}{self._tail}", "yes": self.yes, "no": self.no,
         }  # fmt: skip
 

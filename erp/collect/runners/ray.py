@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from erp.collect.units import Job, Report, Runner, Unit
@@ -62,7 +62,7 @@ class RayRunner(Runner):
     def _connect(self, ray: Any) -> None:
         try:
             ray.init(
-                address=self.address, num_cpus=None if self.address else self.workers, include_dashboard=False,
+                address=self.address, include_dashboard=False,
                 logging_level=logging.ERROR, log_to_driver=False, runtime_env=self.runtime_env,
             )  # fmt: skip
         except (ConnectionError, ValueError, RuntimeError) as error:
@@ -95,31 +95,35 @@ class _Group:
         self.lost: Counter[Unit] = Counter()
 
     def run(self, units: Sequence[Unit]) -> Iterator[Report]:
-        left = list(units)
+        left: dict[str, deque[Unit]] = {}  # by what has to be loaded
+        for unit in units:
+            left.setdefault(self.job.loads(unit), deque()).append(unit)
         running: dict[Any, tuple[Any, Unit]] = {}
         loaded: dict[Any, str] = {}
-        idle = [self.actor_class.remote(self.job) for _ in range(min(self.count, len(left)))]
+        idle = [self.actor_class.remote(self.job) for _ in range(min(self.count, len(units)))]
         try:
-            while left or running:
-                while left and idle:
+            while any(left.values()) or running:
+                while any(left.values()) and idle:
                     actor = idle.pop()
-                    unit = left.pop(_next([self.job.loads(u) for u in left], loaded.get(actor)))
-                    loaded[actor] = self.job.loads(unit)
+                    loaded[actor] = which_model({model: len(of_it) for model, of_it in left.items()}, loaded.get(actor))
+                    unit = left[loaded[actor]].popleft()
                     running[actor.run.remote(unit)] = actor, unit
                 (ready,), _ = self.ray.wait(list(running), num_returns=1)
                 actor, unit = running.pop(ready)
                 try:
                     report = self.ray.get(ready)
-                except self.ray.exceptions.RayActorError as error:
+                except self.ray.exceptions.RayTaskError as error:  # what the job itself raised
+                    raise error.cause if isinstance(error.cause, ErpError) else error from None
+                except self.ray.exceptions.RuntimeEnvSetupError as error:
+                    raise ErpError(f"runner.runtime_env: cannot be set up ({_line(error)}); correct it") from None
+                except self.ray.exceptions.RayError as error:  # killed, out of memory, its node is gone
+                    self.ray.kill(actor)  # it may only be out of reach, and must not write later
                     idle.append(self.actor_class.remote(self.job))
                     self.lost[unit] += 1
                     if self.lost[unit] < self.attempts:
-                        left.append(unit)
+                        left[self.job.loads(unit)].append(unit)
                         continue
-                    reason = f"its worker was lost {self.attempts} times ({str(error).splitlines()[0]})"
-                    report = Report(unit, 0, {"": reason})
-                except self.ray.exceptions.RayTaskError as error:
-                    raise error.cause if isinstance(error.cause, ErpError) else error from None
+                    report = Report(unit, 0, lost=f"its worker was lost {self.attempts} times ({_line(error)})")
                 else:
                     idle.append(actor)
                 yield report
@@ -128,12 +132,11 @@ class _Group:
                 self.ray.kill(actor)
 
 
-def _next(loads: Sequence[str], loaded: str | None) -> int:
-    """Which unit an actor takes: one of the model it holds, else of the model with most units left."""
-    if loaded in loads:
-        return loads.index(loaded)
-    most = Counter(loads).most_common(1)[0][0]
-    return loads.index(most)
+def which_model(left: Mapping[str, int], loaded: str | None) -> str:
+    """Whose units an actor takes: those of the model it holds, else those of the model with most units left."""
+    if loaded is not None and left.get(loaded):
+        return loaded
+    return max(left, key=lambda model: left[model])
 
 
 class _Worker:
@@ -144,6 +147,10 @@ class _Worker:
 
     def run(self, unit: Unit) -> Report:
         return self.job.run(unit)
+
+
+def _line(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:200]
 
 
 def _shown(resources: dict[str, float]) -> str:
