@@ -49,7 +49,7 @@ class Scorer:
         self.name = str(reward_model["name"])
         self.title = f"scoring by {self.name}"
         self._adapter: RewardAdapter | None = None
-        self._prompts: pd.DataFrame | None = None
+        self._prompts: dict[Any, dict[Any, Any]] = {}  # prompt_id -> its row
 
     def loads(self, unit: Unit) -> str:  # noqa: ARG002
         """The one reward model."""
@@ -94,14 +94,20 @@ class Scorer:
 
     def _scores(self, store: Store, rows: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
         """prompt_id, response, reward of the distinct pairs that were scored; prompt_id -> why of those that failed."""
-        if self._prompts is None:
-            self._prompts = store.read_frame("prompts.parquet").set_index("prompt_id")
+        if not self._prompts:
+            self._prompts = store.read_frame("prompts.parquet").set_index("prompt_id").to_dict("index")
         if self._adapter is None:
             self._adapter = build(adapter_node(self.node), RewardAdapter, key="reward_model")
             self._adapter.look_in(self.weights_dir)
         pairs = rows[["prompt_id", "response"]].drop_duplicates().sort_values("prompt_id", kind="stable")
         self._adapter.counts.clear()
-        scores = self._adapter.score([self._pair(*row) for row in pairs.itertuples(index=False)]) if len(pairs) else []
+        scores = (
+            self._adapter.score(
+                [as_pair(self._prompts[identity], text) for identity, text in pairs.itertuples(index=False)]
+            )
+            if len(pairs)
+            else []
+        )
         failed = {
             identity: whole_text(score.error)
             for identity, score in zip(pairs["prompt_id"], scores, strict=True)
@@ -118,7 +124,7 @@ class Scorer:
         failures, log = f"failures/{folder}/{unit.file}", f"log/{folder}/{unit.file}"
         if report.failed:
             store.write_json(failures, report.failed)
-        before = store.read_json(log) if store.exists(log) else {"seconds": 0.0, "counts": {}}
+        before: dict[str, Any] = store.read_json(log) if store.exists(log) else {"seconds": 0.0, "counts": {}}
         counts = Counter(before["counts"]) + self._adapter.counts
         store.write_json(log, {"seconds": before["seconds"] + report.seconds, "counts": counts})
         if len(rows):
@@ -126,10 +132,6 @@ class Scorer:
             store.write_frame(f"{folder}/{unit.part}", rows)
         if not report.failed:
             store.remove(failures)
-
-    def _pair(self, prompt_id: str, response: str) -> Pair:
-        assert self._prompts is not None
-        return as_pair(self._prompts.loc[prompt_id], response)
 
     def about(self) -> dict[str, Any]:
         """What the adapter says of its scores."""
@@ -142,7 +144,7 @@ class Scorer:
         self._adapter = None
 
 
-def as_pair(prompt: Mapping[Any, Any] | pd.Series, response: str) -> Pair:
+def as_pair(prompt: Mapping[Any, Any], response: str) -> Pair:
     """A row of prompts.parquet with a response to it."""
     category: str | None = None if pd.isna(prompt["category"]) else str(prompt["category"])
     return Pair(str(prompt["prompt"]), response, category, read_reference(prompt["reference"]))
