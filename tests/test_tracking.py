@@ -74,7 +74,14 @@ def alone(tmp_path, monkeypatch):
 
 def quick(folder, *more):
     """A small run of the real program."""
-    overrides = ["data.prompts=120", "data.members=2", "data.samples=2", "backbone=hashing", "bootstrap.draws=100"]
+    overrides = [
+        "data=synthetic",
+        "data.prompts=120",
+        "data.members=2",
+        "data.samples=2",
+        "backbone=hashing",
+        "bootstrap.draws=100",
+    ]
     return train([*overrides, "trainer.progress=false", f"out={folder}", *more])
 
 

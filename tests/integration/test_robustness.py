@@ -291,4 +291,4 @@ def test_help_names_the_flags_that_work(erp, program, named):
 def test_the_flag_that_help_names_prints_the_config(erp, program):
     answer = erp(program, "--cfg", "job")
     assert answer.code == 0
-    assert yaml.safe_load(answer.out)["data"]["kind"] == "synthetic"
+    assert yaml.safe_load(answer.out)["data"]["kind"] == "mini"
