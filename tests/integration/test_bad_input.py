@@ -230,8 +230,8 @@ def test_a_killed_run_goes_on_when_started_again(tmp_path):
         "        return super().embed(prompts)\n"
     )
     command = [
-        "train", "data=synthetic", "data.prompts=700", "data.samples=1", "backbone._target_=killer.Killer", "~backbone.ngram_max",
-        "backbone=hashing", "tracking=off", "bootstrap.draws=200", "trainer.progress=false",
+        "train", "data=synthetic", "data.prompts=700", "data.samples=1", "backbone._target_=killer.Killer",
+        "~backbone.ngram_max", "backbone=hashing", "tracking=off", "bootstrap.draws=200", "trainer.progress=false",
     ]  # fmt: skip
     killed = process(*command, cwd=tmp_path, KILL="1", PYTHONPATH=str(tmp_path))
     assert killed.returncode == -9
