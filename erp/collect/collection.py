@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from erp.build import build
+from erp.collect.prompts.base import PromptSet, prompt_frame
 from erp.collect.score import Scorer, rewards_folder
 from erp.collect.store import Store
 from erp.config import CollectConfig, Member
@@ -48,6 +49,7 @@ def open_collection(store: Store, config: CollectConfig, prompts: pd.DataFrame, 
         **held,
         "members": {**held["members"], **wanted["members"]},
         "facts": {**held["facts"], **wanted["facts"]},
+        "source": wanted["source"],
         "prices_as_of": wanted["prices_as_of"] or held["prices_as_of"],
     }
     if write:
@@ -58,6 +60,15 @@ def open_collection(store: Store, config: CollectConfig, prompts: pd.DataFrame, 
     return merged
 
 
+def prompts_of(store: Store, config: CollectConfig, source: PromptSet) -> pd.DataFrame:
+    """The prompts: those the collection has, where they can be no others, else from their source."""
+    if source.fixed and store.exists(SETTINGS) and store.exists(PROMPTS):
+        asked = jsonable({key: value for key, value in config.prompts.items() if key != "name"})
+        if store.read_json(SETTINGS)["source"] == asked:
+            return store.read_frame(PROMPTS)
+    return prompt_frame(source.prompts())
+
+
 def _settings(config: CollectConfig, prompts: pd.DataFrame) -> dict[str, Any]:
     """All that the responses depend on, and what is told of the members, as JSON."""
     members = config.pool.members or []
@@ -65,6 +76,7 @@ def _settings(config: CollectConfig, prompts: pd.DataFrame) -> dict[str, Any]:
     facts = {m.name: {key: getattr(m, key) for key in MEMBER_FACTS if getattr(m, key) is not None} for m in members}
     settings: dict[str, Any] = jsonable(
         {
+            "source": {key: value for key, value in config.prompts.items() if key != "name"},
             "prompts": hashlib.sha256(prompts.to_json(orient="split", index=False).encode()).hexdigest(),
             "k": config.k,
             "seed": config.seed,
@@ -160,7 +172,7 @@ def write_manifest(store: Store, held: dict[str, Any], failed: int) -> None:
             "prices_as_of": held["prices_as_of"],
             "sampled_in_seconds": round(seconds, 1),
             "made_with": {"python": platform.python_version(), **_versions()},
-            "settings": {key: held[key] for key in ("prompts", "seed", "block", "members")},
+            "settings": {key: held[key] for key in ("source", "prompts", "seed", "block", "members")},
         },
     )
 

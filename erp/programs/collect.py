@@ -6,12 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from erp.build import build
-from erp.collect.collection import open_collection
+from erp.collect.collection import open_collection, prompts_of
 from erp.collect.plan import plan, summary
-from erp.collect.prompts.base import PromptSet, prompt_frame
+from erp.collect.prompts.base import PromptSet
 from erp.collect.rewards.base import RewardAdapter
 from erp.collect.score import adapter_node, as_pair
 from erp.collect.steps import sample_all, score_all
@@ -43,7 +41,10 @@ def run(config: CollectConfig) -> str:
     """
     adapter = _check_plug_points(config)
     store = Store(table_url(config))
-    prompts = _prompts(config)
+    source = build(config.prompts, PromptSet, key="prompts")
+    prompts = prompts_of(store, config, source)
+    for note in source.notes:
+        print(f"prompts: {note}")
     adapter.check([as_pair(row, "") for row in prompts.to_dict("records")])
     if config.dry_run:
         open_collection(store, config, prompts, write=False)
@@ -85,11 +86,3 @@ def _check_plug_points(config: CollectConfig) -> RewardAdapter:
         raise ErpError.all_of(errors)
     assert isinstance(built, RewardAdapter)
     return built
-
-
-def _prompts(config: CollectConfig) -> pd.DataFrame:
-    source = build(config.prompts, PromptSet, key="prompts")
-    frame = prompt_frame(source.prompts())
-    for note in source.notes:
-        print(f"prompts: {note}")
-    return frame

@@ -408,3 +408,26 @@ def test_prompts_that_cannot_be_scored_are_refused_before_anything_is_sampled(co
     assert code == 2
     assert "reference has no answer" in err
     assert not diary(tmp_path)
+
+
+def test_a_source_that_cannot_change_is_read_once(collect, tmp_path, monkeypatch):
+    from erp.collect.prompts.files import JsonLines
+
+    monkeypatch.setattr(JsonLines, "fixed", True)
+    collect()
+    (tmp_path / "prompts.jsonl").write_text("gone")
+    code, out, _ = collect()
+    assert code == 0
+    assert "sampled already" in out
+    code, _, err = collect("prompts.limit=3")
+    assert code == 2
+    assert "prompts.jsonl" in err
+
+
+def test_a_file_that_has_changed_is_noticed(collect, tmp_path):
+    collect()
+    file = tmp_path / "prompts.jsonl"
+    file.write_text(file.read_text().replace("chair", "choir"))
+    code, _, err = collect()
+    assert code == 2
+    assert "prompts: are not those of the table" in err

@@ -32,7 +32,15 @@ class Prompt:
 
 
 class PromptSet:
-    """Base of all prompt sets. ``prompts()`` gives them one by one; ``notes`` says what was left out and why."""
+    """Base of all prompt sets.
+
+    Attributes:
+        notes: what was left out and why.
+        fixed: whether equal settings always mean equal prompts, so that a collection that has them does not read their
+            source again: it may be long, or far away. A file of the user's may change: it is read, and compared.
+    """
+
+    fixed: bool = False
 
     def __init__(self) -> None:
         self.notes: list[str] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from erp.collect.prompts.files import Choose
 from erp.collect.prompts.rows import Row, RowPrompts
@@ -36,6 +37,7 @@ class HubDataset(RowPrompts):
         seed: int | None = None,
     ) -> None:
         super().__init__("prompts.dataset", dataset, columns, limit, seed)
+        self.fixed = not Path(dataset).exists()
         self.split = split
         self.config_name = config_name
         self.revision = revision

@@ -73,6 +73,7 @@ class OpenPerfectBlend(PromptSet):
         if max_chars is not None and max_chars < max(min_chars, 1):
             raise ErpError(f"prompts.max_chars = {max_chars}: give 1 or more and no less than min_chars = {min_chars}")
         self.dataset, self.revision, self.path = dataset, revision, path
+        self.fixed = path is None
         self.limit, self.seed, self.balance = limit, seed, balance
         self.min_chars, self.max_chars = min_chars, max_chars
         self.category = category

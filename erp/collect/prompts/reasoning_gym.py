@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
 from itertools import chain, zip_longest
 from typing import Any
 
@@ -33,6 +36,8 @@ class ReasoningGym(PromptSet):
         seed: of the generators.
     """
 
+    fixed = True
+
     def __init__(self, tasks: list[Task], limit: int, seed: int = 0) -> None:
         super().__init__()
         names = [t.task for t in tasks]
@@ -45,32 +50,53 @@ class ReasoningGym(PromptSet):
     def prompts(self) -> Iterator[Prompt]:
         """Prompts, the tasks taking turns, so that every block of them holds every task."""
         whole, more = divmod(self.limit, len(self.tasks))
-        per_task = [self._of(task, whole + (i < more)) for i, task in enumerate(self.tasks)]
+        counts = [whole + (i < more) for i in range(len(self.tasks))]
+        order = [(t.task, t.settings, count, self.seed) for t, count in zip(self.tasks, counts, strict=True) if count]
+        per_task = _made(order)
+        for (task, _, count, _), prompts in zip(order, per_task, strict=True):
+            if len(prompts) < count:
+                self.notes.append(f"{task} has only {len(prompts)} distinct questions with these settings")
         return (prompt for prompt in chain.from_iterable(zip_longest(*per_task)) if prompt is not None)
 
-    def _of(self, task: Task, count: int) -> list[Prompt]:
-        """Distinct questions of a task."""
-        found: dict[str, Prompt] = {}
-        if not count:
-            return []
-        data = self._dataset(task, count)
-        for index in range(len(data)):
-            entry = data[index]
-            reference = {
-                "scorer": "reasoning_gym", "task": task.task, "settings": task.settings,
-                "answer": entry["answer"], "metadata": entry["metadata"],
-            }  # fmt: skip
-            text = json.dumps(reference, ensure_ascii=False, default=str)
-            identity = f"{task.task}-{self.seed}-{index:05d}"
-            found.setdefault(entry["question"], Prompt(entry["question"], identity, task.task, reference=text))
-            if len(found) == count:
-                break
-        if len(found) < count:
-            self.notes.append(f"{task.task} has only {len(found)} distinct questions with these settings")
-        return list(found.values())
 
-    def _dataset(self, task: Task, count: int) -> Any:
-        return dataset(task.task, {**task.settings, "size": count * _TRIES, "seed": self.seed})
+Order = tuple[str, dict[str, Any], int, int]  # task, settings, how many, seed
+
+
+def _made(orders: Sequence[Order]) -> list[list[Prompt]]:
+    """The questions of each task, from a process of their own.
+
+    Some generators walk through a Python set, whose order changes from process to process unless hashing is fixed: the
+    same seed would give other questions, and a collection could not be gone on with.
+    """
+    for task, settings, *_ in orders:
+        dataset(task, settings)  # a package, task or setting that is not there is refused here, in one line
+    command = [sys.executable, "-m", "erp.collect.prompts.reasoning_gym"]
+    environment = {**os.environ, "PYTHONHASHSEED": "0"}
+    done = subprocess.run(command, input=json.dumps(orders), env=environment, capture_output=True, text=True)
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise ErpError(f"prompts: reasoning-gym made no questions ({reason}); change the tasks or their settings")
+    return [[Prompt(**prompt) for prompt in prompts] for prompts in json.loads(done.stdout.splitlines()[-1])]
+
+
+def _make(task: str, settings: dict[str, Any], count: int, seed: int) -> list[dict[str, Any]]:
+    """Distinct questions of a task, as the arguments of ``Prompt``."""
+    found: dict[str, dict[str, Any]] = {}
+    data = dataset(task, {**settings, "size": count * _TRIES, "seed": seed})
+    for index in range(len(data)):
+        entry = data[index]
+        reference = {
+            "scorer": "reasoning_gym", "task": task, "settings": settings,
+            "answer": entry["answer"], "metadata": entry["metadata"],
+        }  # fmt: skip
+        prompt = {
+            "text": entry["question"], "prompt_id": f"{task}-{seed}-{index:05d}", "category": task,
+            "reference": json.dumps(reference, ensure_ascii=False, default=str),
+        }  # fmt: skip
+        found.setdefault(entry["question"], prompt)
+        if len(found) == count:
+            break
+    return list(found.values())
 
 
 def dataset(task: str, settings: dict[str, Any]) -> Any:
@@ -92,3 +118,7 @@ def dataset(task: str, settings: dict[str, Any]) -> Any:
         raise ErpError(
             f"prompts.tasks.{task}.settings = {settings}: the task does not take them ({error}); see its configuration"
         ) from None
+
+
+if __name__ == "__main__":
+    print(json.dumps([_make(*order) for order in json.load(sys.stdin)]))  # noqa: T201  # read by `_made`

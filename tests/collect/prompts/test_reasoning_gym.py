@@ -1,4 +1,7 @@
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -68,3 +71,19 @@ def test_a_task_that_runs_out_of_questions_says_so():
 def test_bad_input_is_refused_by_name(tasks, limit, said):
     with pytest.raises(ErpError, match=said):
         frame(tasks, limit)
+
+
+def test_the_same_seed_gives_the_same_prompts_in_another_process():
+    """These two tasks' generators walk through sets, whose order hangs on the process's hash seed."""
+    code = (
+        "from erp.collect.prompts.reasoning_gym import ReasoningGym, Task\n"
+        "tasks = [Task(task='isomorphic_strings'), Task(task='ransom_note')]\n"
+        "print([p.text for p in ReasoningGym(tasks, 6).prompts()])"
+    )
+    said = {
+        subprocess.run(
+            [sys.executable, "-c", code], env={**os.environ, "PYTHONHASHSEED": seed}, check=True, capture_output=True
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(said) == 1
