@@ -4,6 +4,6 @@ set -euo pipefail
 cd "$(dirname "$0")"
 erp collect --config-dir conf prompts=pilot k=4 block=25           # which of 25 tasks have something to route?
 python choose_tasks.py tables/pilot pilot.csv                      # those went into prompts=reasoning_gym
-erp collect prompts=reasoning_gym pool=mini name=mini k=8 block=33 reward_model=verifier
-erp collect prompts=reasoning_gym pool=mini name=mini k=8 block=33 reward_model=yes_logit
+erp collect name=mini k=8 block=33 reward_model=verifier           # prompts=reasoning_gym pool=mini are the defaults
+erp collect name=mini k=8 block=33 reward_model=yes_logit
 python pack.py tables/mini ../../erp/mini
