@@ -41,7 +41,13 @@ def sample_all(store: Store, config: CollectConfig, prompts: int, held: dict[str
         job = Sampler(
             store.url, config.engine, members, config.k, config.seed, config.block, _absolute(config.weights_dir)
         )  # fmt: skip
-        _rounds(config, job, todo, {u: min(config.block, prompts - u.block * config.block) * config.k for u in todo})
+        again = {u for u in todo if u.part in done and u.file in failed}  # only the prompts that failed
+        size = {
+            u: len(store.read_json(f"failures/samples/{u.file}")) if u in again
+            else min(config.block, prompts - u.block * config.block)
+            for u in todo
+        }  # fmt: skip
+        _rounds(config, job, todo, {u: count * config.k for u, count in size.items()})
     everything = [Unit(block, name) for name in held["members"] for block in range(blocks)]
     count, reason = _failed(store, "failures/samples", everything)
     _refuse_too_many(config, store, count, prompts * len(held["members"]), reason)
