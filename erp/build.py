@@ -54,7 +54,10 @@ def _import_target(node: Mapping[str, Any], key: str, trust: bool) -> Any:
     except ModuleNotFoundError as error:
         if error.name is not None and not path.startswith(error.name):
             raise ErpError(f"{key}._target_ = {path}: needs the package {error.name}; install it") from None
-        raise ErpError(f"{key}._target_ = {path}: there is no module {module}; check the path's spelling") from None
+        raise ErpError(
+            f"{key}._target_ = {path}: there is no module {module}; "
+            f"check the path's spelling, install the package it is in, or put its folder on PYTHONPATH"
+        ) from None
     except AttributeError:
         raise ErpError(f"{key}._target_ = {path}: {module} has no {name}; check the path's spelling") from None
     if not trust and not str(target.__module__).startswith("erp."):  # what one of our modules imports is not ours

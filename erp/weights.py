@@ -78,9 +78,10 @@ def find_file(weights: Weights, weights_dir: str | None) -> Path:
 
 
 def _file_from_hub(weights: Weights, weights_dir: str | None) -> Path:
-    from huggingface_hub import hf_hub_download
+    from huggingface_hub import hf_hub_download, logging
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
+    logging.set_verbosity_error()  # its retries would stand between our lines
     try:
         return Path(hf_hub_download(weights.model, weights.file, revision=weights.revision))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
@@ -91,9 +92,10 @@ def _file_from_hub(weights: Weights, weights_dir: str | None) -> Path:
 
 
 def _from_hub(weights: Weights, weights_dir: str | None) -> Path:
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import logging, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
+    logging.set_verbosity_error()
     other_formats = ["*.h5", "*.msgpack", "*.ot", "*.onnx", "onnx/*", "openvino/*"]
     try:
         folder = Path(

@@ -118,7 +118,8 @@ def test_star_arguments_are_refused(target):
 
 def test_missing_module():
     assert faults({"_target_": "erp.routers.rigde.Ridge"}) == [
-        "router._target_ = erp.routers.rigde.Ridge: there is no module erp.routers.rigde; check the path's spelling"
+        "router._target_ = erp.routers.rigde.Ridge: there is no module erp.routers.rigde; "
+        "check the path's spelling, install the package it is in, or put its folder on PYTHONPATH"
     ]
 
 

@@ -128,10 +128,10 @@ def reopen(store: Store) -> None:
 def same_reward_model(store: Store, scorer: Scorer) -> dict[str, Any]:
     """What gives the scores. Raises ErpError where the folder has scores of that name from something else."""
     file, about = f"{rewards_folder(scorer.name)}/{SETTINGS}", jsonable(scorer.about())
-    if not store.exists(file):
-        store.write_json(file, about)
+    if not any(name.startswith("part-") for name in store.names(rewards_folder(scorer.name))):
+        store.write_json(file, about)  # nothing is scored yet, whatever was tried
     held = store.read_json(file)
-    where = {"device"}  # may differ between two runs of one scoring
+    where = {"device", "base_url"}  # may differ between two runs of one scoring
     if differing := sorted(key for key in {*held, *about} - where if held.get(key) != about.get(key)):
         raise ErpError(
             f"reward_model.name = {scorer.name}: {store.url} has scores of that name with other {shorten(differing)}; "
@@ -156,6 +156,16 @@ def write_reward_manifest(store: Store, name: str, about: dict[str, Any], failed
     )
 
 
+def facts_changed(store: Store, held: dict[str, Any]) -> bool:
+    """Whether prices or parameters were given otherwise than the finished table's manifest says."""
+    manifest = store.read_json(MANIFEST)
+    return bool(manifest["pool"] != _pool(held) or manifest["prices_as_of"] != held["prices_as_of"])
+
+
+def _pool(held: dict[str, Any]) -> list[dict[str, Any]]:
+    return [{"name": name, **facts} for name, facts in held["facts"].items()]
+
+
 def write_manifest(store: Store, held: dict[str, Any], failed: int) -> None:
     """Say that the table is whole, what it holds, and what a reader needs to price its answers."""
     seconds = sum(store.read_json(f"log/samples/{name}")["seconds"] for name in store.names("log/samples"))
@@ -168,7 +178,7 @@ def write_manifest(store: Store, held: dict[str, Any], failed: int) -> None:
             "members": list(held["members"]),
             "k": held["k"],
             "failed_prompts": failed,
-            "pool": [{"name": name, **facts} for name, facts in held["facts"].items()],
+            "pool": _pool(held),
             "prices_as_of": held["prices_as_of"],
             "sampled_in_seconds": round(seconds, 1),
             "made_with": {"python": platform.python_version(), **_versions()},

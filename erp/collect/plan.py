@@ -52,8 +52,8 @@ def plan(store: Store, config: CollectConfig, prompts: pd.DataFrame) -> str:
         *[_line(share) for share in shares],
         _line(_total(shares)),
         "",
-        "Prompt tokens count a prompt once for its K samples, which share its prefill; USD counts it K times: so",
-        "bills an API that is asked for one sample at a time.",
+        "Prompt tokens count a prompt once for its K samples, which share its prefill; USD counts it K times, as",
+        "an API bills that is asked for one sample at a time. A dash: no prices, no parameters, nothing measured yet.",
         f"GPU-h: 2 x active parameters x tokens at assume.tflops = {config.assume.tflops:g}; "
         "hours: at the speed measured in this table's finished units.",
         f"Scoring by {config.reward_model['name']} comes on top: each distinct response once.",
@@ -62,8 +62,10 @@ def plan(store: Store, config: CollectConfig, prompts: pd.DataFrame) -> str:
 
 
 def summary(store: Store, config: CollectConfig, prompts: pd.DataFrame) -> str:
-    """The plan in a line: what is said before sampling starts."""
+    """The plan in a line, said before sampling starts; nothing where nothing is left to sample."""
     shares = _shares(store, config, prompts)
+    if not any(share.units for share in shares):
+        return ""
     total = _total(shares)
     costs = [
         f"{value:,.2f} {unit}" for value, unit in ((total.usd, "USD"), (total.hours, "hours")) if value is not None

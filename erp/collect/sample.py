@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
@@ -36,6 +37,7 @@ class Sampler:
     """
 
     title = "sampling"
+    ticks = True
 
     def __init__(
         self, url: str, engine: dict[str, Any], members: list[Member], k: int, seed: int, block: int,
@@ -43,6 +45,7 @@ class Sampler:
     ) -> None:  # fmt: skip
         self.url, self.node, self.k, self.seed, self.block, self.weights_dir = url, engine, k, seed, block, weights_dir
         self.members = {member.name: member for member in members}
+        self.tick: Callable[[int], object] | None = None
         self._engine: Engine | None = None
         self._prompts: pd.DataFrame | None = None
 
@@ -85,7 +88,11 @@ class Sampler:
         ids = todo["prompt_id"].tolist()
         seeds = [request_seed(self.seed, member.name, identity) for identity in ids]
         requests = [Request(member.messages(p), s) for p, s in zip(todo["prompt"], seeds, strict=True)]
-        answers: dict[int, list[Response] | Failure] = dict(self._engine.generate(requests, member, self.k))
+        answers: dict[int, list[Response] | Failure] = {}
+        for i, answer in self._engine.generate(requests, member, self.k):
+            answers[i] = answer
+            if self.tick is not None and not isinstance(answer, Failure):
+                self.tick(len(answer))
         rows, failed = [], {}
         for i, identity in enumerate(ids):
             answer = answers.get(i, Failure("the engine gave no answer"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -48,6 +48,8 @@ class Scorer:
         self.url, self.node, self.members, self.weights_dir = url, reward_model, members, weights_dir
         self.name = str(reward_model["name"])
         self.title = f"scoring by {self.name}"
+        self.ticks = False
+        self.tick: Callable[[int], object] | None = None
         self._adapter: RewardAdapter | None = None
         self._prompts: dict[Any, dict[Any, Any]] = {}  # prompt_id -> its row
 
@@ -132,6 +134,22 @@ class Scorer:
             store.write_frame(f"{folder}/{unit.part}", rows)
         if not report.failed:
             store.remove(failures)
+
+    def outcome(self, units: Sequence[Unit]) -> list[str]:
+        """Mean score of every member, and how many are missing: what one wants to see first."""
+        store, folder = Store(self.url), rewards_folder(self.name)
+        there = store.names(folder)
+        frames = [store.read_frame(f"{folder}/{u.part}", ["model", "reward"]) for u in units if u.part in there]
+        if not frames:
+            return []
+        of_member = pd.concat(frames).groupby("model", sort=False)["reward"]
+        means, sizes, had = of_member.mean(), of_member.size(), of_member.count()
+        width = max(len(name) for name in means.index)
+        return [
+            f"  {name:<{width}}  mean {means[name]:.4f}"
+            + (f", {sizes[name] - had[name]:,} of {sizes[name]:,} missing" if sizes[name] > had[name] else "")
+            for name in means.sort_values(ascending=False).index
+        ]
 
     def about(self) -> dict[str, Any]:
         """What the adapter says of its scores."""

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from erp.build import build
 from erp.collect import score
-from erp.collect.collection import reopen, same_reward_model, write_manifest, write_reward_manifest
+from erp.collect.collection import facts_changed, reopen, same_reward_model, write_manifest, write_reward_manifest
 from erp.collect.sample import Sampler
 from erp.collect.score import Scorer
 from erp.collect.store import Store
@@ -19,6 +19,8 @@ from erp.collect.units import Job, Runner, Unit, sampling_units
 from erp.config import CollectConfig
 from erp.errors import ErpError, shorten
 from erp.table.folder import MANIFEST
+
+BARREN = 3  # units in a row of which nothing comes: then something is wrong that trying the next will not mend
 
 
 def sample_all(store: Store, config: CollectConfig, prompts: int, held: dict[str, Any]) -> str:
@@ -55,9 +57,9 @@ def sample_all(store: Store, config: CollectConfig, prompts: int, held: dict[str
     lacking = dict.fromkeys(u.member for u in everything if u.part not in done and u.file not in failed)
     if lacking:
         return f"{len(units)} units sampled; unfinished: {shorten(lacking)}, which are not of this pool: {store.url}"
-    if not finished:
+    if not finished or facts_changed(store, held):
         write_manifest(store, held, count)
-    return f"{len(units)} units {'sampled' if todo else 'sampled already'}, {count} failed prompts: {store.url}"
+    return f"{_counted(todo, units, 'sampled')}, {count} failed prompts: {store.url}"
 
 
 def score_all(store: Store, config: CollectConfig, prompts: int) -> str:
@@ -85,19 +87,29 @@ def score_all(store: Store, config: CollectConfig, prompts: int) -> str:
     _refuse_too_many(config, store, count, prompts, reason)
     if todo or not finished:
         write_reward_manifest(store, job.name, about, count)
-    state = "scored" if todo else "scored already"
-    return f"{len(units)} units {state} by {job.name}, {count} failed prompts: {store.url}"
+    return "\n".join(
+        [
+            f"{_counted(todo, units, f'scored by {job.name}')}, {count} failed prompts: {store.url}",
+            *job.outcome(units),
+            f"look at it: erp describe data=table data.path={store.url} reward_model.name={job.name}",
+        ]
+    )
 
 
 def _rounds(config: CollectConfig, job: Job, units: Sequence[Unit], size: dict[Unit, int]) -> None:
     """Do the units; those with failures again, as often as ``retries`` says. Raises ErpError where some were lost."""
     runner = build(config.runner, Runner, key="runner")
-    todo, lost = list(units), dict[Unit, str]()
-    with tqdm(total=sum(size.values()), desc=job.title, unit="response", disable=not config.progress) as bar:
+    todo, lost, barren = list(units), dict[Unit, str](), 0
+    pause = 0.1 if sys.stderr.isatty() else 30.0  # a log file wants a line now and then
+    with tqdm(
+        total=sum(size.values()), desc=job.title, unit="response", mininterval=pause, disable=not config.progress
+    ) as bar:
+        job.tick = bar.update if runner.in_process else None
         for _ in range(1 + config.retries):
             again = []
             for report in runner.run(job, todo):
-                bar.update(report.done)
+                if job.tick is None or not job.ticks:
+                    bar.update(report.done)
                 if report.tokens:
                     bar.set_postfix_str(f"{report.unit.member} {report.tokens / report.seconds:,.0f} tokens/s")
                 if report.lost is not None:
@@ -106,6 +118,13 @@ def _rounds(config: CollectConfig, job: Job, units: Sequence[Unit], size: dict[U
                     again.append(report.unit)
                     reason = next(iter(report.failed.values()))[:200]
                     bar.write(f"{report.unit.name}: {len(report.failed)} prompts failed: {reason}", file=sys.stderr)
+                barren = barren + 1 if report.failed and not report.done else 0
+                if barren == BARREN:
+                    raise ErpError(
+                        f"{job.title}: nothing came of {BARREN} units one after the other, the last by: {reason}; what "
+                        f"succeeded is kept; mend the cause (is the server up, its address right?) and go on with the "
+                        f"same command"
+                    )
             todo = again
             if not todo:
                 break
@@ -120,6 +139,10 @@ def _rounds(config: CollectConfig, job: Job, units: Sequence[Unit], size: dict[U
 def _absolute(folder: str | None) -> str | None:
     """Workers may stand in other folders than this process."""
     return None if folder is None else str(Path(folder).expanduser().absolute())
+
+
+def _counted(todo: Sequence[Unit], units: Sequence[Unit], done: str) -> str:
+    return f"{len(todo):,} of {len(units):,} units {done}" if todo else f"{len(units):,} units {done} already"
 
 
 def _failed(store: Store, folder: str, units: Sequence[Unit]) -> tuple[int, str]:

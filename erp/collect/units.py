@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 from urllib.parse import quote
@@ -65,9 +65,13 @@ class Job(Protocol):
 
     Attributes:
         title: of its progress bar.
+        ticks: whether it tells of responses within a unit, by calling ``tick`` where there is one.
+        tick: set where the job runs in this process.
     """
 
     title: str
+    ticks: bool
+    tick: Callable[[int], object] | None
 
     def run(self, unit: Unit) -> Report:
         """Do the unit, write what came of it, report. Done again, it replaces what it wrote."""
@@ -83,7 +87,13 @@ class Job(Protocol):
 
 
 class Runner:
-    """Base of all runners."""
+    """Base of all runners.
+
+    Attributes:
+        in_process: whether units are done in this very process.
+    """
+
+    in_process: bool = False
 
     def run(self, job: Job, units: Sequence[Unit]) -> Iterable[Report]:
         """Do the units; their reports as they are finished."""

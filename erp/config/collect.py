@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import quote
 
 from pydantic import Field, field_validator
@@ -35,17 +35,23 @@ class CollectConfig(Node):
     retries: int = Field(2, ge=0)
     retry_failed: bool = False
     out: str = "tables"
-    name: str
+    name: str | None = None
     weights_dir: str | None = None
     dry_run: bool = False
     assume: Assumed = Assumed()
     progress: bool = True
     sweep: str | None = None
 
+    @field_validator("steps", mode="before")
+    @classmethod
+    def _one_or_more(cls, value: Any) -> Any:
+        """A bare step stands for a list of one."""
+        return [value] if isinstance(value, str) else value
+
     @field_validator("name")
     @classmethod
-    def _is_a_folder(cls, value: str) -> str:
-        if not value.strip() or value in (".", "..") or "/" in value:
+    def _is_a_folder(cls, value: str | None) -> str | None:
+        if value is not None and (not value.strip() or value in (".", "..") or "/" in value):
             raise ValueError("names no folder; give a name without /")
         return value
 
@@ -56,6 +62,15 @@ class CollectConfig(Node):
         if not isinstance(name, str) or name.strip(". ") == "" or len(quote(name, safe="")) > LONGEST_NAME:
             raise ValueError(f"needs a name of at most {LONGEST_NAME} letters, under which its scores are kept")
         return value
+
+    @property
+    def table(self) -> str:
+        """Name of the table's folder: as said, else what the prompts come from is called."""
+        source = self.prompts.get("path") or self.prompts.get("dataset") or self.prompts.get("name")
+        if self.name is not None or source is None:
+            return self.name or str(self.prompts["_target_"]).rpartition(".")[2].lower()
+        last = str(source).rstrip("/").split("/")[-1]
+        return last.split(".")[0] or last
 
     @field_validator("pool")
     @classmethod

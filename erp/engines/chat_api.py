@@ -292,6 +292,10 @@ def _address_faults(node: str, base_url: str) -> list[str]:
 
 def _key_in(api: ChatAPI) -> str:
     key = os.environ.get(api.api_key_env or "", "").strip()
+    if not key and api.api_key_env not in (None, "", "OPENAI_API_KEY"):  # this one was named on purpose
+        raise ErpError(
+            f"{api.node}.api_key_env = {api.api_key_env}: is not set; export the key under this name, or give null"
+        )
     if not (key.isascii() and key.isprintable()):  # an HTTP library's own complaint would quote it
         raise ErpError(
             f"{api.node}.api_key_env = {api.api_key_env}: its value is no key (odd characters); set it again"

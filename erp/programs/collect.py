@@ -19,7 +19,7 @@ from erp.config import CollectConfig, validate
 from erp.engines.base import Engine
 from erp.errors import ErpError
 from erp.programs.launch import launch
-from erp.table.folder import MANIFEST
+from erp.runs import make_folder
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -50,11 +50,13 @@ def run(config: CollectConfig) -> str:
         open_collection(store, config, prompts, write=False)
         print(plan(store, config, prompts))
         return store.url
+    if "://" not in store.url:
+        make_folder(Path(store.url), Path(config.out))
     with store.alone():
         held = open_collection(store, config, prompts)
         if "sample" in config.steps:
-            if not store.exists(MANIFEST):
-                print(summary(store, config, prompts))
+            if said := summary(store, config, prompts):
+                print(said)
             print(sample_all(store, config, len(prompts), held))
         if "score" in config.steps:
             print(score_all(store, config, len(prompts)))
@@ -63,7 +65,7 @@ def run(config: CollectConfig) -> str:
 
 def table_url(config: CollectConfig) -> str:
     """Where the table lies; a path is made absolute, because workers may stand in other folders."""
-    url = f"{config.out.rstrip('/')}/{config.name}"
+    url = f"{config.out.rstrip('/')}/{config.table}"
     return url if "://" in url else str(Path(url).expanduser().absolute())
 
 

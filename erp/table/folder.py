@@ -85,7 +85,7 @@ def _reward_model(root: Path, wanted: str | None) -> tuple[Path, str, bool]:
             folders[str(manifest.get("reward_model", unquote(folder.name)))] = (folder, manifest)
         else:
             unfinished.append(unquote(folder.name))
-    also = f" (unfinished, without a {MANIFEST}: {shorten(unfinished)})" if unfinished else ""
+    also = f" (not scored to the end: {shorten(unfinished)}; erp collect goes on with it)" if unfinished else ""
     if not folders:
         raise ErpError(f"data.path = {root}: no reward model has scored it{also}; score its samples first")
     if wanted is None and len(folders) > 1:

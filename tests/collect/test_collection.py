@@ -37,8 +37,11 @@ def test_the_table_holds_every_response_and_reward_once(collect, tmp_path):
     assert (rows["reward"] == rows["response"].str.count("a")).all()
     assert rows["completion_tokens"].tolist() == rows["response"].str.len().tolist()
     assert rows["finish_reason"].eq("stop").all()
-    assert "8 units sampled, 0 failed prompts" in out
-    assert "4 units scored by letters" in out
+    assert "8 of 8 units sampled, 0 failed prompts" in out
+    assert "4 of 4 units scored by letters" in out
+    means = rows.groupby("model")["reward"].mean()
+    assert f"org/big  mean {means['org/big']:.4f}" in out
+    assert "erp describe data=table" in out
 
 
 def test_learning_reads_the_table(collect, tmp_path, capsys):
@@ -69,8 +72,8 @@ def test_a_finished_table_is_found_finished(collect, tmp_path):
     asked, scored = diary(tmp_path), diary(tmp_path, "scored")
     code, out, _ = collect()
     assert code == 0
-    assert "sampled already" in out
-    assert "scored already" in out
+    assert "8 units sampled already" in out
+    assert "4 units scored by letters already" in out
     assert diary(tmp_path) == asked
     assert diary(tmp_path, "scored") == scored
 
@@ -431,3 +434,54 @@ def test_a_file_that_has_changed_is_noticed(collect, tmp_path):
     code, _, err = collect()
     assert code == 2
     assert "prompts: are not those of the table" in err
+
+
+def test_a_reward_model_that_never_scored_does_not_hold_its_name(collect):
+    assert collect("reward_model.broken=true", "retries=0")[0] == 2
+    assert collect("reward_model.letter=b")[0] == 0
+
+
+def test_prices_given_later_reach_the_finished_table(collect, tmp_path):
+    collect()
+    members = "[{name: small, input_usd_per_mtok: 1, output_usd_per_mtok: 2}, {name: org/big}]"
+    assert collect(members=members)[0] == 0
+    assert read_table(tmp_path / "table").facts["small"] == {"input_usd_per_mtok": 1.0, "output_usd_per_mtok": 2.0}
+
+
+def test_what_a_new_member_takes_is_said_before_it_is_sampled(collect):
+    _, out, _ = collect()
+    assert "8 of 8 units left" in out
+    _, out, _ = collect(members="[{name: small}, {name: org/big}, {name: new}]")
+    assert "4 of 12 units left" in out
+    _, out, _ = collect()
+    assert "units left" not in out
+
+
+def test_it_stops_where_nothing_comes_of_anything(collect, tmp_path):
+    code, _, err = collect("engine.fail=[apple,bread,chair,dream,eagle,flame,grape]", "retries=5")
+    assert code == 2
+    assert "nothing came of 3 units one after the other, the last by: the server is not well" in err
+    assert len(diary(tmp_path)) == 6
+    (tmp_path / "mended").touch()
+    assert collect()[0] == 0
+
+
+def test_the_bar_moves_within_a_unit(tmp_path, capsys):
+    cli.main(command(tmp_path, "progress=true", "block=7", "engine.seconds=0.05"))
+    said = capsys.readouterr().err
+    assert "sampling: 100%" in said
+    assert "42/42" in said
+
+
+def test_a_table_is_called_after_its_prompts(tmp_path, capsys):
+    arguments = [a for a in command(tmp_path) if not a.startswith("name=")]
+    assert cli.main(arguments) == 0
+    assert (tmp_path / "prompts/manifest.json").exists()
+
+
+def test_a_bare_step_and_a_file_in_the_way(collect, tmp_path):
+    assert collect("steps=sample")[0] == 0
+    (tmp_path / "file").write_text("")
+    code, _, err = collect(f"out={tmp_path / 'file'}")
+    assert code == 2
+    assert f"out = {tmp_path / 'file'}" in err

@@ -60,19 +60,22 @@ def test_a_call_carries_model_conversation_decoding_and_key():
     assert result == (0, [Response("Q: 2+2? 41", 7, 3, "stop")])
 
 
-def test_what_is_not_set_is_not_sent(monkeypatch):
-    monkeypatch.delenv(ENV)
+def test_what_is_not_set_is_not_sent():
     member = Member(name="gpt")
     with ChatServer(echo) as server:
-        list(
-            engine(server, seed_supported=False, max_tokens_field="max_completion_tokens").generate(
-                [request("hi")], member, 1
-            )
-        )
+        bare = engine(server, api_key_env=None, seed_supported=False, max_tokens_field="max_completion_tokens")
+        list(bare.generate([request("hi")], member, 1))
     ((_, _, headers, body),) = server.calls
     assert "authorization" not in headers
     assert body.keys() == {"model", "messages", "temperature", "top_p", "max_completion_tokens"}
     assert body["model"] == "gpt"
+
+
+def test_a_key_that_was_named_and_is_not_there_is_refused(monkeypatch):
+    monkeypatch.delenv(ENV)
+    with ChatServer(echo) as server, pytest.raises(ErpError, match=f"api_key_env = {ENV}: is not set"):
+        list(engine(server).generate([request("hi")], TINY, 1))
+    assert not server.calls
 
 
 def test_every_sample_has_its_own_seed_and_its_own_token_count():

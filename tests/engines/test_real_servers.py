@@ -13,12 +13,13 @@ from erp.collect.rewards.base import Pair
 from erp.collect.rewards.judge import Judge
 from erp.config import Decoding, Member
 from erp.engines.base import Failure
-from tests.engines.calls import TINY, engine, request
+from tests.engines.calls import ENV, TINY, engine, request
 
 
 @pytest.fixture(autouse=True)
 def _direct(monkeypatch):
     monkeypatch.setenv("NO_PROXY", "*")
+    monkeypatch.setenv(ENV, "any")
 
 
 @pytest.fixture(scope="module")

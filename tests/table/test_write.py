@@ -139,7 +139,9 @@ def test_sampled_but_not_scored_is_missing_and_unsampled_prompts_are_left_out(fo
 def test_unfinished_collections(folder):
     (scores,) = (folder / "rewards").iterdir()
     (scores / "manifest.json").unlink()
-    assert "no reward model has scored it (unfinished, without a manifest.json: synthetic)" in fault(folder)
+    assert "no reward model has scored it (not scored to the end: synthetic; erp collect goes on with it)" in fault(
+        folder
+    )
     (folder / "manifest.json").unlink()
     assert "holds no manifest.json, which is written last" in fault(folder)
 

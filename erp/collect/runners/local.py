@@ -10,6 +10,8 @@ from erp.collect.units import Job, Report, Runner, Unit
 class LocalRunner(Runner):
     """Works in this process; engines keep their own hardware busy."""
 
+    in_process = True
+
     def run(self, job: Job, units: Sequence[Unit]) -> Iterator[Report]:
         """Do the units in order."""
         try:
