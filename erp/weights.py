@@ -81,7 +81,7 @@ def _file_from_hub(weights: Weights, weights_dir: str | None) -> Path:
     from huggingface_hub import hf_hub_download, logging
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-    logging.set_verbosity_error()  # its retries would stand between our lines
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # its retries would stand between our lines
     try:
         return Path(hf_hub_download(weights.model, weights.file, revision=weights.revision))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
@@ -95,7 +95,7 @@ def _from_hub(weights: Weights, weights_dir: str | None) -> Path:
     from huggingface_hub import logging, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-    logging.set_verbosity_error()
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     other_formats = ["*.h5", "*.msgpack", "*.ot", "*.onnx", "onnx/*", "openvino/*"]
     try:
         folder = Path(
