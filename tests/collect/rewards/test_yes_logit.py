@@ -85,3 +85,25 @@ def test_by_llama_cpp_against_what_sampling_would_say(tmp_path):
     judge.engine.close()
     assert together == pytest.approx(alone, abs=0.05)
     assert len(set(together)) == 3
+
+
+def test_by_transformers_against_a_forward_pass_by_hand(tmp_path):
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from tests.engines.tiny import tiny_llama
+
+    folder = tiny_llama(tmp_path / "model")
+    node = {"_target_": "erp.engines.transformers.TransformersEngine", "dtype": "float32", "device": "cpu"}
+    judge = YesLogit(engine=node, model=str(folder), question="Is this right? {prompt} Answer: {response} Yes or No?")
+    pairs = [Pair("two and three", "five"), Pair("two and three", "a short poem about the sea"), Pair("Paris", "no")]
+    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForCausalLM.from_pretrained(folder).eval()
+    (yes, *_), (no, *_) = (tokenizer.encode(word, add_special_tokens=False) for word in ("Yes", "No"))
+    for pair, score in zip(pairs, judge.score(pairs), strict=True):
+        said = f"Is this right? {pair.prompt} Answer: {pair.response} Yes or No?"
+        ids = tokenizer.apply_chat_template(
+            [{"role": "user", "content": said}], add_generation_prompt=True, return_tensors="pt", return_dict=True
+        )["input_ids"]
+        with torch.inference_mode():
+            logits = model(ids).logits[0, -1]
+        assert score == pytest.approx(float(logits[yes] - logits[no]), abs=1e-5)
