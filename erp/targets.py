@@ -110,6 +110,25 @@ def reliability(targets: Targets, rows: NDArray[np.int64] | None = None) -> NDAr
     return rho
 
 
+def noise_of_means(targets: Targets, rows: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
+    """Noise variance s_i^2 / K_i of every cell's mean (n, M), by the conventions of `reliability`.
+
+    A cell without a variance of its own takes the member's pooled one over the prompts in question. NaN where the cell
+    is missing, or no cell of the member has two samples.
+
+    Args:
+        targets: Estimates per cell.
+        rows: Prompts in question (n,); None = all.
+    """
+    at = slice(None) if rows is None else rows
+    count, variance = targets.count[at], targets.variance[at]
+    known = np.isfinite(variance)
+    freedom = np.where(known, count - 1, 0)
+    total = freedom.sum(axis=0)
+    pooled = np.where(total > 0, (freedom * np.where(known, variance, 0.0)).sum(axis=0) / np.maximum(total, 1), np.nan)
+    return np.where(count > 0, np.where(known, variance, pooled) / np.maximum(count, 1), np.nan)
+
+
 def split_half_oracle(
     table: RewardTable, rows: NDArray[np.int64], repeats: int = 200, seed: int = 0
 ) -> tuple[float, float] | None:
@@ -166,3 +185,27 @@ def _packed_samples(
     packed = np.zeros((len(usable), members, int(kept.max())))
     packed[at[keep], (cell % members)[keep], position[keep]] = reward[keep]
     return packed, kept
+
+
+def balanced_samples(table: RewardTable, rows: NDArray[np.int64]) -> NDArray[np.float64] | None:
+    """The complete sub-table with equal K: the first K separate samples of every cell (n, M, K), K >= 2.
+
+    Prompts with a cell of fewer than K separate samples are left out, and so are samples beyond the K-th. K is the one
+    that keeps the most samples of at least two prompts, where there are two; ties go to more prompts.
+
+    Args:
+        table: The table.
+        rows: Prompts to take from.
+
+    Returns:
+        None where no prompt has two separate samples in every cell (K = 1).
+    """
+    packed = _packed_samples(table, rows)
+    if packed is None:
+        return None
+    reward, count = packed
+    least = count.min(axis=1)
+    candidates = np.unique(least)
+    prompts = np.array([(least >= k).sum() for k in candidates])
+    k = int(candidates[np.argmax(np.where(prompts >= min(2, len(least)), prompts * candidates, 0))])
+    return reward[least >= k, :, :k]

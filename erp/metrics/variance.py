@@ -1,0 +1,212 @@
+"""Where the variance of rewards lies - prompts, members, their interaction, noise - and what a label budget buys."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from erp.errors import ErpError
+from erp.table.schema import RewardTable
+from erp.targets import balanced_samples
+
+_ROUNDING = 16 * np.finfo(np.float64).eps
+"""A spread below this share of the largest reward is rounding, not variance."""
+
+
+@dataclass(frozen=True)
+class Components:
+    """Variances of one sampled reward, in squared units of the reward. Unbiased estimates, so one may fall below 0.
+
+    Attributes:
+        prompt: Of the prompts' effects: difficulty, which all members share and no router can use.
+        member: Of the members' effects, over this pool: what the best single member gets.
+        interaction: Of what a member has on a prompt beyond both, mean over the pool. Necessary for routing and not
+            sufficient: look at the headroom too.
+        error: Of one sample about its cell's expectation, mean over the cells.
+    """
+
+    prompt: float
+    member: float
+    interaction: float
+    error: float
+
+    @property
+    def total(self) -> float:
+        """Their sum: the variance of one sample of a random member on a random prompt."""
+        return self.prompt + self.member + self.interaction + self.error
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Each as a share of the total; they add up to 1."""
+        names = ("prompt", "member", "interaction", "error")
+        return {name: float(getattr(self, name)) / self.total for name in names}
+
+
+@dataclass(frozen=True)
+class Decomposition:
+    """Components, and what they were computed from.
+
+    Attributes:
+        components: None where they are not identified.
+        reason: Why not; None where they are.
+        prompts: Prompts left in the complete sub-table with equal K.
+        of: Prompts asked about.
+        members: M.
+        samples: K in the sub-table; 0 where there is none.
+    """
+
+    components: Components | None
+    reason: str | None
+    prompts: int
+    of: int
+    members: int
+    samples: int
+
+
+def decompose(table: RewardTable, rows: NDArray[np.int64] | None = None) -> Decomposition:
+    """Two-way decomposition mu_im = grand + alpha_i + beta_m + gamma_im over a fixed pool, plus sampling error.
+
+    With mean squares of the balanced table (N, M, K), gamma adding up to 0 over the pool: interaction =
+    (MS_interaction - MS_error) / K * (M - 1) / M; prompt = (MS_prompt - MS_error) / (K M); member = mean squared
+    deviation of the members' means - MS_interaction / (N K) * (M - 1) / M; error = MS_error. Never clipped at 0.
+    Unbalanced cells: see `erp.targets.balanced_samples`.
+
+    Source: expected mean squares of the two-way mixed model with fixed columns, restricted form (Searle, Casella &
+    McCulloch, "Variance Components", 1992; ICC(3) of Shrout & Fleiss 1979).
+
+    Args:
+        table: The table.
+        rows: Prompts to compute it over; None = all.
+    """
+    at = np.arange(len(table.prompts)) if rows is None else rows
+    samples = balanced_samples(table, at)
+    members = len(table.members)
+    if samples is None:
+        reason = "no prompt has two samples of every member: at K = 1 nothing tells interaction from noise"
+        return Decomposition(None, reason, 0, len(at), members, 0)
+    size = (len(samples), len(at), members, samples.shape[2])
+    if len(samples) < 2:
+        return Decomposition(None, "only one prompt has two samples of every member: two are needed", *size)
+    found = components(samples)
+    if found is None:
+        return Decomposition(None, "all rewards are equal: there is no variance to share out", *size)
+    return Decomposition(found, None, *size)
+
+
+def decompose_categories(table: RewardTable, rows: NDArray[np.int64] | None = None) -> dict[str, Decomposition]:
+    """`decompose` for the prompts of each category, the largest first; prompts without a category are left out.
+
+    Empty where no prompt has one. K is chosen for each category by itself.
+    """
+    at = np.arange(len(table.prompts)) if rows is None else rows
+    categories = table.prompts["category"].iloc[at]
+    return {
+        str(name): decompose(table, at[(categories == name).to_numpy(dtype=bool)])
+        for name in categories.value_counts().index
+    }
+
+
+def components(samples: NDArray[np.floating]) -> Components | None:
+    """`decompose` for samples (N, M, K) with N, K >= 2; None where all are equal. With M = 1 only prompt and error."""
+    prompts, members, k = samples.shape
+    means = samples.mean(axis=2)
+    by_prompt, by_member = means.mean(axis=1), means.mean(axis=0)
+    beta = by_member - means.mean()
+    gamma = means - by_prompt[:, None] - beta
+    ms_error = float(((samples - means[:, :, None]) ** 2).sum()) / (prompts * members * (k - 1))
+    ms_prompt = float(by_prompt.var(ddof=1)) * k * members
+    freedom = (prompts - 1) * (members - 1)
+    ms_interaction = k * float((gamma**2).sum()) / freedom if freedom else 0.0
+    off = (members - 1) / members
+    found = Components(
+        prompt=(ms_prompt - ms_error) / (k * members),
+        member=float((beta**2).mean()) - ms_interaction / (prompts * k) * off,
+        interaction=(ms_interaction - ms_error) / k * off,
+        error=ms_error,
+    )
+    return found if found.total > (_ROUNDING * float(np.abs(samples).max())) ** 2 else None
+
+
+def spearman_brown(rho: NDArray[np.floating], factor: float) -> NDArray[np.float64]:
+    """Reliability of means of `factor` times as many samples, from rho at the present, equal K; any shape.
+
+    factor * rho / (1 + (factor - 1) * rho): of members and of differences alike. Source: Spearman 1910, Brown 1910.
+    """
+    rho = np.asarray(rho, dtype=np.float64)
+    return factor * rho / (1.0 + (factor - 1.0) * rho)
+
+
+@dataclass(frozen=True)
+class BudgetPoint:
+    """What N' prompts with K' samples of every member give; members and pairs averaged over the pool.
+
+    Attributes:
+        prompts: N'.
+        samples: K'.
+        reliability: Of a member's sample means.
+        reliability_of_differences: Of differences between two members; NaN with one member.
+        se_mean: Standard error of a member's mean reward (root mean square over members).
+        se_difference: Of the difference between two members' mean rewards (over pairs); NaN with one member.
+    """
+
+    prompts: int
+    samples: int
+    reliability: float
+    reliability_of_differences: float
+    se_mean: float
+    se_difference: float
+
+
+def budget_curve(found: Components, members: int, budget: int, samples: Sequence[int]) -> list[BudgetPoint]:
+    """How a budget of N' K' responses per member is best spread over prompts and samples.
+
+    Between prompts the expected reward of a member varies by T = prompt + interaction, and the difference between two
+    by T_D = 2 interaction M / (M - 1), both means over the pool. So with e = error: rho(K') = T / (T + e / K'), that is
+    Spearman-Brown; rho_D(K') = T_D / (T_D + 2 e / K'); se_mean = sqrt((T + e / K') / N');
+    se_difference = sqrt((T_D + 2 e / K') / N'). Prompts are taken as drawn from a population. At a fixed budget
+    means are known best at K' = 1; more samples buy labels that are less noisy, and a view of the noise itself.
+
+    Args:
+        found: Components of the table.
+        members: M.
+        budget: Responses per member, N' K'.
+        samples: K' of each point; N' = budget // K'.
+
+    Raises:
+        ErpError: When a K' is below 1 or above the budget.
+    """
+    if any(not 1 <= k <= budget for k in samples):
+        raise ErpError(
+            f"samples = {list(samples)}: does not fit a budget of {budget} responses per member; numbers from 1 to the "
+            "budget are allowed; leave out what is outside"
+        )
+    between = found.prompt + found.interaction
+    apart = 2 * found.interaction * members / (members - 1) if members > 1 else float("nan")
+    points = []
+    for k in samples:
+        prompts = budget // k
+        mean, difference = between + found.error / k, apart + 2 * found.error / k
+        points.append(
+            BudgetPoint(
+                prompts,
+                k,
+                _over(between, mean),
+                _over(apart, difference),
+                _root(mean / prompts),
+                _root(difference / prompts),
+            )
+        )
+    return points
+
+
+def _over(part: float, whole: float) -> float:
+    """NaN where the whole is estimated as nothing."""
+    return part / whole if whole > 0 else float("nan")
+
+
+def _root(variance: float) -> float:
+    """NaN for a variance estimated below 0."""
+    return float(np.sqrt(variance)) if variance >= 0 else float("nan")
