@@ -11,6 +11,7 @@ import os
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as the command line sets it, before torch is imported
 
+import statistics
 import sys
 import tempfile
 import time
@@ -29,7 +30,7 @@ from erp.engines.openai import OpenAIEngine
 from erp.engines.transformers import TransformersEngine
 from erp.weights import Weights, find_file
 
-PROMPTS, K, TOKENS, ROUNDS = 16, 8, 32, 3
+PROMPTS, K, TOKENS, ROUNDS = 4, 8, 32, 2
 
 
 def member(weights: str) -> Member:
@@ -41,31 +42,35 @@ def member(weights: str) -> Member:
     return first.model_copy(update={"shots": [], "decoding": decoding, "system": None, "name": weights})
 
 
-def requests(of: Member) -> list[Request]:
+def requests(of: Member, count: int) -> list[Request]:
     """Prompts that want a long answer."""
-    return [Request(of.messages(f"Tell a story about a fox and {n} geese."), 1000 * n) for n in range(PROMPTS)]
+    return [Request(of.messages(f"Tell a story about a fox and {n} geese."), 1000 * n) for n in range(count)]
 
 
 def unpacked(of: Member, weights_dir: str, folder: Path) -> Path:
     """The GGUF file as transformers has it, in fp32."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
     file = find_file(Weights(of.weights, of.file, of.sha256), weights_dir)
-    for loader in (AutoTokenizer, AutoModelForCausalLM):
-        loader.from_pretrained(file.parent, gguf_file=file.name).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name).save_pretrained(folder)
+    read = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32)
+    config = AutoConfig.from_pretrained(file.parent, gguf_file=file.name)  # the model's own says it is quantised
+    plain = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    plain.load_state_dict(read.state_dict())
+    plain.save_pretrained(folder)
     return folder
 
 
-def plain_loop(folder: Path, of: Member) -> Callable[[], int]:
+def plain_loop(folder: Path, of: Member) -> Callable[[int], int]:
     """One prompt and one sample at a time."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
 
-    def run() -> int:
+    def run(count: int) -> int:
         tokens = 0
-        for request in requests(of):
+        for request in requests(of, count):
             text = tokenizer.apply_chat_template(list(request.messages), tokenize=False, add_generation_prompt=True)
             inputs = tokenizer(text, return_tensors="pt", add_special_tokens=False)
             for _ in range(K):
@@ -76,11 +81,11 @@ def plain_loop(folder: Path, of: Member) -> Callable[[], int]:
     return run
 
 
-def of_engine(engine: Engine, of: Member) -> Callable[[], int]:
+def of_engine(engine: Engine, of: Member) -> Callable[[int], int]:
     """All of it through an engine."""
 
-    def run() -> int:
-        return sum(_tokens(answer) for _, answer in engine.generate(requests(of), of, K))
+    def run(count: int) -> int:
+        return sum(_tokens(answer) for _, answer in engine.generate(requests(of, count), of, K))
 
     return run
 
@@ -91,16 +96,16 @@ def _tokens(answer: list[Response] | Failure) -> int:
     return sum(response.completion_tokens or 0 for response in answer)
 
 
-def rates(subjects: dict[str, Callable[[], int]]) -> Iterable[tuple[str, float]]:
+def rates(subjects: dict[str, Callable[[int], int]]) -> Iterable[tuple[str, float]]:
     """Median tokens per second of each, taken in turn."""
     found: dict[str, list[float]] = {name: [] for name in subjects}
     for turn in range(ROUNDS + 1):
         for name, run in subjects.items():
             start = time.perf_counter()
-            tokens = run()
+            tokens = run(PROMPTS if turn else 1)
             if turn:  # the first loads the model
                 found[name].append(tokens / (time.perf_counter() - start))
-    return [(name, sorted(values)[len(values) // 2]) for name, values in found.items()]
+    return [(name, statistics.median(values)) for name, values in found.items()]
 
 
 def main(weights_dir: str) -> None:
@@ -121,7 +126,7 @@ def main(weights_dir: str) -> None:
                     "transformers fp32, batch of 64": of_engine(TransformersEngine(batch_size=64, device="cpu"), hf),
                     "llamacpp, 16 slots, 4 bits": of_engine(llama, gguf),
                     "openai, llama.cpp's server, 4 bits": of_engine(
-                        OpenAIEngine(address, "NO_KEY", concurrency=16, n_supported=False), gguf
+                        OpenAIEngine(address, None, concurrency=16, n_supported=False), gguf
                     ),
                 }
             )
@@ -129,7 +134,7 @@ def main(weights_dir: str) -> None:
     base = rows[0][1]
     lines = ["| engine | tokens/s | against the plain loop |", "|---|---|---|"]
     lines += [f"| {name} | {rate:,.0f} | {rate / base:.1f}x |" for name, rate in rows]
-    about = f"{PROMPTS} prompts x {K} samples of at most {TOKENS} tokens, SmolLM2-135M; median of {ROUNDS} runs in turn"
+    about = f"{PROMPTS} prompts x {K} samples of at most {TOKENS} tokens, SmolLM2-135M; mean of {ROUNDS} runs in turn"
     text = [
         "# Engines",
         "",
