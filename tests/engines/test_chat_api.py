@@ -210,6 +210,15 @@ def test_leaving_the_results_cancels_what_is_under_way(how):
         assert len(server.calls) <= 4
 
 
+@pytest.fixture
+def _takes_sigint():
+    """A process that a shell put into the background ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_takes_sigint")
 def test_ctrl_c_while_waiting_for_a_result():
     def interrupts(body, number):
         os.kill(os.getpid(), signal.SIGINT)

@@ -21,7 +21,7 @@ def test_ridge_reaches_the_r2_of_a_known_linear_truth(tmp_path, monkeypatch):
     monkeypatch.setenv("ERP_CACHE", str(tmp_path / "cache"))
     data = {"prompts": 16_000, "members": 3, "samples": 4, "seed": 1}
     _, truth = synthetic_table(**data)
-    overrides = [f"data.{key}={value}" for key, value in data.items()]
+    overrides = ["data=synthetic", *(f"data.{key}={value}" for key, value in data.items())]
     result = train(
         [*overrides, "backbone=hashing", "backbone.dimensions=4096", "tracking=off", "trainer.progress=false",
          "bootstrap.draws=200", f"out={tmp_path / 'runs'}"]
