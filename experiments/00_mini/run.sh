@@ -7,3 +7,6 @@ python choose_tasks.py tables/pilot pilot.csv                      # those went 
 erp collect name=mini k=8 block=33 reward_model=verifier           # prompts=reasoning_gym pool=mini are the defaults
 erp collect name=mini k=8 block=33 reward_model=yes_logit
 python pack.py tables/mini ../../erp/mini
+erp train -m router=ridge,knn,category_mean split.seed=0,1,2,3,4 reward_model.name=verifier,yes_logit tracking=off
+erp compare output=csv > results.csv
+python plot.py results.csv gains.png
