@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -93,7 +94,7 @@ class LocalRewardModel(RewardAdapter):
             self._load()
         rows = [self._row(pair) for pair in pairs]
         scores: list[float | Failure | None] = [None] * len(rows)
-        for places in batches([len(row["input_ids"]) for row in rows], self.batch_tokens):
+        for places in self.together([pair.prompt for pair in pairs], [len(row["input_ids"]) for row in rows]):
             for place, value in zip(places, self._values([rows[i] for i in places]), strict=True):
                 if math.isfinite(value):
                     scores[place] = value
@@ -109,6 +110,11 @@ class LocalRewardModel(RewardAdapter):
         """The scores in what the model returned, one per row."""
         logits: torch.Tensor = output.logits
         return logits
+
+    def together(self, prompts: Sequence[str], lengths: Sequence[int]) -> Iterator[list[int]]:
+        """Which rows are computed at once: those of like length. ``prompts`` and ``lengths`` are of the rows."""
+        del prompts
+        return batches(lengths, self.batch_tokens)
 
     def _row(self, pair: Pair) -> Row:
         # A lone surrogate (half an emoji, as JSON may carry it) is no text to a tokenizer: it reads ? instead.
@@ -147,18 +153,24 @@ class LocalRewardModel(RewardAdapter):
         }
         inputs["attention_mask"] = padded([[1] * len(row["input_ids"]) for row in rows], 0)
         at = self._network.device
-        try:
-            with torch.inference_mode():
-                output = self._network(**{name: torch.tensor(grid, device=at) for name, grid in inputs.items()})
-        except torch.OutOfMemoryError:
-            raise ErpError(
-                f"reward_model.batch_tokens = {self.batch_tokens}: {self.model} runs out of memory on {at}; "
-                f"give fewer, or fewer reward_model.max_tokens"
-            ) from None
+        with self._room(), torch.inference_mode():
+            output = self._network(**{name: torch.tensor(grid, device=at) for name, grid in inputs.items()})
         values: list[float] = self.read(output).float().flatten().tolist()
         if len(values) != len(rows):
             raise ErpError(f"reward_model.model = {self.model}: gives {len(values)} numbers for {len(rows)} pairs")
         return values
+
+    @contextmanager
+    def _room(self) -> Iterator[None]:
+        import torch
+
+        try:
+            yield
+        except torch.OutOfMemoryError:
+            raise ErpError(
+                f"reward_model.batch_tokens = {self.batch_tokens}: {self.model} runs out of memory on "
+                f"{self._network.device}; give fewer, or fewer reward_model.max_tokens"
+            ) from None
 
     def _device(self) -> str:
         import torch

@@ -76,8 +76,9 @@ def test_a_tokenizer_without_a_padding_token_of_its_own(tmp_path, loaded, pad):
 def test_a_template_that_ends_in_the_padding_token(tmp_path):
     folder, network, tokenizer = llama(tmp_path, pad="</s>", template=TEMPLATE.replace("'<|end|>\n'", "eos_token"))
     scores, calls = fed(adapter(folder), PAIRS)
-    assert {row[-1] for row in shown(calls[0])} == {tokenizer.pad_token_id}
-    assert sorted(scores) == pytest.approx(sorted(by_hand(network, row) for row in shown(calls[0])), abs=1e-5)
+    rows = [row for call in calls for row in shown(call)]
+    assert {row[-1] for row in rows} == {tokenizer.pad_token_id}
+    assert sorted(scores) == pytest.approx(sorted(by_hand(network, row) for row in rows), abs=1e-5)
 
 
 def test_a_vocabulary_that_a_batch_uses_up(saved, loaded):
@@ -102,13 +103,36 @@ def test_out_of_memory_is_one_line_that_says_what_to_lower(saved, monkeypatch):
 
 
 def test_batches_hold_the_tokens_they_may_longest_first(saved):
-    scores, calls = fed(adapter(saved[0], batch_tokens=100), PAIRS * 3)
+    pairs = [Pair(f"{pair.prompt} {i}", pair.response) for i in range(3) for pair in PAIRS]
+    pairs = [Pair(f"{i} {pair.prompt}", pair.response) for i, pair in enumerate(pairs)]  # each prompt once
+    scores, calls = fed(adapter(saved[0], batch_tokens=100), pairs)
     sizes = [tuple(call["input_ids"].shape) for call in calls]
     assert all(rows * width <= 100 or rows == 1 for rows, width in sizes)
     assert max(rows for rows, _ in sizes) > 1
     assert [width for _, width in sizes] == sorted((width for _, width in sizes), reverse=True)
     assert sum(rows for rows, _ in sizes) == len(scores) == 15
-    assert scores == pytest.approx(adapter(saved[0]).score(PAIRS * 3), abs=1e-5)
+    assert scores == pytest.approx(adapter(saved[0]).score(pairs), abs=1e-5)
+
+
+@pytest.mark.parametrize("batch_tokens", [120, 16384])
+@pytest.mark.parametrize("made", [llama, gemma2])
+def test_what_the_responses_to_a_prompt_begin_with_is_computed_once(tmp_path, made, batch_tokens):
+    folder, network, tokenizer = made(tmp_path)
+    model = adapter(folder, attention="sdpa" if made is llama else "eager", batch_tokens=batch_tokens)
+    prompts = ["How do I bake bread with seeds and nuts in it? " * 2, "What is the best salt for bread? " * 2]
+    pairs = [Pair(prompt, f"{word} " * n) for prompt in prompts for n, word in enumerate(["", "salt", "bread", "No"])]
+    model.score(pairs[:1])
+    read = []
+    base = model._network.base_model
+    handle = base.register_forward_pre_hook(
+        lambda _, args, __: read.append(args[0].shape) if args else None, with_kwargs=True
+    )
+    scores = model.score(pairs)
+    handle.remove()
+    assert scores == pytest.approx([by_hand(network, written_out(tokenizer, pair)) for pair in pairs], abs=1e-5)
+    tokens = sum(len(written_out(tokenizer, pair)) for pair in pairs)
+    assert sum(rows * width for rows, width in read) < tokens * (0.7 if batch_tokens > tokens else 0.8)
+    assert model.score(pairs[::-1]) == pytest.approx(scores[::-1], abs=1e-5)
 
 
 @pytest.mark.parametrize("template", [TEMPLATE, TEMPLATE.removeprefix("{{ bos_token }}"), "{{ bos_token }}" + TEMPLATE])
@@ -166,7 +190,7 @@ def test_the_end_of_a_long_response_is_cut_and_the_template_stays(saved, monkeyp
 def test_a_prompt_that_leaves_no_room_is_cut_too(saved):
     tokenizer = saved[2]
     model = adapter(saved[0], max_tokens=64)
-    pairs = [Pair("bake " * 200, "Knead it, let it rise. " * 20), Pair("bake " * 200, "Salt.")]
+    pairs = [Pair("bake " * 200, "Knead it, let it rise. " * 20), Pair("cake " * 200, "Salt.")]
     _, calls = fed(model, pairs)
     long, short = sorted(shown(calls[0]), key=lambda ids: "Salt" in tokenizer.decode(ids))
     assert all(60 <= len(ids) <= 64 for ids in (long, short))
