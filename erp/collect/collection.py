@@ -45,9 +45,10 @@ def open_collection(store: Store, config: CollectConfig, prompts: pd.DataFrame, 
         return wanted
     held = store.read_json(SETTINGS)
     _refuse_others(store, held, wanted)
+    new = {name: said for name, said in wanted["members"].items() if name not in held["members"]}
     merged = {
         **held,
-        "members": {**held["members"], **wanted["members"]},
+        "members": {**held["members"], **new},
         "facts": {**held["facts"], **wanted["facts"]},
         "source": wanted["source"],
         "prices_as_of": wanted["prices_as_of"] or held["prices_as_of"],
@@ -72,7 +73,7 @@ def prompts_of(store: Store, config: CollectConfig, source: PromptSet) -> pd.Dat
 def _settings(config: CollectConfig, prompts: pd.DataFrame) -> dict[str, Any]:
     """All that the responses depend on, and what is told of the members, as JSON."""
     members = config.pool.members or []
-    engine = engine_settings(config.engine)
+    engine = None if config.engine is None else engine_settings(config.engine)
     facts = {m.name: {key: getattr(m, key) for key in MEMBER_FACTS if getattr(m, key) is not None} for m in members}
     settings: dict[str, Any] = jsonable(
         {
@@ -111,6 +112,8 @@ def _refuse_others(store: Store, held: dict[str, Any], wanted: dict[str, Any]) -
         faults.append(f"prompts: are not those of the table (other texts, ids or references); {advice}")
     for name, said in wanted["members"].items():
         before = held["members"].get(name, said)
+        if said["engine"] is None:  # only scored now
+            before = {**before, "engine": None}
         differing = sorted(key for key in {*said, *before} if said.get(key) != before.get(key))
         if differing:
             faults.append(f"pool.members.{name}: differs in {shorten(differing)}; {advice}")

@@ -31,6 +31,7 @@ def sample_all(store: Store, config: CollectConfig, prompts: int, held: dict[str
     Raises:
         ErpError: units were lost, or more prompts failed than ``max_failed`` allows; what succeeded is kept.
     """
+    assert config.engine is not None  # the schema's affair
     members, blocks = list(config.pool.members or []), -(-prompts // config.block)
     units = sampling_units(members, blocks)
     done, failed = store.names("samples"), store.names("failures/samples")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 from urllib.parse import quote
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from erp.config.nodes import Node, Plug, Pool
 
@@ -24,7 +24,7 @@ class CollectConfig(Node):
 
     prompts: Plug
     pool: Pool
-    engine: Plug
+    engine: Plug | None = None
     reward_model: Plug
     runner: Plug
     k: int = Field(8, ge=1)
@@ -63,6 +63,17 @@ class CollectConfig(Node):
             raise ValueError(f"needs a name of at most {LONGEST_NAME} letters, under which its scores are kept")
         return value
 
+    @model_validator(mode="after")
+    def _can_sample(self) -> Self:
+        """Scoring alone needs neither members nor an engine: the table has the responses."""
+        if "sample" in self.steps and self.pool.members is None:
+            raise ValueError(
+                "pool.members: names no members to sample; choose pool=<option> or give pool.members=[{name: ...}]"
+            )
+        if "sample" in self.steps and self.engine is None:
+            raise ValueError("engine: is required to sample; choose engine=<option>")
+        return self
+
     @property
     def table(self) -> str:
         """Name of the table's folder: as said, else what the prompts come from is called."""
@@ -75,9 +86,7 @@ class CollectConfig(Node):
     @field_validator("pool")
     @classmethod
     def _names_members(cls, value: Pool) -> Pool:
-        if value.members is None:
-            raise ValueError("names no members to sample; choose pool=<option> or give pool.members=[{name: ...}]")
-        names = [member.name for member in value.members]
+        names = [member.name for member in value.members or []]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"names {', '.join(twice)} twice; each member has a name of its own")
         if long := [name for name in names if not name or len(quote(name, safe="")) > LONGEST_NAME]:

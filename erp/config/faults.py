@@ -28,8 +28,8 @@ def faults_of(error: ValidationError, model: type[BaseModel], given: Any, prefix
         elif fault["type"].startswith("union_tag"):
             lines.append(f"{key} = {value}: is not one of the options; choose {key}=<option>, see --help")
         else:
-            message = fault["msg"][0].lower() + fault["msg"][1:].removeprefix("value error, ")
-            lines.append(f"{key} = {value}: {message.removeprefix('value error, ')}")
+            message = (fault["msg"][0].lower() + fault["msg"][1:]).removeprefix("value error, ")
+            lines.append(f"{key} = {value}: {message}" if loc else message)  # of several keys: it names them itself
     return lines
 
 

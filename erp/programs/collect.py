@@ -74,10 +74,11 @@ def _check_plug_points(config: CollectConfig) -> RewardAdapter:
     errors: list[ErpError] = []
     nodes: list[tuple[dict[str, Any], type, str]] = [
         (config.prompts, PromptSet, "prompts"),
-        (config.engine, Engine, "engine"),
         (config.runner, Runner, "runner"),
         (adapter_node(config.reward_model), RewardAdapter, "reward_model"),
     ]
+    if config.engine is not None:
+        nodes.insert(1, (config.engine, Engine, "engine"))
     built: Any = None
     for node, expect, key in nodes:
         try:

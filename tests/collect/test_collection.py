@@ -485,3 +485,21 @@ def test_a_bare_step_and_a_file_in_the_way(collect, tmp_path):
     code, _, err = collect(f"out={tmp_path / 'file'}")
     assert code == 2
     assert f"out = {tmp_path / 'file'}" in err
+
+
+def test_scoring_alone_needs_no_engine_and_no_pool(collect, tmp_path):
+    collect("steps=[sample]")
+    arguments = [a for a in command(tmp_path, "steps=[score]") if not a.startswith(("pool.members", "engine="))]
+    assert cli.main(arguments) == 0
+    assert samples(tmp_path)["reward"].notna().all()
+    assert collect()[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("left_out", "said"), [("pool.members", "names no members"), ("engine=", "engine: is required")]
+)
+def test_sampling_needs_both(tmp_path, capsys, left_out, said):
+    assert cli.main([a for a in command(tmp_path) if not a.startswith(left_out)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line
+    assert len(line) < 200
