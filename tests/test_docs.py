@@ -1,6 +1,8 @@
 """What the documentation shows works as it stands there."""
 
+import json
 import re
+import shlex
 from pathlib import Path
 
 import pandas as pd
@@ -27,3 +29,16 @@ def test_a_reward_model_of_ones_own(tmp_path, monkeypatch, capsys):
     rows = samples(tmp_path, "brevity")
     expected = 100 / (100 + rows["response"].str.len())
     pd.testing.assert_series_equal(rows["reward"], expected, check_names=False)
+
+
+def test_a_gateway_of_ones_own(tmp_path, monkeypatch, capsys):
+    rows = [{"question": f"What is {i} + {i}?", "uid": f"q{i}", "answer": 2 * i} for i in range(3)]
+    (tmp_path / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    monkeypatch.chdir(tmp_path)
+    (line,) = [
+        text for text in block("collect.md", "sh", "GATEWAY_KEY").replace("\\\n", " ").splitlines() if "erp" in text
+    ]
+    program, *arguments = shlex.split(line)
+    assert program == "erp"
+    assert cli.main(arguments) == 0, capsys.readouterr().err
+    assert "3 prompts x 2 members x 8 samples = 48 responses" in capsys.readouterr().out

@@ -27,8 +27,8 @@ _PACKAGES = ("erp", "torch", "transformers", "xllamacpp", "vllm", "reasoning_gym
 def open_collection(store: Store, config: CollectConfig, prompts: pd.DataFrame, write: bool = True) -> dict[str, Any]:
     """Check that the folder was made from the same settings, or begin it; returns what it is made from.
 
-    Members may be added to a collection, finished or not: what is there stays. Their prices and parameters may change:
-    no response depends on them. Everything else has to be the same.
+    Sampling may add members to a collection, finished or not: what is there stays. Prices and parameters may change: no
+    response depends on them. Everything else has to be the same.
 
     A dry run only checks: ``write=False``.
 
@@ -45,11 +45,13 @@ def open_collection(store: Store, config: CollectConfig, prompts: pd.DataFrame, 
         return wanted
     held = store.read_json(SETTINGS)
     _refuse_others(store, held, wanted)
-    new = {name: said for name, said in wanted["members"].items() if name not in held["members"]}
+    samples = "sample" in config.steps  # scoring takes the members that are there
+    new = {name: said for name, said in wanted["members"].items() if samples and name not in held["members"]}
+    members = {**held["members"], **new}
     merged = {
         **held,
-        "members": {**held["members"], **new},
-        "facts": {**held["facts"], **wanted["facts"]},
+        "members": members,
+        "facts": {**held["facts"], **{name: told for name, told in wanted["facts"].items() if name in members}},
         "source": wanted["source"],
         "prices_as_of": wanted["prices_as_of"] or held["prices_as_of"],
     }

@@ -95,7 +95,10 @@ class LlamaCpp(Engine):
     ) -> list[float | Failure]:
         """Log-odds of the next word; see ``NextToken.log_odds``. One slot takes all endings: it keeps the prefix."""
         self._load(member)
-        words = [{self._first_token(word) for word in side} for side in (yes, no)]
+        try:
+            words = [{self._first_token(word) for word in side} for side in (yes, no)]
+        except _RefusedError as error:
+            return [Failure(str(error)) for _ in endings]
         if words[0] & words[1]:
             raise ErpError(
                 f"reward_model.yes = {list(yes)}, no = {list(no)}: begin with one token in this model's vocabulary, so "
