@@ -503,3 +503,15 @@ def test_sampling_needs_both(tmp_path, capsys, left_out, said):
     (line,) = capsys.readouterr().err.splitlines()
     assert said in line
     assert len(line) < 200
+
+
+def test_scoring_adds_no_member(collect, tmp_path):
+    collect("steps=[sample]", members="[{name: small, active_parameters: 2e9}, {name: org/big}]")
+    stranger = "[{name: small, active_parameters: 2e9}, {name: stranger, active_parameters: 1e9}]"
+    assert collect("steps=[score]", members=stranger)[0] == 0
+    code, out, _ = collect()
+    assert code == 0
+    assert "unfinished" not in out
+    table = read_table(tmp_path / "table")
+    assert table.members == ("org/big", "small")
+    assert "stranger" not in json.loads((tmp_path / "table/collect.json").read_text())["facts"]
