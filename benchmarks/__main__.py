@@ -33,7 +33,7 @@ def machine() -> list[str]:
         f"* numpy {numpy.__version__}, scipy {scipy.__version__}, scikit-learn {sklearn.__version__}, "
         f"torch {torch.__version__}, {torch.get_num_threads()} threads; BLAS of numpy: {', '.join(blas)}",
         "* medians of runs in turn after a warm-up, in brackets the range over pairs",
-        "* RidgeCV: two runs without a warm-up, ours the median of three each time",
+        "* RidgeCV and scipy's bootstrap: two runs without a warm-up, ours the median of three each time",
     ]
 
 

@@ -18,7 +18,7 @@ LABEL = "name"  # how a plug point's choice is called in tables and dashboards; 
 
 
 def build(node: Mapping[str, Any], expect: type[T], *, key: str, trust: bool = True) -> T:
-    """Build the object a plug-point node describes.
+    """Build the object a plug-point node describes. Nodes with a ``_target_`` among its arguments are built first.
 
     Args:
         node: ``{_target_: dotted.path.Class, name: label, argument: value, ...}``.
@@ -30,7 +30,7 @@ def build(node: Mapping[str, Any], expect: type[T], *, key: str, trust: bool = T
         ErpError: unknown target, unknown or ill-typed arguments (all of them, one line each), or another class.
     """
     target = _import_target(node, key, trust)
-    arguments = _checked_arguments(target, node, key)
+    arguments = _checked_arguments(target, node, key, trust)
     if not (inspect.isclass(target) and issubclass(target, expect)):
         raise ErpError(
             f"{key}._target_ = {node['_target_']}: is no {expect.__name__}; give a subclass of "
@@ -65,7 +65,7 @@ def _import_target(node: Mapping[str, Any], key: str, trust: bool) -> Any:
     return target
 
 
-def _checked_arguments(target: Any, node: Mapping[str, Any], key: str) -> dict[str, Any]:
+def _checked_arguments(target: Any, node: Mapping[str, Any], key: str, trust: bool) -> dict[str, Any]:
     """The node's arguments, validated against the constructor's annotations by a pydantic model made from them."""
     function = target.__init__ if inspect.isclass(target) else target
     hints = get_type_hints(function)
@@ -81,12 +81,27 @@ def _checked_arguments(target: Any, node: Mapping[str, Any], key: str) -> dict[s
     model: type[BaseModel] = create_model(
         "Arguments", __config__=ConfigDict(extra="forbid", arbitrary_types_allowed=True), **fields
     )
-    given = {name: value for name, value in node.items() if name not in ("_target_", LABEL)}
+    given = {
+        name: _with_parts(value, f"{key}.{name}", trust)
+        for name, value in node.items()
+        if name not in ("_target_", LABEL)
+    }
     try:
         checked = model.model_validate(given)
     except ValidationError as error:
         raise ErpError(*faults_of(error, model, given, prefix=key)) from None
     return {name: getattr(checked, name) for name in fields}
+
+
+def _with_parts(value: Any, key: str, trust: bool) -> Any:
+    """The value with every node in it that has a ``_target_`` replaced by what it describes."""
+    if isinstance(value, Mapping) and "_target_" in value:
+        return build(value, object, key=key, trust=trust)
+    if isinstance(value, Mapping):
+        return {name: _with_parts(part, f"{key}.{name}", trust) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_with_parts(part, f"{key}.{i}", trust) for i, part in enumerate(value)]
+    return value
 
 
 def plain_name(argument: str) -> str:

@@ -16,6 +16,38 @@ _HALVES_WORK = 2e8  # samples drawn over all random halves: seconds; large table
 
 
 @dataclass(frozen=True, eq=False)
+class Samples:
+    """Rewards of single responses, n prompts of a table, every cell with at least one.
+
+    Attributes:
+        reward: (n, M, K) in the table's order of samples, NaN behind a cell's last; K is the largest count.
+        count: (n, M) how many each cell has.
+        rows: (n,) row of each prompt in the table's prompts.
+    """
+
+    reward: NDArray[np.float64]
+    count: NDArray[np.int64]
+    rows: NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class SplitHalf:
+    """What `split_half_oracle` found, in units of the reward.
+
+    Attributes:
+        mean: Mean over prompts and random halves.
+        sd: Standard deviation, over the halves, of the mean over prompts.
+        reward: (n,) each prompt's mean over the halves: to be paired with other rows, prompt by prompt.
+        rows: (n,) row of each of these prompts in the table's prompts.
+    """
+
+    mean: float
+    sd: float
+    reward: NDArray[np.float64]
+    rows: NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
 class Targets:
     """Estimates per cell, (prompts, members), in units of the reward.
 
@@ -35,6 +67,10 @@ class Targets:
     def complete(self) -> NDArray[np.bool_]:
         """Which prompts have a reward from every member (N,)."""
         return np.asarray((self.count > 0).all(axis=1))
+
+    def take(self, rows: NDArray[np.int64]) -> Targets:
+        """Of these prompts only."""
+        return Targets(self.mean[rows], self.count[rows], self.variance[rows], self.standard_error[rows])
 
 
 def expected_reward(table: RewardTable) -> Targets:
@@ -129,9 +165,52 @@ def noise_of_means(targets: Targets, rows: NDArray[np.int64] | None = None) -> N
     return np.where(count > 0, np.where(known, variance, pooled) / np.maximum(count, 1), np.nan)
 
 
+def padded_samples(table: RewardTable) -> NDArray[np.float64]:
+    """Rewards of every cell's responses (N, M, K), NaN behind the last; a row that is a mean already stands as one."""
+    cell, reward, _ = _present(table)  # rows are sorted by cell
+    shape = (len(table.prompts), len(table.members))
+    counts = np.bincount(cell, minlength=shape[0] * shape[1])
+    first = np.cumsum(counts) - counts
+    packed = np.full((len(counts), int(counts.max(initial=0))), np.nan)
+    packed[cell, np.arange(len(cell)) - first[cell]] = reward
+    return packed.reshape(*shape, packed.shape[1])
+
+
+def separate_samples(table: RewardTable, rows: NDArray[np.int64]) -> Samples | None:
+    """Rewards of the single responses (n_samples = 1, reward known) of the prompts in which every cell has one.
+
+    Args:
+        table: The table.
+        rows: Prompts to take from; their order is kept.
+
+    Returns:
+        None where no prompt has one in every cell, as in a table of means.
+    """
+    return _samples_with_at_least(1, table, rows)
+
+
+def _samples_with_at_least(least: int, table: RewardTable, rows: NDArray[np.int64]) -> Samples | None:
+    """`separate_samples` of the prompts with at least so many in every cell."""
+    cell, reward, weight = _present(table)
+    cell, reward = cell[weight == 1], reward[weight == 1]
+    members = len(table.members)
+    counts = np.bincount(cell, minlength=len(table.prompts) * members)
+    first = (np.cumsum(counts) - counts).reshape(-1, members)  # rows are sorted by cell
+    count = counts.reshape(-1, members)[rows]
+    enough = (count >= least).all(axis=1)
+    if not enough.any():
+        return None
+    usable, count = np.asarray(rows)[enough], count[enough]
+    sample = np.arange(count.max())
+    # Behind a cell's last sample the last is read again, and blanked.
+    packed = reward[first[usable][:, :, None] + np.minimum(sample, count[:, :, None] - 1)]
+    packed[sample >= count[:, :, None]] = np.nan
+    return Samples(packed, count, usable)
+
+
 def split_half_oracle(
     table: RewardTable, rows: NDArray[np.int64], repeats: int = 200, seed: int = 0
-) -> tuple[float, float] | None:
+) -> SplitHalf | None:
     """Reward of choosing each prompt's member on one half of its samples, scored on the other half.
 
     It understates the oracle, as the naive maximum of means overstates it. Ties on the first half go by pool
@@ -144,47 +223,28 @@ def split_half_oracle(
         seed: Of the halves.
 
     Returns:
-        Mean and standard deviation over the halves, or None where no prompt has two samples in every cell (K = 1).
+        None where no prompt has two samples in every cell (K = 1).
     """
-    packed = _packed_samples(table, rows)
-    if packed is None:
+    samples = _samples_with_at_least(2, table, rows)
+    if samples is None:
         return None
-    reward, count = packed
+    reward, count = samples.reward, samples.count
     absent = np.arange(reward.shape[2]) >= count[:, :, None]
     chosen_by = count // 2
     repeats = min(repeats, max(8, int(_HALVES_WORK / reward.size)))
     rng = np.random.default_rng(seed)
-    totals = np.empty(repeats)
+    totals, by_prompt = np.empty(repeats), np.zeros(len(reward))
     for repeat in range(repeats):
         keys = np.where(absent, np.inf, rng.random(reward.shape))
         limit = np.take_along_axis(np.sort(keys, axis=2), chosen_by[:, :, None], axis=2)
         first = keys < limit  # chosen_by of the samples, at random
         choosing = np.where(first, reward, 0.0).sum(axis=2) / chosen_by
         scoring = np.where(first | absent, 0.0, reward).sum(axis=2) / (count - chosen_by)
-        totals[repeat] = np.take_along_axis(scoring, choosing.argmax(axis=1)[:, None], axis=1).mean()
-    return float(totals.mean()), float(totals.std(ddof=1)) if repeats > 1 else 0.0
-
-
-def _packed_samples(
-    table: RewardTable, rows: NDArray[np.int64]
-) -> tuple[NDArray[np.float64], NDArray[np.int64]] | None:
-    """Separate samples (n, M, K) padded with 0, and their counts (n, M), of the prompts with two in every cell."""
-    members = len(table.members)
-    cell, reward, weight = _present(table)
-    cell, reward = cell[weight == 1], reward[weight == 1]
-    count = np.bincount(cell, minlength=len(table.prompts) * members)
-    usable = np.asarray(rows)[(count.reshape(-1, members)[rows] >= 2).all(axis=1)]
-    if len(usable) == 0:
-        return None
-    position = np.arange(len(cell)) - (np.cumsum(count) - count)[cell]  # rows are sorted by cell
-    place = np.full(len(table.prompts), -1, dtype=np.int64)
-    place[usable] = np.arange(len(usable))
-    at = place[cell // members]
-    keep = at >= 0
-    kept = count.reshape(-1, members)[usable]
-    packed = np.zeros((len(usable), members, int(kept.max())))
-    packed[at[keep], (cell % members)[keep], position[keep]] = reward[keep]
-    return packed, kept
+        earned = np.take_along_axis(scoring, choosing.argmax(axis=1)[:, None], axis=1)
+        totals[repeat] = earned.mean()
+        by_prompt += earned[:, 0]
+    sd = float(totals.std(ddof=1)) if repeats > 1 else 0.0
+    return SplitHalf(float(totals.mean()), sd, by_prompt / repeats, samples.rows)
 
 
 def balanced_samples(table: RewardTable, rows: NDArray[np.int64]) -> NDArray[np.float64] | None:
@@ -200,12 +260,11 @@ def balanced_samples(table: RewardTable, rows: NDArray[np.int64]) -> NDArray[np.
     Returns:
         None where no prompt has two separate samples in every cell (K = 1).
     """
-    packed = _packed_samples(table, rows)
-    if packed is None:
+    samples = _samples_with_at_least(2, table, rows)
+    if samples is None:
         return None
-    reward, count = packed
-    least = count.min(axis=1)
+    least = samples.count.min(axis=1)
     candidates = np.unique(least)
     prompts = np.array([(least >= k).sum() for k in candidates])
     k = int(candidates[np.argmax(np.where(prompts >= min(2, len(least)), prompts * candidates, 0))])
-    return reward[least >= k, :, :k]
+    return samples.reward[least >= k, :, :k]

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from erp.table.read import read_table
 from erp.table.synthetic import synthetic_table
-from erp.targets import Targets, expected_reward, reliability, samples_per_cell, split_half_oracle
+from erp.targets import (
+    Targets,
+    balanced_samples,
+    expected_reward,
+    reliability,
+    samples_per_cell,
+    separate_samples,
+    split_half_oracle,
+)
 
 
 def read(tmp_path, **columns):
@@ -137,20 +147,34 @@ def table_of_samples(y):
 @pytest.mark.parametrize(("k", "gain"), [(4, 0.0662), (8, 0.1854)])
 def test_split_half_oracle_of_the_worked_example(k, gain):
     _, y = worked_example(20_000, k, seed=1)
-    mean, sd = split_half_oracle(table_of_samples(y), np.arange(len(y)), repeats=10)
+    found = split_half_oracle(table_of_samples(y), np.arange(len(y)), repeats=10)
     # the gain is over member 5; sd of a mean over 20,000 prompts of a difference of about 2 is .015
-    assert mean - y[:, 4].mean() == pytest.approx(gain, abs=0.04)
-    assert 0 < sd < 0.05
+    assert found.mean - y[:, 4].mean() == pytest.approx(gain, abs=0.04)
+    assert 0 < found.sd < 0.05
 
 
 def test_split_half_oracle_by_hand():
     # two samples: one chooses, the other scores. Member 1 wins on sample 0 only, so every half scores 0 or its mirror
     y = np.array([[[0.0, 0.0], [1.0, -1.0]]])
-    mean, _ = split_half_oracle(table_of_samples(y), np.array([0]), repeats=400)
+    found = split_half_oracle(table_of_samples(y), np.array([0]), repeats=400)
     # choosing on 1 takes member 1, scored -1; choosing on -1 takes member 0, scored 0
-    assert mean == pytest.approx(-0.5, abs=0.1)
+    assert found.mean == pytest.approx(-0.5, abs=0.1)
     tie = np.array([[[3.0, 3.0], [3.0, 3.0]], [[1.0, 1.0], [2.0, 2.0]]])
-    assert split_half_oracle(table_of_samples(tie), np.array([0, 1])) == (2.5, 0.0)
+    found = split_half_oracle(table_of_samples(tie), np.array([1, 0]))
+    assert (found.mean, found.sd) == (2.5, 0.0)
+    assert (found.reward.tolist(), found.rows.tolist()) == ([2.0, 3.0], [1, 0])
+
+
+def test_split_half_oracle_of_every_prompt_is_the_mean_over_all_its_halves():
+    y = np.random.default_rng(4).normal(size=(6, 3, 2))
+    found = split_half_oracle(table_of_samples(y), np.arange(6), repeats=4000)
+    # Two samples: which of them chooses, for each member by itself; each of the 8 ways is as likely.
+    ways = np.array(list(product((0, 1), repeat=3)))
+    for i in range(6):
+        choosing, scoring = y[i][np.arange(3), ways], y[i][np.arange(3), 1 - ways]
+        each = scoring[np.arange(8), choosing.argmax(axis=1)]
+        assert found.reward[i] == pytest.approx(each.mean(), abs=5 * each.std() / np.sqrt(4000) + 1e-12)
+    assert found.reward.mean() == pytest.approx(found.mean, rel=1e-12)
 
 
 def test_split_half_oracle_with_unequal_counts_and_incomplete_prompts():
@@ -159,11 +183,60 @@ def test_split_half_oracle_with_unequal_counts_and_incomplete_prompts():
     table.samples.loc[table.samples.index % 25 == 3, "reward"] = np.nan  # K = 3 in some cells
     table.samples.loc[table.samples["prompt"] == 7, "reward"] = np.nan
     table.samples.loc[(table.samples["prompt"] == 9) & (table.samples["sample"] > 0), "reward"] = np.nan
-    mean, sd = split_half_oracle(table, np.arange(40))
-    best = np.nanmax(expected_reward(table).mean[np.delete(np.arange(40), [7, 9])], axis=1).mean()
-    assert mean == pytest.approx(best)  # no noise: halves agree
-    assert sd == pytest.approx(0, abs=1e-12)
+    found = split_half_oracle(table, np.arange(40))
+    used = np.delete(np.arange(40), [7, 9])
+    best = np.nanmax(expected_reward(table).mean[used], axis=1)
+    assert found.reward == pytest.approx(best)  # no noise: halves agree
+    assert found.mean == pytest.approx(best.mean())
+    assert found.sd == pytest.approx(0, abs=1e-12)
+    assert found.rows.tolist() == used.tolist()
     assert split_half_oracle(table, np.array([7, 9])) is None
+
+
+def test_separate_samples_by_hand(tmp_path):
+    nan = np.nan
+    table = read(
+        tmp_path,
+        prompt_id=["p", "p", "p", "q", "q", "q", "r", "r", "s", "s", "s", "s", "s"],
+        prompt=["p", "p", "p", "q", "q", "q", "r", "r", "s", "s", "s", "s", "s"],
+        model=["a", "b", "b", "a", "b", "b", "a", "b", "a", "a", "a", "b", "b"],
+        reward=[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, nan, 8.0, 9.0, 10.0, 11.0, 12.0],
+        n_samples=[1, 1, 1, 4, 1, 1, 1, 1, 1, 1, 1, 1, 5],
+    )
+    # q has only a mean of a, r no reward of b; s keeps three of a and, beside a mean, one of b.
+    found = separate_samples(table, np.array([3, 2, 1, 0]))
+    assert found.rows.tolist() == [3, 0]
+    assert found.count.tolist() == [[3, 1], [1, 2]]
+    want = [[[8, 9, 10], [11, nan, nan]], [[1, nan, nan], [2, 3, nan]]]
+    np.testing.assert_array_equal(found.reward, want)
+    # K is of the prompts that are taken; a prompt may be taken twice.
+    twice = separate_samples(table, np.array([0, 0]))
+    np.testing.assert_array_equal(twice.reward, [[[1, nan], [2, 3]]] * 2)
+    assert separate_samples(table, np.array([1, 2])) is None
+    assert separate_samples(table, np.array([], dtype=np.int64)) is None
+
+
+def test_separate_samples_against_pandas():
+    table, _ = synthetic_table(prompts=50, members=3, samples=4, missing=0.1)
+    table.samples.loc[np.random.default_rng(0).random(len(table.samples)) < 0.3, "reward"] = np.nan
+    found = separate_samples(table, np.arange(50))
+    cells = table.samples.dropna(subset="reward").groupby(["prompt", "member"])["reward"].agg(list)
+    whole = [i for i in range(50) if all((i, m) in cells.index for m in range(3))]
+    assert found.rows.tolist() == whole
+    assert 0 < len(whole) < 50
+    for i, row in enumerate(whole):
+        for m in range(3):
+            assert found.reward[i, m, : found.count[i, m]].tolist() == cells[row, m]
+            assert np.isnan(found.reward[i, m, found.count[i, m] :]).all()
+
+
+def test_separate_samples_of_one_each_and_of_means():
+    table, _ = synthetic_table(prompts=5, members=2, samples=1)
+    found = separate_samples(table, np.arange(5))
+    assert found.reward[:, :, 0].tolist() == expected_reward(table).mean.tolist()
+    assert balanced_samples(table, np.arange(5)) is None
+    table.samples["n_samples"] = 3
+    assert separate_samples(table, np.arange(5)) is None
 
 
 FACTS = {
@@ -200,7 +273,7 @@ def test_reliability_and_split_half_of_humaneval(tables):
     targets = expected_reward(table)
     assert table.members == ("codellama-34b-instruct", "gpt-3.5-turbo", "gpt-4")
     assert np.allclose(reliability(targets), [0.9858, 0.9758, 0.9717], atol=5e-5)
-    mean, sd = split_half_oracle(table, np.arange(164))
-    assert mean == pytest.approx(0.891, abs=0.001)
-    assert sd == pytest.approx(0.006, abs=0.001)
+    found = split_half_oracle(table, np.arange(164))
+    assert found.mean == pytest.approx(0.891, abs=0.001)
+    assert found.sd == pytest.approx(0.006, abs=0.001)
     assert samples_per_cell(targets) == (10, 10)

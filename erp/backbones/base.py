@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +33,30 @@ class Weighted(Protocol):
         """Say where weights already on disk may lie."""
 
 
+@runtime_checkable
+class Fitted(Protocol):
+    """A backbone that learns from the train prompts, and from nothing else, before it embeds.
+
+    Its fingerprint names what was learnt, so that no two splits share a cache. Until ``fit`` or ``restore`` was called
+    there is none to give, and ``fingerprint`` and ``embed`` raise ErpError.
+    """
+
+    def fit(self, prompts: Sequence[str]) -> None:
+        """Learn from the train prompts; their order does not matter."""
+
+    def state(self) -> dict[str, Any]:
+        """What was learnt, in tensors and plain values: it goes into the checkpoint, where nothing else is read."""
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take up what ``state`` gave. Raises ErpError where it is not of this backbone."""
+
+
 def normalised(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     """L2-normalised rows; a zero row stays zero."""
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     return np.asarray(vectors / np.where(norms > 0, norms, 1), dtype=np.float32)
+
+
+def plain_text(prompt: str) -> str:
+    """The prompt as a tokenizer can read it: a lone surrogate (half an emoji, as JSON may carry it) reads ? instead."""
+    return prompt.encode("utf-8", "replace").decode("utf-8")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from erp.backbones.base import Backbone
+from erp.backbones.base import Backbone, plain_text
 from erp.errors import ErpError
 from erp.files import sha256_file
 from erp.weights import Weights, find_weights
@@ -18,16 +18,17 @@ if TYPE_CHECKING:
 
 
 class SentenceTransformerBackbone(Backbone):
-    """Sentence embeddings of an encoder.
+    """Sentence embeddings of an encoder, in 32 bits whatever its weights are stored in.
 
     Args:
         model: hub id, or a folder.
         sha256: of its ``model.safetensors``; checked where given.
         package: import name of an installable package that carries the weights.
         revision: of the hub's repository.
-        prefix: put before every prompt, for encoders trained with an instruction.
+        prefix: put before every prompt, for encoders trained with an instruction. It counts towards ``max_tokens``.
         max_tokens: longer prompts are cut; None for the encoder's own limit.
         batch_size: prompts encoded at once.
+        active_parameters: of the encoder: what routing a prompt costs in FLOPs. It changes no embedding.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class SentenceTransformerBackbone(Backbone):
         prefix: str = "",
         max_tokens: int | None = None,
         batch_size: int = 64,
+        active_parameters: float | None = None,
     ) -> None:
         if batch_size < 1:
             raise ErpError(f"backbone.batch_size = {batch_size}: give 1 or more")
@@ -46,6 +48,7 @@ class SentenceTransformerBackbone(Backbone):
         self.prefix = prefix
         self.max_tokens = max_tokens
         self.batch_size = batch_size
+        self.active_parameters = active_parameters
         self._weights_dir: str | None = None
         self._encoder: SentenceTransformer | None = None
 
@@ -64,8 +67,7 @@ class SentenceTransformerBackbone(Backbone):
         """Encode, (n, d)."""
         if self._encoder is None:
             self._encoder = self._load()
-        # A lone surrogate (half an emoji, as JSON may carry it) is no text to a tokenizer: it reads ? instead.
-        texts = [(self.prefix + prompt).encode("utf-8", "replace").decode("utf-8") for prompt in prompts]
+        texts = [plain_text(self.prefix + prompt) for prompt in prompts]
         vectors = self._encoder.encode(texts, batch_size=self.batch_size, show_progress_bar=False)
         return np.asarray(vectors, dtype=np.float32)
 
@@ -77,7 +79,8 @@ class SentenceTransformerBackbone(Backbone):
         logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # its "Loading weights" bar would stand beside ours
         folder = find_weights(self.weights, self._weights_dir)
         try:
-            encoder = SentenceTransformer(str(folder), local_files_only=True)
+            # In 16 bits, as some are released, a vector would depend on what it is batched with.
+            encoder = SentenceTransformer(str(folder), local_files_only=True, model_kwargs={"dtype": "float32"})
         except (OSError, ValueError, SafetensorError) as error:
             raise ErpError(
                 f"{folder}: cannot be loaded as a sentence-transformers model ({str(error).splitlines()[0][:120]}); "

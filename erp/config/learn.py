@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from erp.config.nodes import Node, Plug, Pool, RewardModel
 
@@ -70,13 +70,30 @@ EvaluationData = Annotated[TableData | MiniData | SyntheticData | SameData, Fiel
 
 
 class Split(Node):
-    """Which prompts are train, validation and test (by group, hashed)."""
+    """Which prompts are train, validation and test (by group, hashed).
 
-    by: Literal["group", "prompt", "table"] = "group"
+    Attributes:
+        near_duplicates: Jaccard similarity from which two prompts are near-duplicates; None: only equal texts are.
+        category: with ``by=category``, the one that is left out of training and tested on.
+    """
+
+    by: Literal["group", "prompt", "table", "category"] = "group"
     seed: int = 0
     test: float = Field(0.5, gt=0, lt=1)
     validation: float = Field(0.1, gt=0, lt=1)
     overlap: Literal["error", "drop_from_train"] = "error"
+    near_duplicates: float | None = Field(0.8, gt=0, le=1)
+    category: str | None = Field(None, validate_default=True, coerce_numbers_to_str=True)
+
+    @field_validator("category")
+    @classmethod
+    def _with_by_category(cls, value: str | None, info: ValidationInfo) -> str | None:
+        by = info.data.get("by")  # missing where it is a fault itself
+        if by == "category" and value is None:
+            raise ValueError("split.by = category leaves one category out; say which with split.category=<name>")
+        if by not in (None, "category") and value is not None:
+            raise ValueError(f"is read with split.by=category only, and split.by is {by}; set it, or leave this out")
+        return value
 
 
 class Cost(Node):
@@ -85,6 +102,7 @@ class Cost(Node):
     kind: Literal["auto", "usd", "flops", "tokens", "none"] = "auto"
     prices: str | None = None
     assume_completion_tokens: float | None = Field(None, gt=0)
+    router_per_prompt: float | None = Field(None, ge=0)
 
 
 class Trainer(Node):
@@ -122,6 +140,8 @@ class DescribeConfig(Node):
     data: Data
     reward_model: RewardModel = RewardModel()
     pool: Pool = Pool()
+    near_duplicates: float | None = Field(0.8, gt=0, le=1)
+    bootstrap: Bootstrap = Bootstrap()
     output: Literal["text", "json"] = "text"
 
 
@@ -179,8 +199,10 @@ class RouteConfig(Node):
 
 
 class CompareConfig(Node):
-    """``erp compare``: several runs in one table and one figure."""
+    """``erp compare``: several runs side by side, and the differences between them."""
 
     runs: list[str] = Field([])
     out: str = "runs"
     output: Literal["markdown", "csv", "json"] = "markdown"
+    table: Literal["runs", "contenders", "pairs"] = "runs"
+    bootstrap: Bootstrap = Bootstrap()

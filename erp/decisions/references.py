@@ -1,10 +1,11 @@
-"""Rows that stand beside every router: the best single member and oracles.
+"""Rows that stand beside every router: the best single member, the best constant within a budget, and oracles.
 
 Oracles are made from the table they are scored on. They are what routing could reach at most, not routers.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Iterable
 
 import numpy as np
@@ -13,6 +14,9 @@ from numpy.typing import NDArray
 from erp.decisions.checks import require_finite, require_matrix
 from erp.decisions.choice import Choice, choose, one_hot
 from erp.errors import ErpError
+
+SAME = 1e-12
+"""Relative to the largest reward: a mixture that gains less than this on a single member gains rounding."""
 
 
 def best_single(mean_reward: NDArray[np.floating], mean_cost: NDArray[np.floating], lambda_: float = 0.0) -> int:
@@ -28,10 +32,68 @@ def best_single(mean_reward: NDArray[np.floating], mean_cost: NDArray[np.floatin
     Raises:
         ErpError: when no member has a mean.
     """
+    known = _with_a_mean(mean_reward)
+    return int(known[choose(mean_reward[None, known], mean_cost[known], lambda_)[0]])
+
+
+def best_constant(
+    mean_reward: NDArray[np.floating], mean_cost: NDArray[np.floating], budget: float
+) -> NDArray[np.float64]:
+    """The best constant at equal cost: one mixture of members for every prompt, of mean cost at most ``budget``.
+
+    A point of the non-decreasing upper hull of the members' (mean cost, mean reward), so at most two of them: what
+    routing at that cost must beat. Of several single members that earn the most, the cheapest, then pool order; a
+    mixture only where it earns more than each single. With equal costs it is `best_single`.
+
+    Args:
+        mean_reward: (M,), NaN where a member has no reward at all: it is never chosen.
+        mean_cost: (M,), finite where the reward is.
+        budget: in units of the cost. Below the cheapest member nothing fits: it is the cheapest then, the best of
+            several.
+
+    Returns:
+        (M,) weights that sum to 1. The last bit of the mixture's cost may pass the budget.
+
+    Raises:
+        ErpError: when no member has a mean, on a reward or cost that is not finite, shapes that do not fit, a NaN
+            budget.
+    """
+    if mean_cost.shape != mean_reward.shape:
+        raise ErpError(
+            f"mean cost = array of shape {mean_cost.shape}: does not fit mean rewards of shape {mean_reward.shape}; "
+            "equal shapes are allowed; take the same members for both"
+        )
+    if math.isnan(budget):
+        raise ErpError("budget = nan: not a cost; any number or infinity is allowed; give the mean cost to stay within")
+    known = _with_a_mean(mean_reward)
+    unknown = np.isnan(mean_reward)
+    require_finite("mean reward", np.where(unknown, 0.0, mean_reward))
+    require_finite("mean cost", np.where(unknown, 0.0, mean_cost))
+    weights = np.zeros(len(mean_reward))
+    low, high = known[mean_cost[known] <= budget], known[mean_cost[known] > budget]
+    if not len(low):
+        weights[best_single(mean_reward, mean_cost, math.inf)] = 1.0
+        return weights
+    single = low[best_single(mean_reward[low], mean_cost[low])]
+    weights[single] = 1.0
+    if not len(high):
+        return weights
+    # Few members: every pair that brackets the budget, so all edges of the hull there, and no hull is needed.
+    share = (budget - mean_cost[low, None]) / (mean_cost[high] - mean_cost[low, None])
+    mixed = (1 - share) * mean_reward[low, None] + share * mean_reward[high]
+    a, b = np.unravel_index(mixed.argmax(), mixed.shape)
+    if mixed[a, b] > mean_reward[single] + SAME * np.abs(mean_reward[known]).max():
+        weights[single] = 0.0
+        weights[low[a]], weights[high[b]] = 1 - share[a, b], share[a, b]
+    return weights
+
+
+def _with_a_mean(mean_reward: NDArray[np.floating]) -> NDArray[np.int64]:
+    """Positions of the members that have a mean reward; at least one, or an error."""
     known = np.flatnonzero(~np.isnan(mean_reward))
     if not len(known):
         raise ErpError("mean reward: NaN for every member; at least one observed reward is allowed; check the table")
-    return int(known[choose(mean_reward[None, known], mean_cost[known], lambda_)[0]])
+    return known
 
 
 def oracle(rewards: NDArray[np.floating], costs: NDArray[np.floating], lambda_: float = 0.0) -> Choice:

@@ -15,6 +15,7 @@ from scipy.spatial import KDTree
 from erp.decisions.choice import Outcome
 from erp.errors import ErpError
 from erp.metrics.economics import paired_difference, saving_at_no_less_reward
+from erp.metrics.routing import clip_curve, require_points
 
 SAME = 1e-9
 """Differences of shares, of the weak-strong gap and of scaled distances that are rounding."""
@@ -47,16 +48,10 @@ def aiq(
     Raises:
         ErpError: when lengths differ, there is no point, or a number is not finite.
     """
-    cost, reward = _points("curve", curve_cost, curve_reward)
-    pool_cost, pool_reward = _points("members", members_cost, members_reward)
-    c_min, c_max = pool_cost.min(), pool_cost.max()
+    cost, reward, (c_min, c_max) = clip_curve(curve_cost, curve_reward, members_cost, members_reward)
     if not c_max > c_min:
         return float("nan")
-    inside = cost <= c_max
-    cost, reward = _upper_hull(
-        np.append(np.maximum(cost[inside], c_min), c_min),
-        np.append(reward[inside], pool_reward[pool_cost == c_min].max()),
-    )
+    cost, reward = _upper_hull(cost, reward)
     return float(np.trapezoid(np.append(reward, reward[-1]), np.append(cost, c_max)) / (c_max - c_min))
 
 
@@ -213,8 +208,8 @@ def pareto(
         raise ErpError(
             "curves = nothing: no frontier; one router or more is allowed; give the costs and rewards of each"
         )
-    points = {name: np.stack(_points(f"curve of {name}", *curve), axis=1) for name, curve in curves.items()}
-    ranges = np.ptp(np.stack(_points("members", members_cost, members_reward), axis=1), axis=0)
+    points = {name: np.stack(require_points(f"curve of {name}", *curve), axis=1) for name, curve in curves.items()}
+    ranges = np.ptp(np.stack(require_points("members", members_cost, members_reward), axis=1), axis=0)
     has_scale = bool((ranges > 0).all())
     scale = np.where(ranges > 0, ranges, 1.0)
     tree = KDTree(np.stack(_frontier(*np.concatenate(list(points.values())).T), axis=1) / scale)
@@ -228,21 +223,6 @@ def pareto(
         )
         for name, distances in away.items()
     }
-
-
-def _points(
-    name: str, cost: NDArray[np.floating], reward: NDArray[np.floating]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Points of a curve as float64, refused where a silent comparison with NaN would drop some."""
-    x, y = np.asarray(cost, dtype=np.float64), np.asarray(reward, dtype=np.float64)
-    if x.ndim != 1 or x.shape != y.shape or not len(x):
-        raise ErpError(
-            f"{name} = costs of shape {x.shape} and rewards of shape {y.shape}: not points; two equal lengths "
-            "of 1 or more are allowed; give one mean cost and one mean reward per point"
-        )
-    if not (np.isfinite(x).all() and np.isfinite(y).all()):
-        raise ErpError(f"{name}: a cost or reward is not finite; only finite numbers are allowed; drop missing cells")
-    return x, y
 
 
 def _frontier(
@@ -275,7 +255,7 @@ def _pair_path(
     share: NDArray[np.floating], reward: NDArray[np.floating], weak: float, strong: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Distinct strong shares in ascending order, 0 and 1 among them, and the mean reward at each."""
-    share, reward = _points("curve", share, reward)
+    share, reward = require_points("curve", share, reward)
     if not np.isfinite([weak, strong]).all():
         raise ErpError(f"weak, strong = {weak}, {strong}: not finite; two mean rewards are allowed; drop missing cells")
     if share.min() < -SAME or share.max() > 1 + SAME:

@@ -7,6 +7,9 @@ from numpy.typing import NDArray
 
 from erp.metrics.prediction import require_same_shape
 
+_ROUNDING = 16 * np.finfo(np.float64).eps
+"""Differences that spread less than this share of the largest reward are equal but for rounding."""
+
 
 def pairwise_order_accuracy(predicted: NDArray[np.floating], observed: NDArray[np.floating]) -> float:
     """Share of (prompt, pair of members) whose observed rewards differ that the scores put in the right order.
@@ -59,3 +62,83 @@ def top1_accuracy(predicted: NDArray[np.floating], observed: NDArray[np.floating
     top = scores == scores.max(axis=1, keepdims=True)
     best = targets == targets.max(axis=1, keepdims=True)
     return float(((top & best).sum(axis=1) / top.sum(axis=1)).mean())
+
+
+def r2_of_differences(
+    predicted: NDArray[np.floating], observed: NDArray[np.floating]
+) -> tuple[NDArray[np.float64], float]:
+    """R^2 of the differences between two members, each pair about its own mean over the prompts that have both.
+
+    1 - SSE / SST of observed_a - observed_b. What all members share on a prompt, its difficulty, cancels: predicting
+    every reward's prompt mean perfectly explains nothing here.
+
+    Args:
+        predicted: (N, M).
+        observed: (N, M), NaN = missing.
+
+    Returns:
+        (M, M), symmetric, NaN on the diagonal and where a pair has fewer than two prompts or differences that do not
+        vary; and the R^2 over all pairs at once, 1 - sum SSE / sum SST over pairs of two prompts or more, NaN where no
+        difference varies.
+
+    Raises:
+        ErpError: when the shapes differ.
+    """
+    require_same_shape(predicted, observed)
+    # (M, N): one member against all later ones at once. Members in rows, so that sums run along memory.
+    scores, targets = (np.ascontiguousarray(x.T, dtype=np.float64) for x in (predicted, observed))
+    m = len(scores)
+    scale = np.abs(targets[~np.isnan(targets)]).max(initial=0.0)
+    each = np.full((m, m), np.nan)
+    errors, squares = 0.0, 0.0
+    for a in range(m - 1):
+        truth = targets[a] - targets[a + 1 :]
+        seen = ~np.isnan(truth)
+        count = seen.sum(axis=1)
+        error = np.where(seen, truth - (scores[a] - scores[a + 1 :]), 0.0)
+        truth = np.where(seen, truth, 0.0)
+        deviation = np.where(seen, truth - (truth.sum(axis=1) / np.maximum(count, 1))[:, None], 0.0)
+        sse, sst = np.einsum("pn,pn->p", error, error), np.einsum("pn,pn->p", deviation, deviation)
+        sst[sst <= count * (_ROUNDING * scale) ** 2] = 0.0
+        used = count >= 2
+        errors, squares = errors + sse[used].sum(), squares + sst[used].sum()
+        defined = used & (sst > 0)
+        each[a, a + 1 :] = each[a + 1 :, a] = np.where(defined, 1.0 - sse / np.where(defined, sst, 1.0), np.nan)
+    return each, float(1.0 - errors / squares) if squares > 0 else float("nan")
+
+
+def kendall_tau(predicted: NDArray[np.floating], observed: NDArray[np.floating]) -> float:
+    r"""Mean over prompts of Kendall's tau-b between the scores and the rewards of the members that are present.
+
+    .. math:: \tau_b = \frac{C - D}{\sqrt{P_{scores} P_{rewards}}}
+
+    with C and D the pairs in the same and in opposite order, and P the pairs that do not tie. Prompts whose rewards all
+    tie, or with fewer than two members, are left out: there is nothing to order. Scores that all tie count 0.
+    Source: Kendall, Biometrika 33 (1945).
+
+    Args:
+        predicted: (N, M) finite.
+        observed: (N, M), NaN = missing.
+
+    Returns:
+        -1 to 1; NaN where no prompt has rewards that differ.
+
+    Raises:
+        ErpError: when the shapes differ.
+    """
+    require_same_shape(predicted, observed)
+    scores, targets = np.ascontiguousarray(predicted.T), np.ascontiguousarray(observed.T)
+    agreement, untied_scores, untied_targets = np.zeros((3, len(predicted)), dtype=np.int64)
+    for a in range(len(scores) - 1):
+        # (M - a - 1, N) at once: NaN compares as neither greater nor smaller.
+        truth = (targets[a] > targets[a + 1 :]).astype(np.int8) - (targets[a] < targets[a + 1 :])
+        guess = (scores[a] > scores[a + 1 :]).astype(np.int8) - (scores[a] < scores[a + 1 :])
+        guess *= ~np.isnan(targets[a]) & ~np.isnan(targets[a + 1 :])
+        agreement += (truth * guess).sum(axis=0)
+        untied_targets += np.count_nonzero(truth, axis=0)
+        untied_scores += np.count_nonzero(guess, axis=0)
+    kept = untied_targets > 0
+    if not kept.any():
+        return float("nan")
+    scale = np.sqrt(np.maximum(untied_scores[kept], 1).astype(np.float64) * untied_targets[kept])
+    return float((agreement[kept] / scale).mean())

@@ -1,4 +1,4 @@
-"""What routing costs and where its money goes: labels, break-even, route shares along the curve."""
+"""What routing costs and where its money goes: labels, break-even, route shares."""
 
 from __future__ import annotations
 
@@ -9,32 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import entr
 
-from erp.decisions.checks import require_costs, require_matrix
+from erp.decisions.checks import require_matrix
 from erp.decisions.choice import Outcome
-from erp.decisions.curve import exact_curve
 from erp.errors import ErpError
-
-
-@dataclass(frozen=True, eq=False)
-class RouteShares:
-    """Who gets the prompts, point by point along a router's curve. A collapse is `dearest` rising to 1 with `cost`.
-
-    Attributes:
-        lambdas: (P,) ascending; a point is in force until the next.
-        cost: (P,) realised mean cost, the budget.
-        shares: (P, M) share of prompts that goes to every member.
-        entropy: (P,) of the shares, in nats.
-        evenness: (P,) entropy / log M: 0 for one member, 1 for an even spread; NaN in a pool of one.
-        dearest: (P,) share to the member of the largest mean cost (to all of them, if several); NaN where all cost the
-            same.
-    """
-
-    lambdas: NDArray[np.float64]
-    cost: NDArray[np.float64]
-    shares: NDArray[np.float64]
-    entropy: NDArray[np.float64]
-    evenness: NDArray[np.float64]
-    dearest: NDArray[np.float64]
 
 
 def share_entropy(shares: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -57,44 +34,21 @@ def share_entropy(shares: NDArray[np.floating]) -> tuple[NDArray[np.float64], ND
     return entropy, entropy / most if most > 0 else np.full_like(entropy, np.nan)
 
 
-def route_shares(
-    scores: NDArray[np.floating],
-    predicted_costs: NDArray[np.floating],
-    costs: NDArray[np.floating],
-    points: int = 200,
-) -> RouteShares:
-    """Route shares along the exact curve of argmax(scores - lambda * predicted_costs), from lambda = 0 to infinity.
+def share_to_dearest(shares: NDArray[np.floating], mean_cost: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Share that goes to the member of the largest mean cost, to all of them if several.
 
-    The share of a member is the curve of a reward that is 1 for its answers and 0 for all others. Routers that regress
-    rewards are said to collapse onto the dearest member as the budget grows (EquiRouter, arXiv 2602.03478).
+    Routers that regress rewards are said to collapse onto the dearest member as the budget grows (EquiRouter, arXiv
+    2602.03478): along the curve this then rises to 1.
 
     Args:
-        scores: (N, M) predicted rewards.
-        predicted_costs: (M,) or (N, M) costs that the decision sees.
-        costs: (N, M) or (M,) observed costs.
-        points: at most so many points of the curve, both ends among them.
+        shares: (..., M).
+        mean_cost: (M,).
 
-    Raises:
-        ErpError: on numbers that are not finite, on shapes that do not fit, on fewer than 2 points.
+    Returns:
+        (...); NaN where all members cost the same.
     """
-    shape = require_matrix("scores", scores)
-    require_costs("costs", costs, shape)
-    curves = [
-        exact_curve(scores, predicted_costs, np.broadcast_to(member, shape), costs).thin(points)
-        for member in np.eye(shape[1])
-    ]
-    shares = np.stack([curve.reward for curve in curves], axis=1)
-    entropy, evenness = share_entropy(shares)
-    means = np.broadcast_to(costs, shape).mean(axis=0)
-    dearest = shares[:, means == means.max()].sum(axis=1)
-    return RouteShares(
-        lambdas=curves[0].lambdas,
-        cost=curves[0].cost,
-        shares=shares,
-        entropy=entropy,
-        evenness=evenness,
-        dearest=dearest if means.max() > means.min() else np.full_like(dearest, np.nan),
-    )
+    dearest = np.asarray(shares, dtype=np.float64)[..., mean_cost == mean_cost.max()].sum(axis=-1)
+    return dearest if mean_cost.max() > mean_cost.min() else np.full_like(dearest, np.nan)
 
 
 def paired_difference(name: str, router: NDArray[np.floating], single: NDArray[np.floating]) -> float:

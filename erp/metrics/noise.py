@@ -15,6 +15,8 @@ from erp.metrics.intervals import GroupBootstrap, Interval
 from erp.metrics.prediction import require_same_shape
 from erp.targets import Targets, noise_of_means
 
+_AT_ONCE = 64
+"""Columns resampled together: bounds memory, and one pass over the draws serves them all."""
 _ROUNDING = 16 * np.finfo(np.float64).eps
 """A spread below this share of the largest value is rounding, not variance."""
 
@@ -96,8 +98,7 @@ def corrected_r2_of_differences(
 ) -> Corrected:
     """`corrected_r2` for the differences between every two members: R^2_obs on differences / rho_D.
 
-    Pooled, it is the share that the predictions explain of what tells members apart, all pairs together. One pass over
-    the bootstrap per pair.
+    Pooled, it is the share that the predictions explain of what tells members apart, all pairs together.
     """
     columns = _columns(targets, rows)
     require_same_shape(predicted, columns.values)
@@ -108,6 +109,28 @@ def corrected_r2_of_differences(
     values, noise = (np.concatenate(x, axis=1) for x in ([p.values for p in pairs], [p.noise for p in pairs]))
     guesses = np.concatenate([predicted[:, [a]] - predicted[:, a + 1 :] for a in first], axis=1)
     return _corrected(guesses, _Columns(values, noise, columns.scale), bootstrap)
+
+
+def pooled_reliability(
+    targets: Targets, rows: NDArray[np.int64] | None = None, *, of_differences: bool = False
+) -> float:
+    """Reliability of all members together, or of all differences: the ceiling of a pooled R^2.
+
+    1 - sum of noise / sum of variance, over the members (or pairs) that have a reliability. NaN where none has.
+
+    Args:
+        targets: Estimates per cell.
+        rows: Prompts to compute it over; None = all.
+        of_differences: Of the differences between every two members, rather than of the members.
+    """
+    columns = _columns(targets, rows)
+    sets = [columns.against(a) for a in range(columns.values.shape[1] - 1)] if of_differences else [columns]
+    variance, reliable = 0.0, 0.0
+    for one in sets:
+        squares, left = (x.sum(axis=0) for x in _attainable(one))
+        known = np.isfinite(left)
+        variance, reliable = variance + squares[known].sum(), reliable + left[known].sum()
+    return float(reliable / variance) if variance > 0 else float("nan")
 
 
 def _corrected(predicted: NDArray[np.floating], columns: _Columns, bootstrap: GroupBootstrap) -> Corrected:
@@ -121,11 +144,21 @@ def _corrected(predicted: NDArray[np.floating], columns: _Columns, bootstrap: Gr
     explained = squares - np.where(seen, np.where(seen, columns.values, 0.0) - predicted, 0.0) ** 2
     # The last column is all of them together.
     above, below = (np.column_stack([x[:, known], x[:, known].sum(axis=1)]) for x in (explained, attainable))
-    lows = [interval.low for interval in bootstrap.intervals(below)]
-    found = [bootstrap.ratios(above[:, [d]], below[:, d])[0] if low > 0 else None for d, low in enumerate(lows)]
+    found: list[Interval | None] = []
+    for start in range(0, above.shape[1], _AT_ONCE):
+        chunk = slice(start, start + _AT_ONCE)
+        both = bootstrap.of_means(np.concatenate([above[:, chunk], below[:, chunk]], axis=1), _below_and_ratio)
+        lows, ratios = both[: len(both) // 2], both[len(both) // 2 :]
+        found += [ratio if low.low > 0 else None for low, ratio in zip(lows, ratios, strict=True)]
     for d, column in enumerate(known):
         each[column] = found[d]
     return Corrected(each, found[-1])
+
+
+def _below_and_ratio(means: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(..., 2D) above and below the stroke -> (..., 2D) below, and the ratio."""
+    above, below = np.split(means, 2, axis=-1)
+    return np.concatenate([below, above / below], axis=-1)
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import rankdata
 
 from erp.errors import ErpError
 
@@ -64,6 +67,104 @@ def rmse(predicted: NDArray[np.floating], observed: NDArray[np.floating]) -> NDA
     return np.sqrt(np.where(count > 0, sse / np.maximum(count, 1), np.nan))
 
 
+def pearson(predicted: NDArray[np.floating], observed: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Correlation of predictions and rewards of every member (M,): whether they move together, on any scale.
+
+    NaN where a member has fewer than two observations, or all its predictions or all its rewards are equal.
+
+    Args:
+        predicted: (N, M).
+        observed: (N, M), NaN = missing.
+
+    Raises:
+        ErpError: when the shapes differ.
+    """
+    return np.array([_correlation(*pair) for pair in _members(predicted, observed)], dtype=np.float64)
+
+
+def spearman(predicted: NDArray[np.floating], observed: NDArray[np.floating]) -> NDArray[np.float64]:
+    """`pearson` of ranks among the prompts observed (M,); tied values share their mean rank.
+
+    Args:
+        predicted: (N, M).
+        observed: (N, M), NaN = missing.
+
+    Raises:
+        ErpError: when the shapes differ.
+    """
+    return np.array(
+        [_correlation(rankdata(p), rankdata(o)) for p, o in _members(predicted, observed)], dtype=np.float64
+    )
+
+
+def calibration(
+    predicted: NDArray[np.floating], observed: NDArray[np.floating]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Line of least squares of rewards on predictions: slope 1 and intercept 0 where predictions are calibrated.
+
+    A slope below 1 says that predictions are spread too far, above 1 too little. Source: Cox, Biometrika 45 (1958).
+
+    Args:
+        predicted: (N, M).
+        observed: (N, M), NaN = missing.
+
+    Returns:
+        Slopes (M,) and intercepts (M,), in reward units; NaN where all predictions of a member are equal or it has
+        fewer than two observations.
+
+    Raises:
+        ErpError: when the shapes differ.
+    """
+    lines = [_line(*pair) for pair in _members(predicted, observed)]
+    slopes, intercepts = np.array(lines, dtype=np.float64).reshape(-1, 2).T
+    return slopes, intercepts
+
+
+def binned_error(
+    predicted: NDArray[np.floating], observed: NDArray[np.floating], bins: int = 10
+) -> NDArray[np.float64]:
+    """Mean over prompts of |mean reward - mean prediction| in the prompt's bin, in reward units (M,).
+
+    Bins are those of `equal_bins`, over the prompts observed. 0 is calibrated; noise alone keeps it above 0, the more
+    so the fewer prompts a bin has. The expected calibration error of classifiers, for rewards (Naeini et al., AAAI
+    2015).
+
+    Args:
+        predicted: (N, M).
+        observed: (N, M), NaN = missing.
+        bins: 1 or more.
+
+    Returns:
+        NaN where a member has no observation.
+
+    Raises:
+        ErpError: when the shapes differ, or on fewer than 1 bin.
+    """
+    found = []
+    for p, o in _members(predicted, observed):
+        off = np.bincount(equal_bins(p, bins), weights=o - p, minlength=1)
+        found.append(np.abs(off).sum() / len(p) if len(p) else float("nan"))
+    return np.array(found, dtype=np.float64)
+
+
+def equal_bins(predicted: NDArray[np.floating], bins: int) -> NDArray[np.int64]:
+    """Bin (n,), 0 to bins - 1, of every prediction: bins of equal size in the order of predictions.
+
+    Equal predictions share a bin, so sizes differ where predictions tie, and a bin may be empty.
+
+    Args:
+        predicted: (n,) finite.
+        bins: 1 or more.
+
+    Raises:
+        ErpError: on fewer than 1 bin.
+    """
+    if bins < 1:
+        raise ErpError(f"bins = {bins}: no bin to put predictions in; 1 or more is allowed; 10 is usual")
+    ranks = np.searchsorted(np.sort(predicted), predicted, side="left")  # of ties the lowest
+    return np.asarray(ranks * bins // max(len(predicted), 1), dtype=np.int64)
+
+
 def require_same_shape(predicted: NDArray[np.floating], observed: NDArray[np.floating]) -> None:
     """Refuse predictions that do not stand cell by cell beside the observations.
 
@@ -75,6 +176,37 @@ def require_same_shape(predicted: NDArray[np.floating], observed: NDArray[np.flo
             f"predicted = array of shape {predicted.shape}: does not fit observed of shape {observed.shape}; one shape "
             "(prompts, members) is allowed; take the same prompts and members for both"
         )
+
+
+def _members(
+    predicted: NDArray[np.floating], observed: NDArray[np.floating]
+) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    """Predictions and rewards (n,) of each member on the prompts it was observed on."""
+    require_same_shape(predicted, observed)
+    for p, o in zip(predicted.T, observed.T, strict=True):
+        seen = ~np.isnan(o)
+        yield p[seen].astype(np.float64), o[seen].astype(np.float64)
+
+
+def _varies(values: NDArray[np.float64]) -> bool:
+    """Whether a spread is more than the rounding of a mean would leave."""
+    return len(values) > 1 and bool(values.min() < values.max())
+
+
+def _correlation(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
+    if not (_varies(x) and _varies(y)):
+        return float("nan")
+    x, y = (centred / np.linalg.norm(centred) for centred in (x - x.mean(), y - y.mean()))
+    return float(np.clip(x @ y, -1.0, 1.0))
+
+
+def _line(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[float, float]:
+    """Slope and intercept of y on x."""
+    if not _varies(x):
+        return float("nan"), float("nan")
+    centred = x - x.mean()
+    slope = float(centred @ (y - y.mean()) / (centred @ centred))
+    return slope, float(y.mean() - slope * x.mean())
 
 
 def _sums_of_squares(

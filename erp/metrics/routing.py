@@ -46,17 +46,70 @@ def audc(
 
     Returns:
         The area in reward units; NaN where all members cost the same.
+
+    Raises:
+        ErpError: when lengths differ, there is no point, or a number is not finite.
     """
-    c_min, c_max = float(members_cost.min()), float(members_cost.max())
+    cost, reward, (c_min, c_max) = clip_curve(curve_cost, curve_reward, members_cost, members_reward)
     if not c_max > c_min:
         return float("nan")
-    cost = np.concatenate([[c_min], np.maximum(curve_cost, c_min)])
-    reward = np.concatenate([[members_reward[members_cost == c_min].max()], curve_reward])
-    inside = np.flatnonzero(cost <= c_max)
-    order = inside[np.argsort(cost[inside], kind="stable")]
+    order = np.argsort(cost, kind="stable")
     best = np.maximum.accumulate(reward[order])
     widths = np.diff(cost[order], append=c_max)
     return float(best @ widths / (c_max - c_min))
+
+
+def clip_curve(
+    curve_cost: NDArray[np.floating],
+    curve_reward: NDArray[np.floating],
+    members_cost: NDArray[np.floating],
+    members_reward: NDArray[np.floating],
+) -> tuple[NDArray[np.float64], NDArray[np.float64], tuple[float, float]]:
+    """The part of a curve inside the pool's cost range: what every area is taken of.
+
+    The first point is the pool's cheapest member (of several, the best), at which every curve starts. Points cheaper
+    than c_min are moved there; points dearer than c_max are left out.
+
+    Args:
+        curve_cost: (P,) mean costs, any order.
+        curve_reward: (P,) mean rewards.
+        members_cost: (M,) mean cost of every pool member.
+        members_reward: (M,) mean reward of every pool member.
+
+    Returns:
+        Costs and rewards of the points inside, unsorted after the first, and the range (c_min, c_max).
+
+    Raises:
+        ErpError: when lengths differ, there is no point, or a number is not finite.
+    """
+    cost, reward = require_points("curve", curve_cost, curve_reward)
+    pool_cost, pool_reward = require_points("members", members_cost, members_reward)
+    c_min, c_max = float(pool_cost.min()), float(pool_cost.max())
+    inside = cost <= c_max
+    return (
+        np.concatenate([[c_min], np.maximum(cost[inside], c_min)]),
+        np.concatenate([[pool_reward[pool_cost == c_min].max()], reward[inside]]),
+        (c_min, c_max),
+    )
+
+
+def require_points(
+    name: str, cost: NDArray[np.floating], reward: NDArray[np.floating]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Points of a curve (P,) as float64, refused where a comparison with NaN would drop some in silence.
+
+    Raises:
+        ErpError: when lengths differ, there is no point, or a number is not finite.
+    """
+    x, y = np.asarray(cost, dtype=np.float64), np.asarray(reward, dtype=np.float64)
+    if x.ndim != 1 or x.shape != y.shape or not len(x):
+        raise ErpError(
+            f"{name} = costs of shape {x.shape} and rewards of shape {y.shape}: not points; two equal lengths "
+            "of 1 or more are allowed; give one mean cost and one mean reward per point"
+        )
+    if not (np.isfinite(x).all() and np.isfinite(y).all()):
+        raise ErpError(f"{name}: a cost or reward is not finite; only finite numbers are allowed; drop missing cells")
+    return x, y
 
 
 def regret(choice: Choice, rewards: NDArray[np.floating], costs: NDArray[np.floating], lambda_: float) -> float:

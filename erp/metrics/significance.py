@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,9 @@ from scipy.special import ndtri, stdtr
 from scipy.stats import binomtest
 
 from erp.errors import ErpError
-from erp.metrics.intervals import Interval
+
+if TYPE_CHECKING:  # intervals have p-values: at run time the import goes the other way
+    from erp.metrics.intervals import Interval
 
 Verdict = Literal["yes", "no", "undecided"]
 

@@ -26,11 +26,14 @@ from erp.config import (
 )
 from erp.costs import Costs
 from erp.errors import ErpError
-from erp.files import cache_folder
+from erp.files import cache_folder, read_json
+from erp.metrics.intervals import GroupBootstrap
 from erp.programs.inputs import load_table, require_same_members, table_costs, table_label
 from erp.programs.launch import launch
-from erp.programs.measure import measure, predictions, require_categories
-from erp.report.markdown import plain_summary
+from erp.programs.measure import Choices, measure, predictions, require_categories
+from erp.report.sections.cross import cross_section
+from erp.report.sections.held_out import HeldOut
+from erp.report.summary import plain_summary
 from erp.report.write import write_report
 from erp.runs import RunFolder, run_hash
 from erp.table.groups import group_keys, text_key
@@ -50,7 +53,7 @@ def main(arguments: Sequence[str]) -> None:
 def _job(container: dict[str, Any]) -> None:
     folder, results = run(validate("evaluate", container))
     print(plain_summary(results))
-    print(f"report: {folder / 'report.md'}")
+    print(f"report: {folder / 'report.html'}")
     print(folder)
 
 
@@ -71,11 +74,17 @@ def run(config: EvaluateConfig) -> tuple[Path, dict[str, Any]]:
             f"give a table with costs of that kind, or the prices for it"
         )
     require_categories(trained.module.router, trained.card.router.get("name"), table)
-    data = _data(config, trained, table, costs, _split(folder, table))
+    data = _data(config, trained, table, costs, _split(folder, table, of_run.split.near_duplicates))
     datamodule = RoutingDataModule(data, of_run.trainer.batch_size, of_run.seed)
     scores = test_scores(trained.module, datamodule)
     notes = [*data.split.notes, *_remarks(trained, table, cost, of_run.cost)]
-    results, test = measure(data, trained.module, of_run, trained.policy, scores, notes)
+    choices = Choices.from_plain(read_json(folder.results)["chosen_on_validation"], trained.members)
+    crossed = table.reward_model != trained.card.reward_model
+    results, test = measure(
+        data, trained.module, of_run, trained.policy, scores, choices, notes, in_reward_units=not crossed
+    )
+    if crossed:
+        results["audits"]["cross_reward_model"] = _cross(source, trained, data, test, of_run)
     results["objective"] = {"name": of_run.objective, "value": None}
     results["run"] |= {
         "name": folder.path.name,
@@ -86,6 +95,32 @@ def run(config: EvaluateConfig) -> tuple[Path, dict[str, Any]]:
     target = folder.path / "evaluations" / run_hash({}, table.fingerprint(), table.reward_model, costs.kind, priced)
     plain, _ = write_report(target, results, predictions(data, [("test", test, data.split.test)], trained.policy))
     return target, plain
+
+
+def _cross(
+    source: TableData | MiniData | SyntheticData,
+    trained: TrainedRouter,
+    data: RoutingData,
+    test: HeldOut,
+    of_run: TrainConfig,
+) -> dict[str, Any]:
+    """The table's rewards by the reward model that the router learnt from, beside those it is scored by here."""
+    name, here = trained.card.reward_model, data.table.reward_model
+    found: dict[str, Any] = {"learnt_from": name, "scored_by": here}
+    try:
+        other = require_same_members(load_table(source, RewardModel(name=name), Pool()), trained.members)
+    except ErpError:
+        return {**found, "reason": f"the table has no rewards of {name}, so how far both agree is not known"}
+    place = dict(zip(other.prompts["prompt_id"], range(len(other.prompts)), strict=True))
+    rows = data.table.prompts["prompt_id"].iloc[data.split.test].map(place).fillna(-1).to_numpy(dtype=np.int64)
+    learnt = np.where(rows[:, None] >= 0, expected_reward(other).mean[rows], np.nan)
+    both = np.flatnonzero(test.targets.complete & np.isfinite(learnt).all(axis=1))
+    if not len(both):
+        return {**found, "reason": f"no test prompt has the rewards of every member by both {name} and {here}"}
+    train = data.targets.mean[data.complete(data.split.train)]
+    own = train.mean(axis=0) if len(train) else np.full(len(trained.members), np.nan)
+    bootstrap = GroupBootstrap(test.groups[both], **of_run.bootstrap.model_dump())
+    return {**found, "reason": None, **cross_section(test.take(both), learnt[both], own, bootstrap)}
 
 
 def _scored(source: TableData | MiniData | SyntheticData, wanted: RewardModel, trained_on: str) -> RewardTable:
@@ -113,17 +148,19 @@ def _remarks(trained: TrainedRouter, table: RewardTable, cost: Cost, of_run: Cos
     return remarks
 
 
-def _split(folder: RunFolder, table: RewardTable) -> Split:
+def _split(folder: RunFolder, table: RewardTable, near_duplicates: float | None) -> Split:
     """The run's own split of prompts it knows; of another table, all prompts that it did not learn from.
 
-    A prompt was learnt from if its text, or one of its group, was in train or validation.
+    A prompt was learnt from if its text, or one of its group, was in train or validation, or if one of its group here
+    was. Near-duplicates are found among the prompts of this table: what resembles a learnt prompt that is not in it
+    cannot be seen, since a run keeps no texts.
     """
     saved = folder.load_split()
     prompts = table.prompts.assign(
         text_key=[text_key(prompt) for prompt in table.prompts["prompt"]],
-        group_key=group_keys(table.prompts).astype(str),
+        group_key=group_keys(table.prompts, near_duplicates).astype(str),
     )
-    _, groups = np.unique(prompts["group_key"], return_inverse=True)
+    keys, groups = np.unique(prompts["group_key"].to_numpy(dtype=str), return_inverse=True)
     known = prompts.merge(saved[["prompt_id", "text_key", "split"]].rename(columns={"split": "part"}), how="left")
     if known["part"].notna().all():
         train, validation, test = (np.flatnonzero(known["part"] == name) for name in ("train", "validation", "test"))
@@ -131,12 +168,14 @@ def _split(folder: RunFolder, table: RewardTable) -> Split:
     else:
         train = validation = np.zeros(0, dtype=np.int64)
         learnt = saved[saved["split"].isin(["train", "validation"])]
-        fresh = ~(prompts["text_key"].isin(learnt["text_key"]) | prompts["group_key"].isin(learnt["group_key"]))
+        of_learnt = saved[saved["group_key"].isin(learnt["group_key"])]
+        touched = prompts["text_key"].isin(of_learnt["text_key"]) | prompts["group_key"].isin(learnt["group_key"])
+        fresh = ~np.isin(groups, groups[touched])
         test, left_out = np.flatnonzero(fresh), int((~fresh).sum())
         notes = (f"{left_out} prompts were left out: the router learnt from their texts or groups",) if left_out else ()
     if not len(test):
         raise ErpError("data: the router learnt from every prompt of this table; give prompts it has not seen")
-    return Split(train, validation, np.zeros(0, dtype=np.int64), test, groups, notes)
+    return Split(train, validation, np.zeros(0, dtype=np.int64), test, groups, keys, notes)
 
 
 def _data(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from erp.config import Cost, MiniData, Pool, RewardModel, SyntheticData, TableData
-from erp.costs import Costs, Price, expected_cost, read_prices
+from erp.config import Cost, MiniData, Plug, Pool, RewardModel, SyntheticData, TableData
+from erp.costs import Costs, Price, estimated_tokens, expected_cost, read_prices
 from erp.errors import ErpError
 from erp.table.read import read_table
 from erp.table.schema import RewardTable
@@ -59,6 +59,19 @@ def table_costs(table: RewardTable, pool: Pool, cost: Cost) -> Costs:
     parameters = {n: facts["active_parameters"] for n, facts in table.facts.items() if "active_parameters" in facts}
     parameters |= {m.name: m.active_parameters for m in members if m.active_parameters is not None}
     return expected_cost(table, cost.kind, prices, parameters, cost.assume_completion_tokens)
+
+
+def router_cost(table: RewardTable, backbone: Plug, cost: Cost, kind: str) -> float | None:
+    """What deciding one prompt costs, in the unit of the costs: as configured, else the backbone's FLOPs; None unknown.
+
+    2 * parameters * tokens, as for the members; the heads are nothing beside it.
+    """
+    if cost.router_per_prompt is not None:
+        return cost.router_per_prompt
+    parameters = backbone.get("active_parameters")
+    if kind != "flops" or parameters is None:
+        return None
+    return float(2 * parameters * table.prompts["prompt"].map(estimated_tokens).mean())
 
 
 def require_same_members(table: RewardTable, members: Sequence[str]) -> RewardTable:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -11,15 +13,25 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from erp.config import TrainConfig
+from erp.costs import Costs
+from erp.decisions.alternatives import Cascade, best_cascade
 from erp.decisions.policy import LambdaPolicy
 from erp.errors import ErpError
+from erp.metrics.economics import collection_cost
+from erp.metrics.length import length_bias
 from erp.metrics.routing import cost_range
-from erp.programs.inputs import table_label
-from erp.report.evaluation import HeldOut, evaluate
+from erp.programs.inputs import router_cost, table_label
+from erp.report.evaluation import evaluate
+from erp.report.sections.audits import consistency_section, length_section
+from erp.report.sections.economics import Labels
+from erp.report.sections.held_out import HeldOut
+from erp.report.sections.noise import noise_section
+from erp.report.sections.points import Chosen, choose_lambdas
+from erp.report.sections.routing import Sampled
 from erp.report.write import predictions_frame
 from erp.routers.base import Router
 from erp.table.schema import RewardTable
-from erp.targets import reliability, samples_per_cell, split_half_oracle
+from erp.targets import samples_per_cell, separate_samples, split_half_oracle
 from erp.training.data import RoutingData, Rows
 from erp.training.module import RoutingModule
 from erp.training.trained import category_scores
@@ -28,13 +40,62 @@ from erp.training.trained import category_scores
 RECORDED = ("erp", "torch", "sentence-transformers", "scikit-learn", "numpy")
 
 
+@dataclass(frozen=True)
+class Choices:
+    """What was chosen on validation, beside the router itself.
+
+    Attributes:
+        lambdas: operating points; None where validation had no complete prompt.
+        cascade: the best one at no more than the router's cost at lambda = 0; None where there is none.
+    """
+
+    lambdas: Chosen | None
+    cascade: Cascade | None
+
+    def as_plain(self, members: Sequence[str]) -> dict[str, Any]:
+        """As it stands in ``results.json``; a threshold without end is the largest number there is."""
+        most, cascade = sys.float_info.max, self.cascade
+        return {
+            "most_reward": None if self.lambdas is None else self.lambdas.most_reward,
+            "same_reward": None if self.lambdas is None else self.lambdas.same_reward,
+            "cascade": None if cascade is None else {
+                "chain": [members[m] for m in cascade.chain],
+                "threshold": float(np.clip(cascade.threshold, -most, most)),
+            },
+        }  # fmt: skip
+
+    @classmethod
+    def from_plain(cls, found: Mapping[str, Any], members: Sequence[str]) -> Choices:
+        """Read back what `as_plain` wrote."""
+        cascade = found["cascade"]
+        return cls(
+            None if found["most_reward"] is None else Chosen(found["most_reward"], found["same_reward"]),
+            None if cascade is None
+            else Cascade(tuple(members.index(name) for name in cascade["chain"]), cascade["threshold"]),
+        )  # fmt: skip
+
+
+def choose(data: RoutingData, validation: HeldOut) -> Choices:
+    """Operating points and the cascade, from the validation prompts; `validation` holds all of them."""
+    complete = validation.complete()
+    samples = separate_samples(data.table, data.complete(data.split.validation))
+    cascade = None
+    if samples is not None and len(samples.rows) == complete.size[0] and data.costs.kind != "none":
+        budget = complete.outcome(complete.choice(0.0)).mean_cost
+        cascade = best_cascade(samples, complete.costs, validation.train_mean_cost, budget)
+    return Choices(choose_lambdas(validation), cascade)
+
+
 def measure(
     data: RoutingData,
     module: RoutingModule,
     config: TrainConfig,
     policy: LambdaPolicy,
     scores: NDArray[np.float64],
+    choices: Choices,
     notes: Sequence[str] = (),
+    *,
+    in_reward_units: bool = True,
 ) -> tuple[dict[str, Any], HeldOut]:
     """Every section of ``results.json`` that follows from the scores of the test rows.
 
@@ -44,18 +105,34 @@ def measure(
         config: of the run.
         policy: of the run, built by the caller, who knows whether the run's folder is trusted.
         scores: (test rows, M) the router's.
+        choices: what was chosen on validation.
         notes: what a reader must know of the split.
+        in_reward_units: False where the table's rewards are not of the reward model that the router learnt from: its
+            scores only order members then.
     """
-    test = held_out(data, module, data.split.test, scores)
-    sections = evaluate(test, policy, config.bootstrap.model_dump())
+    test, settings = held_out(data, module, data.split.test, scores), config.bootstrap.model_dump()
+    if not in_reward_units:
+        test = replace(test, scale="ordinal")
     complete = data.complete(data.split.test)
+    sampled = _sampled(data.table, complete, choices.cascade)
+    sections = evaluate(test, policy, settings, choices.lambdas, sampled, _labels(data, config))
+    every = np.flatnonzero(data.targets.complete)
     return {
         "run": _run_facts(config, data.table, module),
         **_data_facts(data, test, notes),
         **sections,
-        "oracle_split_half": _split_half(data.table, complete),
+        "chosen_on_validation": choices.as_plain(data.table.members),
+        "oracle_split_half": None if sampled.halves is None
+        else {"reward": sampled.halves.mean, "sd_over_halves": sampled.halves.sd},
+        "noise": noise_section(data.table, data.targets, every, split_half_oracle(data.table, every)),
+        "audits": {
+            "length_bias": length_section(
+                length_bias(data.table, np.arange(len(data.table.prompts)), data.split.groups, **settings)
+            ),
+            "paraphrases": consistency_section(test, data.table.prompts["prompt"].to_numpy(object)[data.split.test]),
+        },
         "level": config.bootstrap.level,
-    }, test
+    }, test  # fmt: skip
 
 
 def require_categories(router: Router, name: object, table: RewardTable) -> None:
@@ -73,12 +150,11 @@ def held_out(data: RoutingData, module: RoutingModule, rows: Rows, scores: np.nd
         members=data.table.members,
         scores=scores,
         category_scores=category_scores(module, data.category[rows]) if module.card.categories else None,
-        rewards=data.targets.mean[rows],
+        targets=data.targets.take(rows),
         costs=data.costs.values[rows],
         predicted_costs=module.train_mean_cost.numpy(),
         train_mean_reward=module.train_mean_reward.numpy(),
         train_mean_cost=module.train_mean_cost.numpy(),
-        ceilings=reliability(data.targets, rows),
         groups=data.split.groups[rows],
         scale=module.router.scale,
     )
@@ -92,10 +168,33 @@ def predictions(data: RoutingData, parts: Sequence[tuple[str, HeldOut, Rows]], p
     )
 
 
-def _split_half(table: RewardTable, rows: Rows) -> dict[str, float] | None:
-    """What an oracle reaches that cannot profit from luck; None where one sample per cell cannot tell."""
-    found = split_half_oracle(table, rows)
-    return None if found is None else {"reward": found[0], "sd_over_halves": found[1]}
+def _sampled(table: RewardTable, complete: Rows, cascade: Cascade | None) -> Sampled:
+    """What separate samples tell of the complete test prompts, by their positions among these."""
+    samples, halves = separate_samples(table, complete), split_half_oracle(table, complete)
+    return Sampled(
+        None if samples is None else replace(samples, rows=np.searchsorted(complete, samples.rows)),
+        None if halves is None else replace(halves, rows=np.searchsorted(complete, halves.rows)),
+        cascade,
+    )
+
+
+def _labels(data: RoutingData, config: TrainConfig) -> Labels | None:
+    """What the table's labels cost; None where no costs are known."""
+    if data.costs.kind == "none":
+        return None
+    learnt = np.concatenate([data.split.train, data.split.validation])
+    if not len(learnt):  # another table: what was learnt from is not in it
+        return None
+    return Labels(
+        _paid(data.costs, data.targets.count, learnt),
+        _paid(data.costs, data.targets.count, np.arange(len(data.targets.count))),
+        int(data.targets.count.sum()),
+        router_cost(data.table, config.backbone, config.cost, data.costs.kind),
+    )
+
+
+def _paid(costs: Costs, counts: NDArray[np.int64], rows: Rows) -> float:
+    return collection_cost(costs.values[rows], counts[rows])
 
 
 def _run_facts(config: TrainConfig, table: RewardTable, module: RoutingModule) -> dict[str, Any]:

@@ -23,13 +23,13 @@ from erp.errors import ErpError, shorten
 from erp.files import cache_folder, read_json, replacing, sha256_file
 from erp.programs.inputs import load_table, table_costs
 from erp.programs.launch import launch
-from erp.programs.measure import held_out, measure, predictions, require_categories
+from erp.programs.measure import choose, held_out, measure, predictions, require_categories
 from erp.report.evaluation import area, utility
-from erp.report.markdown import plain_summary
+from erp.report.summary import plain_summary
 from erp.report.write import write_report
 from erp.routers.base import Router
 from erp.runs import RunFolder, run_hash
-from erp.table.groups import group_keys, text_key
+from erp.table.groups import text_key
 from erp.table.schema import RewardTable
 from erp.table.splits import Split, split_table
 from erp.targets import expected_reward
@@ -92,7 +92,7 @@ def _job(container: dict[str, Any]) -> float:
     if not result.fresh:
         print("This run is finished already; delete its folder to make it again.")
     print(plain_summary(result.results))
-    print(f"report: {result.folder / 'report.md'}")
+    print(f"report: {result.folder / 'report.html'}")
     print(result.folder)
     return result.objective
 
@@ -222,7 +222,9 @@ def _fit_and_test(plan: Plan, data: RoutingData, tracker: Tracker, start: float)
     validation = held_out(data, module, data.split.validation, scores)
     policy = build(config.policy, LambdaPolicy, key="policy")
     objective = utility(validation, policy) if config.objective == "utility" else area(validation)
-    results, test = measure(data, module, config, policy, test_scores(module, datamodule), plan.split.notes)
+    results, test = measure(
+        data, module, config, policy, test_scores(module, datamodule), choose(data, validation), plan.split.notes
+    )
     results["objective"] = {"name": config.objective, "value": objective}
     results["run"] |= {"name": folder.path.name, "seconds": round(time.perf_counter() - start, 2)}
     parts = [("validation", validation, data.split.validation), ("test", test, data.split.test)]
@@ -240,7 +242,7 @@ def _write_split(plan: Plan) -> None:
             "prompt_id": table.prompts["prompt_id"],
             "split": part,
             "text_key": [text_key(prompt) for prompt in table.prompts["prompt"]],
-            "group_key": group_keys(table.prompts).astype(str),
+            "group_key": plan.split.keys[plan.split.groups],
         }
     )
     with replacing(plan.folder.split) as temporary:

@@ -1,4 +1,4 @@
-"""Several runs side by side: one table, one figure."""
+"""Several runs side by side: tables and figures of the runs, and of the differences between them."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from erp.files import jsonable
 from erp.report.curves import along, curve_points, y_limits
-from erp.report.facts import Results, cost_scale, costs_differ, number, one_line
-from erp.report.gains import gain_row, gain_strip
+from erp.report.facts import Results, cost_scale, costs_differ, number, one_line, shortened
+from erp.report.gains import GainRow, gain_row, gain_strip
+from erp.report.pairs import MOST_ALL_PAIRS, Pairs
 from erp.report.style import (
     BLACK,
     COLOURS,
@@ -34,8 +35,24 @@ from erp.report.text import escaped, gain_text, significant, table
 Floats = NDArray[np.float64]
 Runs = Sequence[tuple[str, Results]]
 MOST_PANELS = 24  # of one figure; what is left out is said in it
+MOST_STRIPS = 40  # contenders of one panel of the figure of differences
 # Columns that say what a run is. Where all runs agree, they are said once, above the table.
 FACTS = ("table", "reward_model", "members", "backbone", "router", "split_seed", "seed", "test_prompts", "lambda")
+
+CONTENDERS_TEXT = (
+    "A contender is a router with its settings; its runs differ in seed and split seed alone. `gain` is its reward at "
+    "lambda = 0 on test prompts less that of the best single member, chosen on train, over all its runs; in brackets "
+    "the {level} interval, from a paired bootstrap over groups of prompts: what other prompts might have given, with "
+    "these splits and seeds. `sd over splits` is the standard deviation of the gain from one split seed to the next, "
+    "`sd over seeds` that from one seed to the next on the same split. Neither is in the interval, nor in any p."
+)
+PAIRS_TEXT = (
+    "Rows are pairs of rewards of the same prompt, split seed and seed; where a contender has a single seed on a "
+    "split, it stands beside every seed of the other. Brackets: {level} interval, each for itself, from the same "
+    "bootstrap ({draws} draws of groups of prompts). `p`: two-sided, from the same draws, Holm-corrected over all "
+    "differences of the table. `verdict`: the first is better or worse where p is at most {alpha}; above, it cannot be "
+    "told which is better. McNemar's exact p, for rewards of 0 and 1, is not corrected."
+)
 
 
 def compare(results: Runs) -> pd.DataFrame:
@@ -104,6 +121,58 @@ def to_markdown(frame: pd.DataFrame) -> str:
     return f"All runs: {agreed}.\n\n{body}" if agreed else body
 
 
+def pairs_to_markdown(pairs: Pairs) -> str:
+    """Contenders and differences as Markdown, panel by panel, each with what its columns are."""
+    parts = ["## Contenders"]
+    several = len(set(pairs.contenders["panel"])) > 1
+    for _, panel in pairs.contenders.groupby("panel"):
+        rows = [
+            [
+                escaped(row["contender"]), str(row["runs"]), str(row["splits"]), str(row["seeds"]),
+                str(row["prompts"]), *(significant(row[name]) for name in ("reward", "cost", "best_single")),
+                gain_text({"mean": row["gain"], "low": row["gain_low"], "high": row["gain_high"]}),
+                significant(row["sd_over_splits"]), significant(row["sd_over_seeds"]),
+            ]
+            for row in panel.to_dict("records")
+        ]  # fmt: skip
+        header = ["contender", "runs", "splits", "seeds", "prompts", "reward", "cost", "best single", "gain"]
+        parts += [*_panel_heading(panel, several), table([*header, "sd over splits", "sd over seeds"], rows)]
+    level, alpha = f"{100 * pairs.level:g}%", f"{1 - pairs.level:.3g}"
+    parts += [CONTENDERS_TEXT.format(level=level), "## Differences"]
+    for number_, panel in pairs.pairs.groupby("panel"):
+        tested = panel["mcnemar_p"].notna().any()
+        rows = [
+            [
+                escaped(row["first"]), escaped(row["second"]), str(row["rows"]),
+                gain_text({"mean": row["difference"], "low": row["low"], "high": row["high"]}),
+                _p_text(row["p_holm"]), *([_p_text(row["mcnemar_p"])] if tested else []), row["verdict"],
+            ]
+            for row in panel.to_dict("records")
+        ]  # fmt: skip
+        header = ["first", "less second", "rows", "difference", "p", *(["McNemar p"] if tested else []), "verdict"]
+        parts += [*_panel_heading(panel, several), table(header, rows)]
+        if (pairs.contenders["panel"] == number_).sum() > MOST_ALL_PAIRS:
+            parts.append(
+                f"More than {MOST_ALL_PAIRS} contenders: they are compared with the best of them and the best single "
+                "only. The best was picked on these very prompts, which flatters it a little."
+            )
+    return "\n\n".join([*parts, PAIRS_TEXT.format(level=level, alpha=alpha, draws=f"{pairs.draws:,}")])
+
+
+def _panel_heading(panel: pd.DataFrame, several: bool) -> list[str]:
+    about = panel.iloc[0]
+    return [f"### {escaped(_panel_name(about))}"] if several else []
+
+
+def _panel_name(about: Any) -> str:
+    facts = f"{about['table']}, {about['reward_model']}, {about['members']} members, cost: {about['cost_unit']}"
+    return one_line(facts)
+
+
+def _p_text(p: float) -> str:
+    return "-" if math.isnan(p) else f"{p:.2g}"
+
+
 def _cell(value: Any) -> str:
     if isinstance(value, float):
         return "infinity" if math.isinf(value) else f"{value:g}"
@@ -123,7 +192,7 @@ def draw_comparison(results: Runs, path: Path) -> Path:
     """
     panels: dict[tuple[Any, ...], list[Results]] = {}
     for _, run in results:
-        panels.setdefault(_panel_key(run), []).append(run)
+        panels.setdefault(panel_key(run), []).append(run)
     keys = sorted(panels, key=str)[:MOST_PANELS]
     colours = _colours([run for _, run in results])
     heights = [_height(panels[key]) for key in keys]
@@ -147,7 +216,46 @@ def draw_comparison(results: Runs, path: Path) -> Path:
     return path
 
 
-def _panel_key(run: Results) -> tuple[Any, ...]:
+def draw_differences(pairs: Pairs, results: Runs, path: Path) -> Path:
+    """Every contender's gain over the best single with its interval: a strip per panel, colours as in the curves.
+
+    Args:
+        pairs: with one contender at least.
+        results: all runs of the comparison, for the colours.
+        path: of the PNG.
+    """
+    colours = _colours([run for _, run in results])
+    panels = [panel for _, panel in pairs.contenders.groupby("panel")]
+    drawn = [panel.head(MOST_STRIPS) for panel in panels[:MOST_PANELS]]
+    heights = [(1.05 if len(panels) > 1 else 0.85) + 0.27 * len(panel) for panel in drawn]
+    with canvas(path, 0.5 + sum(heights)) as figure:
+        grid = figure.subplots(len(drawn), 1, height_ratios=heights, squeeze=False)[:, 0]
+        for axes, panel in zip(grid, drawn, strict=True):
+            rows = []
+            for row in panel.iloc[::-1].to_dict("records"):
+                colour = colours[_kind_in({"run": row}, colours)]
+                name = shortened(row["contender"], 34)
+                rows.append(GainRow(name, row["gain"], row["gain_low"], row["gain_high"], colour, core=True))
+            # The strip's own label names the best single of one run; here every split has its own.
+            gain_strip(axes, rows, {"routing": {"best_single": {}, "members": {}}, "level": pairs.level})
+            axes.set_xlabel(f"Gain in reward over best single\nat λ = 0, with {100 * pairs.level:g}% intervals")
+            if len(panels) > 1:  # from the figure's edge: right of the names there is too little room
+                axes.set_title(" ", fontsize=9.5)
+                axes.annotate(
+                    shortened(_panel_name(panel.iloc[0]), 66), (0.012, 1), (0, 6), fontsize=9.5,
+                    xycoords=("figure fraction", "axes fraction"), textcoords="offset points",
+                ).set_in_layout(False)  # fmt: skip
+        left_out = sum(map(len, panels)) - sum(map(len, drawn))
+        note = (
+            ["Intervals that overlap may yet differ: see the paired differences"] if len(pairs.contenders) > 1 else []
+        )
+        note += [f"{left_out} more are not drawn"] if left_out else []
+        title(figure, f"{len(pairs.contenders)} contenders on test prompts", *note)
+    return path
+
+
+def panel_key(run: Results) -> tuple[str, str, tuple[str, ...], str]:
+    """What runs have in common that can be compared: table, reward model, members and cost unit."""
     return run["run"]["table"], run["run"]["reward_model"], tuple(run["run"]["members"]), run["cost"]["unit"]
 
 

@@ -18,6 +18,8 @@ ROW_NAMES = {
     "best_single_hindsight": "best single in hindsight",
     "category_mean": "category mean",
     "router": "router",
+    "cascade": "cascade",
+    "sample_all": "sample all, keep the favourite",
     "oracle": "oracle",
 }
 MOST_PANELS = 9  # members whose predictions are drawn
@@ -112,6 +114,11 @@ def predicted_members(results: Results) -> tuple[list[str], list[str]]:
     ranked = sorted(routing_members(results), key=lambda item: -number(item[1]["share"]))
     names = [name for name, _ in ranked]
     return names[:MOST_PANELS], names[MOST_PANELS:]
+
+
+def cost_header(results: Results) -> str:
+    """The heading of a column of costs."""
+    return "Cost" if results["cost"]["kind"] == "none" else f"Cost ({cost_scale(results)[1]})"
 
 
 def cost_scale(results: Results) -> tuple[float, str]:

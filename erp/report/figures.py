@@ -10,6 +10,7 @@ from erp.report.curves import reward_cost
 from erp.report.facts import Results
 from erp.report.predicted import predicted_vs_observed
 from erp.report.shares import route_shares
+from erp.report.variance import variance_rows, variance_shares
 
 
 def draw_figures(results: Results, predictions: pd.DataFrame, folder: Path) -> list[Path]:
@@ -26,4 +27,7 @@ def draw_figures(results: Results, predictions: pd.DataFrame, folder: Path) -> l
     drawn = [reward_cost(results, folder / "reward_cost.png")]
     if results["run"]["scale"] == "reward":
         drawn.append(predicted_vs_observed(results, predictions, folder / "predicted_vs_observed.png"))
-    return [*drawn, route_shares(results, folder / "route_shares.png")]
+    drawn.append(route_shares(results, folder / "route_shares.png"))
+    if variance_rows(results):
+        drawn.append(variance_shares(results, folder / "variance_shares.png"))
+    return drawn

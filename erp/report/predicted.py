@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
+from erp.metrics.prediction import equal_bins
 from erp.report.facts import Results, number, predicted_members, short_names
 from erp.report.style import BLUE, GREY, canvas, nice_ticks, title
 
@@ -68,8 +69,7 @@ def binned_means(predicted: Floats, observed: Floats) -> tuple[Floats, Floats, F
         Three (B,) arrays, B at most 10 and about 30 prompts to a bin; the error of a single prompt is 0.
     """
     count = min(max(len(predicted) // 30, 2), 10)
-    ranks = np.searchsorted(np.sort(predicted), predicted, side="left")  # of ties the lowest
-    bins = ranks * count // max(len(predicted), 1)
+    bins = equal_bins(predicted, count)
     kept = [bins == code for code in np.unique(bins)]
     errors = [observed[k].std(ddof=1) / math.sqrt(k.sum()) if k.sum() > 1 else 0.0 for k in kept]
     return (

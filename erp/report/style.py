@@ -7,6 +7,7 @@ import textwrap
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,12 +60,28 @@ STYLE: Any = {
     "axes.unicode_minus": True,
     "legend.frameon": False,
     "figure.titlesize": 10,
+    "svg.fonttype": "path",  # labels stand where they were placed, whatever fonts a reader has
+    "svg.hashsalt": "erp",  # the same figure, the same bytes
 }
+_as_svg_too: ContextVar[bool] = ContextVar("_as_svg_too", default=False)
+
+
+@contextmanager
+def vector_figures() -> Iterator[None]:
+    """While this is open, every ``canvas`` writes an SVG beside its PNG, from the same drawing."""
+    before = _as_svg_too.set(True)
+    try:
+        yield
+    finally:
+        _as_svg_too.reset(before)
 
 
 @contextmanager
 def canvas(path: Path, height: float) -> Iterator[Figure]:
-    """A figure of the shared style and width; on success it is written to ``path`` as PNG, in one step."""
+    """A figure of the shared style and width; on success it is written to ``path`` as PNG, in one step.
+
+    Within ``vector_figures`` the same drawing is written as SVG too, under the same stem.
+    """
     with mpl.rc_context(STYLE), warnings.catch_warnings():
         # A name in a script the font lacks is drawn with boxes; that is no reason to alarm or to fail.
         warnings.filterwarnings("ignore", message=r"Glyph .* missing from font")
@@ -74,6 +91,9 @@ def canvas(path: Path, height: float) -> Iterator[Figure]:
         yield figure
         with replacing(path) as temporary:
             figure.savefig(temporary, format="png", dpi=DPI)
+        if _as_svg_too.get():
+            with replacing(path.with_suffix(".svg")) as temporary:
+                figure.savefig(temporary, format="svg", metadata={"Date": None})
 
 
 TITLE_WIDTH = 68  # characters that fit a figure of the usual width
@@ -178,13 +198,13 @@ def place_labels(
             continue
         box = boxes[best]
         taken.append(box)
-        text.set_transform(mpl.transforms.IdentityTransform())
-        text.set_position((float(box[0]), float(box[1])))
+        text.set_transform(figure.dpi_scale_trans)  # inches, because an SVG has fewer pixels to one than a PNG
+        text.set_position((float(box[0]) / figure.dpi, float(box[1]) / figure.dpi))
         if distance[best] > 40:  # far enough to wonder what it belongs to
             end = np.clip(anchors[best], box[:2], box[2:])
             axes.plot(
-                *np.stack([anchors[best], end]).T, color=label.colour, lw=0.6, alpha=0.7, zorder=2,
-                transform=mpl.transforms.IdentityTransform(),
+                *(np.stack([anchors[best], end]) / figure.dpi).T, color=label.colour, lw=0.6, alpha=0.7, zorder=2,
+                transform=figure.dpi_scale_trans,
             )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,8 +24,8 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def escaped(text: Any) -> str:
-    """Text that stays one cell of a table and one line."""
-    return one_line(text).replace("|", "\\|")
+    r"""Text that stays one cell of a table and one line, and means itself: \ ` * [ ] < & are Markdown's."""
+    return re.sub(r"([\\`*\[\]<&|])", r"\\\1", one_line(text))
 
 
 def significant(value: float | None) -> str:

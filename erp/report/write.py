@@ -1,4 +1,4 @@
-"""A report on disk: ``results.json``, ``predictions.parquet``, ``figures/``, ``report.md``."""
+"""A report on disk: ``results.json``, ``predictions.parquet``, ``figures/``, ``report.md``, ``report.html``."""
 
 from __future__ import annotations
 
@@ -11,9 +11,13 @@ import pandas as pd
 
 from erp.decisions.policy import LambdaPolicy
 from erp.files import jsonable, replacing, write_json, write_text
-from erp.report.evaluation import HeldOut
 from erp.report.figures import draw_figures
-from erp.report.markdown import plain_summary, render
+from erp.report.html import render_html
+from erp.report.markdown import render
+from erp.report.numbers import figure_numbers
+from erp.report.sections.held_out import HeldOut
+from erp.report.style import vector_figures
+from erp.report.summary import plain_summary
 
 
 def write_report(
@@ -22,14 +26,18 @@ def write_report(
     """Write everything a reader looks at; ``results.json`` last, because it marks a report as whole.
 
     Returns:
-        The results as they stand in the file (plain values, verdict included) and the figures.
+        The results as they stand in the file (plain values, verdict included) and the figures, as PNG; each has an
+        SVG of the same name beside it.
     """
     plain = dict(jsonable(results))
     plain["verdict"] = plain_summary(plain)
     with replacing(folder / "predictions.parquet") as temporary:
         predictions.to_parquet(temporary, index=False)
-    figures = draw_figures(plain, predictions, folder / "figures")
-    write_text(folder / "report.md", render(plain, [str(figure.relative_to(folder)) for figure in figures]))
+    with vector_figures():
+        figures = draw_figures(plain, predictions, folder / "figures")
+    text = render(plain, [figure.relative_to(folder).as_posix() for figure in figures])
+    write_text(folder / "report.md", text)
+    write_text(folder / "report.html", render_html(text, folder, figure_numbers(plain, predictions)))
     write_json(folder / "results.json", plain)
     return plain, figures
 

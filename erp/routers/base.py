@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 
@@ -31,21 +33,54 @@ class Batch:
         features: of the B prompts.
         rewards: (B, M) float64 mean rewards; NaN where a cell is missing.
         counts: (B, M) int64 samples behind each mean; 0 where missing.
+        variances: (B, M) float64 unbiased variance between a cell's samples; NaN with fewer than two.
+        samples: (B, M, K) float64 the rewards themselves, NaN behind a cell's last.
         costs: (B, M) float64 cost of each member's answer.
         rows: (B,) int64 row of each prompt in the table.
+        groups: (B,) int64 code of the group each prompt lies in: a split inside the train half must not part one.
     """
 
     features: Features
     rewards: Tensor
     counts: Tensor
+    variances: Tensor
+    samples: Tensor
     costs: Tensor
     rows: Tensor
+    groups: Tensor
 
     def to(self, device: torch.device, non_blocking: bool = False) -> Batch:
         """The batch on a device; float64 becomes float32 where the device has none (MPS)."""
-        tensors = (self.features.embedding, self.features.category, self.rewards, self.counts, self.costs, self.rows)
-        e, category, rewards, counts, costs, rows = (_moved(t, device, non_blocking) for t in tensors)
-        return Batch(Features(e, category), rewards, counts, costs, rows)
+
+        def moved(tensor: Tensor) -> Tensor:
+            return _moved(tensor, device, non_blocking)
+
+        features = Features(moved(self.features.embedding), moved(self.features.category))
+        targets = (self.rewards, self.counts, self.variances, self.samples, self.costs, self.rows, self.groups)
+        return Batch(features, *map(moved, targets))
+
+
+def concatenated(batches: Iterable[Batch]) -> Batch:
+    """Batches as one, in the order of the table's rows, whatever the order they came in."""
+    parts = list(batches)
+    order = torch.cat([part.rows for part in parts]).argsort(stable=True)
+
+    def joined(pick: Callable[[Batch], Tensor]) -> Tensor:
+        return torch.cat([pick(part) for part in parts])[order]
+
+    features = Features(joined(lambda b: b.features.embedding), joined(lambda b: b.features.category))
+    return Batch(
+        features, joined(lambda b: b.rewards), joined(lambda b: b.counts), joined(lambda b: b.variances),
+        joined(lambda b: b.samples), joined(lambda b: b.costs), joined(lambda b: b.rows), joined(lambda b: b.groups),
+    )  # fmt: skip
+
+
+def taken(batch: Batch, rows: NDArray[np.bool_] | NDArray[np.int64]) -> Batch:
+    """Some prompts of a batch, by mask or position."""
+    at = torch.from_numpy(np.asarray(rows))
+    tensors = (batch.rewards, batch.counts, batch.variances, batch.samples, batch.costs, batch.rows, batch.groups)
+    features = Features(batch.features.embedding[at], batch.features.category[at])
+    return Batch(features, *(tensor[at] for tensor in tensors))
 
 
 def _moved(tensor: Tensor, device: torch.device, non_blocking: bool) -> Tensor:
@@ -63,16 +98,31 @@ class Dimensions:
     categories: int
 
 
-class Router(nn.Module):
+class Fitted(nn.Module):
+    """A module whose fitted values are buffers, restored from a checkpoint whatever their shape.
+
+    How many train prompts a router keeps, for one, is known only after fitting.
+    """
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        for name, buffer in list(self.named_buffers(recurse=False)):
+            saved = state_dict.get(prefix + name)
+            if saved is not None and saved.shape != buffer.shape:
+                setattr(self, name, torch.empty_like(saved))
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+class Router(Fitted):
     """Base of all routers: subclasses define ``scores`` and either ``fit`` (closed form) or ``loss`` (gradient).
 
     ``scale`` says what a score is: ``reward`` (reward units, so that lambda prices cost) or ``ordinal`` (only the
-    order within a prompt means something). Fitted values are buffers; they are restored from a checkpoint whatever
-    their shape, because how many train prompts a router keeps is known only after fitting.
+    order within a prompt means something). ``reads_category``: scores need the prompt's category; ``learns_category``:
+    only fitting does.
     """
 
     scale: ClassVar[Literal["reward", "ordinal"]]
     reads_category: ClassVar[bool] = False
+    learns_category: ClassVar[bool] = False
     closed_form: ClassVar[bool]
 
     def __init__(self) -> None:  # a router without settings needs no constructor of its own: torch's takes *args
@@ -89,17 +139,17 @@ class Router(nn.Module):
         """Solve in closed form. Both can be iterated over again."""
         raise NotImplementedError(f"{type(self).__name__} has no closed form")
 
+    def begin(self, train: Iterable[Batch]) -> None:
+        """Look at the train batches once, before the first gradient step: the scale and noise of rewards, say.
+
+        ``train`` can be iterated over again. What is kept must be buffers of a shape known after ``prepare``, so that a
+        checkpoint holds it and a training that goes on finds it again. Closed-form routers have ``fit`` for this.
+        """
+
     def loss(self, batch: Batch) -> Tensor:
         """Training loss of a batch, a scalar. A missing cell never contributes."""
         raise NotImplementedError(f"{type(self).__name__} has no loss")
 
-    def chosen(self) -> dict[str, float]:
+    def chosen(self) -> dict[str, Any]:
         """Hyper-parameters that ``fit`` chose on validation, for the report."""
         return {}
-
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        for name, buffer in list(self.named_buffers(recurse=False)):
-            saved = state_dict.get(prefix + name)
-            if saved is not None and saved.shape != buffer.shape:
-                setattr(self, name, torch.empty_like(saved))
-        super()._load_from_state_dict(state_dict, prefix, *args)

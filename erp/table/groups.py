@@ -1,15 +1,18 @@
-"""Which prompts belong together: equal normalised texts, and the table's own groups."""
+"""Which prompts belong together: equal normalised texts, the table's own groups, and near-duplicates."""
 
 from __future__ import annotations
 
 import hashlib
 import unicodedata
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
+
+from erp.table import neighbours
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,7 +30,7 @@ def text_hash(text: str) -> str:
 
 def text_key(prompt: str) -> str:
     """Hash of the normalised text, case folded too: prompts of one key are the same question to a reader."""
-    return text_hash(normalise(prompt).casefold())
+    return text_hash(_folded(prompt))
 
 
 def text_keys(prompts: pd.DataFrame) -> NDArray[np.object_]:
@@ -35,36 +38,83 @@ def text_keys(prompts: pd.DataFrame) -> NDArray[np.object_]:
     return np.array([text_key(prompt) for prompt in prompts["prompt"]], dtype=object)
 
 
-def group_keys(prompts: pd.DataFrame) -> NDArray[np.object_]:
-    """Key of the component every prompt lies in (N,): linked are prompts of equal text or of one own group.
+def _folded(prompt: str) -> str:
+    return normalise(prompt).casefold()
 
-    A key is the smallest own-group value in the component, else its text key, so that it stays when prompts are added,
-    unless a new prompt joins two components. A prefix keeps the two kinds of key apart.
+
+@dataclass(frozen=True, eq=False)
+class Groups:
+    """Which prompts of a table belong together.
+
+    Attributes:
+        keys: Key of the component every prompt lies in (N,), str.
+        texts: `text_key` of every prompt (N,), str.
+        near: The part of it that near-duplicates make; None where they were not asked for.
+    """
+
+    keys: NDArray[np.object_]
+    texts: NDArray[np.object_]
+    near: neighbours.NearDuplicates | None
+
+
+def group_prompts(prompts: pd.DataFrame, near_duplicates: float | None = None) -> Groups:
+    """Components of prompts that are linked by equal text, by one own group, or as near-duplicates.
+
+    A key is the smallest own-group value in the component, else its smallest text key, so that it stays when prompts
+    are added, unless a new prompt joins two components. A prefix keeps the two kinds of key apart. Large components
+    of near-duplicates are cut (see `near_duplicates`), equal texts and own groups never.
 
     Args:
         prompts: Frame with the columns prompt and group (str or None).
+        near_duplicates: Jaccard similarity of shingles, above 0 and up to 1, from which two texts are near-duplicates;
+            None = only equal texts are linked.
     """
     texts = text_keys(prompts)
     own = prompts["group"].to_numpy(dtype=object)
     has_own = ~pd.isna(own)
-    keys = np.array([f"text:{key}" for key in texts], dtype=object)
-    if not has_own.any():
-        return keys
-    component = _components(texts, own, has_own)
+    found = None
+    if near_duplicates is not None:
+        found = neighbours.near_duplicates([_folded(prompt) for prompt in prompts["prompt"]], near_duplicates)
+    if found is None and not has_own.any():
+        return Groups(np.array([f"text:{key}" for key in texts], dtype=object), texts, None)
+    component = _components(texts, own, has_own, found)
+    keys = np.array([f"text:{key}" for key in pd.Series(texts).groupby(component).transform("min")], dtype=object)
     smallest = pd.Series(own[has_own]).groupby(component[has_own]).min()
     named = smallest.reindex(component).to_numpy(dtype=object)
     with_group = ~pd.isna(named)
     keys[with_group] = [f"group:{value}" for value in named[with_group]]
-    return keys
+    return Groups(keys, texts, found)
 
 
-def _components(texts: NDArray[np.object_], own: NDArray[np.object_], has_own: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Component number of every prompt (N,), in the graph prompt - text - own group."""
+def group_keys(prompts: pd.DataFrame, near_duplicates: float | None = None) -> NDArray[np.object_]:
+    """Keys (N,) of `group_prompts`."""
+    return group_prompts(prompts, near_duplicates).keys
+
+
+def near_duplicate_facts(prompts: pd.DataFrame, near_duplicates: float | None) -> dict[str, int | float] | None:
+    """The fields of `neighbours.DuplicateFacts` for a table's prompts; None where near-duplicates are not asked for."""
+    found = group_prompts(prompts, near_duplicates).near
+    return None if found is None else asdict(neighbours.duplicate_facts(found))
+
+
+def _components(
+    texts: NDArray[np.object_],
+    own: NDArray[np.object_],
+    has_own: NDArray[np.bool_],
+    near: neighbours.NearDuplicates | None,
+) -> NDArray[np.int64]:
+    """Component number of every prompt (N,), in the graph of texts, own groups and sets of near-duplicates."""
     text_codes, text_values = pd.factorize(texts)
     group_codes, group_values = pd.factorize(own[has_own])
-    # nodes: the texts, then the groups; each prompt with a group is an edge between its text and its group
+    # nodes: the texts, then the groups, then the sets; each prompt is an edge between its text and what it lies in
+    ends = [text_codes[has_own]]
+    others = [group_codes + len(text_values)]
     size = len(text_values) + len(group_values)
-    edges = (text_codes[has_own], group_codes + len(text_values))
+    if near is not None:
+        ends.append(text_codes)
+        others.append(near.component + size)
+        size += int(near.component.max(initial=-1)) + 1
+    edges = (np.concatenate(ends), np.concatenate(others))
     graph = coo_array((np.ones(len(edges[0]), dtype=np.int8), edges), shape=(size, size))
     _, labels = connected_components(graph, directed=False)
     return np.asarray(labels[text_codes], dtype=np.int64)

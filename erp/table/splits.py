@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from erp.errors import ErpError, shorten
-from erp.table.groups import group_keys, text_keys
+from erp.table.groups import Groups, group_prompts
+from erp.table.neighbours import LARGEST_SHARE, duplicate_facts, leak
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,6 +33,7 @@ class Split:
         calibration: What a guarantee is computed on; empty unless asked for.
         test: What results are read from, once.
         groups: Number of the component every prompt lies in (N,), for intervals clustered by group.
+        keys: Key of each of those components (C,), str, sorted.
         notes: What was left out and why, a plain sentence each.
     """
 
@@ -40,18 +42,21 @@ class Split:
     calibration: NDArray[np.int64]
     test: NDArray[np.int64]
     groups: NDArray[np.int64]
+    keys: NDArray[np.str_]
     notes: tuple[str, ...] = ()
 
 
 def split_table(
     table: RewardTable,
     *,
-    by: Literal["group", "prompt", "table"],
+    by: Literal["group", "prompt", "table", "category"],
     seed: int,
     test: float,
     validation: float,
     calibration: float = 0.0,
     overlap: Literal["error", "drop_from_train"] = "error",
+    near_duplicates: float | None = None,
+    category: str | None = None,
 ) -> Split:
     """Split the prompts of a table.
 
@@ -60,32 +65,47 @@ def split_table(
 
     Args:
         table: The table.
-        by: group = components of equal text and own group stay together; prompt = only equal texts do;
-            table = the table's own column `split`.
+        by: group = components of equal text, own group and near-duplicates stay together; prompt = only equal texts
+            do; table = the table's own column `split`; category = test is one category, and what shares a group with
+            it is left out.
         seed: Which of the hashed splits.
-        test: Share of test. Not used with by=table.
-        validation: Share of validation; with by=table share of the table's train part, and only if it names none.
+        test: Share of test. Not used with by=table and by=category.
+        validation: Share of validation; with by=table share of the table's train part, and only if it names none; with
+            by=category share of the other categories.
         calibration: Share of calibration, likewise.
         overlap: With by=table, what becomes of train prompts whose text stands in test too.
+        near_duplicates: Jaccard similarity from which two prompts are near-duplicates; None = only equal texts are.
+        category: The one to leave out, with by=category.
 
     Raises:
-        ErpError: Shares out of range, an unusable column `split`, texts on both sides, or a part without any prompt.
+        ErpError: Shares out of range, an unusable column `split`, texts on both sides, a category that cannot be left
+            out, or a part without any prompt.
     """
     _check_shares(by, test, validation, calibration)
-    texts = text_keys(table.prompts)
-    components = group_keys(table.prompts)
-    groups = np.unique(components.astype(str), return_inverse=True)[1].astype(np.int64)
+    grouped = group_prompts(table.prompts, near_duplicates)
+    keys, groups = np.unique(grouped.keys.astype(str), return_inverse=True)
     notes: tuple[str, ...] = ()
     if by == "table":
-        part = _own_parts(table, components, seed, validation, calibration)
-        part, notes = _without_overlap(table, part, texts, groups, overlap)
+        part = _own_parts(table, grouped.keys, seed, validation, calibration)
+        part, notes = _without_overlap(table, part, grouped.texts, groups, overlap)
+    elif by == "category":
+        part = _hashed_parts(grouped.keys, seed, 0.0, validation, calibration)
+        part, notes = _without_category(part, _of_category(table, category), groups)
     else:
-        unit = _unit_interval(components if by == "group" else texts, seed)
-        bounds = np.cumsum([test, validation, calibration])
-        part = np.array([_TEST, _VALIDATION, _CALIBRATION, _TRAIN])[np.searchsorted(bounds, unit, side="right")]
+        part = _hashed_parts(grouped.keys if by == "group" else grouped.texts, seed, test, validation, calibration)
     rows = [np.flatnonzero(part == number).astype(np.int64) for number in range(len(_PARTS))]
     _check_parts(rows, by, groups, calibration)
-    return Split(rows[_TRAIN], rows[_VALIDATION], rows[_CALIBRATION], rows[_TEST], groups, notes)
+    notes += _near_duplicate_notes(grouped, by, rows, near_duplicates)
+    return Split(rows[_TRAIN], rows[_VALIDATION], rows[_CALIBRATION], rows[_TEST], groups.astype(np.int64), keys, notes)
+
+
+def _hashed_parts(
+    keys: NDArray[np.object_], seed: int, test: float, validation: float, calibration: float
+) -> NDArray[np.int64]:
+    """Part of every prompt (N,) by the hash of its key."""
+    bounds = np.cumsum([test, validation, calibration])
+    parts = np.array([_TEST, _VALIDATION, _CALIBRATION, _TRAIN], dtype=np.int64)
+    return parts[np.searchsorted(bounds, _unit_interval(keys, seed), side="right")]
 
 
 def _unit_interval(keys: NDArray[np.object_], seed: int) -> NDArray[np.float64]:
@@ -99,8 +119,8 @@ def _unit_interval(keys: NDArray[np.object_], seed: int) -> NDArray[np.float64]:
 
 def _check_shares(by: str, test: float, validation: float, calibration: float) -> None:
     faults = []
-    if by not in ("group", "prompt", "table"):
-        faults.append(f"split.by = {by}: unknown; allowed are group, prompt, table; choose one")
+    if by not in ("group", "prompt", "table", "category"):
+        faults.append(f"split.by = {by}: unknown; allowed are group, prompt, table, category; choose one")
     for name, share, lowest in (
         ("test", test, 0.0),
         ("validation", validation, 0.0),
@@ -109,9 +129,10 @@ def _check_shares(by: str, test: float, validation: float, calibration: float) -
         if not (lowest < share < 1.0) or share < 0:
             allowed = "a number above 0 and below 1" if lowest == 0 else "a number from 0 to below 1"
             faults.append(f"split.{name} = {share}: out of range; allowed is {allowed}; change it")
-    left = validation + calibration if by == "table" else test + validation + calibration
+    has_test = by in ("table", "category")  # otherwise a share of the prompts becomes test
+    left = validation + calibration if has_test else test + validation + calibration
     if not faults and left >= 1.0 - 1e-12:
-        shares = "validation + calibration" if by == "table" else "test + validation + calibration"
+        shares = "validation + calibration" if has_test else "test + validation + calibration"
         faults.append(
             f"split.{shares.replace(' + ', ' + split.')} = {left:g}: leaves no train prompts; "
             "allowed is less than 1; lower one of them"
@@ -167,6 +188,66 @@ def _without_overlap(
     return part, tuple(notes)
 
 
+def _of_category(table: RewardTable, category: str | None) -> NDArray[np.bool_]:
+    """Which prompts (N,) are of the category to leave out."""
+    values = table.prompts["category"].to_numpy(dtype=object)
+    allowed = sorted({str(value) for value in values[~pd.isna(values)]})
+    if not allowed:
+        raise ErpError(
+            "split.by = category: the table has no categories; add the column category or use split.by=group"
+        )
+    if category not in allowed:
+        raise ErpError(
+            f"split.category = {category}: not in the table; allowed are {shorten(allowed, 20)}; correct the name"
+        )
+    chosen = values == category
+    if chosen.all():
+        raise ErpError(
+            f"split.category = {category}: every prompt of the table is of it, so none is left to learn from; "
+            "allowed is one of several categories; use split.by=group"
+        )
+    return np.asarray(chosen, dtype=bool)
+
+
+def _without_category(
+    part: NDArray[np.int64], of_category: NDArray[np.bool_], groups: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """The category becomes test; others that share a group with it are dropped: -1."""
+    touched = ~of_category & np.isin(groups, groups[of_category])
+    part = np.where(of_category, _TEST, np.where(touched, -1, part))
+    if not touched.any():
+        return part, ()
+    return part, (f"dropped for sharing a group with the category left out: {int(touched.sum()):,} prompts",)
+
+
+def _near_duplicate_notes(
+    grouped: Groups, by: str, rows: list[NDArray[np.int64]], threshold: float | None
+) -> tuple[str, ...]:
+    """How many near-duplicates there are, where they stay together; how many are parted, where they do not."""
+    if grouped.near is None:
+        return ()
+    facts = duplicate_facts(grouped.near)
+    notes = []
+    if by in ("group", "category") and (facts.groups or facts.cut):
+        notes.append(
+            f"near-duplicates (similarity {threshold:g} or more): {facts.prompts:,} prompts in {facts.groups:,} "
+            f"groups, the largest of {facts.largest:,}"
+        )
+    if by in ("group", "category") and facts.cut:
+        notes.append(
+            f"{facts.cut:,} prompts were chained into groups above {LARGEST_SHARE:.0%} of the table, which were cut "
+            "at a stricter similarity: near-duplicates of them may stand on both sides"
+        )
+    if by in ("prompt", "table"):
+        parted = leak(grouped.near, rows[_TEST], np.concatenate([rows[_TRAIN], rows[_VALIDATION]]))
+        if parted or by == "prompt":
+            notes.append(
+                f"{parted:,} of {len(rows[_TEST]):,} test prompts have a near-duplicate (similarity {threshold:g} or "
+                "more) in train or validation"
+            )
+    return tuple(notes)
+
+
 def _check_parts(rows: list[NDArray[np.int64]], by: str, groups: NDArray[np.int64], calibration: float) -> None:
     wanted = [number for number in range(len(_PARTS)) if number != _CALIBRATION or calibration > 0]
     empty = [_PARTS[number] for number in wanted if len(rows[number]) == 0]
@@ -177,6 +258,8 @@ def _check_parts(rows: list[NDArray[np.int64]], by: str, groups: NDArray[np.int6
         remedy += " or split.by=prompt"
     if by == "table":
         remedy = "correct the table's column split, or use split.by=group"
+    if by == "category":
+        remedy = "raise split.validation, leave out another split.category, or use split.by=group"
     raise ErpError(
         f"split.by = {by}: no prompt in {', '.join(empty)} "
         f"({len(groups):,} prompts in {len(np.unique(groups)):,} groups); every part needs at least one; {remedy}"

@@ -17,7 +17,7 @@ from erp.costs import Costs
 from erp.routers.base import Batch, Dimensions, Features
 from erp.table.schema import RewardTable
 from erp.table.splits import Split
-from erp.targets import Targets
+from erp.targets import Targets, padded_samples
 
 Rows = NDArray[np.int64]
 
@@ -68,13 +68,19 @@ class BatchesByRows(Dataset[Batch]):
         self._embeddings = data.embeddings
         self._rewards = torch.from_numpy(data.targets.mean)
         self._counts = torch.from_numpy(data.targets.count)
+        self._variances = torch.from_numpy(data.targets.variance)
+        self._samples = torch.from_numpy(padded_samples(data.table))
         self._costs = torch.from_numpy(data.costs.values)
+        self._groups = torch.from_numpy(data.split.groups)
         self._category = torch.from_numpy(data.category)
 
     def __getitem__(self, rows: Rows) -> Batch:
         at = torch.from_numpy(rows)
         features = Features(torch.from_numpy(self._embeddings.take(rows)), self._category[at])
-        return Batch(features, self._rewards[at], self._counts[at], self._costs[at], at)
+        return Batch(
+            features, self._rewards[at], self._counts[at], self._variances[at], self._samples[at], self._costs[at], at,
+            self._groups[at],
+        )  # fmt: skip
 
 
 class RowBatches(Sampler[Rows]):

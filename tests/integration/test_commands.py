@@ -180,8 +180,13 @@ def test_describe_says_null_for_what_one_sample_cannot_tell(erp, tmp_path):
     long_frame(samples=1).to_parquet(tmp_path / "one.parquet")
     facts = json.loads(erp("describe", "data=table", "data.path=one.parquet", "output=json").out)
     assert facts["split_half_oracle"] is None
-    assert facts["reliability"] is None
+    assert set(facts["noise"]["reliability"].values()) == {None}
+    assert facts["noise"]["components"]["shares"] is None
     assert "not identifiable at K=1" in erp("describe", "data=table", "data.path=one.parquet").out
+    answer = erp("train", "data=table", "data.path=one.parquet", "backbone=hashing", "tracking=off")
+    report = (Path(answer.last) / "report.md").read_text()
+    assert "Reliability, variance shares and label budgets are not identifiable at K=1" in report
+    assert "at K=1 its reward is the oracle's" in report
 
 
 def test_a_sweep_makes_each_run_once_and_compare_shows_them(erp, quick):

@@ -90,6 +90,39 @@ def test_shipped_embeddings_are_those_of_the_encoder():
     np.testing.assert_allclose(shipped, normalised(backbone.embed(prompts)), atol=1e-5)
 
 
+def test_a_router_of_one_reward_model_is_scored_by_the_other(erp):
+    """The downstream question: does what the judge likes earn what the verifier pays?"""
+    from erp.programs.evaluate import run
+    from erp.config.learn import EvaluateConfig, SameData
+
+    folder = erp("train", "tracking=off", "bootstrap.draws=200", "reward_model=yes_logit").last
+    answer = erp("evaluate", f"run={folder}", "reward_model.name=verifier")
+    assert answer.code == 0, answer.err
+    results = json.loads((Path(answer.last) / "results.json").read_text())
+    assert results["run"]["reward_model"] == "verifier"
+    assert results["prediction"]["r2_pooled"] is None  # a log-odds is no score of the verifier
+    cross = results["audits"]["cross_reward_model"]
+    assert (cross["learnt_from"], cross["scored_by"]) == ("yes_logit", "verifier")
+    trained = json.loads((Path(folder) / "results.json").read_text())
+    test = pd.read_parquet(Path(folder) / "split.parquet").query("split == 'test'")["prompt_id"]
+    rewards = {
+        name: pd.read_parquet(MINI / f"rewards/{name}/part-00000.parquet").query("prompt_id in @test")
+        .pivot_table(index="prompt_id", columns="model", values="reward")
+        for name in ("verifier", "yes_logit")
+    }  # fmt: skip
+    favourite = rewards["yes_logit"].to_numpy().argmax(axis=1)
+    earned = rewards["verifier"].to_numpy()[np.arange(len(favourite)), favourite].mean()
+    assert cross["favourite"]["reward"] == pytest.approx(earned, abs=1e-9)
+    assert cross["best_single_member"] == trained["routing"]["best_single"]["member"]
+    best = rewards["verifier"][cross["best_single_member"]].mean()
+    assert cross["router"]["gain"]["mean"] == pytest.approx(cross["router"]["reward"] - best)
+    report = (Path(answer.last) / "report.md").read_text()
+    assert "The router learnt from yes_logit and is scored here by verifier" in report
+    # On its own reward model nothing is crossed.
+    _, own = run(EvaluateConfig(run=folder, data=SameData(kind="same")))
+    assert "cross_reward_model" not in own["audits"]
+
+
 @pytest.mark.parametrize("name", ["verifier", "yes_logit"])
 def test_learning_takes_an_option_of_collecting_for_its_name(erp, name):
     assert name in options("reward_model")

@@ -8,7 +8,9 @@ from sklearn.neighbors import NearestNeighbors
 
 from erp.backbones.base import normalised
 from erp.backbones.hashing import HashingBackbone
+from erp.programs.describe import describe
 from erp.programs.train import train
+from erp.table.read import read_table
 
 pytestmark = pytest.mark.tables
 
@@ -73,3 +75,23 @@ def test_category_mean_is_pandas_group_mean(tables, tmp_path):
     assert routing["router"]["reward"] == pytest.approx(routing["category_mean"]["reward"], abs=1e-12)
     assert routing["category_mean"]["reward"] == pytest.approx(0.66, abs=0.02)
     assert routing["best_single"]["member"] == "llama-3.1-nemotron-51b-instruct"
+
+
+def test_describe_says_of_humaneval_what_pandas_says(tables):
+    """Ten samples a cell: reliability, and the two oracles that the truth lies between."""
+    facts = describe(read_table(tables / "humaneval3x10.parquet"))
+    frame = pd.read_parquet(tables / "humaneval3x10.parquet")
+    cells = frame.groupby(["prompt_id", "model"])["reward"].agg(["mean", "var", "count"]).astype(float)
+    noise, reliability = facts["noise"], {}
+    for name, member in cells.groupby("model"):
+        reliability[name] = 1 - (member["var"] / member["count"]).mean() / member["mean"].var(ddof=1)
+    assert noise["reliability"] == pytest.approx(reliability)
+    stated = {"codellama-34b-instruct": 0.9858, "gpt-3.5-turbo": 0.9758, "gpt-4": 0.9717}
+    assert noise["reliability"] == pytest.approx(stated, abs=5e-5)
+    means = cells["mean"].unstack()
+    assert facts["oracle"] == pytest.approx(means.max(axis=1).mean(), abs=1e-12)
+    assert facts["best_single"] == pytest.approx(0.8482, abs=5e-5)
+    assert facts["split_half_oracle"] == pytest.approx(0.891, abs=0.003)
+    assert facts["split_half_oracle_sd"] == pytest.approx(0.006, abs=0.002)
+    assert noise["headroom"]["split_half"] < facts["oracle"] - facts["best_single"]
+    assert facts["near_duplicates"]["groups"] < 5

@@ -8,7 +8,8 @@ from erp.backbones.hashing import HashingBackbone
 from erp.costs import expected_cost
 from erp.decisions.policy import LambdaPolicy
 from erp.programs.train import train
-from erp.report.evaluation import HeldOut, evaluate
+from erp.report.evaluation import evaluate
+from erp.report.sections.held_out import HeldOut
 from erp.routers.base import Features
 from erp.routers.knn import KNN
 from erp.table.splits import split_table
@@ -50,8 +51,8 @@ def noise_table(seed, spread):
     train_means = np.nanmean(targets.mean[split.train], axis=0)
     nothing = np.zeros(4)
     held_out = HeldOut(
-        table.members, scores.numpy(), None, targets.mean[split.test], np.zeros((len(split.test), 4)), nothing,
-        train_means, nothing, np.full(4, np.nan), split.groups[split.test], "reward",
+        table.members, scores.numpy(), None, targets.take(split.test), np.zeros((len(split.test), 4)), nothing,
+        train_means, nothing, split.groups[split.test], "reward",
     )  # fmt: skip
     gain = evaluate(held_out, LambdaPolicy(0.0), {"draws": 2000, "seed": seed, "level": 0.95})["routing"]["router"]
     mu = truth.expected_reward[split.test]

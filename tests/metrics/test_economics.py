@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 
-from erp.decisions.choice import Outcome, choose, one_hot, outcome
+from erp.decisions.choice import Outcome
+from erp.decisions.curve import exact_curve, members_along
 from erp.errors import ErpError
-from erp.metrics.economics import BreakEven, break_even, collection_cost, route_shares, share_entropy
+from erp.metrics.economics import BreakEven, break_even, collection_cost, share_entropy, share_to_dearest
 
 
 def flat(reward, cost):
@@ -22,53 +23,18 @@ def test_entropy_worked_by_hand():
             share_entropy(bad)
 
 
-@pytest.mark.parametrize("per_prompt", [False, True])
-def test_route_shares_are_those_of_the_choices_at_each_lambda(per_prompt):
-    rng = np.random.default_rng(0)
-    scores, costs = rng.normal(size=(25, 4)), rng.uniform(size=(25, 4)) + np.arange(4)
-    seen = costs if per_prompt else costs.mean(axis=0)
-    got = route_shares(scores, seen, costs, points=1000)
-    assert got.lambdas[0] == 0
-    between = np.append((got.lambdas[1:] + got.lambdas[:-1]) / 2, np.inf)  # breakpoints themselves are ties
-    for p, lambda_ in enumerate(between):
-        made = outcome(one_hot(choose(scores, seen, lambda_), 4), scores, costs)
-        assert got.shares[p] == pytest.approx(made.shares)
-        assert got.cost[p] == pytest.approx(made.mean_cost)
-    assert got.dearest == pytest.approx(got.shares[:, 3])
-    assert got.evenness == pytest.approx(got.entropy / np.log(4))
-    thin = route_shares(scores, seen, costs, points=5)
-    assert thin.shares.shape == (5, 4)
-    assert (thin.shares[[0, -1]] == got.shares[[0, -1]]).all()
-
-
-def test_a_router_that_always_prefers_the_dearest_is_seen_to_collapse():
-    costs = np.array([0.0, 1.0, 3.0])  # cost 0 too
+def test_share_to_the_dearest_along_a_curve():
     scores = np.array([[0.0, 1.0, 3.0 + i] for i in range(10)])
-    got = route_shares(scores, costs, costs)
-    assert (got.dearest[0], got.dearest[-1]) == (1.0, 0.0)
-    assert (got.cost[0], got.cost[-1]) == (3.0, 0.0)
-    assert (np.diff(got.dearest) <= 0).all()
-
-
-def test_route_shares_with_equal_costs_or_one_member():
-    equal = route_shares(np.arange(6.0).reshape(3, 2), np.ones(2), np.ones(2))
-    assert np.isnan(equal.dearest).all()
-    assert equal.shares.tolist() == [[0.0, 1.0]]
-    two = route_shares(np.array([[0.0, 2.0, 1.0], [0.0, 1.0, 2.0]]), np.array([0, 1.0, 1.0]), np.array([0, 1.0, 1.0]))
-    assert two.dearest[0] == 1  # two dearest members: their shares together
-    one = route_shares(np.ones((3, 1)), np.ones(1), np.ones(1))
-    assert one.shares.tolist() == [[1.0]]
-    assert one.entropy.tolist() == [0.0]
-    assert np.isnan([one.evenness, one.dearest]).all()
-
-
-def test_route_shares_refuse_scores_that_are_not_finite():
-    with pytest.raises(ErpError, match="scores: not finite at row 1, member 0"):
-        route_shares(np.array([[0.0, 1.0], [np.nan, 1.0]]), np.arange(2.0), np.arange(2.0))
-    with pytest.raises(ErpError, match="costs = array of shape"):
-        route_shares(np.zeros((2, 2)), np.arange(2.0), np.arange(3.0))
-    with pytest.raises(ErpError, match="points = 1"):
-        route_shares(np.zeros((2, 2)), np.arange(2.0), np.arange(2.0), points=1)
+    costs = np.array([0.0, 1.0, 3.0])  # cost 0 too
+    lambdas = np.append(exact_curve(scores, costs, scores, costs).lambdas, np.inf)
+    members = members_along(scores, costs, lambdas)
+    shares = np.stack([(members == m).mean(axis=1) for m in range(3)], axis=1)
+    dearest = share_to_dearest(shares, costs)  # a router that always prefers the dearest is seen to collapse
+    assert (dearest[0], dearest[-1]) == (1.0, 0.0)
+    assert (np.diff(dearest) <= 0).all()
+    assert dearest.tolist() == shares[:, 2].tolist()
+    assert share_to_dearest(np.array([0.5, 0.2, 0.3]), np.array([0.0, 1.0, 1.0])) == pytest.approx(0.5)  # two dearest
+    assert np.isnan(share_to_dearest(shares, np.ones(3))).all()
 
 
 def test_collection_cost_worked_by_hand():

@@ -2,26 +2,39 @@ import numpy as np
 import pytest
 from scipy.special import ndtr, stdtrit
 
+from erp.decisions.choice import choose, constant, one_hot, outcome
+from erp.decisions.references import best_single, oracle
 from erp.errors import ErpError
 from erp.metrics.headroom import headroom_recovered
-from erp.metrics.intervals import GroupBootstrap
+from erp.metrics.intervals import GroupBootstrap, Interval
+from erp.metrics.significance import bootstrap_p
 
 
-def brute_force(groups, values, draws, seed):
-    """The same draws, one group list at a time."""
+def brute_draws(groups, values, draws, seed):
+    """Means on the same draws, one list of groups at a time."""
     names = np.unique(groups)
     rng = np.random.default_rng(seed)
     means = []
     for _ in range(draws):
         taken = [values[groups == names[g]] for g in rng.integers(0, len(names), len(names))]
         means.append(np.concatenate(taken).mean(axis=0))
-    tail = ndtr(np.sqrt(1 + 1 / (len(names) - 1)) * stdtrit(len(names) - 1, 0.025))
-    return np.quantile(means, [tail, 1 - tail], axis=0)
+    return np.array(means)
 
 
-@pytest.mark.parametrize("block_cells", [1 << 21, 100])
-def test_equals_a_brute_force_bootstrap_on_the_same_draws(monkeypatch, block_cells):
+def percentiles(drawn, groups):
+    freedom = len(np.unique(groups)) - 1
+    tail = ndtr(np.sqrt(1 + 1 / freedom) * stdtrit(freedom, 0.025))
+    return np.quantile(drawn, [tail, 1 - tail], axis=0)
+
+
+def brute_force(groups, values, draws, seed):
+    return percentiles(brute_draws(groups, values, draws, seed), groups)
+
+
+@pytest.mark.parametrize(("block_cells", "counted_cells"), [(1 << 22, 1 << 16), (1 << 22, 100), (100, 1), (100, 40)])
+def test_equals_a_brute_force_bootstrap_on_the_same_draws(monkeypatch, block_cells, counted_cells):
     monkeypatch.setattr("erp.metrics.intervals.BLOCK_CELLS", block_cells)
+    monkeypatch.setattr("erp.metrics.intervals.COUNTED_CELLS", counted_cells)
     rng = np.random.default_rng(0)
     groups = rng.integers(0, 12, 40) * 10 - 7  # any codes, unequal sizes
     values = rng.normal(size=(40, 2))
@@ -60,6 +73,99 @@ def test_zero_differences_give_exactly_zero():
     assert (got.mean, got.low, got.high) == (0.0, 0.0, 0.0)
 
 
+def test_a_router_that_is_the_best_single_gains_exactly_nothing():
+    rng = np.random.default_rng(11)
+    rewards, costs = rng.normal(size=(90, 3)), rng.uniform(size=(90, 3))
+    single = best_single(rewards.mean(axis=0), costs.mean(axis=0))
+    base = outcome(constant(single, 90, 3), rewards, costs).reward
+    scores = np.eye(3)[[single]].repeat(90, axis=0)
+    router = outcome(one_hot(choose(scores, costs, 0.0), 3), rewards, costs).reward
+    best = outcome(oracle(rewards, costs), rewards, costs).reward
+    bootstrap = GroupBootstrap(np.arange(90) // 2, draws=300)
+    gain, other, negative = bootstrap.intervals(np.stack([router - base, best - base, -(router - base)], axis=1))
+    share = headroom_recovered(router[:, None], base, best, bootstrap)[0]
+    for zero in (gain, negative, share):
+        assert str((zero.mean, zero.low, zero.high)) == "(0.0, 0.0, 0.0)"  # and no -0.0
+    assert other.low > 0
+    assert bootstrap.p_value(router - base) == 1.0
+
+
+def test_draws_are_the_resampled_means_the_same_in_every_call():
+    rng = np.random.default_rng(12)
+    groups, values = rng.integers(0, 9, 40), rng.normal(size=(40, 3))
+    bootstrap = GroupBootstrap(groups, draws=200, seed=2)
+    assert bootstrap.groups == 9
+    assert bootstrap.draws(values) == pytest.approx(brute_draws(groups, values, 200, 2), rel=1e-12)
+    assert bootstrap.draws(values[:, [1]])[:, 0] == pytest.approx(bootstrap.draws(values)[:, 1], rel=1e-12)
+
+
+def test_draws_that_cancel_are_zero_and_not_rounding():
+    values = np.array([1 / 3, 2 / 3, -1 / 3, -2 / 3, 0.1, -0.1])
+    drawn = GroupBootstrap(np.arange(6), draws=2000).draws(values[:, None])[:, 0]
+    exact = brute_draws(np.arange(6), np.array([10, 20, -10, -20, 3, -3]), 2000, 0)  # thirtieths, whole numbers
+    assert ((drawn == 0) == (exact == 0)).all()
+    assert (np.sign(drawn) == np.sign(exact)).all()
+    assert 0 < (drawn == 0).sum() < 500
+
+
+def correlation(means):
+    """Of x and y, from the means of x, y, xy, xx, yy."""
+    x, y, xy, xx, yy = np.moveaxis(means, -1, 0)
+    return ((xy - x * y) / np.sqrt((xx - x * x) * (yy - y * y)))[..., None]
+
+
+def test_functions_of_means_equal_the_statistic_on_every_resample():
+    rng = np.random.default_rng(13)
+    groups = rng.integers(0, 15, 60)
+    x = rng.normal(size=60)
+    y = x + rng.normal(size=60)
+    got = GroupBootstrap(groups, draws=300, seed=4).of_means(np.stack([x, y, x * y, x * x, y * y], axis=1), correlation)
+    names, draw = np.unique(groups), np.random.default_rng(4)
+    rows = [np.concatenate([np.flatnonzero(groups == names[g]) for g in draw.integers(0, 15, 15)]) for _ in range(300)]
+    low, high = percentiles([np.corrcoef(x[r], y[r])[0, 1] for r in rows], groups)
+    assert len(got) == 1
+    assert [got[0].mean, got[0].low, got[0].high] == pytest.approx([np.corrcoef(x, y)[0, 1], low, high], rel=1e-9)
+
+
+def test_functions_of_means_are_intervals_where_they_are_the_means_and_ratios_where_they_divide():
+    rng = np.random.default_rng(14)
+    values = np.stack([rng.normal(size=50), rng.uniform(1, 2, 50)], axis=1)
+    bootstrap = GroupBootstrap(np.arange(50) // 2, draws=200)
+    assert bootstrap.of_means(values, lambda means: means) == bootstrap.intervals(values)
+    got = bootstrap.of_means(values, lambda means: means[..., :1] / means[..., 1:])[0]
+    expected = bootstrap.ratios(values[:, :1], values[:, 1])[0]
+    assert [got.mean, got.low, got.high] == pytest.approx([expected.mean, expected.low, expected.high], rel=1e-12)
+
+
+def test_functions_of_means_that_have_no_value():
+    # The one prompt that is not 0 is in 2 of 3 draws or so; the others have no ratio and are left out.
+    few = np.array([[2.0, 1.0], [0.0, 0.0], [0.0, 0.0]])
+    bootstrap = GroupBootstrap(np.arange(3), draws=100)
+    assert bootstrap.of_means(few, lambda means: means[..., :1] / means[..., 1:]) == [Interval(2.0, 2.0, 2.0)]
+    never, fine = bootstrap.of_means(few, lambda means: np.stack([means[..., 0] / 0, means[..., 1]], axis=-1))
+    assert np.isnan([never.mean, never.low, never.high]).all()
+    assert fine.mean == pytest.approx(1 / 3)
+    alone = GroupBootstrap(np.zeros(3, dtype=int), draws=10).of_means(few, lambda means: means * 3)
+    assert [i.mean for i in alone] == [2.0, 1.0]
+    assert np.isnan([i.low for i in alone]).all()
+
+
+def test_p_values_are_those_of_the_same_draws():
+    rng = np.random.default_rng(15)
+    groups, values = rng.integers(0, 12, 70), rng.normal([0.3, 0.0, -0.2], 1, (70, 3))
+    bootstrap = GroupBootstrap(groups, draws=400, seed=6)
+    brute = brute_draws(groups, values, 400, 6)
+    assert bootstrap.p_values(values) == pytest.approx([bootstrap_p(brute[:, d], 12) for d in range(3)], rel=1e-12)
+    assert bootstrap.p_value(values[:, 2]) == bootstrap.p_values(values)[2]
+    assert len(set(bootstrap.p_values(values))) == 3
+    assert np.isnan(GroupBootstrap(np.zeros(70, dtype=int), draws=10).p_value(values[:, 0]))
+    for call in (bootstrap.p_values, bootstrap.draws, lambda v: bootstrap.of_means(v, lambda means: means)):
+        with pytest.raises(ErpError, match="one finite number for each of 70 prompts"):
+            call(np.full((70, 1), np.inf))
+    with pytest.raises(ErpError, match="one finite number for each of 70 prompts"):
+        bootstrap.p_value(values)
+
+
 def test_one_group_has_a_mean_and_no_interval():
     got = GroupBootstrap(np.zeros(4, dtype=int), draws=100).interval(np.arange(4.0))
     assert got.mean == 1.5
@@ -78,15 +184,32 @@ def test_bad_input_is_refused():
             GroupBootstrap(np.arange(3)).interval(values)
 
 
+def coverage(intervals, truth):
+    return np.mean([i.low <= truth <= i.high for i in intervals])
+
+
 def test_covers_the_true_mean_difference_as_often_as_it_says():
     rng = np.random.default_rng(4)
-    tables, n = 300, 200
-    hits = 0
-    for seed in range(tables):
-        difference = rng.normal(0.1, 1, n) * (rng.random(n) < 0.3)  # most prompts: both rows choose the same member
-        got = GroupBootstrap(np.arange(n), draws=500, seed=seed).interval(difference)
-        hits += got.low <= 0.03 <= got.high
-    assert 0.92 <= hits / tables <= 0.98  # 95% +/- 2.4 standard errors
+    n, found = 200, []
+    for seed in range(100):  # 10 tables to a set of draws
+        # Most prompts: both rows choose the same member. The rest is skewed, with mean .2.
+        differences = (rng.exponential(1.2, (n, 10)) - 1) * (rng.random((n, 10)) < 0.4)
+        found += GroupBootstrap(np.arange(n), draws=1000, seed=seed).intervals(differences)
+    assert len(found) == 1000
+    assert 0.93 <= coverage(found, 0.4 * 0.2) <= 0.97
+
+
+def test_covers_the_true_mean_of_clusters_of_prompts_and_ignoring_them_does_not():
+    rng = np.random.default_rng(5)
+    found, ignorant = [], []
+    for seed in range(1000):
+        groups = np.repeat(np.arange(60), rng.geometric(0.3, 60))
+        values = 0.1 + rng.normal(size=60)[groups] + 0.5 * rng.normal(size=len(groups))  # correlation .8 within
+        found.append(GroupBootstrap(groups, draws=1000, seed=seed).interval(values))
+        if seed < 200:
+            ignorant.append(GroupBootstrap(np.arange(len(groups)), draws=200, seed=seed).interval(values))
+    assert 0.93 <= coverage(found, 0.1) <= 0.97
+    assert coverage(ignorant, 0.1) < 0.8
 
 
 def test_ratios_resample_both_together():

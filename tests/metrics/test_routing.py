@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
-from erp.decisions.choice import constant, uniform
+from erp.decisions.choice import constant, outcome, uniform
 from erp.decisions.curve import exact_curve
 from erp.decisions.references import oracle
 from erp.errors import ErpError
-from erp.metrics.routing import audc, cost_range, regret
+from erp.metrics.routing import audc, clip_curve, cost_range, regret
 
 COST, REWARD = np.array([1.0, 2.0, 5.0]), np.array([0.2, 0.6, 0.4])
 
@@ -76,3 +76,37 @@ def test_regret_worked_by_hand():
     for lambda_ in (float("inf"), float("nan"), -1.0):
         with pytest.raises(ErpError, match="lambda = "):
             regret(uniform(2, 2), rewards, costs, lambda_)
+
+
+def test_the_part_of_a_curve_inside_the_pools_range():
+    cost, reward, bounds = clip_curve(np.array([5.0, 0.5, 5.1, 3.0]), np.array([1.0, 2.0, 3.0, 4.0]), COST, REWARD)
+    assert bounds == (1.0, 5.0)
+    assert cost.tolist() == [1.0, 5.0, 1.0, 3.0]  # the start first; 5 is inside, .5 counts as 1
+    assert reward.tolist() == [0.2, 1.0, 2.0, 4.0]
+    assert clip_curve(np.array([9.0]), np.ones(1), COST, REWARD)[0].tolist() == [1.0]
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_audc_refuses_what_it_would_have_to_ignore(bad):
+    fine, broken = np.ones(3), np.array([1.0, bad, 1.0])
+    for curve in ((fine, broken), (broken, fine)):
+        with pytest.raises(ErpError, match=r"curve: .*not finite"):
+            audc(*curve, COST, REWARD)
+    for members in ((COST, broken), (broken, REWARD)):
+        with pytest.raises(ErpError, match=r"members: .*not finite"):
+            audc(fine, fine, *members)
+    with pytest.raises(ErpError, match="two equal lengths"):
+        audc(fine, np.ones(2), COST, REWARD)
+    with pytest.raises(ErpError, match="two equal lengths"):
+        audc(np.ones(0), np.ones(0), COST, REWARD)
+
+
+def test_the_oracle_takes_the_highest_of_graded_rewards_not_any_above_zero():
+    # An oracle that counts every reward above 0 as right would take the cheapest, and earn .1, .2 and -1.
+    rewards = np.array([[0.1, 0.7, 0.6], [0.2, 0.3, 0.9], [-1.0, -3.0, -0.5]])
+    costs = np.array([1.0, 2.0, 3.0])
+    choice = oracle(rewards, costs)
+    assert choice.weights.argmax(axis=1).tolist() == [1, 2, 2]
+    assert outcome(choice, rewards, np.broadcast_to(costs, (3, 3))).reward.tolist() == [0.7, 0.9, -0.5]
+    assert oracle(rewards, costs, 0.6).weights.argmax(axis=1).tolist() == [0, 0, 0]
+    assert oracle(rewards, costs, 0.3).weights.argmax(axis=1).tolist() == [1, 2, 0]

@@ -19,7 +19,43 @@ def row(reward, cost, base, headroom=None, half=0.02, **more):
     spread = None if headroom is None else {"low": share - half / headroom, "high": share + half / headroom}
     return {
         "reward": reward, "cost": cost, "headroom_recovered": share, "headroom_interval": spread,
+        "headroom_split_half_recovered": None, "headroom_split_half_interval": None,
         "gain_vs_best_single": gain, **more,
+    }  # fmt: skip
+
+
+def decomposition(known, prompts):
+    variance = {"prompt": 0.05, "member": 0.01, "interaction": 0.02, "error": 0.12}
+    return {
+        "prompts": prompts if known else 0, "of": prompts, "samples": 4 if known else 0,
+        "reason": None if known else "no prompt has two samples of every member",
+        "variance": variance if known else None,
+        "shares": {name: value / 0.2 for name, value in variance.items()} if known else None,
+    }  # fmt: skip
+
+
+def noise(members, known, categories):
+    """The table's own limits; all null at K = 1."""
+    gap = {"naive": 0.19, "split_half": 0.14 if known else None}
+    point = {
+        "prompts": 2000, "samples": 4, "reliability": 0.7, "reliability_of_differences": 0.4, "se_mean": 0.01,
+        "se_difference": 0.012,
+    }  # fmt: skip
+    return {
+        "reason": None if known else "not identifiable at K=1",
+        "reliability": dict.fromkeys(members, 0.7 if known else None),
+        "reliability_pooled": 0.7 if known else None,
+        "reliability_of_differences": {"pooled": 0.4, "lowest": 0.3, "highest": 0.5, "pairs": None} if known else None,
+        "components": decomposition(known, 2000),
+        "budget": [point] if known else None,
+        "headroom": gap,
+        "categories": categories and {
+            name: {
+                "prompts": 400, "best": members[-1], "reward": 0.7, "best_single_reward": 0.6,
+                "components": decomposition(known, 400), "headroom": gap,
+            }
+            for name in ("math", "a|b")
+        },
     }  # fmt: skip
 
 
@@ -93,10 +129,19 @@ def make_results(
                     "r2": 0.31 + 0.01 * (i % 9) if scale == "reward" else None,
                     "rmse": 0.2 if scale == "reward" else None,
                     "r2_ceiling": None if samples[1] == 1 else 0.82,
+                    "r2_corrected": None if samples[1] == 1 or scale != "reward" else interval(0.4, 0.05),
+                    "pearson": 0.6, "spearman": 0.58, "calibration_slope": 1.02, "calibration_intercept": 0.01,
+                    "binned_error": 0.03,
                 }
                 for i, m in enumerate(members)
             },
             "r2_pooled": 0.33 if scale == "reward" else None,
+            "r2_pooled_ceiling": None if samples[1] == 1 else 0.8,
+            "r2_pooled_corrected": None if samples[1] == 1 or scale != "reward" else interval(0.41, 0.03),
+            "r2_differences": 0.12 if scale == "reward" else None,
+            "r2_differences_ceiling": None if samples[1] == 1 else 0.5,
+            "r2_differences_corrected": None if samples[1] == 1 or scale != "reward" else interval(0.24, 0.03),
+            "kendall_tau": 0.35, "kendall_tau_constant": 0.3,
             "pairwise_order_accuracy": 0.7, "top1_accuracy": 0.55,
             "pairwise_order_accuracy_constant": 0.65, "top1_accuracy_constant": 0.5,
         },
@@ -106,7 +151,13 @@ def make_results(
             "best_single_hindsight": row(base, float(costs[best]), base, headroom, member=members[best]),
             "category_mean": None if category is None else row(category, costs[best] * 0.9, base, headroom, half),
             "oracle": row(oracle, spot * 0.8, base, headroom),
-            "router": {**row(router, spot, base, headroom, half), "constant_member": None},
+            "router": {
+                **row(router, spot, base, headroom, half), "constant_member": None, "p_vs_best_single": 0.001,
+                "mcnemar_vs_best_single": None,
+            },
+            "sample_all": row(oracle, float(costs.sum()), base),
+            "cascade": None if kind == "none" else row(
+                0.66, spot, base, chain=[members[cheap], members[best]], threshold=0.5),
             "gain_vs_category_mean": None if category is None else interval(router - category, half),
             "members": {
                 m: {
@@ -123,6 +174,44 @@ def make_results(
             "utility": None, "utility_gain_vs_best_single": None if lambda_ == float("inf") else interval(0.05, half),
             "shares": dict(zip(members, along[at_policy].tolist(), strict=True)),
         },
+        "equal_cost": {
+            name: {
+                "reward": router, "cost": spot, "constant": {members[best]: 1.0}, "constant_reward": base,
+                "constant_cost": float(costs[best]), "difference": interval(router - base, half),
+                "verdict": "yes" if router - base - half > 0 else "no" if router - base + half <= 0 else "undecided",
+            }
+            for name in ("lambda_0", "policy", "most_reward", "same_reward")
+        },
+        "chosen_on_validation": {"most_reward": 0.0, "same_reward": 12.0, "cascade": None},
+        "aiq": areas if differ else dict.fromkeys(areas),
+        "perf_gain": {
+            "lambda": 0.0, "reward": router, "cost": spot, "reward_gain": interval(router - base, half),
+            "cost_saved": interval(float(costs[best]) - spot, 0.0001), "value": router - base, "ratio": 0.05,
+        },
+        "cost_save": {
+            "lambda": 12.0, "reward": router, "cost": spot, "reward_gain": interval(router - base, half),
+            "cost_saved": interval(float(costs[best]) - spot, 0.0001), "value": float(costs[best]) - spot,
+            "ratio": 0.3,
+        },
+        "pair": None if not differ else {
+            "weak": members[cheap], "strong": members[best], "weak_reward": 0.42, "strong_reward": base, "apgr": 0.7,
+            "cpt_50": 0.3, "cpt_80": None,
+        },
+        "pareto": None if not differ else {
+            "router": {"distance": 0.01, "on_frontier": 0.8, "rivals": [f"member: {members[0]}"]},
+        },
+        "economics": None if kind == "none" else {
+            "labels_learnt_from": 12.0, "labels_table": 24.0, "responses": 8000, "router_per_prompt": None,
+            "break_even": {"at": "same_reward", "saving": 0.001, "net_saving": 0.001, "prompts": 12000, "reason": None},
+        },
+        "noise": noise(members, samples[1] > 1, category is not None),
+        "audits": {
+            "length_bias": {
+                "between": interval(0.1, 0.02), "between_reason": None, "within": None,
+                "within_reason": "no cell has two responses", "samples": 8000,
+            },
+            "paraphrases": None,
+        },
         "oracle_split_half": None if samples[1] == 1 else {"reward": oracle - 0.05, "sd_over_halves": 0.01},
         "curves": curves,
         "interval": {
@@ -132,6 +221,8 @@ def make_results(
         "shares": {
             "lambda": line["lambda"], "cost": line["cost"],
             "members": {m: along[:, i].tolist() for i, m in enumerate(members)},
+            "entropy": [0.9] * len(along), "evenness": [0.8 if len(members) > 1 else None] * len(along),
+            "dearest": (along[:, int(costs.argmax())] if differ else np.full(len(along), np.nan)).tolist(),
         },
         "regret": oracle - router, "objective": {"name": "utility", "value": 0.64}, "level": 0.95, "verdict": "",
     }  # fmt: skip

@@ -3,13 +3,15 @@ import shutil
 import subprocess
 import sys
 from io import StringIO
+from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from erp.errors import ErpError
 from erp.files import write_json, write_text
-from erp.programs.compare import main
+from erp.programs.compare import main, read_tested
 
 
 @pytest.fixture
@@ -48,7 +50,9 @@ def test_finished_runs_under_out(make_run, tmp_path, capsys):
     assert "left out: runs/ridge-c: not finished" in captured.err
     assert "left out: runs/ridge-d: failed: OSError: disk full" in captured.err
     (folder,) = (tmp_path / "runs" / "comparisons").iterdir()
-    assert sorted(path.name for path in folder.iterdir()) == ["comparison.csv", "comparison.md", "curves.png"]
+    names = ["comparison.csv", "comparison.md", "contenders.csv", "curves.png", "pairs.csv"]
+    assert sorted(path.name for path in folder.iterdir()) == names, "no predictions: no differences to draw"
+    assert pd.read_csv(folder / "pairs.csv").empty
     assert str(folder.relative_to(tmp_path) / "comparison.md") in captured.err
     text = (folder / "comparison.md").read_text(encoding="utf-8")
     assert "runs/ridge-d: failed" in text
@@ -117,6 +121,9 @@ def test_all_wrong_paths_are_named_at_once(make_run, tmp_path):
         (["-m"], "-m: erp compare has no flags"),
         (["ouput=json"], "did you mean"),
         (["output=xml"], "output = xml"),
+        (["output=csv", "table=members"], "table = members"),
+        (["table=pairs"], "table = pairs: output = markdown shows all tables; give output=csv or output=json"),
+        (["bootstrap.draws=3"], r"bootstrap\.draws = 3"),
     ],
 )
 def test_faults_of_the_command(arguments, message, tmp_path, monkeypatch):
@@ -147,3 +154,186 @@ def test_results_of_another_age_are_left_out(make_run, tmp_path, capsys):
 def test_comparing_loads_no_torch():
     code = "import sys, erp.programs.compare; sys.exit('torch' in sys.modules or 'matplotlib.pyplot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Four real runs, two routers on two splits, with cells missing; torch is loaded only here."""
+    from erp.programs.train import train
+
+    out = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ERP_CACHE", str(out / "cache"))
+        common = [
+            "data=synthetic", "data.prompts=240", "data.members=3", "data.missing=0.02", "backbone=hashing",
+            "tracking=off", "bootstrap.draws=200", "trainer.progress=false", f"out={out / 'runs'}",
+        ]  # fmt: skip
+        made = [
+            train([*common, f"router={router}", f"split.seed={seed}"]) for router in ("ridge", "knn") for seed in (0, 1)
+        ]
+    return [result.folder for result in made]
+
+
+@pytest.fixture
+def real(trained, tmp_path, monkeypatch):
+    """Copies of the real runs, as `runs/ridge-0`, `runs/ridge-1`, `runs/knn-0`, `runs/knn-1`."""
+    monkeypatch.chdir(tmp_path)
+    for folder, name in zip(trained, ("ridge-0", "ridge-1", "knn-0", "knn-1"), strict=True):
+        shutil.copytree(folder, tmp_path / "runs" / name)
+    return tmp_path / "runs"
+
+
+def test_rewards_and_gains_are_those_of_the_runs_own_reports(real):
+    results = {path: json.loads((path / "results.json").read_text()) for path in sorted(real.iterdir())}
+    tested, unpaired = read_tested(results)
+    assert unpaired == []
+    for run in tested:
+        routing, data = results[run.folder]["routing"], results[run.folder]["data"]
+        assert data["excluded"] > 0
+        assert len(run.ids) == data["test"] - data["excluded"]
+        assert run.reward.mean() == pytest.approx(routing["router"]["reward"], abs=1e-12)
+        assert run.cost.mean() == pytest.approx(routing["router"]["cost"], rel=1e-12)
+        assert run.single.mean() == pytest.approx(routing["best_single"]["reward"], abs=1e-12)
+        assert run.gain.mean() == pytest.approx(routing["router"]["gain_vs_best_single"]["mean"], abs=1e-12)
+
+
+def test_ties_go_to_the_cheapest_then_to_pool_order(real):
+    """pandas, prompt by prompt, on predictions that are all ties."""
+    folder = real / "knn-0"
+    predictions = pd.read_parquet(folder / "predictions.parquet").assign(predicted=1.0)
+    predictions["predicted_cost"] = predictions["model"].map(
+        dict(zip(predictions["model"].unique(), (2.0, 1.0, 1.0), strict=True))
+    )
+    predictions.to_parquet(folder / "predictions.parquet")
+    results = json.loads((folder / "results.json").read_text())
+    observed = predictions[predictions["split"] == "test"].pivot_table(
+        index="prompt_id", columns="model", values="observed", dropna=False
+    )
+    expected = observed.dropna()[results["run"]["members"][1]]
+    results["routing"]["router"]["reward"] = float(expected.mean())
+    (run,), _ = read_tested({folder: results})
+    assert pd.Series(run.reward, run.ids).sort_index().tolist() == expected.sort_index().tolist()
+
+
+def test_contenders_and_pairs_of_real_runs(real, capsys):
+    main([])
+    said = capsys.readouterr()
+    order = [said.out.index(heading) for heading in ("## Contenders", "## Differences", "## Runs")]
+    assert order == sorted(order)
+    (folder,) = (real / "comparisons").iterdir()
+    assert str(folder.relative_to(real.parent) / "differences.png") in said.err
+    text = (folder / "comparison.md").read_text(encoding="utf-8")
+    assert "](differences.png)" in text
+    assert text.index("## Contenders") < text.index("## Differences") < text.index("## Runs")
+    contenders, pairs = (pd.read_csv(folder / f"{name}.csv") for name in ("contenders", "pairs"))
+    assert set(contenders["contender"]) == {"ridge", "knn"}
+    assert contenders["runs"].tolist() == contenders["splits"].tolist() == [2, 2]
+    assert len(pairs) == 3
+    both = contenders.set_index("contender")["reward"]
+    first, second = pairs[["first", "second"]].iloc[0]
+    assert pairs["difference"].iloc[0] == pytest.approx(both[first] - both[second], abs=1e-12)
+    shutil.rmtree(folder)
+    main(["output=csv", "table=pairs", "bootstrap.draws=100"])
+    said = capsys.readouterr()
+    assert "give bootstrap.draws=120 or more" in said.err
+    assert pd.read_csv(StringIO(said.out))["first"].tolist() == pairs["first"].tolist()
+    main(["output=json", "table=contenders"])
+    plain = json.loads(capsys.readouterr().out)
+    assert [row["contender"] for row in plain] == contenders["contender"].tolist()
+    assert plain[0]["sd_over_seeds"] is None
+    main(["output=json"])
+    assert len(json.loads(capsys.readouterr().out)) == 4, "the runs, as ever"
+
+
+def test_a_copied_run_cannot_be_told_from_itself(real, capsys):
+    shutil.copytree(real / "ridge-0", real / "ridge-copy")
+    main(["runs/ridge-0", "runs/ridge-copy", "output=json", "table=pairs"])
+    row = json.loads(capsys.readouterr().out)[0]
+    assert [row[name] for name in ("difference", "low", "high", "p_holm")] == [0, 0, 0, 1]
+    assert row["verdict"] == "cannot be told"
+
+
+def test_settings_tell_contenders_apart_and_defaults_do_not(real, capsys):
+    """As if one run had other alphas, and another were made before `split.overlap` had its default."""
+    changed, older = (real / name / "config.yaml" for name in ("ridge-0", "knn-0"))
+    changed.write_text(changed.read_text().replace("alphas: null", "alphas: [1.0]"))
+    assert "alphas: [1.0]" in changed.read_text()
+    older.write_text(older.read_text().replace("  overlap: error\n", ""))
+    assert "overlap" not in older.read_text()
+    main(["output=json", "table=contenders"])
+    found = {row["contender"]: row["runs"] for row in json.loads(capsys.readouterr().out)}
+    assert found == {"knn": 2, "ridge, alphas=[1.0]": 1, "ridge, alphas=null": 1}
+
+
+def spoil(folder, how):
+    predictions, split = folder / "predictions.parquet", folder / "split.parquet"
+    if how == "missing":
+        predictions.unlink()
+    elif how == "no split":
+        split.unlink()
+    elif how == "garbage":
+        predictions.write_bytes(b"PAR1")
+    elif how == "other run":
+        shutil.copy(folder.parent / "ridge-1" / "predictions.parquet", predictions)
+    elif how == "columns":
+        pd.read_parquet(predictions).drop(columns="predicted_cost").to_parquet(predictions)
+    elif how == "cut":
+        pd.read_parquet(predictions).iloc[:-1].to_parquet(predictions)
+    elif how == "twice":  # one test row stands in place of another
+        frame = pd.read_parquet(predictions)
+        test = frame.index[frame["split"] == "test"]
+        frame.loc[test[-1]] = frame.loc[test[0]]
+        frame.to_parquet(predictions)
+    elif how == "scores":
+        pd.read_parquet(predictions).assign(predicted=np.nan).to_parquet(predictions)
+    elif how == "split of others":
+        pd.read_parquet(split).assign(prompt_id="x").to_parquet(split)
+
+
+@pytest.mark.parametrize(
+    ("how", "reason"),
+    [
+        ("missing", "predictions.parquet is not there"),
+        ("no split", "split.parquet is not there"),
+        ("garbage", "predictions.parquet cannot be read ("),
+        ("other run", "predictions.parquet gives another reward than results.json"),
+        ("columns", "predictions.parquet cannot be read ("),
+        ("cut", "does not have every test prompt once for every member"),
+        ("twice", "does not have every test prompt once for every member"),
+        ("scores", "scores"),
+        ("split of others", "split.parquet lacks prompts"),
+    ],
+)
+def test_a_run_that_cannot_be_paired_still_stands_among_the_runs(real, capsys, how, reason):
+    spoil(real / "knn-0", how)
+    main([])
+    said = capsys.readouterr()
+    (line,) = [line for line in said.err.splitlines() if line.startswith("not in the pairs")]
+    assert line.startswith("not in the pairs: runs/knn-0: ")
+    assert reason in line
+    runs, contenders = (
+        pd.read_csv(next((real / "comparisons").iterdir()) / f"{name}.csv") for name in ("comparison", "contenders")
+    )
+    assert len(runs) == 4
+    assert contenders["runs"].sum() == 3
+    assert "Not in the pairs:" in (next((real / "comparisons").iterdir()) / "comparison.md").read_text()
+
+
+def test_a_figure_of_differences_goes_with_the_predictions(real):
+    main(["runs/knn-0"])
+    (folder,) = (real / "comparisons").iterdir()
+    assert (folder / "differences.png").exists()
+    (real / "knn-0" / "predictions.parquet").unlink()
+    main(["runs/knn-0"])
+    assert not (folder / "differences.png").exists()
+    assert "differences.png" not in (folder / "comparison.md").read_text()
+
+
+def test_pairing_loads_no_torch(real):
+    code = (
+        "import sys; from erp.programs.compare import main; main([]); "
+        "sys.exit(any(name in sys.modules for name in ('torch', 'transformers', 'matplotlib.pyplot')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, cwd=Path.cwd())
+    assert done.returncode == 0, done.stderr
+    assert "## Differences" in done.stdout

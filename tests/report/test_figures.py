@@ -26,14 +26,19 @@ def check_pictures(paths):
 def test_every_figure_is_drawn_without_a_warning(case, results, predictions, tmp_path):
     run = results(case)
     paths = draw_figures(run, predictions(run), tmp_path / "figures")
-    assert [path.name for path in paths] == ["reward_cost.png", "predicted_vs_observed.png", "route_shares.png"]
+    known = [] if run["noise"]["reason"] else ["variance_shares.png"]  # at K = 1 nothing is to be drawn
+    assert [path.name for path in paths] == [
+        "reward_cost.png", "predicted_vs_observed.png", "route_shares.png", *known
+    ]  # fmt: skip
     check_pictures(paths)
     assert sorted(path.name for path in (tmp_path / "figures").iterdir()) == sorted(path.name for path in paths)
 
 
 def test_ordinal_scores_are_not_drawn_as_predictions(results, predictions, tmp_path):
     run = results("ordinal")
-    assert [path.stem for path in draw_figures(run, predictions(run), tmp_path)] == ["reward_cost", "route_shares"]
+    assert [path.stem for path in draw_figures(run, predictions(run), tmp_path)] == [
+        "reward_cost", "route_shares", "variance_shares"
+    ]  # fmt: skip
 
 
 def test_hostile_names_are_drawn_as_they_are(results, predictions, tmp_path):

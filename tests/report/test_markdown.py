@@ -2,7 +2,8 @@ import math
 
 import pytest
 
-from erp.report.markdown import plain_summary, render
+from erp.report.markdown import render
+from erp.report.summary import plain_summary
 from erp.report.text import gain_text, percents, significant, spread_text, table
 
 FIGURES = ["figures/reward_cost.png", "figures/predicted_vs_observed.png", "figures/route_shares.png"]
@@ -17,6 +18,7 @@ def cells(text, start):
 def test_summary_in_plain_words(results):
     lines = plain_summary(results()).splitlines()
     assert lines == [
+        "Better than the best constant at equal cost: yes. Its reward less that of large-70b: 0.040 (0.020 to 0.060).",
         "ridge recovers 21% (95% interval 11% to 32%) of the headroom between best single (large-70b) and oracle.",
         "Its gain over best single is 0.040 (0.020 to 0.060); over category mean 0.030 (0.010 to 0.050).",
         "It costs 4.092 USD per thousand prompts, best single 6.000.",
@@ -36,9 +38,9 @@ def test_summary_claims_nothing_where_the_interval_holds_zero(results):
 
 
 def test_summary_says_when_there_is_nothing_to_route(results):
-    assert plain_summary(results("nothing")).startswith("There is nothing to route here: on no test prompt")
+    assert "\nThere is nothing to route here: on no test prompt" in plain_summary(results("nothing"))
     one = results(members=("only",), rewards=(0.5,), costs=(0.1,), router=0.5, category=None, oracle=0.5)
-    assert plain_summary(one).startswith("There is nothing to route here: the pool has one member.")
+    assert "\nThere is nothing to route here: the pool has one member." in plain_summary(one)
     unsure = results("nothing")
     unsure["routing"]["oracle"]["gain_vs_best_single"] = {"mean": 0.01, "low": -0.01, "high": 0.03}
     assert "the oracle's gain over best single (large-70b) is 0.010 (-0.010 to 0.030)" in plain_summary(unsure)
@@ -57,7 +59,9 @@ def test_summary_at_the_policys_lambda_and_without_costs(results):
         results("cheaper")
     )
     assert "lambda = infinity" in plain_summary(results("flops"))
-    assert len(plain_summary(results("free")).splitlines()) == 2
+    free = plain_summary(results("free"))
+    assert len(free.splitlines()) == 3
+    assert free.startswith("Better than the best constant: yes.")  # there is no cost to be equal
 
 
 def test_summary_does_not_compare_category_mean_with_itself(results):
@@ -76,20 +80,25 @@ def test_report_leads_with_the_verdict_and_has_the_rows(results):
     lines = [line for line in text.splitlines() if line]
     assert lines[0] == "# ridge on scores.parquet"
     assert lines[1] == plain_summary(run).splitlines()[0]
-    order = ["(figures/reward_cost.png)", "## At lambda = 0", "## Members", "## Predicted", "(figures/predicted_vs",
-             "(figures/route_shares.png)", "## Data", "## How this was measured", "erp train config="]  # fmt: skip
+    order = ["(figures/reward_cost.png)", "## Against the best constant", "## At lambda = 0", "## Members",
+             "(figures/route_shares.png)", "## Along the curve", "## Predicted", "(figures/predicted_vs",
+             "## When it pays", "## How much is noise", "## Audits", "## Data", "## How this was measured",
+             "erp train config="]  # fmt: skip
     assert [text.index(part) for part in order] == sorted(text.index(part) for part in order)
     assert cells(text, "**ridge**") == [
-        "**ridge** (the router)", "0.6500", "4.092", "+0.04000 (+0.02000 to +0.06000)", "21% (11% to 32%)"
+        "**ridge** (the router)", "0.6500", "4.092", "+0.04000 (+0.02000 to +0.06000)", "21% (11% to 32%)", "-"
     ]  # fmt: skip
-    assert cells(text, "best single (large")[1:] == ["0.6100", "6.000", "-", "0%"]
-    assert cells(text, "oracle")[1:] == ["0.8000", "3.274", "+0.1900 (+0.1700 to +0.2100)", "100%"]
+    assert cells(text, "best single (large")[1:] == ["0.6100", "6.000", "-", "0%", "-"]
+    assert cells(text, "oracle")[1:] == ["0.8000", "3.274", "+0.1900 (+0.1700 to +0.2100)", "100%", "-"]
     assert cells(text, "the run's policy, lambda = 0")[1] == "0.6500"
     assert cells(text, "small-7b")[1:3] == ["0.5500", "1.000"]
     members = [
         line.split("|")[1].strip() for line in text.splitlines() if line.startswith(("| large", "| small", "| tiny"))
     ]
     assert members == ["large-70b", "small-7b", "tiny-1b"] * 2, "the best first, in both tables"
+    assert cells(text, "lambda = 0")[3:] == ["large-70b", "0.6100", "+0.04000 (+0.02000 to +0.06000)", "yes"]
+    assert cells(text, "cascade (tiny-1b -> large-70b)")[1:3] == ["0.6600", "4.092"]
+    assert cells(text, "sample all, keep the favourite")[2] == "7.200"
     for fact in ("10 of 44,275 cells are missing", "prompt tokens are estimated", "7 test prompts lack", "1,000 test"):
         assert fact in text
     assert "erp train config=<run folder>/config.yaml" in text
@@ -105,7 +114,7 @@ def test_report_of_one_sample_per_cell_identifies_no_ceiling(results):
 
 def test_report_of_ordinal_scores_has_no_r2(results):
     text = render(results("ordinal"), FIGURES[::2])
-    assert "ordinal, not rewards" in text
+    assert "they are not rewards" in text
     assert "predicted_vs_observed" not in text
 
 

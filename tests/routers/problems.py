@@ -33,7 +33,9 @@ class Part:
     def batch(self) -> Batch:
         rewards = torch.from_numpy(self.rewards)
         counts = (~torch.isnan(rewards)).long()
-        return Batch(self.features(), rewards, counts, torch.ones_like(rewards), torch.arange(len(self)))
+        unknown, costs = torch.full_like(rewards, torch.nan), torch.ones_like(rewards)
+        rows = torch.arange(len(self))
+        return Batch(self.features(), rewards, counts, unknown, rewards[:, :, None], costs, rows, rows)
 
     def take(self, rows: np.ndarray) -> Part:
         return Part(self.embedding[rows], self.rewards[rows], self.category[rows])

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from erp.errors import ErpError
-from erp.table.groups import group_keys, text_key
+from erp.table.groups import group_keys, near_duplicate_facts, text_key
 from erp.table.read import read_table
 from erp.table.schema import PROMPT_COLUMNS, RewardTable
 from erp.table.splits import split_table
@@ -88,6 +88,79 @@ def test_splits_stay_when_prompts_are_added(old, new, by):
             assert len(set(now[after.groups == group])) == 1
 
 
+def paraphrased(count, seed=0):
+    """Prompts of thirty words, and as many with one word changed."""
+    words = np.array(synthetic_table(prompts=1, members=1, samples=1)[0].prompts["prompt"][0].split())
+    rng = np.random.default_rng(seed)
+    words = np.array([f"{a}{b}" for a in words for b in words])
+    rows = [rng.choice(words, 30, replace=False) for _ in range(count)]
+    changed = [["another", *row[1:]] for row in rows]
+    return [" ".join(row) for row in rows], [" ".join(row) for row in changed]
+
+
+def test_near_duplicates_join_groups_and_leave_other_keys_alone():
+    first, second = paraphrased(30)
+    plain = group_keys(table_of(first + second).prompts)
+    keys = group_keys(table_of(first + second).prompts, 0.8)
+    assert keys[:30].tolist() == keys[30:].tolist() == [min(a, b) for a, b in zip(plain[:30], plain[30:], strict=True)]
+    # alone, a prompt keeps its key; with unrelated prompts, everything does
+    assert group_keys(table_of(first).prompts, 0.8).tolist() == plain[:30].tolist()
+    grown = table_of([*paraphrased(50, seed=1)[0], *first, *second])
+    assert group_keys(grown.prompts, 0.8)[50:].tolist() == keys.tolist()
+    # case and white space do not count
+    shouted = table_of([*first, *(f" {text.upper()}  " for text in second)])
+    assert group_keys(shouted.prompts, 0.8).tolist() == keys.tolist()
+    # own groups and near-duplicates link on: a - a' (near) - b (own group) - b' (near)
+    own = [None] * 60
+    own[30], own[1] = "g", "g"
+    joined = group_keys(table_of(first + second, own).prompts, 0.8)
+    assert [i for i in range(60) if joined[i] == "group:g"] == [0, 1, 30, 31]
+    assert [joined[i] for i in range(2, 30)] == keys[2:30].tolist()
+
+
+def test_own_groups_are_not_cut_where_near_duplicates_are():
+    head = paraphrased(1)[0][0]
+    texts = [f"{head} {i}" for i in range(20)]
+    keys = group_keys(table_of(texts, ["g"] * 8 + [None] * 12).prompts, 0.8)
+    assert set(keys[:8]) == {"group:g"}
+    assert len(set(keys)) == 13
+    facts = near_duplicate_facts(table_of(texts).prompts, 0.8)
+    assert facts == {"groups": 0, "prompts": 0, "largest": 0, "cut": 20, "leak": 0.0}
+    assert near_duplicate_facts(table_of(texts).prompts, None) is None
+
+
+def test_near_duplicates_are_parted_only_by_the_random_split():
+    first, second = paraphrased(200)
+    table = table_of([*first, *second, *paraphrased(100, seed=1)[0]])
+    options = {"seed": 0, "test": 0.5, "validation": 0.1, "near_duplicates": 0.8}
+    split = split_table(table, by="group", **options)
+    now = parts(split, 500)
+    assert now[:200].tolist() == now[200:400].tolist()
+    assert len(split.keys) == 300
+    assert split.keys[split.groups].tolist() == group_keys(table.prompts, 0.8).tolist()
+    assert split.notes == ("near-duplicates (similarity 0.8 or more): 400 prompts in 200 groups, the largest of 2",)
+    parted = split_table(table, by="prompt", **options)
+    now = parts(parted, 500)
+    leaks = sum((a == "test") != (b == "test") for a, b in zip(now[:200], now[200:400], strict=True))
+    assert 60 < leaks < 140
+    assert parted.notes == (
+        f"{leaks} of {len(parted.test)} test prompts have a near-duplicate (similarity 0.8 or more) "
+        "in train or validation",
+    )
+    assert np.array_equal(parted.groups, split.groups)
+    own = table_of([*first, *second], splits=["train"] * 200 + ["test"] * 200)
+    assert split_table(own, by="table", **options).notes[-1].startswith("200 of 200 test prompts have a near-duplicate")
+    # without a threshold, everything is as it was
+    assert split_table(table, by="prompt", seed=0, test=0.5, validation=0.1).notes == ()
+
+
+def test_what_was_cut_is_told():
+    head = paraphrased(1)[0][0]
+    table = table_of([f"{head} {i}" for i in range(40)])
+    split = split_table(table, by="group", seed=0, test=0.5, validation=0.2, near_duplicates=0.8)
+    assert split.notes[1].startswith("40 prompts were chained into groups above 5% of the table, which were cut")
+
+
 def test_shares_and_seeds():
     table = synthetic_table(prompts=4000, members=1, samples=1)[0]
     split = split_table(table, by="prompt", seed=0, test=0.5, validation=0.1, calibration=0.1)
@@ -164,5 +237,7 @@ def test_repeated_texts_of_a_real_table(tables):
     assert len(table.prompts) - split.groups.max() - 1 == 78
     now = parts(split, len(table.prompts))
     assert pd.Series(now).groupby(table.prompts["prompt"].to_numpy()).nunique().max() == 1
+    facts = near_duplicate_facts(table.prompts, 0.8)
+    assert (facts["groups"], facts["prompts"], facts["largest"], facts["cut"]) == (104, 242, 5, 0)
     own = read_table(tables / "llmrouter9.parquet")
     assert len(split_table(own, by="table", seed=0, test=0.5, validation=0.1).test) == 381

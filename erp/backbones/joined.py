@@ -1,0 +1,89 @@
+"""Several backbones side by side: one vector of their blocks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from erp.backbones.base import Backbone, Fitted, Weighted, normalised
+from erp.build import build
+from erp.errors import ErpError
+
+
+class JoinedBackbone(Backbone):
+    """The vectors of several backbones, each normalised to length one and weighted, one after the other.
+
+    Only distances between prompts change with the weights: a block of weight 2 counts four times as much in a dot
+    product as one of weight 1. The parts are backbones of ``erp``: a run folder that somebody sent names them too, and
+    must bring no code of its own.
+
+    Args:
+        parts: config nodes of backbones (``_target_`` and arguments).
+        weights: one for each part; None for 1 each.
+        active_parameters: of all parts together: what routing a prompt costs in FLOPs. It changes no embedding.
+    """
+
+    def __init__(
+        self,
+        parts: list[dict[str, Any]],
+        weights: list[float] | None = None,
+        active_parameters: float | None = None,
+    ) -> None:
+        if not parts:
+            raise ErpError("backbone.parts = []: there is nothing to join; give backbones, each with its _target_")
+        self.weights = [1.0] * len(parts) if weights is None else [float(weight) for weight in weights]
+        if len(self.weights) != len(parts):
+            raise ErpError(f"backbone.weights = {self.weights}: give one for each of the {len(parts)} parts")
+        if not all(math.isfinite(weight) and weight > 0 for weight in self.weights):
+            raise ErpError(f"backbone.weights = {self.weights}: give numbers above 0, or leave the part out")
+        self.parts = [_part(node, f"backbone.parts.{position}") for position, node in enumerate(parts)]
+        self.active_parameters = active_parameters
+
+    def look_in(self, weights_dir: str | None) -> None:
+        """Say where weights already on disk may lie."""
+        for part in self.parts:
+            if isinstance(part, Weighted):
+                part.look_in(weights_dir)
+
+    def fit(self, prompts: Sequence[str]) -> None:
+        """Let the parts that learn from the train prompts do so; nothing where none does."""
+        for part in self.parts:
+            if isinstance(part, Fitted):
+                part.fit(prompts)
+
+    def state(self) -> dict[str, Any]:
+        """What those parts learnt, by their position."""
+        return {str(position): part.state() for position, part in enumerate(self.parts) if isinstance(part, Fitted)}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Hand the parts what they had learnt."""
+        for position, part in enumerate(self.parts):
+            if isinstance(part, Fitted):
+                part.restore(state.get(str(position), {}))
+
+    def fingerprint(self) -> str:
+        """Those of the parts, with their weights."""
+        parts = [f"{weight!r} * ({part.fingerprint()})" for weight, part in zip(self.weights, self.parts, strict=True)]
+        return f"{self.kind()} {' + '.join(parts)}"
+
+    def embed(self, prompts: Sequence[str]) -> NDArray[np.float32]:
+        """The blocks in the order of the parts, (n, d1 + d2 + ...)."""
+        blocks = [
+            np.float32(weight) * normalised(part.embed(prompts))
+            for weight, part in zip(self.weights, self.parts, strict=True)
+        ]
+        return np.hstack(blocks)
+
+
+def _part(node: Mapping[str, Any], key: str) -> Backbone:
+    target = node.get("_target_")
+    if isinstance(target, str) and not target.startswith("erp."):
+        raise ErpError(
+            f"{key}._target_ = {target}: is no backbone of erp, and only those can be joined; "
+            f"give a class of your own that joins them, as backbone._target_"
+        )
+    return build(node, Backbone, key=key, trust=False)

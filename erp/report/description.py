@@ -1,0 +1,152 @@
+"""The facts of a reward table, for a reader in a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from erp.report.facts import one_line, percent
+from erp.report.text import spread_text
+
+MOST_CATEGORIES = 20  # listed; output=json has all
+
+
+def as_text(facts: Mapping[str, Any]) -> str:
+    """What `erp describe` prints: what there is, what can be gained, what is noise, who is good at what."""
+    blocks = [_table(facts), _oracles(facts), _noise(facts), _budget(facts), _members(facts), _categories(facts)]
+    return "\n\n".join("\n".join(block) for block in [*blocks, _length(facts)] if block)
+
+
+def _table(facts: Mapping[str, Any]) -> list[str]:
+    low, high = facts["samples_per_cell"]
+    k = f"K = {low}" if low == high else f"K = {low} to {high}"
+    return [
+        f"{facts['prompts']:,} prompts x {facts['members']} members, {k}, reward model {facts['reward_model']}",
+        f"missing cells {facts['missing_cells']:,}; complete prompts {facts['complete_prompts']:,}; "
+        f"repeated texts {facts['repeated_texts']:,}; groups {facts['groups']:,}",
+        *_near_duplicates(facts["near_duplicates"]),
+        *[f"note: {one_line(note)}" for note in facts["notes"]],
+    ]
+
+
+def _near_duplicates(found: Mapping[str, Any] | None) -> list[str]:
+    if found is None or not found["groups"]:
+        return []
+    return [
+        f"near-duplicates: {found['prompts']:,} prompts in {found['groups']:,} groups, the largest of "
+        f"{found['largest']:,}; a random half split would put {percent(found['leak'], 1)} of test prompts beside one "
+        "in train" + ("; larger groups were cut at a stricter similarity" if found["cut"] else "")
+    ]
+
+
+def _oracles(facts: Mapping[str, Any]) -> list[str]:
+    lines = [
+        "Mean reward over the complete prompts, in hindsight over the whole table:",
+        f"  random            {facts['random']:.4f}",
+        f"  best single       {facts['best_single']:.4f}  {facts['best_single_member']}",
+    ]
+    if facts["category_oracle"] is not None:
+        lines.append(f"  category oracle   {facts['category_oracle']:.4f}  best member of each category")
+    gap = facts["noise"]["headroom"]
+    if facts["split_half_oracle"] is None:
+        lines.append(
+            "  split-half oracle      -  not identifiable at K=1: nobody can tell how much of the oracle is luck"
+        )
+        bracket = f"at most {gap['naive']:.4f}"
+    else:
+        spread = facts["split_half_oracle_sd"]
+        lines.append(f"  split-half oracle {facts['split_half_oracle']:.4f}  +/- {spread:.4f} over halves: too low")
+        bracket = f"between {gap['split_half']:.4f} (too low) and {gap['naive']:.4f} (too high, by luck)"
+    lines.append(f"  oracle            {facts['oracle']:.4f}  best observed member of each prompt: too high, by luck")
+    return [*lines, "", f"Headroom over the best single member: {bracket}."]
+
+
+def _noise(facts: Mapping[str, Any]) -> list[str]:
+    noise = facts["noise"]
+    if noise["reason"] is not None:
+        return [f"How much of it is noise: {noise['reason']}."]
+    lines = [_variance(noise["components"])]
+    if noise["reliability_pooled"] is not None:
+        lines.append(
+            f"  a perfect predictor's R^2 against these labels: {noise['reliability_pooled']:.4f} on rewards, all "
+            "members together" + _of_differences(noise["reliability_of_differences"])
+        )
+    return ["How much of it is noise:", *lines]
+
+
+def _of_differences(found: Mapping[str, Any] | None) -> str:
+    if found is None:
+        return ""
+    if found["pooled"] is None:
+        return ""
+    return (
+        f"; {found['pooled']:.4f} on the differences between two, which is what routing lives on "
+        f"(from {found['lowest']:.4f} to {found['highest']:.4f} by pair)"
+    )
+
+
+def _variance(found: Mapping[str, Any]) -> str:
+    if found["shares"] is None:
+        return f"  variance shares: null, because {found['reason']}"
+    shares = ", ".join(f"{name} {percent(share, 1)}" for name, share in found["shares"].items())
+    of = (
+        "" if found["prompts"] == found["of"] else f", on the {found['prompts']:,} prompts with {found['samples']} each"
+    )
+    return f"  variance of a sampled reward: {shares}{of}"
+
+
+def _budget(facts: Mapping[str, Any]) -> list[str]:
+    points = facts["noise"]["budget"]
+    if not points:
+        return []
+    total = facts["noise"]["components"]
+    header = "  prompts x samples   reliability   of differences   standard error of a member's mean, of a difference"
+    rows = [
+        f"  {point['prompts']:7,} x {point['samples']:<7}   {point['reliability']:11.4f}   "
+        f"{point['reliability_of_differences']:14.4f}   {point['se_mean']:.4f}, {point['se_difference']:.4f}"
+        for point in points
+    ]
+    return [
+        f"The same {total['prompts'] * total['samples']:,} responses per member, spread over more or fewer prompts:",
+        header,
+        *rows,
+    ]
+
+
+def _members(facts: Mapping[str, Any]) -> list[str]:
+    lines = ["Members, by mean reward:"]
+    rhos = facts["noise"]["reliability"]
+    for name, mean in sorted(facts["member_means"].items(), key=lambda item: -item[1]):
+        rho = f"  reliability {rhos[name]:.4f}" if rhos[name] is not None else ""
+        lines.append(f"  {mean:.4f}  {one_line(name)}{rho}")
+    return lines
+
+
+def _categories(facts: Mapping[str, Any]) -> list[str]:
+    found = facts["noise"]["categories"]
+    if not found:
+        return []
+    lines = ["Categories, the largest first: best member and its reward; headroom over it; share of interaction:"]
+    for name, row in list(found.items())[:MOST_CATEGORIES]:
+        naive, half = row["headroom"]["naive"], row["headroom"]["split_half"]
+        headroom = f"at most {naive:.4f}" if half is None else f"{half:.4f} to {naive:.4f}"
+        shares = row["components"]["shares"]
+        interaction = "" if shares is None else f"; {percent(shares['interaction'], 1)}"
+        best = f"{one_line(row['best'])} {row['reward']:.4f}"
+        lines.append(f"  {row['prompts']:6,}  {one_line(name)}: {best}; {headroom}{interaction}")
+    if len(found) > MOST_CATEGORIES:
+        lines.append(f"  ... and {len(found) - MOST_CATEGORIES} more; output=json has all")
+    return lines
+
+
+def _length(facts: Mapping[str, Any]) -> list[str]:
+    found = facts["length_bias"]
+    names = {"between": "given prompt and member", "within": "within a cell (same prompt, same member)"}
+    known = [
+        f"{spread_text(*(found[key][end] for end in ('mean', 'low', 'high')))} {text}"
+        for key, text in names.items()
+        if found[key] is not None
+    ]
+    if not known:
+        return [f"Does length buy reward: not known, {found['between_reason']}."]
+    return [f"Does length buy reward: correlation with log length {'; '.join(known)}."]

@@ -1,0 +1,142 @@
+"""What the curve is worth: areas and other projects' metrics, who is chosen along it, and when it pays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from erp.report.facts import ROW_NAMES, Results, cost_scale, costs_differ, level_of, number, numbers, percent
+from erp.report.text import escaped, gain_text, lambda_text, percents, significant, table
+
+
+def curve_page(results: Results) -> list[str]:
+    """Areas under the curves and distances to the frontier; nothing where all members cost the same."""
+    if not costs_differ(results):
+        return []
+    rows = []
+    for key in ("router", "category_mean", "best_single", "oracle"):
+        if results["audc"].get(key) is None or (key == "category_mean" and results["run"]["router"] == key):
+            continue
+        name = escaped(results["run"]["router"]) if key == "router" else ROW_NAMES[key]
+        place = (results["pareto"] or {}).get(key)
+        distance = "-" if place is None else significant(place["distance"])
+        on = "-" if place is None else percent(number(place["on_frontier"]))
+        rows.append([name, significant(results["audc"][key]), significant(results["aiq"][key]), distance, on])
+    header = ["Curve", "AUDC", "AIQ", "ParetoDist", "Points on the frontier"]
+    return [
+        "## Along the curve",
+        table(header, rows),
+        "AUDC: area under the curve by steps, as a mean reward over the pool's own range of costs; AIQ: the same under "
+        "its upper hull. ParetoDist: mean distance of its points to the frontier of all curves and members here, axes "
+        "scaled by the pool's range." + _rivals(results),
+        *_chosen(results),
+        *_pair(results),
+        *_collapse(results),
+    ]
+
+
+def _rivals(results: Results) -> str:
+    names = (results["pareto"] or {}).get("router", {}).get("rivals", [])
+    if not names:
+        return ""
+    shown = [ROW_NAMES.get(name, name.removeprefix("member: ")) for name in names]
+    more = f" and {len(shown) - 6} more" if len(shown) > 6 else ""
+    return f" Beside the router on the frontier: {', '.join(map(escaped, shown[:6]))}{more}."
+
+
+def _chosen(results: Results) -> list[str]:
+    """PerfGain and CostSave, at lambdas chosen on validation."""
+    factor, unit = cost_scale(results)
+    lines = []
+    found = results["perf_gain"]
+    if found is not None:
+        ratio = "" if found["ratio"] is None else f", {percents(found['ratio'])} of its reward"
+        lines.append(
+            f"PerfGain at lambda = {lambda_text(found['lambda'])}, which earned most on validation: "
+            f"{gain_text(found['reward_gain'])} over best single{ratio}."
+        )
+    found = results["cost_save"]
+    if found is None:
+        lines.append("CostSave: none, because on validation no lambda reached the reward of best single.")
+        return [" ".join(lines)]
+    text = (
+        f"CostSave at lambda = {lambda_text(found['lambda'])}, the cheapest that reached best single's reward on "
+        f"validation: it saves {gain_text(_scaled(found['cost_saved'], factor)).removeprefix('+')} {unit}"
+    )
+    if found["value"] is None:
+        text += f", but on test it earns less than best single: {gain_text(found['reward_gain'])}, so nothing counts"
+    elif found["ratio"] is not None:
+        text += f", {percents(found['ratio'])} of its cost, and earns {gain_text(found['reward_gain'])} beside it"
+    return [" ".join([*lines, f"{text}."])]
+
+
+def _scaled(interval: Mapping[str, float | None], factor: float) -> dict[str, float | None]:
+    return {key: None if value is None else value * factor for key, value in interval.items()}
+
+
+def _pair(results: Results) -> list[str]:
+    found = results["pair"]
+    if found is None:
+        return []
+    shares = {name: found[f"cpt_{name}"] for name in ("50", "80")}
+    reached = "; ".join(
+        f"{name}% of the gap takes {percent(number(share))} of calls" if share is not None
+        else f"{name}% of the gap is never reached"
+        for name, share in shares.items()
+    )  # fmt: skip
+    if found["apgr"] is None:
+        return [
+            f"Between the cheapest member ({escaped(found['weak'])}) and best single ({escaped(found['strong'])}) there "
+            "is no gap on test to recover: APGR and CPT are null."
+        ]
+    return [
+        f"Between the cheapest member ({escaped(found['weak'])}) and best single ({escaped(found['strong'])}) alone: "
+        f"APGR {significant(found['apgr'])} (at random .5); CPT: {reached} to the strong one."
+    ]
+
+
+def _collapse(results: Results) -> list[str]:
+    """Does the router collapse onto the dearest member as the budget grows?"""
+    dearest, evenness = numbers(results["shares"]["dearest"]), numbers(results["shares"]["evenness"])
+    if not len(dearest) or len(results["run"]["members"]) == 1:
+        return []
+    return [
+        f"With cost no object (lambda = 0) {percent(float(dearest[0]))} of prompts go to the dearest member; evenness "
+        f"of the shares, entropy over its maximum, is {significant(float(evenness[0]))} (0: one member gets all)."
+    ]
+
+
+def economics_page(results: Results) -> list[str]:
+    """What labels and router cost, and after how many prompts that is paid."""
+    found = results["economics"]
+    if found is None:
+        return []
+    factor, unit = cost_scale(results)
+    each = unit.split(" per ")[0]
+    own = found["router_per_prompt"]
+    text = (
+        f"The table's {found['responses']:,} responses cost {_total(found['labels_table'], each, factor, unit)}; those "
+        f"of train and validation prompts, which a router needs, {_total(found['labels_learnt_from'], each, factor, unit)} "
+        "(scoring them is not counted). "
+    )
+    text += (
+        "What deciding a prompt costs is not counted: give `cost.router_per_prompt`. " if own is None
+        else f"Deciding a prompt costs {significant(own * factor)} {unit}. "
+    )  # fmt: skip
+    return ["## When it pays", text + _break_even(found["break_even"], factor, unit, level_of(results))]
+
+
+def _total(value: float, each: str, factor: float, unit: str) -> str:
+    """A sum of costs of prompts, in the unit of one."""
+    per = {"thousand prompts": 1e-3, "million prompts": 1e-6}.get(unit.partition(" per ")[2], 1.0)
+    return f"{significant(value * factor * per)} {each}"
+
+
+def _break_even(found: Mapping[str, Any], factor: float, unit: str, level: str) -> str:
+    at = {"same_reward": "the point chosen on validation to keep best single's reward", "policy": "the run's policy"}
+    if found["prompts"] is not None:
+        return (
+            f"At {at[found['at']]} it saves {significant(number(found['net_saving']) * factor)} {unit} net: labels are "
+            f"paid after {found['prompts']:,.0f} prompts."
+        )
+    return f"At {at[found['at']]} labels are never paid back: the router {found['reason']}."

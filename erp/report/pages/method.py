@@ -1,0 +1,44 @@
+"""What the run was made of, and how it was measured."""
+
+from __future__ import annotations
+
+from erp.report.facts import Results, level_of, number, one_line
+from erp.report.text import significant
+
+
+def data_page(results: Results) -> list[str]:
+    """Prompts, splits and costs, with what was odd."""
+    data, cost = results["data"], results["cost"]
+    low, high = data["samples_per_cell"]
+    lines = [
+        f"- {data['prompts']:,} prompts, {data['members']} members, samples per cell K = "
+        + (f"{low}" if low == high else f"{low} to {high}"),
+        f"- {data['train']:,} train, {data['validation']:,} validation, {data['test']:,} test prompts "
+        f"(split seed {results['run']['split_seed']})",
+        f"- {data['excluded']:,} test prompts lack the reward of some member and are left out of every routing row",
+        f"- {data['categories']} categories" if data["categories"] else "- no categories",
+        "- costs: " + ("none, every member is free" if cost["kind"] == "none" else f"{cost['kind']}, {cost['unit']}"),
+        *[f"- {one_line(note)}" for note in [*data["notes"], *cost["notes"]]],
+    ]
+    return ["## Data", "\n".join(lines)]
+
+
+def method_page(results: Results) -> list[str]:
+    """How it was measured, and how to repeat it."""
+    run = results["run"]
+    chosen = ", ".join(f"{key} = {value:.4g}" if isinstance(value, float) else f"{key} = {value}"
+                       for key, value in (run.get("chosen") or {}).items())  # fmt: skip
+    text = (
+        f"Prompts were split by {run['split_by']} (`split.by`); those of equal text are never parted. "
+        "The router was fitted on train, "
+        + (
+            f"what had to be chosen ({chosen}) was chosen on validation, "
+            if chosen
+            else "choices were made on validation, "
+        )
+        + "and test was read once. Gains are paired by prompt; their intervals are from a bootstrap over groups of "
+        f"prompts, {level_of(results)}. Validation {results['objective']['name']}: "
+        f"{significant(results['objective']['value'])}. It took {number(run['seconds']):.1f} s."
+    )
+    command = f"The run folder is `{run['name']}`. To repeat the run:\n\n    erp train config=<run folder>/config.yaml"
+    return ["## How this was measured", text, command]

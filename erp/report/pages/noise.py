@@ -1,0 +1,105 @@
+"""How much of the labels is noise, where the variance lies, and what a label budget buys."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from erp.report.facts import Results, number, percent
+from erp.report.text import escaped, significant, table
+
+MOST_CATEGORIES = 20
+
+
+def noise_page(results: Results) -> list[str]:
+    """The table's own limits, over all its complete prompts."""
+    noise = results["noise"]
+    parts = ["## How much is noise", *([_headroom(noise["headroom"])])]
+    if noise["reason"] is not None:
+        parts.append(f"Reliability, variance shares and label budgets are {noise['reason']}.")
+    else:
+        parts += [_shares(noise), *_differences(noise), *_budget(noise)]
+    return [*parts, *_categories(noise)]
+
+
+def _headroom(found: Mapping[str, Any]) -> str:
+    text = "Over the whole table, in hindsight, the headroom over the best single member is "
+    if found["split_half"] is None:
+        return f"{text}at most {significant(found['naive'])}, luck included."
+    return (
+        f"{text}between {significant(found['split_half'])} (split-half oracle, too low) and "
+        f"{significant(found['naive'])} (oracle, too high)."
+    )
+
+
+def _shares(noise: Mapping[str, Any]) -> str:
+    found = noise["components"]
+    if found["shares"] is None:
+        return f"Variance shares are null: {found['reason']}."
+    names = {
+        "prompt": "prompts (difficulty, which no router can use)",
+        "member": "members (which the best single gets)",
+        "interaction": "interaction (which member suits which prompt: what routing needs)",
+        "error": "one sample's noise",
+    }
+    rows = [
+        [names[key], significant(found["variance"][key]), percent(number(share), 1)]
+        for key, share in found["shares"].items()
+    ]
+    used = f" From {found['prompts']:,} of {found['of']:,} prompts, {found['samples']} samples of each member."
+    return (
+        table(["Variance of a sampled reward", "Variance", "Share"], rows)
+        + "\n\nInteraction is necessary for routing, not sufficient: one member may still be best everywhere. Estimates "
+        "are unbiased, so a small one may come out below 0." + used
+    )
+
+
+def _differences(noise: Mapping[str, Any]) -> list[str]:
+    found = noise["reliability_of_differences"]
+    text = f"A perfect predictor would reach R^2 {significant(noise['reliability_pooled'])} against these labels"
+    if found is not None:
+        text += (
+            f"; on the differences between members {significant(found['pooled'])} (by pair from "
+            f"{significant(found['lowest'])} to {significant(found['highest'])})"
+        )
+    return [f"{text}."]
+
+
+def _budget(noise: Mapping[str, Any]) -> list[str]:
+    if not noise["budget"]:
+        return []
+    rows = [
+        [f"{point['prompts']:,} x {point['samples']}", *(significant(point[key]) for key in (
+            "reliability", "reliability_of_differences", "se_mean", "se_difference"))]
+        for point in noise["budget"]
+    ]  # fmt: skip
+    header = [
+        "Prompts x samples", "Reliability", "Of differences", "Standard error of a member's mean", "Of a difference",
+    ]  # fmt: skip
+    return [
+        "The same number of responses per member, spread otherwise (computed from the shares above, not measured):",
+        table(header, rows),
+    ]
+
+
+def _categories(noise: Mapping[str, Any]) -> list[str]:
+    found = noise["categories"]
+    if not found:
+        return []
+    identified = noise["reason"] is None
+    rows = []
+    for name, row in list(found.items())[:MOST_CATEGORIES]:
+        shares = row["components"]["shares"]
+        cells = [
+            escaped(name), f"{row['prompts']:,}", escaped(row["best"]), significant(row["reward"]),
+            significant(row["best_single_reward"]), significant(row["headroom"]["naive"]),
+        ]  # fmt: skip
+        if identified:
+            cells.append(significant(row["headroom"]["split_half"]))
+            cells += ["-", "-"] if shares is None else [percent(shares["interaction"], 1), percent(shares["error"], 1)]
+        rows.append(cells)
+    header = ["Category", "Prompts", "Best member", "Its reward", "Best single's", "Headroom over it, at most"]
+    header += ["At least", "Interaction", "Noise"] if identified else []
+    left = len(found) - len(rows)
+    more = [f"{left} more categories are in `results.json`."] if left > 0 else []
+    return ["Category by category, in hindsight:", table(header, rows), *more]

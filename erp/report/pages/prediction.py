@@ -1,0 +1,92 @@
+"""How well rewards are predicted, and how well members are told apart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from erp.report.facts import Results, number, routing_members
+from erp.report.text import escaped, significant, spread_text, table
+
+
+def prediction_page(results: Results) -> list[str]:
+    """R^2 beside what a perfect predictor would reach, then discrimination within a prompt."""
+    lines = ["## Predicted rewards"]
+    if results["run"]["scale"] == "reward":
+        lines += [_members(results), _ceilings(results)]
+    else:
+        lines.append(
+            "The router's scores only order members here, they are not rewards: R^2 and RMSE have no meaning for them."
+        )
+    return [*lines, *_discrimination(results)]
+
+
+def _members(results: Results) -> str:
+    prediction, rows = results["prediction"], []
+    for name, _ in routing_members(results):
+        row = prediction["members"][name]
+        rows.append(
+            [escaped(name), significant(row["r2"]), _ceiling(results, row["r2_ceiling"]),
+             _corrected(row["r2_corrected"]), significant(row["rmse"]), significant(row["spearman"]),
+             significant(row["calibration_slope"]), significant(row["binned_error"])]
+        )  # fmt: skip
+    rows.append(
+        ["pooled, about each member's mean", significant(prediction["r2_pooled"]),
+         _ceiling(results, prediction["r2_pooled_ceiling"]), _corrected(prediction["r2_pooled_corrected"]),
+         "", "", "", ""]
+    )  # fmt: skip
+    rows.append(
+        ["differences between two members, pooled", significant(prediction["r2_differences"]),
+         _ceiling(results, prediction["r2_differences_ceiling"]), _corrected(prediction["r2_differences_corrected"]),
+         "", "", "", ""]
+    )  # fmt: skip
+    header = [
+        "Member", "R^2", "R^2 of a perfect predictor", "R^2 / that", "RMSE", "Spearman", "Calibration slope",
+        "Binned error",
+    ]  # fmt: skip
+    if _one_sample(results):  # nothing to divide by
+        header, rows = [*header[:3], *header[4:]], [[*row[:3], *row[4:]] for row in rows]
+    return table(header, rows)
+
+
+def _one_sample(results: Results) -> bool:
+    return bool(results["data"]["samples_per_cell"][1] == 1)
+
+
+def _ceiling(results: Results, value: float | None) -> str:
+    return "not identifiable at K=1" if _one_sample(results) else significant(value)
+
+
+def _corrected(interval: Mapping[str, float | None] | None) -> str:
+    if interval is None:
+        return "-"
+    return spread_text(*(number(interval[key]) for key in ("mean", "low", "high")))
+
+
+def _ceilings(results: Results) -> str:
+    text = (
+        "Routing lives on the differences between members, and prompt difficulty, which is most of what makes R^2 "
+        "large, cancels in them. "
+    )
+    if not _one_sample(results):
+        text += (
+            "Labels are means of few samples, so even a perfect predictor stays below 1; divided by what it would "
+            "reach, R^2 is what it would be against the expected rewards themselves (not clipped, with its interval). "
+        )
+    return text + (
+        "Calibration slope: observed on predicted, 1 is right. Binned error: mean distance between predicted and "
+        "observed reward over bins of prompts."
+    )
+
+
+def _discrimination(results: Results) -> list[str]:
+    prediction = results["prediction"]
+    pairs, top = prediction["pairwise_order_accuracy"], prediction["top1_accuracy"]
+    by_constant = significant(prediction["pairwise_order_accuracy_constant"])
+    return [
+        f"Of two members' rewards that differ on a prompt, the router orders {significant(pairs)} rightly; the "
+        f"members' order on train, the same for every prompt, {by_constant}. "
+        f"Its first choice is a best observed member on {significant(top)} of prompts; best single is on "
+        f"{significant(prediction['top1_accuracy_constant'])}. Kendall's tau within a prompt, mean: "
+        f"{significant(prediction['kendall_tau'])}; of the order on train "
+        f"{significant(prediction['kendall_tau_constant'])}."
+    ]

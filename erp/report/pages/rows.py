@@ -1,0 +1,188 @@
+"""Every row at lambda = 0, the best constants at equal cost, and the members."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from erp.report.facts import (
+    ROW_NAMES,
+    Results,
+    cost_header,
+    cost_scale,
+    level_of,
+    number,
+    percent,
+    routing_members,
+)
+from erp.report.summary import mixture, plain_summary
+from erp.report.text import escaped, gain_text, lambda_text, percents, significant, table
+
+POINTS = {
+    "lambda_0": "lambda = 0",
+    "policy": "the run's policy",
+    "most_reward": "most reward on validation",
+    "same_reward": "best single's reward at least cost, on validation",
+}
+
+
+def equal_cost_page(results: Results) -> list[str]:
+    """The router against what needs no router: the best constant at what the router spends."""
+    factor, _ = cost_scale(results)
+    rows = []
+    for key, name in POINTS.items():
+        point = results["equal_cost"].get(key)
+        lambda_ = _lambda_of(results, key) if point is not None else 0.0
+        if point is None or (key != "lambda_0" and lambda_ == 0):  # the first row is there already
+            continue
+        rows.append(
+            [name if key == "lambda_0" else f"{name}, lambda = {lambda_text(lambda_)}", significant(point["reward"]),
+             significant(number(point["cost"]) * factor), escaped(mixture(point["constant"])),
+             significant(point["constant_reward"]), gain_text(point["difference"]), point["verdict"]]
+        )  # fmt: skip
+    header = [
+        "Router at", "Reward", cost_header(results), "Best constant at this cost", "Its reward",
+        f"Difference ({level_of(results)})", "Better?",
+    ]  # fmt: skip
+    text = (
+        "A constant sends every prompt to one member, or to either of two by a coin; of all that cost what the router "
+        "costs here, the best by rewards on train stands beside it. `yes`: the whole interval is above 0; `no`: none "
+        "of it is; else `undecided`."
+    )
+    return ["## Against the best constant at equal cost", table(header, rows), text]
+
+
+def _lambda_of(results: Results, key: str) -> float | None:
+    lambdas = {"lambda_0": 0.0, "policy": results["policy"]["lambda"], **results["chosen_on_validation"]}
+    return lambdas[key]  # type: ignore[no-any-return]
+
+
+def rows_page(results: Results) -> list[str]:
+    """The router and its references at lambda = 0."""
+    return ["## At lambda = 0, on test prompts", _rows_table(results), *_rows_notes(results)]
+
+
+def _rows_table(results: Results) -> str:
+    routing, policy = results["routing"], results["policy"]
+    factor, _ = cost_scale(results)
+    rows = []
+    for key in ROW_NAMES:
+        row = routing[key]
+        if row is None:
+            continue
+        name = f"**{escaped(results['run']['router'])}** (the router)" if key == "router" else ROW_NAMES[key]
+        name += f" ({escaped(row['member'])})" if "member" in row else ""
+        name += f" ({_chain(row['chain'])})" if "chain" in row else ""
+        gain = "-" if key == "best_single" else gain_text(row["gain_vs_best_single"])
+        rows.append(
+            [name, significant(row["reward"]), significant(number(row["cost"]) * factor), gain,
+             _share(results, key, "headroom"), _share(results, key, "headroom_split_half")]
+        )  # fmt: skip
+    rows.append(
+        [f"the run's policy, lambda = {lambda_text(policy['lambda'])}", significant(policy["reward"]),
+         significant(number(policy["cost"]) * factor), gain_text(policy["gain_vs_best_single"]), "-", "-"]
+    )  # fmt: skip
+    level = level_of(results)
+    header = [
+        "Row", "Reward", cost_header(results), f"Gain over best single ({level})", f"Headroom recovered ({level})",
+        "Of the split-half headroom",
+    ]  # fmt: skip
+    if results["oracle_split_half"] is None:
+        header, rows = header[:-1], [row[:-1] for row in rows]
+    return table(header, rows)
+
+
+def _chain(members: Sequence[str]) -> str:
+    """Who is asked in turn, as long as a cell has room for it."""
+    return escaped(" -> ".join(members)) if len(members) <= 2 else f"{len(members)} members"
+
+
+def _share(results: Results, key: str, headroom: str) -> str:
+    row = results["routing"][key]
+    share, spread = row[f"{headroom}_recovered"], row[f"{headroom}_interval"]
+    if share is None:
+        return "-"
+    known = key == "best_single" or (key == "oracle" and headroom == "headroom")  # 0 and 1 by definition
+    if spread is None or known:
+        return percents(share)
+    return f"{percents(share)} ({percents(number(spread['low']), number(spread['high']))})"
+
+
+def _rows_notes(results: Results) -> list[str]:
+    """What a reader of the rows has to know."""
+    routing = results["routing"]
+    notes = [
+        "Best single is chosen on train prompts and scored on test; in hindsight it is chosen on test, "
+        "which no one can. The oracle takes the best observed reward of every prompt and so counts luck as skill: "
+        "the headroom is overstated, and the share recovered understated."
+    ]
+    halves = results["oracle_split_half"]
+    if halves is None:
+        notes[0] += " By how much is not identifiable at K=1."
+    else:
+        notes[0] += (
+            f" An oracle that chooses on one half of the samples and is scored on the other earns "
+            f"{significant(halves['reward'])}: too low, so the truth lies between the two."
+        )
+        if routing["router"]["headroom_split_half_recovered"] is None:
+            notes[0] += " Its headroom's interval holds 0, so no share of it is given."
+    if routing["router"]["headroom_recovered"] is None:
+        notes.append("No share of the headroom is given: " + plain_summary(results).splitlines()[1])
+    notes += _sampled_notes(results)
+    other = results["policy"].get("best_single_member")
+    if other is not None and other != routing["best_single"].get("member"):
+        notes.append(f"The policy's gain is over the best single at its own lambda, {escaped(other)}.")
+    if routing["gain_vs_category_mean"] is not None and results["run"]["router"] != "category_mean":
+        notes.append(f"Router less category mean: {gain_text(routing['gain_vs_category_mean'])}.")
+    if results["regret"] is not None:
+        notes.append(
+            f"Regret at lambda = 0, the mean reward lost against the oracle: {significant(results['regret'])}."
+        )
+    return notes + _tests(results)
+
+
+def _sampled_notes(results: Results) -> list[str]:
+    """Why predict and not score?"""
+    routing, notes = results["routing"], []
+    if routing["sample_all"] is not None:
+        text = (
+            "Why predict and not score? *Sample all* asks every member once and keeps the answer that the reward model "
+            "likes best; its cost is that of all of them, the reward model's own not counted"
+        )
+        text += (
+            "; at K=1 its reward is the oracle's." if results["data"]["samples_per_cell"][1] == 1
+            else ". It keeps the lucky answer itself, so it may pass the oracle, which only chooses members."
+        )  # fmt: skip
+        if routing["cascade"] is not None:
+            text += (
+                f" *Cascade* asks in turn {escaped(', '.join(routing['cascade']['chain']))} and stops at the first "
+                f"reward of {significant(routing['cascade']['threshold'])} or more; members and threshold were chosen "
+                "on validation, at no more than the router's cost there."
+            )
+        notes.append(text)
+    return notes
+
+
+def _tests(results: Results) -> list[str]:
+    router = results["routing"]["router"]
+    if router["p_vs_best_single"] is None:
+        return []
+    text = f"Two-sided p of no difference from best single: {significant(router['p_vs_best_single'])} (bootstrap"
+    if router["mcnemar_vs_best_single"] is not None:
+        text += f"; McNemar's exact test {significant(router['mcnemar_vs_best_single'])}"
+    return [f"{text}), for this router alone; `erp compare` corrects for many."]
+
+
+def members_page(results: Results) -> list[str]:
+    """Every member as a constant, and how often the router sends a prompt to it."""
+    factor, _ = cost_scale(results)
+    header = [
+        "Member", "Reward", cost_header(results), f"Gain over best single ({level_of(results)})", "Router sends there",
+    ]  # fmt: skip
+    single = results["routing"]["best_single"].get("member")
+    rows = [
+        [escaped(name), significant(row["reward"]), significant(number(row["cost"]) * factor),
+         "- (best single)" if name == single else gain_text(row["gain_vs_best_single"]),
+         percent(number(row["share"]), 1)]
+        for name, row in routing_members(results)
+    ]  # fmt: skip
+    return ["## Members", table(header, rows)]

@@ -1,0 +1,1 @@
+"""The sections of ``results.json``, one module each: pure functions of what was held out."""

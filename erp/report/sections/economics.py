@@ -1,0 +1,57 @@
+"""What the labels cost, what the router costs, and when it has paid for both."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from erp.decisions.choice import Outcome
+from erp.metrics.economics import break_even
+from erp.report.sections.held_out import HeldOut
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What a table's labels cost, in the unit of the costs.
+
+    Attributes:
+        learnt_from: those of train and validation prompts, which the router needs.
+        table: all of the table's.
+        responses: number of responses in the table.
+        router_per_prompt: what deciding one prompt costs; None where nobody said.
+    """
+
+    learnt_from: float
+    table: float
+    responses: int
+    router_per_prompt: float | None
+
+
+def economics_section(held_out: HeldOut, points: Mapping[str, Outcome], labels: Labels | None) -> dict[str, Any] | None:
+    """The section ``economics``; None where no costs are known.
+
+    Break-even is at the point that was to keep the best single's reward at less cost, chosen on validation; else at the
+    run's policy.
+    """
+    if labels is None:
+        return None
+    point = "same_reward" if "same_reward" in points else "policy"
+    found = break_even(
+        points[point], held_out.constant(held_out.single()), labels.learnt_from, labels.router_per_prompt or 0.0
+    )
+    return {
+        "labels_learnt_from": labels.learnt_from,
+        "labels_table": labels.table,
+        "responses": labels.responses,
+        "router_per_prompt": labels.router_per_prompt,
+        "break_even": {
+            "at": point,
+            "saving": found.saving,
+            "net_saving": found.net_saving,
+            "prompts": found.prompts if found.prompts is not None and np.isfinite(found.prompts) else None,
+            "reason": found.reason,
+        },
+    }

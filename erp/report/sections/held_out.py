@@ -1,0 +1,110 @@
+"""What every section of a report is computed from: held-out prompts, what was predicted and what was observed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from erp.decisions.choice import Choice, Outcome, choose, constant, one_hot, outcome
+from erp.decisions.curve import Curve, exact_curve
+from erp.decisions.references import best_single
+from erp.metrics.intervals import GroupBootstrap, Interval
+from erp.targets import Targets
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """Held-out prompts with what was predicted for them and what was observed.
+
+    Attributes:
+        members: the pool, in the order of all columns.
+        scores: (N, M) the router's.
+        category_scores: (N, M) the category mean's; None without categories.
+        targets: observed mean rewards (NaN where missing), their counts and errors, (N, M) each.
+        costs: (N, M) observed costs.
+        predicted_costs: (M,) of each member.
+        train_mean_reward, train_mean_cost: (M,) what the best single member is chosen on.
+        groups: (N,) codes; prompts of a group are resampled together.
+        scale: of the scores, ``reward`` or ``ordinal``.
+    """
+
+    members: tuple[str, ...]
+    scores: Floats
+    category_scores: Floats | None
+    targets: Targets
+    costs: Floats
+    predicted_costs: Floats
+    train_mean_reward: Floats
+    train_mean_cost: Floats
+    groups: NDArray[np.int64]
+    scale: str
+
+    @property
+    def rewards(self) -> Floats:
+        """(N, M) observed mean rewards, NaN where missing."""
+        return self.targets.mean
+
+    def complete(self) -> HeldOut:
+        """Only the prompts whose cells are all present: what decisions are compared on."""
+        return self.take(np.flatnonzero(self.targets.complete))
+
+    def take(self, rows: NDArray[np.int64]) -> HeldOut:
+        """These prompts only, by position."""
+        category = None if self.category_scores is None else self.category_scores[rows]
+        return replace(
+            self, scores=self.scores[rows], category_scores=category, targets=self.targets.take(rows),
+            costs=self.costs[rows], groups=self.groups[rows],
+        )  # fmt: skip
+
+    def choice(self, lambda_: float, scores: Floats | None = None) -> Choice:
+        """The decision rule on the router's scores, or on others."""
+        return one_hot(choose(self.scores if scores is None else scores, self.predicted_costs, lambda_), self.size[1])
+
+    def single(self, lambda_: float = 0.0) -> int:
+        """Position of the best single member, chosen on train."""
+        return best_single(self.train_mean_reward, self.train_mean_cost, lambda_)
+
+    def constant(self, member: int) -> Outcome:
+        """What one member for every prompt earns and costs."""
+        return self.outcome(constant(member, *self.size))
+
+    def outcome(self, choice: Choice) -> Outcome:
+        """What a choice earns and costs here."""
+        return outcome(choice, self.rewards, self.costs)
+
+    def curve(self, scores: Floats | None = None) -> Curve:
+        """The exact curve of the router's scores, or of others; cells must be complete."""
+        return exact_curve(self.scores if scores is None else scores, self.predicted_costs, self.rewards, self.costs)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Prompts and members."""
+        return len(self.scores), len(self.members)
+
+    @property
+    def means(self) -> tuple[Floats, Floats]:
+        """(M,) mean cost and (M,) mean reward of the members here."""
+        return self.costs.mean(axis=0), self.rewards.mean(axis=0)
+
+
+def named_intervals(columns: Mapping[str, Floats], bootstrap: GroupBootstrap) -> dict[str, list[Interval]]:
+    """Intervals of named columns, (N, D) each, in one pass over the draws: with many groups, drawing takes the time."""
+    found = iter(bootstrap.intervals(np.concatenate(list(columns.values()), axis=1)))
+    return {name: list(islice(found, values.shape[1])) for name, values in columns.items()}
+
+
+def plain(interval: Interval | None) -> dict[str, float] | None:
+    """An interval as it stands in ``results.json``; None stays None."""
+    return None if interval is None else {"mean": interval.mean, "low": interval.low, "high": interval.high}
+
+
+def means(result: Outcome) -> dict[str, Any]:
+    """Mean reward and cost of an outcome."""
+    return {"reward": result.mean_reward, "cost": result.mean_cost}

@@ -1,0 +1,141 @@
+"""Single points of the curve: the run's policy, the lambdas chosen on validation, and the best constant at equal cost.
+
+A router is worth something only against what needs no router: the same mixture of members for every prompt, at what
+the router spends.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from erp.decisions.choice import Outcome
+from erp.decisions.references import best_constant
+from erp.metrics.benchmarks import gain
+from erp.metrics.intervals import Interval
+from erp.metrics.significance import better_than_constant
+from erp.report.sections.held_out import Floats, HeldOut, means, plain
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What was chosen on validation, for test to be read at.
+
+    Attributes:
+        most_reward: lambda of the largest mean reward on validation; PerfGain is read there.
+        same_reward: lambda of the smallest mean cost on validation at no less reward than the best single member's;
+            CostSave is read there. None where no lambda reaches that reward.
+    """
+
+    most_reward: float
+    same_reward: float | None
+
+
+def choose_lambdas(validation: HeldOut) -> Chosen | None:
+    """Operating points from the exact curve on validation; None where no prompt has all its cells."""
+    complete = validation.complete()
+    if not complete.size[0]:
+        return None
+    curve = complete.curve()
+    # Ties go to the largest lambda, the cheapest in prediction.
+    most = np.flatnonzero(curve.reward == curve.reward.max())[-1]
+    enough = np.flatnonzero(curve.reward >= complete.constant(complete.single()).mean_reward - 1e-12)
+    cheapest = enough[np.lexsort((-enough, curve.cost[enough]))[0]] if len(enough) else None
+    return Chosen(float(curve.lambdas[most]), None if cheapest is None else float(curve.lambdas[cheapest]))
+
+
+def outcomes_at(held_out: HeldOut, policy: Outcome, chosen: Chosen | None) -> dict[str, Outcome]:
+    """What the router earns at every point that is reported."""
+    points = {"lambda_0": held_out.outcome(held_out.choice(0.0)), "policy": policy}
+    if chosen is not None:
+        points["most_reward"] = held_out.outcome(held_out.choice(chosen.most_reward))
+        if chosen.same_reward is not None:
+            points["same_reward"] = held_out.outcome(held_out.choice(chosen.same_reward))
+    return points
+
+
+def point_gains(held_out: HeldOut, points: Mapping[str, Outcome], policy_lambda: float) -> dict[str, Floats]:
+    """Per prompt, what the points' intervals are of: differences to the best single and to the constant."""
+    base = held_out.constant(held_out.single())
+    columns = {}
+    for name, point in points.items():
+        constant = held_out.rewards @ constant_weights(held_out, point)
+        columns[f"{name}_constant"] = (point.reward - constant)[:, None]
+        columns[f"{name}_reward"] = (point.reward - base.reward)[:, None]
+        columns[f"{name}_cost"] = (base.cost - point.cost)[:, None]
+    own = held_out.constant(held_out.single(policy_lambda))
+    gained = (points["policy"].reward - own.reward)[:, None]
+    columns["policy_gain"] = gained
+    if math.isfinite(policy_lambda):
+        columns["policy_utility"] = gained - policy_lambda * (points["policy"].cost - own.cost)[:, None]
+    return columns
+
+
+def constant_weights(held_out: HeldOut, point: Outcome) -> Floats:
+    """The best constant at the point's cost, (M,): chosen by rewards on train, mixed to what the point costs here."""
+    # A hair more, or a router that is one member would be thought a hair too cheap for it.
+    return best_constant(held_out.train_mean_reward, held_out.means[0], point.mean_cost * (1 + 1e-12))
+
+
+def policy_section(
+    held_out: HeldOut, policy: Outcome, lambda_: float, intervals: Mapping[str, list[Interval]]
+) -> dict[str, Any]:
+    """The run's own policy beside the best single member at its lambda; at infinity utilities are infinite: None."""
+    single = held_out.single(lambda_)
+    utility = intervals.get("policy_utility")
+    return {
+        "lambda": lambda_,
+        **means(policy),
+        "utility": None if utility is None else policy.mean_reward - lambda_ * policy.mean_cost,
+        "best_single_member": held_out.members[single],
+        "best_single_reward": held_out.rewards[:, single].mean(),
+        "best_single_cost": held_out.costs[:, single].mean(),
+        "gain_vs_best_single": plain(intervals["policy_gain"][0]),
+        "utility_gain_vs_best_single": None if utility is None else plain(utility[0]),
+        "shares": dict(zip(held_out.members, policy.shares, strict=True)),
+    }
+
+
+def equal_cost_section(
+    held_out: HeldOut, points: Mapping[str, Outcome], intervals: Mapping[str, list[Interval]]
+) -> dict[str, Any]:
+    """The section ``equal_cost``: at every point, the best constant at its cost, and whether the router beats it."""
+    found = {}
+    for name, point in points.items():
+        weights = constant_weights(held_out, point)
+        difference = intervals[f"{name}_constant"][0]
+        cost, reward = held_out.means
+        found[name] = {
+            **means(point),
+            "constant": {held_out.members[m]: float(weights[m]) for m in np.flatnonzero(weights)},
+            "constant_reward": float(reward @ weights),
+            "constant_cost": float(cost @ weights),
+            "difference": plain(difference),
+            "verdict": better_than_constant(difference),
+        }
+    return found
+
+
+def chosen_section(
+    held_out: HeldOut, points: Mapping[str, Outcome], chosen: Chosen | None, intervals: Mapping[str, list[Interval]]
+) -> dict[str, Any]:
+    """The sections ``perf_gain`` and ``cost_save``, at the lambdas chosen on validation; None where there is none."""
+    base = held_out.constant(held_out.single())
+    found: dict[str, Any] = {"perf_gain": None, "cost_save": None}
+    for name, point in (("perf_gain", "most_reward"), ("cost_save", "same_reward")):
+        if chosen is None or point not in points:
+            continue
+        own = gain(points[point], base)
+        found[name] = {
+            "lambda": getattr(chosen, point),
+            **means(points[point]),
+            "reward_gain": plain(intervals[f"{point}_reward"][0]),
+            "cost_saved": plain(intervals[f"{point}_cost"][0]),
+            "value": own.perf_gain if name == "perf_gain" else own.cost_save,
+            "ratio": own.perf_gain_ratio if name == "perf_gain" else own.cost_save_ratio,
+        }
+    return found

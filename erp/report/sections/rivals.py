@@ -1,0 +1,57 @@
+"""The router among others: on the joint frontier, and between a weak and a strong member."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from erp.decisions.curve import Curve, exact_curve
+from erp.metrics.benchmarks import apgr, cpt, pareto
+from erp.report.sections.held_out import HeldOut
+
+FRONTIER_POINTS = 200  # of each curve: distances depend on the points given, so all are thinned alike
+
+
+def pareto_section(held_out: HeldOut, curves: Mapping[str, Curve]) -> dict[str, Any] | None:
+    """The section ``pareto``: distance of the curves to the frontier of all of them and all members; None for one cost.
+
+    The oracle is no rival: it would be the frontier.
+    """
+    cost, reward = held_out.means
+    if not cost.max() > cost.min():
+        return None
+    points = {name: curve.thin(FRONTIER_POINTS) for name, curve in curves.items() if name != "oracle"}
+    rivals = {name: (curve.cost, curve.reward) for name, curve in points.items()}
+    single = {f"member: {name}": (cost[[m]], reward[[m]]) for m, name in enumerate(held_out.members)}
+    found = pareto(rivals | single, cost, reward)
+    return {
+        name: {
+            "distance": found[name].distance,
+            "on_frontier": found[name].on_frontier / len(rivals[name][0]),
+            "rivals": list(found[name].rivals),
+        }
+        for name in rivals
+    }
+
+
+def pair_section(held_out: HeldOut) -> dict[str, Any] | None:
+    """The section ``pair``: APGR and CPT between the cheapest member and the best single; None where they are one.
+
+    The strong member is chosen on train, as the weak one is by its mean cost there.
+    """
+    strong, weak = held_out.single(), int(np.argmin(held_out.train_mean_cost))
+    if strong == weak or not held_out.train_mean_cost[weak] < held_out.train_mean_cost[strong]:
+        return None
+    members, calls = [weak, strong], np.array([0.0, 1.0])
+    curve = exact_curve(held_out.scores[:, members], calls, held_out.rewards[:, members], calls)
+    low, high = held_out.rewards[:, weak].mean(), held_out.rewards[:, strong].mean()
+    return {
+        "weak": held_out.members[weak],
+        "strong": held_out.members[strong],
+        "weak_reward": low,
+        "strong_reward": high,
+        "apgr": apgr(curve.cost, curve.reward, low, high),
+        **{f"cpt_{round(100 * x)}": cpt(curve.cost, curve.reward, low, high, x) for x in (0.5, 0.8)},
+    }

@@ -1,0 +1,116 @@
+"""What was found, in a few lines of plain words: the head of the report, and what a terminal shows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from erp.report.facts import Results, cost_scale, costs_differ, level_of, number, one_line, percent
+from erp.report.text import lambda_text, percents, significant, spread_text
+
+
+def plain_summary(results: Results) -> str:
+    """What was found, in at most four lines of plain words; the first answers whether a router is worth having."""
+    lines = [
+        _verdict_line(results), _headroom_line(results) + _constant(results), _gain_line(results), _cost_line(results)
+    ]  # fmt: skip
+    return "\n".join(line for line in lines if line)
+
+
+def _verdict_line(results: Results) -> str:
+    """Better than the best constant at equal cost: yes, no or undecided."""
+    point = results["equal_cost"]["policy"]
+    where = " at equal cost" if costs_differ(results) else ""
+    difference = _judged(point["difference"]).replace(", no difference can be told", "")
+    return (
+        f"Better than the best constant{where}: {point['verdict']}. "
+        f"Its reward less that of {mixture(point['constant'])}: {difference}."
+    )
+
+
+def mixture(weights: Mapping[str, float]) -> str:
+    """A constant in words: one member, or two with the share of prompts that each gets."""
+    if len(weights) == 1:
+        return one_line(next(iter(weights)))
+    return " / ".join(f"{percent(share)} {one_line(name)}" for name, share in weights.items())
+
+
+def _constant(results: Results) -> str:
+    """What must be said of a router that does not route."""
+    member = results["routing"]["router"].get("constant_member")
+    if member is None or len(results["run"]["members"]) == 1:
+        return ""
+    return f" It sends every test prompt to {one_line(member)}: here it is a constant, not a router."
+
+
+def _headroom_line(results: Results) -> str:
+    routing, router = results["routing"], one_line(results["run"]["router"])
+    single = f"best single ({one_line(routing['best_single'].get('member', '?'))})"
+    recovered, spread = routing["router"]["headroom_recovered"], routing["router"]["headroom_interval"]
+    if recovered is None or spread is None:
+        return _nothing_to_route(results, single)
+    low, high = number(spread["low"]), number(spread["high"])
+    interval = f"{level_of(results)} interval {percents(low, high)}"
+    text = f"{percents(recovered)} ({interval}) of the headroom between {single} and oracle"
+    if recovered == low == high == 0:
+        return (
+            f"{router} recovers nothing of the headroom between {single} and oracle: it earns the same as best single."
+        )
+    if low > 0:
+        return f"{router} recovers {text}."
+    if high < 0:
+        return f"{router} loses to best single: it recovers {text}."
+    return f"{router} recovers {text}: the interval holds 0, so no difference from best single can be told."
+
+
+def _nothing_to_route(results: Results, single: str) -> str:
+    gain = results["routing"]["oracle"]["gain_vs_best_single"]
+    mean, low, high = (number(gain[key]) for key in ("mean", "low", "high"))
+    if len(results["run"]["members"]) == 1:
+        return "There is nothing to route here: the pool has one member."
+    if mean == 0:
+        return f"There is nothing to route here: on no test prompt does any member earn more than {single}."
+    if math.isnan(low):
+        return f"How much there is to route cannot be told: the oracle's gain over {single} has no interval."
+    return (
+        f"Whether there is anything to route cannot be told from {results['data']['test']:,} test prompts: the "
+        f"oracle's gain over {single} is {spread_text(mean, low, high)}, and its {level_of(results)} interval holds 0."
+    )
+
+
+def _gain_line(results: Results) -> str:
+    routing = results["routing"]
+    single = routing["router"]["gain_vs_best_single"]
+    text = f"Its gain over best single is {_judged(single)}"
+    category = routing["gain_vs_category_mean"]
+    if category is None or results["run"]["router"] == "category_mean":
+        return f"{text}."
+    return f"{text}; over category mean {_judged(category)}."
+
+
+def _judged(gain: Mapping[str, float | None]) -> str:
+    """A gain with its interval, and what may be said of it."""
+    mean, low, high = (number(gain[key]) for key in ("mean", "low", "high"))
+    if mean == low == high == 0:
+        return "exactly 0"
+    if math.isnan(low) or math.isnan(high):
+        return f"{mean:.3g} (no interval: too few groups of prompts)"
+    verdict = ", a loss" if high < 0 else ", no difference can be told" if low <= 0 else ""
+    return f"{spread_text(mean, low, high)}{verdict}"
+
+
+def _cost_line(results: Results) -> str:
+    if not costs_differ(results):
+        return ""
+    router, single, policy = results["routing"]["router"], results["routing"]["best_single"], results["policy"]
+    factor, unit = cost_scale(results)
+    dear = significant(number(single["cost"]) * factor)
+    if policy["lambda"] == 0:
+        return f"It costs {significant(number(router['cost']) * factor)} {unit}, best single {dear}."
+    rival, gain = one_line(policy["best_single_member"]), policy["utility_gain_vs_best_single"]
+    text = (
+        f"Its policy (lambda = {lambda_text(policy['lambda'])}) earns {significant(policy['reward'])} at "
+        f"{significant(number(policy['cost']) * factor)} {unit}; the best single at this lambda ({rival}) earns "
+        f"{significant(policy['best_single_reward'])} at {significant(number(policy['best_single_cost']) * factor)}"
+    )
+    return f"{text}." if gain is None else f"{text}: a gain of {_judged(gain)} in reward - lambda * cost."
