@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -58,6 +58,12 @@ class Costs:
     values: NDArray[np.float64]
     measured: NDArray[np.bool_]
     notes: tuple[str, ...]
+
+    def times(self, responses: int) -> Costs:
+        """Of so many responses a prompt: what choosing the best of them costs."""
+        if responses == 1:
+            return self
+        return replace(self, values=self.values * responses, notes=(*self.notes, f"for {responses} responses a prompt"))
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.special import comb
+
+from erp.errors import ErpError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -163,6 +167,47 @@ def noise_of_means(targets: Targets, rows: NDArray[np.int64] | None = None) -> N
     total = freedom.sum(axis=0)
     pooled = np.where(total > 0, (freedom * np.where(known, variance, 0.0)).sum(axis=0) / np.maximum(total, 1), np.nan)
     return np.where(count > 0, np.where(known, variance, pooled) / np.maximum(count, 1), np.nan)
+
+
+def expected_target(table: RewardTable, kind: str = "mean", quantile: float = 0.9, n: int = 4) -> Targets:
+    """Targets of another statistic of a cell's samples than their mean; errors are known for the mean only.
+
+    ``quantile``: of the samples, linear between them. ``best_of_n``: expected maximum of n of the K samples drawn
+    without replacement, an unbiased estimate of what the best of n fresh responses earns: sum over the sorted samples
+    y_(j) of C(j - 1, n - 1) / C(K, n) y_(j).
+
+    Args:
+        table: The table.
+        kind: mean, quantile or best_of_n.
+        quantile: Which one, above 0 and below 1.
+        n: Responses, at most as many as the fewest samples of a present cell.
+
+    Raises:
+        ErpError: Where a cell has too few separate samples.
+    """
+    targets = expected_reward(table)
+    if kind == "mean":
+        return targets
+    samples = padded_samples(table)
+    count = (~np.isnan(samples)).sum(axis=2)
+    fewest, needed = int(count[count > 0].min()), n if kind == "best_of_n" else 2
+    if fewest < needed or (table.samples["n_samples"] > 1).any():
+        what = f"target.n = {n}" if kind == "best_of_n" else f"target.kind = {kind}"
+        raise ErpError(
+            f"{what}: a cell has {fewest} separate samples, and {needed} are needed; target.kind=mean is always "
+            "allowed; collect more samples, or ask for less"
+        )
+    ordered = np.sort(samples, axis=2)  # NaN last
+    if kind == "quantile":
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # a missing cell has no quantile
+            values = np.nanquantile(ordered, quantile, axis=2)
+    else:
+        place = np.arange(samples.shape[2])
+        weight = comb(place, n - 1) / comb(np.maximum(count, n), n)[:, :, None]
+        values = np.where(count > 0, np.where(np.isnan(ordered), 0.0, ordered * weight).sum(axis=2), np.nan)
+    unknown = np.full(values.shape, np.nan)
+    return Targets(values, targets.count, unknown, unknown)
 
 
 def padded_samples(table: RewardTable) -> NDArray[np.float64]:

@@ -22,8 +22,7 @@ _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # the se
 class GGUFStates:
     """llama.cpp in its embeddings mode; the arguments are those of ``LLMHiddenBackbone``.
 
-    It pools the states after the model's final norm. Keys and values are kept in 32 bits, so that an embedding does not
-    depend on what shares its batch, up to floating point.
+    It pools the states after the model's final norm.
 
     Raises:
         ErpError: llama.cpp is not installed, or does not load the file.
@@ -51,8 +50,14 @@ class GGUFStates:
         params.pooling_type = pool.LLAMA_POOLING_TYPE_MEAN if pooling == "mean" else pool.LLAMA_POOLING_TYPE_LAST
         params.n_parallel = batch_size
         params.n_ctx = batch_size * room
-        params.n_batch = params.n_ubatch = room  # a prompt is pooled only if it is read in one piece
+        # A prompt has to be read in one piece: of one that is not, the mean would be that of its last piece. It is not
+        # where a batch is shorter than it, nor where each sequence has memory of its own, as batches are then cut to
+        # the shortest.
+        params.n_batch = params.n_ubatch = room
+        params.kv_unified = True
+        # In 32 bits throughout, an embedding does not depend on what shares its batch, up to floating point.
         params.cache_type_k = params.cache_type_v = kind.GGML_TYPE_F32
+        params.flash_attn_type = type(params.flash_attn_type).LLAMA_FLASH_ATTN_TYPE_DISABLED
         params.cpuparams.n_threads = os.cpu_count() or 1
         params.n_gpu_layers = 0 if device == "cpu" else -1
         params.verbosity = -1

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from erp.backbones.base import Backbone, Fitted, Weighted, normalised
-from erp.build import build
 from erp.errors import ErpError
 
 
@@ -18,18 +17,17 @@ class JoinedBackbone(Backbone):
     """The vectors of several backbones, each normalised to length one and weighted, one after the other.
 
     Only distances between prompts change with the weights: a block of weight 2 counts four times as much in a dot
-    product as one of weight 1. The parts are backbones of ``erp``: a run folder that somebody sent names them too, and
-    must bring no code of its own.
+    product as one of weight 1.
 
     Args:
-        parts: config nodes of backbones (``_target_`` and arguments).
+        parts: backbones; in a config, their nodes (``_target_`` and arguments).
         weights: one for each part; None for 1 each.
         active_parameters: of all parts together: what routing a prompt costs in FLOPs. It changes no embedding.
     """
 
     def __init__(
         self,
-        parts: list[dict[str, Any]],
+        parts: list[Backbone],
         weights: list[float] | None = None,
         active_parameters: float | None = None,
     ) -> None:
@@ -40,7 +38,7 @@ class JoinedBackbone(Backbone):
             raise ErpError(f"backbone.weights = {self.weights}: give one for each of the {len(parts)} parts")
         if not all(math.isfinite(weight) and weight > 0 for weight in self.weights):
             raise ErpError(f"backbone.weights = {self.weights}: give numbers above 0, or leave the part out")
-        self.parts = [_part(node, f"backbone.parts.{position}") for position, node in enumerate(parts)]
+        self.parts = list(parts)
         self.active_parameters = active_parameters
 
     def look_in(self, weights_dir: str | None) -> None:
@@ -77,13 +75,3 @@ class JoinedBackbone(Backbone):
             for weight, part in zip(self.weights, self.parts, strict=True)
         ]
         return np.hstack(blocks)
-
-
-def _part(node: Mapping[str, Any], key: str) -> Backbone:
-    target = node.get("_target_")
-    if isinstance(target, str) and not target.startswith("erp."):
-        raise ErpError(
-            f"{key}._target_ = {target}: is no backbone of erp, and only those can be joined; "
-            f"give a class of your own that joins them, as backbone._target_"
-        )
-    return build(node, Backbone, key=key, trust=False)

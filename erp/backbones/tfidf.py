@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from erp.backbones.base import Backbone, plain_text
 from erp.errors import ErpError
 
-_ITERATIONS = 10  # power iterations of the randomised SVD: more than scikit-learn's 5, as nothing here is slow
+_ITERATIONS = 10  # power iterations of the randomised SVD: more than scikit-learn's 4, as nothing here is slow
+_NOTHING = 1e-6  # a singular value that is rounding beside the largest
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +44,7 @@ class TfidfBackbone(Backbone):
     """Latent semantic analysis (Deerwester et al. 1990): log-scaled TF-IDF rows, on their leading singular vectors.
 
     Args:
-        dimensions: length of the vectors; fewer where the train prompts, or their terms, are fewer.
+        dimensions: length of the vectors; fewer where the train prompts span fewer.
         ngram_max: longest run of words counted as one term.
         vocabulary: terms kept at most: the most frequent in the train prompts.
         seed: of the randomised SVD (Halko, Martinsson and Tropp 2011).
@@ -58,7 +59,7 @@ class TfidfBackbone(Backbone):
 
     def fit(self, prompts: Sequence[str]) -> None:
         """Learn terms, their idf and the components from the train prompts. Raises ErpError where there is no word."""
-        from sklearn.decomposition import TruncatedSVD
+        from sklearn.utils.extmath import randomized_svd
 
         texts = sorted(map(plain_text, prompts))  # sums in floating point then do not depend on the prompts' order
         terms = self._frequent_terms(texts)
@@ -69,8 +70,9 @@ class TfidfBackbone(Backbone):
         idf = np.log((1 + len(texts)) / (1 + document_frequency)) + 1  # as if one more prompt had every term
         weighted = _weighted(counts, idf)
         dimensions = min(self.dimensions, *weighted.shape)
-        svd = TruncatedSVD(dimensions, n_iter=_ITERATIONS, random_state=self.seed).fit(weighted)
-        self._learnt = _Learnt(terms, idf, np.ascontiguousarray(svd.components_, dtype=np.float32))
+        _, values, rows = randomized_svd(weighted, dimensions, n_iter=_ITERATIONS, random_state=self.seed)
+        spanned = values > _NOTHING * values[0]  # what the train prompts do not span would be directions of chance
+        self._learnt = _Learnt(terms, idf, np.ascontiguousarray(rows[spanned], dtype=np.float32))
 
     def state(self) -> dict[str, Any]:
         """Terms, idf (float64) and components (float32) as a list and tensors."""
@@ -100,6 +102,8 @@ class TfidfBackbone(Backbone):
     def embed(self, prompts: Sequence[str]) -> NDArray[np.float32]:
         """Projections of the TF-IDF rows, (n, d); zero for a prompt of which no word is known."""
         learnt = self._fitted()
+        if not prompts:
+            return np.zeros((0, len(learnt.components)), dtype=np.float32)
         weighted = _weighted(self._counts([plain_text(prompt) for prompt in prompts], learnt.terms), learnt.idf)
         return np.asarray(weighted @ learnt.components.T, dtype=np.float32)
 

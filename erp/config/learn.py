@@ -103,6 +103,26 @@ class Cost(Node):
     prices: str | None = None
     assume_completion_tokens: float | None = Field(None, gt=0)
     router_per_prompt: float | None = Field(None, ge=0)
+    predict: bool = False
+
+
+class Target(Node):
+    """What is predicted of a cell's samples: their mean, a quantile, or the value of the best of n."""
+
+    kind: Literal["mean", "quantile", "best_of_n"] = "mean"
+    quantile: float = Field(0.9, gt=0, lt=1)
+    n: int = Field(4, ge=1)
+
+    @property
+    def responses(self) -> int:
+        """How many are paid for."""
+        return self.n if self.kind == "best_of_n" else 1
+
+    @property
+    def label(self) -> str:
+        """What it is, in few words."""
+        labels = {"mean": "mean", "quantile": f"{self.quantile:g} quantile", "best_of_n": f"best of {self.n}"}
+        return labels[self.kind]
 
 
 class Trainer(Node):
@@ -158,6 +178,8 @@ class TrainConfig(Node):
     trainer: Trainer
     tracking: Tracking
     split: Split = Split()
+    target: Target = Target()
+    category: Literal["given", "predicted"] = "given"
     bootstrap: Bootstrap = Bootstrap()
     objective: Literal["utility", "area"] = "utility"
     seed: int = Field(0, ge=0, lt=2**32)

@@ -21,6 +21,7 @@ from erp.config import (
     SameData,
     SyntheticData,
     TableData,
+    Target,
     TrainConfig,
     validate,
 )
@@ -39,7 +40,7 @@ from erp.runs import RunFolder, run_hash
 from erp.table.groups import group_keys, text_key
 from erp.table.schema import RewardTable
 from erp.table.splits import Split
-from erp.targets import expected_reward
+from erp.targets import expected_reward, expected_target
 from erp.training.data import RoutingData, RoutingDataModule, category_codes
 from erp.training.fitting import test_scores
 from erp.training.trained import TrainedRouter, load
@@ -73,8 +74,8 @@ def run(config: EvaluateConfig) -> tuple[Path, dict[str, Any]]:
             f"cost.kind = {costs.kind}: the router's costs are in {trained.card.cost_kind}; "
             f"give a table with costs of that kind, or the prices for it"
         )
-    require_categories(trained.module.router, trained.card.router.get("name"), table)
-    data = _data(config, trained, table, costs, _split(folder, table, of_run.split.near_duplicates))
+    require_categories(trained.module.router, trained.card.router.get("name"), table, trained.card.category)
+    data = _data(config, trained, table, costs, _split(folder, table, of_run.split.near_duplicates), of_run.target)
     datamodule = RoutingDataModule(data, of_run.trainer.batch_size, of_run.seed)
     scores = test_scores(trained.module, datamodule)
     notes = [*data.split.notes, *_remarks(trained, table, cost, of_run.cost)]
@@ -179,10 +180,11 @@ def _split(folder: RunFolder, table: RewardTable, near_duplicates: float | None)
 
 
 def _data(
-    config: EvaluateConfig, trained: TrainedRouter, table: RewardTable, costs: Costs, split: Split
+    config: EvaluateConfig, trained: TrainedRouter, table: RewardTable, costs: Costs, split: Split, target: Target
 ) -> RoutingData:
     embeddings = cached_embeddings(
         table.prompts["prompt"].tolist(), trained.backbone, cache_folder(config.cache_dir), progress=True
     )
     codes = category_codes(table.prompts["category"].tolist(), trained.card.categories)
-    return RoutingData(table, expected_reward(table), costs, split, embeddings, trained.card.categories, codes)
+    targets = expected_target(table, **target.model_dump())
+    return RoutingData(table, targets, costs.times(target.responses), split, embeddings, trained.card.categories, codes)

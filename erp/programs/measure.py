@@ -10,12 +10,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 
+from erp.build import build
 from erp.config import TrainConfig
 from erp.costs import Costs
 from erp.decisions.alternatives import Cascade, best_cascade
-from erp.decisions.policy import LambdaPolicy
+from erp.decisions.policy import Policy
 from erp.errors import ErpError
 from erp.metrics.economics import collection_cost
 from erp.metrics.length import length_bias
@@ -29,12 +31,12 @@ from erp.report.sections.noise import noise_section
 from erp.report.sections.points import Chosen, choose_lambdas
 from erp.report.sections.routing import Sampled
 from erp.report.write import predictions_frame
-from erp.routers.base import Router
+from erp.routers.base import Features, Router
 from erp.table.schema import RewardTable
-from erp.targets import samples_per_cell, separate_samples, split_half_oracle
+from erp.targets import expected_reward, samples_per_cell, separate_samples, split_half_oracle
 from erp.training.data import RoutingData, Rows
 from erp.training.module import RoutingModule
-from erp.training.trained import category_scores
+from erp.training.trained import category_scores, neighbour_rewards
 
 # What a number may depend on beside config and table.
 RECORDED = ("erp", "torch", "sentence-transformers", "scikit-learn", "numpy")
@@ -75,10 +77,13 @@ class Choices:
         )  # fmt: skip
 
 
-def choose(data: RoutingData, validation: HeldOut) -> Choices:
-    """Operating points and the cascade, from the validation prompts; `validation` holds all of them."""
+def choose(data: RoutingData, validation: HeldOut, of_means: bool = True) -> Choices:
+    """Operating points and the cascade, from the validation prompts; `validation` holds all of them.
+
+    The cascade is of single answers: where another statistic than their mean is predicted there is none.
+    """
     complete = validation.complete()
-    samples = separate_samples(data.table, data.complete(data.split.validation))
+    samples = separate_samples(data.table, data.complete(data.split.validation)) if of_means else None
     cascade = None
     if samples is not None and len(samples.rows) == complete.size[0] and data.costs.kind != "none":
         budget = complete.outcome(complete.choice(0.0)).mean_cost
@@ -90,7 +95,7 @@ def measure(
     data: RoutingData,
     module: RoutingModule,
     config: TrainConfig,
-    policy: LambdaPolicy,
+    policy: Policy,
     scores: NDArray[np.float64],
     choices: Choices,
     notes: Sequence[str] = (),
@@ -114,7 +119,8 @@ def measure(
     if not in_reward_units:
         test = replace(test, scale="ordinal")
     complete = data.complete(data.split.test)
-    sampled = _sampled(data.table, complete, choices.cascade)
+    of_means = config.target.kind == "mean"  # what single samples tell is about the mean
+    sampled = _sampled(data.table, complete, choices.cascade) if of_means else Sampled()
     sections = evaluate(test, policy, settings, choices.lambdas, sampled, _labels(data, config))
     every = np.flatnonzero(data.targets.complete)
     return {
@@ -124,7 +130,7 @@ def measure(
         "chosen_on_validation": choices.as_plain(data.table.members),
         "oracle_split_half": None if sampled.halves is None
         else {"reward": sampled.halves.mean, "sd_over_halves": sampled.halves.sd},
-        "noise": noise_section(data.table, data.targets, every, split_half_oracle(data.table, every)),
+        "noise": noise_section(data.table, expected_reward(data.table), every, split_half_oracle(data.table, every)),
         "audits": {
             "length_bias": length_section(
                 length_bias(data.table, np.arange(len(data.table.prompts)), data.split.groups, **settings)
@@ -135,9 +141,10 @@ def measure(
     }, test  # fmt: skip
 
 
-def require_categories(router: Router, name: object, table: RewardTable) -> None:
-    """Refuse a router that reads what the table does not have. Raises ErpError naming the router."""
-    if router.reads_category and not table.has_categories:
+def require_categories(router: Router, name: object, table: RewardTable, category: str = "given") -> None:
+    """Refuse a router that reads, or learns from, what the table does not have. Raises ErpError naming the router."""
+    learns = router.learns_category or (router.reads_category and category == "predicted")
+    if (router.reads_category or learns) and not table.has_categories:
         raise ErpError(
             f"router = {name}: reads the prompt's category, and the table has no column `category`; add one, or "
             f"choose a router that needs none (ridge, knn)"
@@ -146,21 +153,28 @@ def require_categories(router: Router, name: object, table: RewardTable) -> None
 
 def held_out(data: RoutingData, module: RoutingModule, rows: Rows, scores: np.ndarray[Any, Any]) -> HeldOut:
     """The router's scores on some rows of a table, beside what was observed there."""
+    wanted = build(module.card.policy, Policy, key="policy").needs_neighbours
+    embedding = torch.from_numpy(data.embeddings.take(rows))
+    guessed = module.classifier.codes(embedding).numpy() if module.card.categories else None
     return HeldOut(
         members=data.table.members,
         scores=scores,
         category_scores=category_scores(module, data.category[rows]) if module.card.categories else None,
         targets=data.targets.take(rows),
         costs=data.costs.values[rows],
-        predicted_costs=module.train_mean_cost.numpy(),
+        predicted_costs=module.predicted_costs(embedding).numpy(),
         train_mean_reward=module.train_mean_reward.numpy(),
         train_mean_cost=module.train_mean_cost.numpy(),
         groups=data.split.groups[rows],
         scale=module.router.scale,
+        guessed_category_scores=None if guessed is None else category_scores(module, guessed),
+        neighbours=neighbour_rewards(module, Features(embedding, torch.from_numpy(data.category[rows])))
+        if wanted
+        else None,
     )
 
 
-def predictions(data: RoutingData, parts: Sequence[tuple[str, HeldOut, Rows]], policy: LambdaPolicy) -> pd.DataFrame:
+def predictions(data: RoutingData, parts: Sequence[tuple[str, HeldOut, Rows]], policy: Policy) -> pd.DataFrame:
     """``predictions.parquet`` of some splits, each with its name, what was held out, and its rows."""
     ids, counts = data.table.prompts["prompt_id"], data.targets.count
     return pd.concat(
@@ -208,7 +222,10 @@ def _run_facts(config: TrainConfig, table: RewardTable, module: RoutingModule) -
         "seed": config.seed,
         "split_by": config.split.by,
         "split_seed": config.split.seed,
+        "policy": config.policy.get("name", "policy"),
         "lambda": config.policy.get("lambda", 0.0),
+        "target": config.target.label,
+        "category": config.category,
         "scale": module.router.scale,
         "chosen": module.router.chosen(),
         "versions": {package: version(package) for package in RECORDED},

@@ -14,7 +14,6 @@ from typing import Any, cast
 from tqdm import tqdm
 
 from erp.config import RouteConfig, validate
-from erp.decisions.policy import LambdaPolicy
 from erp.errors import ErpError
 from erp.files import jsonable, whole_text
 from erp.programs.launch import launch
@@ -59,18 +58,15 @@ def route(
     Raises:
         ErpError: a request has no category, and the router reads it.
     """
-    policy = trained.policy if lambda_ is None else LambdaPolicy(lambda_)
-    costs = trained.predicted_costs
     for batch in batches:
         without = next((r.line for r in batch if r.category is None), None)
-        if trained.module.router.reads_category and without is not None:
+        if trained.reads_category and without is not None:
             raise ErpError(
                 f"input: line {without} has no category, and this router reads it; give input=<file>.jsonl with a "
                 f"`category` on every line (any other word where it is unknown)"
             )
-        scores = trained.score_matrix([r.prompt for r in batch], [r.category for r in batch])
-        chosen = policy.choose(scores, costs).weights.argmax(axis=1)
-        for request, row, m in zip(batch, scores, chosen, strict=True):
+        found = trained.decide([r.prompt for r in batch], [r.category for r in batch], lambda_)
+        for request, row, costs, m in zip(batch, found.scores, found.costs, found.chosen, strict=True):
             yield {
                 "line": request.line,
                 "prompt": request.prompt,

@@ -18,13 +18,14 @@ from erp.build import build
 from erp.compose import compose
 from erp.config import TableData, TrainConfig, validate
 from erp.costs import Costs
-from erp.decisions.policy import LambdaPolicy
+from erp.decisions.policy import Calibration, Policy, require_suited
 from erp.errors import ErpError, shorten
 from erp.files import cache_folder, read_json, replacing, sha256_file
 from erp.programs.inputs import load_table, table_costs
 from erp.programs.launch import launch
 from erp.programs.measure import choose, held_out, measure, predictions, require_categories
 from erp.report.evaluation import area, utility
+from erp.report.sections.held_out import HeldOut
 from erp.report.summary import plain_summary
 from erp.report.write import write_report
 from erp.routers.base import Router
@@ -32,12 +33,14 @@ from erp.runs import RunFolder, run_hash
 from erp.table.groups import text_key
 from erp.table.schema import RewardTable
 from erp.table.splits import Split, split_table
-from erp.targets import expected_reward
+from erp.targets import expected_reward, expected_target
 from erp.tracking import Tracker, tracked
 from erp.training.data import RoutingData, RoutingDataModule, category_codes
-from erp.training.fitting import fit, test_scores, validation_scores
+from erp.training.fitting import fit, scores_of, test_scores, validation_scores
 from erp.training.module import Card, RoutingModule
-from erp.training.trained import build_backbone, load_module
+from erp.training.trained import add_to_card, build_backbone, load_module
+
+CALIBRATION = 0.1  # share of prompts carved out of the train half for a policy that promises something
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +124,7 @@ def prepare(config: TrainConfig) -> Plan:
     plugs: tuple[tuple[str, dict[str, Any], type], ...] = (
         ("router", config.router, Router),
         ("backbone", config.backbone, Backbone),
-        ("policy", config.policy, LambdaPolicy),
+        ("policy", config.policy, Policy),
     )
     for key, node, expected in plugs:
         try:
@@ -134,11 +137,19 @@ def prepare(config: TrainConfig) -> Plan:
         raise ErpError.all_of([*faults, error]) from None
     if faults:
         raise ErpError.all_of(faults)
-    require_categories(build(config.router, Router, key="router"), config.router.get("name"), table)
+    require_categories(build(config.router, Router, key="router"), config.router.get("name"), table, config.category)
     costs = table_costs(table, config.pool, config.cost)
-    split = split_table(table, **config.split.model_dump())
+    policy = build(config.policy, Policy, key="policy")
+    router = build(config.router, Router, key="router")
+    require_suited(
+        policy, router=str(config.router.get("name")), scale=router.scale, cost_kind=costs.kind, members=table.members,
+        has_neighbours=hasattr(router, "neighbour_rewards"),
+    )  # fmt: skip
+    _require_area(config, costs)
+    expected_target(table, **config.target.model_dump())  # refuses what the samples cannot tell
+    calibration = CALIBRATION if policy.needs_calibration else 0.0
+    split = split_table(table, calibration=calibration, **config.split.model_dump())
     _require_train_rewards(table, split)
-    _require_costs(config, costs)
     prices = sha256_file(Path(config.cost.prices)) if config.cost.prices else ""
     name = "-".join(
         [str(config.router.get("name", "router")), str(config.backbone.get("name", "backbone")),
@@ -158,15 +169,13 @@ def _require_train_rewards(table: RewardTable, split: Split) -> None:
         )
 
 
-def _require_costs(config: TrainConfig, costs: Costs) -> None:
-    """What weighs reward against cost needs costs."""
-    if costs.kind != "none":
-        return
-    remedy = "give the table costs or tokens, the pool prices, or cost.assume_completion_tokens"
-    if config.policy.get("lambda"):
-        raise ErpError(f"policy.lambda = {config.policy['lambda']}: no costs are known to weigh; {remedy}, or lambda 0")
-    if config.objective == "area":
-        raise ErpError(f"objective = area: no costs are known, so there is no area; {remedy}, or objective=utility")
+def _require_area(config: TrainConfig, costs: Costs) -> None:
+    """There is no area under a curve without a cost axis."""
+    if costs.kind == "none" and config.objective == "area":
+        raise ErpError(
+            "objective = area: no costs are known, so there is no area; give the table costs or tokens, the pool "
+            "prices, or cost.assume_completion_tokens, or objective=utility"
+        )
 
 
 def execute(plan: Plan) -> Result:
@@ -196,7 +205,8 @@ def assemble(plan: Plan) -> RoutingData:
     category = table.prompts["category"]
     categories = tuple(sorted({str(c) for c in category.iloc[plan.split.train] if isinstance(c, str)}))
     return RoutingData(
-        table, expected_reward(table), plan.costs, plan.split, embeddings, categories,
+        table, expected_target(table, **config.target.model_dump()), plan.costs.times(config.target.responses),
+        plan.split, embeddings, categories,
         category_codes(category.tolist(), categories),
     )  # fmt: skip
 
@@ -207,7 +217,8 @@ def _fit_and_test(plan: Plan, data: RoutingData, tracker: Tracker, start: float)
     pl.seed_everything(config.seed, verbose=False)
     card = Card(
         config.router, config.backbone, config.policy, data.table.members, data.categories,
-        data.embeddings.dimension, data.table.reward_model, data.costs.kind, data.costs.unit,
+        data.embeddings.dimension, data.table.reward_model, data.costs.kind, data.costs.unit, config.category,
+        config.cost.predict,
     )  # fmt: skip
     module = RoutingModule(
         build(config.router, Router, key="router"), card, config.trainer.learning_rate, config.trainer.weight_decay
@@ -220,10 +231,16 @@ def _fit_and_test(plan: Plan, data: RoutingData, tracker: Tracker, start: float)
     )  # from here on the saved router is used, never the one in memory
     scores = validation_scores(module, datamodule)
     validation = held_out(data, module, data.split.validation, scores)
-    policy = build(config.policy, LambdaPolicy, key="policy")
+    policy = _calibrated_policy(plan, data, module, datamodule, validation)
     objective = utility(validation, policy) if config.objective == "utility" else area(validation)
     results, test = measure(
-        data, module, config, policy, test_scores(module, datamodule), choose(data, validation), plan.split.notes
+        data,
+        module,
+        config,
+        policy,
+        test_scores(module, datamodule),
+        choose(data, validation, config.target.kind == "mean"),
+        plan.split.notes,
     )
     results["objective"] = {"name": config.objective, "value": objective}
     results["run"] |= {"name": folder.path.name, "seconds": round(time.perf_counter() - start, 2)}
@@ -232,10 +249,29 @@ def _fit_and_test(plan: Plan, data: RoutingData, tracker: Tracker, start: float)
     return write_report(folder.path, results, predictions(data, parts, policy))
 
 
+def _calibrated_policy(
+    plan: Plan, data: RoutingData, module: RoutingModule, datamodule: RoutingDataModule, validation: HeldOut
+) -> Policy:
+    """The policy with what it learns after training; that goes into the checkpoint too."""
+    policy = build(plan.config.policy, Policy, key="policy")
+    calibration = None
+    if policy.needs_calibration:
+        rows = data.split.calibration
+        calibration = held_out(data, module, rows, scores_of(module, datamodule, rows)).observed
+    policy.calibrate(
+        Calibration(
+            data.table.members, module.router.scale, validation.train_mean_reward, validation.train_mean_cost,
+            validation.observed, calibration,
+        )
+    )  # fmt: skip
+    add_to_card(plan.folder.checkpoint, policy_state=policy.state())
+    return policy
+
+
 def _write_split(plan: Plan) -> None:
     """Which prompts the router has seen: `erp evaluate` leaves them and their groups out of another table."""
     table, part = plan.table, np.full(len(plan.table.prompts), "unused", dtype=object)
-    for name in ("train", "validation", "test"):
+    for name in ("train", "validation", "calibration", "test"):
         part[getattr(plan.split, name)] = name
     frame = pd.DataFrame(
         {

@@ -10,7 +10,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from erp.report.facts import Results, cost_scale, costs_differ, level_of, number, numbers, routing_members, short_names
+from erp.report.facts import (
+    Results,
+    cost_scale,
+    costs_differ,
+    level_of,
+    number,
+    numbers,
+    policy_label,
+    routing_members,
+    short_names,
+)
 from erp.report.gains import gain_rows, gain_strip
 from erp.report.style import (
     BLACK,
@@ -137,13 +147,12 @@ def _labels(
     results: Results, curves: dict[str, Floats], dots: Floats, marks: dict[str, Floats], policy: Floats
 ) -> list[Label]:
     """Labels of the curve's figure, the most important first; those of members off the axis are left out later."""
-    lambda_ = results["policy"]["lambda"]
-    shown = "∞" if lambda_ is None else f"{lambda_:g}"
+    shown = policy_label(results).replace("lambda", "λ").replace("infinity", "∞")
     single, short = results["routing"]["best_single"].get("member", ""), short_names(results, 22)
     labels = [
         Label(results["run"]["router"], along(curves["router"]), BLUE, bold=True),
         Label(f"best single\n{short.get(single, single)}", marks["best_single"][None], bold=True),
-        Label(f"policy, λ = {shown}", policy[None], "#A0447A"),
+        Label(f"policy, {shown}", policy[None], "#A0447A"),
     ]
     if "category_mean" in curves:
         labels.append(Label("category mean", along(curves["category_mean"]), COLOURS["category_mean"]))

@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from erp.decisions.choice import outcome
 from erp.decisions.curve import members_along
-from erp.decisions.policy import LambdaPolicy
+from erp.decisions.policy import Policy
 from erp.errors import ErpError
 from erp.metrics.intervals import GroupBootstrap
 from erp.metrics.routing import audc, regret
@@ -34,7 +33,7 @@ INTERVAL_POINTS = 40  # lambdas at which the router's curve gets an interval
 
 def evaluate(
     held_out: HeldOut,
-    policy: LambdaPolicy,
+    policy: Policy,
     bootstrap: Mapping[str, Any],
     chosen: Chosen | None = None,
     sampled: Sampled | None = None,
@@ -64,21 +63,21 @@ def evaluate(
     draws = GroupBootstrap(complete.groups, **bootstrap)
     every = draws if len(complete.groups) == len(held_out.groups) else GroupBootstrap(held_out.groups, **bootstrap)
     rows, curves = reference_rows(complete, sampled), every_curve(complete)
-    own = complete.outcome(policy.choose(complete.scores, complete.predicted_costs))
+    own = complete.outcome(complete.decided(policy))
     points = outcomes_at(complete, own, chosen)
     lambdas = curves["router"].thin(INTERVAL_POINTS).lambdas
     along = members_along(complete.scores, complete.predicted_costs, lambdas)
     # With many groups, drawing is what takes the time: all intervals are had in one pass.
     intervals = named_intervals(
         routing_gains(complete, rows)
-        | point_gains(complete, points, policy.lambda_)
+        | point_gains(complete, points, policy.lambda_ or 0.0)
         | {"along": np.take_along_axis(complete.rewards, along.T, axis=1)},
         draws,
     )
     return {
         "prediction": prediction_section(held_out, every),
         "routing": routing_section(complete, rows, intervals, sampled, draws),
-        "policy": policy_section(complete, own, policy.lambda_, intervals),
+        "policy": policy_section(complete, own, policy, intervals),
         "equal_cost": equal_cost_section(complete, points, intervals),
         "curves": {name: stored(curve) for name, curve in curves.items()},
         **areas(complete, curves),
@@ -91,15 +90,16 @@ def evaluate(
     }
 
 
-def utility(held_out: HeldOut, policy: LambdaPolicy) -> float:
-    """Mean realised reward - lambda * cost of the policy's choice; NaN where no prompt has all its cells."""
+def utility(held_out: HeldOut, policy: Policy) -> float:
+    """Mean realised reward - lambda * cost of the policy's choice; NaN where no prompt has all its cells.
+
+    A policy without a lambda keeps costs in bounds of its own: what is left to compare is reward.
+    """
     complete = held_out.complete()
     if not len(complete.rewards):
         return math.nan
-    result = outcome(policy.choose(complete.scores, complete.predicted_costs), complete.rewards, complete.costs)
-    if math.isinf(policy.lambda_):
-        return -result.mean_cost
-    return result.mean_reward - policy.lambda_ * result.mean_cost
+    result, lambda_ = complete.outcome(complete.decided(policy)), policy.lambda_ or 0.0
+    return -result.mean_cost if math.isinf(lambda_) else result.mean_reward - lambda_ * result.mean_cost
 
 
 def area(held_out: HeldOut) -> float:

@@ -17,6 +17,7 @@ ROW_NAMES = {
     "best_single": "best single",
     "best_single_hindsight": "best single in hindsight",
     "category_mean": "category mean",
+    "category_mean_predicted": "category mean, by predicted category",
     "router": "router",
     "cascade": "cascade",
     "sample_all": "sample all, keep the favourite",
@@ -114,6 +115,19 @@ def predicted_members(results: Results) -> tuple[list[str], list[str]]:
     ranked = sorted(routing_members(results), key=lambda item: -number(item[1]["share"]))
     names = [name for name, _ in ranked]
     return names[:MOST_PANELS], names[MOST_PANELS:]
+
+
+def policy_label(results: Results) -> str:
+    """What the run decides by, on one line."""
+    policy = results["policy"]
+    if policy["name"] != "lambda":
+        return one_line(policy["label"])
+    return "lambda = infinity" if policy["lambda"] is None else f"lambda = {policy['lambda']:g}"
+
+
+def decides_at_zero(results: Results) -> bool:
+    """Whether the run's policy is the row at lambda = 0 itself."""
+    return bool(results["policy"]["name"] == "lambda" and results["policy"]["lambda"] == 0)
 
 
 def cost_header(results: Results) -> str:

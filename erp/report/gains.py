@@ -8,7 +8,15 @@ from dataclasses import dataclass
 
 from matplotlib.axes import Axes
 
-from erp.report.facts import Results, level_of, number, routing_members, short_names
+from erp.report.facts import (
+    Results,
+    decides_at_zero,
+    level_of,
+    number,
+    policy_label,
+    routing_members,
+    short_names,
+)
 from erp.report.style import BLACK, COLOURS, GREY, PINK, nice_ticks
 
 
@@ -48,11 +56,10 @@ def gain_rows(results: Results, members: int) -> list[GainRow]:
         gain = routing["category_mean"]["gain_vs_best_single"]
         rows.append(gain_row("category mean", gain, COLOURS["category_mean"], core=True))
     rows.append(gain_row(run["router"], routing["router"]["gain_vs_best_single"], COLOURS["router"], core=True))
-    if results["policy"]["lambda"] != 0:
-        lambda_ = results["policy"]["lambda"]
-        shown = "∞" if lambda_ is None else f"{lambda_:g}"
+    if not decides_at_zero(results):
+        shown = policy_label(results).replace("lambda", "λ").replace("infinity", "∞")
         gain = number(results["policy"]["reward"]) - number(routing["best_single"]["reward"])
-        rows.append(GainRow(f"policy, λ = {shown}", gain, math.nan, math.nan, PINK))  # its interval is to another row
+        rows.append(GainRow(f"policy, {shown}", gain, math.nan, math.nan, PINK))  # its interval is to another row
     rows.append(gain_row("oracle", routing["oracle"]["gain_vs_best_single"], COLOURS["oracle"]))
     return rows
 

@@ -5,8 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from erp.report.facts import Results, cost_scale, costs_differ, level_of, number, one_line, percent
-from erp.report.text import lambda_text, percents, significant, spread_text
+from erp.report.facts import (
+    Results,
+    cost_scale,
+    costs_differ,
+    decides_at_zero,
+    level_of,
+    number,
+    one_line,
+    percent,
+    policy_label,
+)
+from erp.report.text import percents, significant, spread_text
 
 
 def plain_summary(results: Results) -> str:
@@ -105,12 +115,13 @@ def _cost_line(results: Results) -> str:
     router, single, policy = results["routing"]["router"], results["routing"]["best_single"], results["policy"]
     factor, unit = cost_scale(results)
     dear = significant(number(single["cost"]) * factor)
-    if policy["lambda"] == 0:
+    if decides_at_zero(results):
         return f"It costs {significant(number(router['cost']) * factor)} {unit}, best single {dear}."
     rival, gain = one_line(policy["best_single_member"]), policy["utility_gain_vs_best_single"]
+    at, of = (" at this lambda", " in reward - lambda * cost") if policy["lambda"] != 0 else ("", " in reward")
     text = (
-        f"Its policy (lambda = {lambda_text(policy['lambda'])}) earns {significant(policy['reward'])} at "
-        f"{significant(number(policy['cost']) * factor)} {unit}; the best single at this lambda ({rival}) earns "
+        f"Its policy ({policy_label(results)}) earns {significant(policy['reward'])} at "
+        f"{significant(number(policy['cost']) * factor)} {unit}; the best single{at} ({rival}) earns "
         f"{significant(policy['best_single_reward'])} at {significant(number(policy['best_single_cost']) * factor)}"
     )
-    return f"{text}." if gain is None else f"{text}: a gain of {_judged(gain)} in reward - lambda * cost."
+    return f"{text}." if gain is None else f"{text}: a gain of {_judged(gain)}{of}."

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from erp.decisions.policy import LambdaPolicy
+from erp.decisions.policy import Policy
 from erp.files import jsonable, replacing, write_json, write_text
 from erp.report.figures import draw_figures
 from erp.report.html import render_html
@@ -43,7 +43,7 @@ def write_report(
 
 
 def predictions_frame(
-    held_out: HeldOut, prompt_ids: pd.Series[str], counts: np.ndarray[Any, Any], split: str, policy: LambdaPolicy
+    held_out: HeldOut, prompt_ids: pd.Series[str], counts: np.ndarray[Any, Any], split: str, policy: Policy
 ) -> pd.DataFrame:
     """One row per prompt and member: what was predicted, what was observed, what the run's policy chose.
 
@@ -55,7 +55,7 @@ def predictions_frame(
         policy: the run's.
     """
     n, m = held_out.scores.shape
-    chosen = policy.choose(held_out.scores, held_out.predicted_costs).weights > 0
+    chosen = held_out.decided(policy).weights > 0
     return pd.DataFrame(
         {
             "prompt_id": np.repeat(prompt_ids.to_numpy(dtype=object), m),
@@ -64,7 +64,7 @@ def predictions_frame(
             "predicted": held_out.scores.ravel(),
             "observed": held_out.rewards.ravel(),
             "count": counts.ravel(),
-            "predicted_cost": np.tile(held_out.predicted_costs, n),
+            "predicted_cost": np.broadcast_to(held_out.predicted_costs, (n, m)).ravel(),
             "cost": held_out.costs.ravel(),
             "chosen": chosen.ravel(),
         }

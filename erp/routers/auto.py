@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from erp.decisions.choice import choose
 from erp.errors import ErpError
 from erp.routers.base import Batch, Dimensions, Features, Router, concatenated, taken
-from erp.routers.training_loop import fit_router
+from erp.routers.fitting import fit_router
 
 
 class Auto(Router):

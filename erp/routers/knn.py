@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import ClassVar, Literal
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -15,13 +16,16 @@ BLOCK = 1024  # query rows at once: bounds the similarity matrix at BLOCK x trai
 
 
 class KNN(Router):
-    """Mean reward of the k train prompts of largest cosine (2505.12601).
+    """Mean reward of the k train prompts of largest cosine (2505.12601), each counted once or by exp(cosine / tau).
 
     A missing cell does not count; a member that none of the k neighbours has falls back to its train mean.
 
     Args:
         k: neighbours; None for the best of ``ks`` by squared error on validation.
         ks: candidates for k; those above the number of train prompts are taken as that number.
+        temperature: tau of the neighbours' weights; None for equal weights.
+        temperatures: candidates for tau, None among them for equal weights; the best pair of k and tau by squared error
+            on validation. Empty for ``temperature`` alone.
     """
 
     scale: ClassVar[Literal["reward", "ordinal"]] = "reward"
@@ -30,58 +34,122 @@ class KNN(Router):
     rewards: Tensor
     means: Tensor
     neighbours: Tensor
+    temperature: Tensor  # infinite: equal weights
 
-    def __init__(self, k: int | None = None, ks: Sequence[int] = (5, 10, 20, 50, 100, 200, 512)) -> None:
+    def __init__(
+        self,
+        k: int | None = None,
+        ks: Sequence[int] = (5, 10, 20, 50, 100, 200, 512),
+        temperature: float | None = None,
+        temperatures: Sequence[float | None] = (),
+    ) -> None:
         super().__init__()
         if k is not None and k < 1:
             raise ErpError(f"router.k = {k}: give 1 or more, or null for the best of router.ks")
         if k is None and (len(ks) == 0 or min(ks) < 1):
             raise ErpError(f"router.ks = {list(ks)}: give one or more numbers, each 1 or more")
+        if temperature is not None and not 0 < temperature < math.inf:
+            raise ErpError(f"router.temperature = {temperature}: give a number above 0, or null for equal weights")
+        if any(tau is not None and not 0 < tau < math.inf for tau in temperatures):
+            raise ErpError(f"router.temperatures = {list(temperatures)}: give numbers above 0, or null among them")
+        if temperature is not None and len(temperatures) > 0:
+            raise ErpError(f"router.temperature = {temperature}: router.temperatures is given too; give one of the two")
         self.ks = sorted({k} if k is not None else set(ks))
+        self.temperatures = list(dict.fromkeys(temperatures or [temperature]))
         self.register_buffer("embedding", torch.empty(0, 0))
         self.register_buffer("rewards", torch.empty(0, 0, dtype=torch.float64))
         self.register_buffer("means", torch.empty(0, dtype=torch.float64))
         self.register_buffer("neighbours", torch.tensor(0))
+        self.register_buffer("temperature", torch.tensor(math.inf, dtype=torch.float64))
 
     def scores(self, features: Features) -> Tensor:
         """Predicted expected rewards, (B, M) float64."""
+        k, temperature = int(self.neighbours), float(self.temperature)
+        blocks = torch.split(features.embedding, BLOCK)
+        return torch.cat([self._running_means(*self._nearest(block, k), [k], temperature)[0] for block in blocks])
+
+    def neighbour_rewards(self, features: Features) -> Tensor:
+        """Rewards of the k nearest train prompts, nearest first, (B, k, M) float64; NaN where a cell is missing.
+
+        k is the number that ``scores`` uses.
+        """
         k = int(self.neighbours)
         blocks = torch.split(features.embedding, BLOCK)
-        return torch.cat([self._running_means(block, [k])[0] for block in blocks])
+        return torch.cat([self.rewards[self._nearest(block, k)[1]] for block in blocks])
 
     def fit(self, train: Iterable[Batch], validation: Iterable[Batch]) -> None:
-        """Keep the train prompts; choose k on validation."""
-        batches = list(train)
-        every = torch.cat([b.rewards for b in batches])
-        scored = ~torch.isnan(every).all(dim=1)  # a prompt without any reward is nobody's neighbour
-        self.embedding = torch.cat([b.features.embedding for b in batches])[scored]
-        self.rewards = every[scored]
+        """Keep the train prompts; choose k and the temperature on validation."""
+        features, self.rewards = scored_prompts(train)
+        self.embedding = features.embedding
         self.means = torch.nan_to_num(torch.nanmean(self.rewards, dim=0))
-        candidates = sorted({min(k, len(self.embedding)) for k in self.ks})
-        errors = torch.zeros(len(candidates), dtype=torch.float64)
-        if len(candidates) > 1:
+        ks = sorted({min(k, len(self.embedding)) for k in self.ks})
+        temperatures = [math.inf if tau is None else tau for tau in self.temperatures]
+        errors = torch.zeros(len(temperatures), len(ks), dtype=torch.float64)
+        if errors.numel() > 1:
             for batch in validation:
                 embeddings = torch.split(batch.features.embedding, BLOCK)
                 rewards = torch.split(batch.rewards, BLOCK)
                 for block, observed in zip(embeddings, rewards, strict=True):
-                    for i, predicted in enumerate(self._running_means(block, candidates)):
-                        errors[i] += torch.nansum((predicted - observed) ** 2)
-        self.neighbours = torch.tensor(candidates[int(errors.argmin())])
+                    nearest = self._nearest(block, ks[-1])
+                    for t, temperature in enumerate(temperatures):
+                        for i, predicted in enumerate(self._running_means(*nearest, ks, temperature)):
+                            errors[t, i] += torch.nansum((predicted - observed) ** 2)
+        t, i = divmod(int(errors.argmin()), len(ks))
+        self.neighbours = torch.tensor(ks[i])
+        self.temperature = torch.tensor(temperatures[t], dtype=torch.float64)
 
-    def chosen(self) -> dict[str, float]:
-        """The k that validation chose."""
-        return {"k": float(self.neighbours)}
+    def chosen(self) -> dict[str, Any]:
+        """The k that validation chose, and the temperature unless the weights are equal."""
+        temperature = float(self.temperature)
+        return {"k": float(self.neighbours), **({"temperature": temperature} if math.isfinite(temperature) else {})}
 
-    def _running_means(self, queries: Tensor, ks: Sequence[int]) -> list[Tensor]:
+    def _nearest(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """Cosines and positions of the k nearest train prompts, nearest first, (B, k) each."""
+        cosine, position = torch.topk(queries @ self.embedding.T, k, dim=1)
+        return cosine, position
+
+    def _running_means(self, cosine: Tensor, nearest: Tensor, ks: Sequence[int], temperature: float) -> list[Tensor]:
         """Mean rewards over the first k neighbours of each query, for ascending ks; each (B, M)."""
-        _, nearest = torch.topk(queries @ self.embedding.T, ks[-1], dim=1)
-        total = torch.zeros(len(queries), self.rewards.shape[1], dtype=torch.float64)
-        count = torch.zeros_like(total)
+        total = torch.zeros(len(nearest), self.rewards.shape[1], dtype=torch.float64)
+        count, weight, largest = (torch.zeros_like(total) for _ in range(3))
         means, start = [], 0
         for k in ks:
             rewards = self.rewards[nearest[:, start:k]]
-            total = total + torch.nansum(rewards, dim=1)
-            count = count + (~torch.isnan(rewards)).sum(dim=1)
-            means.append(torch.where(count > 0, total / count.clamp(min=1), self.means))
+            present = ~torch.isnan(rewards)
+            if math.isfinite(temperature):
+                exponent = (cosine[:, start:k].double() / temperature)[:, :, None]
+                # Relative to the nearest prompt that the member has, which comes first: no weight overflows, and that
+                # of the nearest is 1, so that not all of them underflow.
+                first = torch.where(present, exponent, -math.inf).amax(dim=1)
+                largest = torch.where(count > 0, largest, torch.where(present.any(dim=1), first, 0.0))
+                weights = torch.where(present, torch.exp((exponent - largest[:, None]).clamp(max=0)), 0.0)
+                total = total + torch.nansum(weights * rewards, dim=1)
+                weight = weight + weights.sum(dim=1)
+            else:
+                total = total + torch.nansum(rewards, dim=1)
+                weight = weight + present.sum(dim=1)
+            count = count + present.sum(dim=1)
+            means.append(torch.where(count > 0, total / torch.where(count > 0, weight, 1.0), self.means))
             start = k
         return means
+
+
+def scored_prompts(batches: Iterable[Batch]) -> tuple[Features, Tensor]:
+    """All prompts that have a reward, in memory: a prompt without any is nobody's neighbour.
+
+    Returns:
+        features of the n prompts, and their rewards (n, M), NaN where missing.
+
+    Raises:
+        ErpError: there is none.
+    """
+    parts = list(batches)
+    scored = [~torch.isnan(part.rewards).all(dim=1) for part in parts]
+    if not any(bool(some.any()) for some in scored):
+        raise ErpError("split: no prompt with a reward is left to train on; lower split.test or split.validation")
+
+    def joined(pick: Callable[[Batch], Tensor]) -> Tensor:
+        return torch.cat([pick(part)[some] for part, some in zip(parts, scored, strict=True)])
+
+    features = Features(joined(lambda b: b.features.embedding), joined(lambda b: b.features.category))
+    return features, joined(lambda b: b.rewards)

@@ -24,16 +24,19 @@ class Trunk(nn.Sequential):
         hidden: units of each hidden layer; empty for a linear map.
         dropout: share of hidden units that are left out in training.
         outputs: n.
+        start: (n,) what comes out before the first step; None for 0.
     """
 
-    def __init__(self, dimension: int, hidden: Sequence[int], dropout: float, outputs: int) -> None:
+    def __init__(
+        self, dimension: int, hidden: Sequence[int], dropout: float, outputs: int, start: Tensor | None = None
+    ) -> None:
         sizes = [dimension, *hidden]
         layers: list[nn.Module] = []
         for inputs, units in pairwise(sizes):
             layers += [nn.Linear(inputs, units), nn.GELU(), nn.Dropout(dropout)]
         last = nn.Linear(sizes[-1], outputs)
         nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
+        nn.init.zeros_(last.bias) if start is None else last.bias.data.copy_(start)
         super().__init__(*layers, last)
         self.gain = dimension**0.5
 

@@ -55,7 +55,10 @@ class Quantile(Router):
     def prepare(self, dimensions: Dimensions) -> None:
         """Make the network."""
         self.units = RewardUnits(dimensions.members)
-        self.trunk = Trunk(dimensions.embedding, self.hidden, self.dropout, dimensions.members * len(self.levels))
+        # The start is a normal distribution about the member's train mean; softplus makes its gaps of these.
+        normal = torch.special.ndtri(torch.tensor(self.levels, dtype=torch.float64))
+        start = torch.cat([normal[:1], normal.diff().expm1().log()]).repeat(dimensions.members)
+        self.trunk = Trunk(dimensions.embedding, self.hidden, self.dropout, len(start), start)
 
     def begin(self, train: Iterable[Batch]) -> None:
         """Measure the rewards."""

@@ -116,4 +116,10 @@ def pairwise_logistic(predicted: Tensor, utility: Tensor, present: Tensor) -> Te
     members = predicted.shape[1]
     i, j = torch.triu_indices(members, members, 1, device=predicted.device)
     gap, guess = utility[:, i] - utility[:, j], predicted[:, i] - predicted[:, j]
-    return masked_mean(gap.abs() * softplus(-gap.sign() * guess), present[:, i] & present[:, j])
+    import os
+
+    if os.environ.get("HARD"):
+        return masked_mean(gap.abs() * softplus(-gap.sign() * guess), present[:, i] & present[:, j])
+    chance = torch.sigmoid(gap)
+    entropy = softplus(gap) - chance * gap
+    return masked_mean(gap.abs() * (softplus(guess) - chance * guess - entropy), present[:, i] & present[:, j])

@@ -13,13 +13,13 @@ from torch import Tensor, nn
 
 from erp.errors import ErpError
 from erp.routers.base import Batch, Dimensions, Features, Router, concatenated
-from erp.routers.training_loop import fit_router
+from erp.routers.fitting import fit_router
 
 SUM_TO_ONE = 1e3  # weight of that condition beside the squared errors, relative to the rewards' size
 
 
 class Stack(Router):
-    """Scores ``sum_k w_k f_k(x)``, w >= 0 and of sum 1, by least squares on validation (Breiman 1996, stacked regressions).
+    """Scores ``sum_k w_k f_k(x)``, w >= 0 and of sum 1, by least squares on validation (stacking, Breiman 1996).
 
     Errors are of rewards about their prompt's mean: what routing lives on, not how hard a prompt is. Ordinal parts are
     first brought to reward units on validation, by one slope and an intercept per member. Parts are fitted on train;

@@ -87,6 +87,13 @@ def validation_scores(module: RoutingModule, datamodule: RoutingDataModule) -> N
     return np.asarray(module.scores().numpy())
 
 
+def scores_of(module: RoutingModule, datamodule: RoutingDataModule, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Scores of any rows of the table, (n, M), in their order."""
+    with torch.no_grad():
+        parts = [module.router.scores(module.seen(batch.features)) for batch in datamodule.loader(rows)]
+    return np.asarray(torch.cat(parts).to("cpu", torch.float64).numpy())
+
+
 def test_scores(module: RoutingModule, datamodule: RoutingDataModule) -> NDArray[np.float64]:
     """Scores of the test split, (N, M), in the order of its rows."""
     with _quiet():

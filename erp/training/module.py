@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from erp.metrics.streaming import MaskedR2
-from erp.routers.base import Batch, Dimensions, Router
+from erp.routers.base import Batch, Dimensions, Features, Router
 from erp.routers.category_mean import CategoryMean
+from erp.routers.classifier import CategoryClassifier
+from erp.routers.losses import masked_squared_error
+from erp.routers.ridge import Ridge
 from erp.training.data import RoutingData, RoutingDataModule
 
 
@@ -29,6 +32,9 @@ class Card:
         dimension: length of an embedding.
         reward_model: whose scores are predicted.
         cost_kind, cost_unit: what the predicted costs are measured in.
+        category: what a router that reads it gets to see: the ``given`` one, or one ``predicted`` from the embedding.
+        predict_cost: whether costs are predicted prompt by prompt (CARROT, 2502.03261), or are the train means.
+        policy_state: what the policy learnt after training.
     """
 
     router: dict[str, Any]
@@ -40,6 +46,9 @@ class Card:
     reward_model: str
     cost_kind: str
     cost_unit: str
+    category: str = "given"
+    predict_cost: bool = False
+    policy_state: dict[str, Any] = field(default_factory=dict)
 
     @property
     def dimensions(self) -> Dimensions:
@@ -59,9 +68,9 @@ class Card:
 class RoutingModule(pl.LightningModule):
     """Any router under one ``fit``, ``validate``, ``test`` and one checkpoint format.
 
-    A closed-form router is solved before the first validation, so that the checkpoint holds the solved one. The train
-    means of reward and cost, and the category means, are fitted beside it: the references that every report needs,
-    and the predicted cost.
+    A closed-form router is solved before the first validation, so that the checkpoint holds the solved one. Fitted
+    beside it: the train means of reward and cost, the category means and a classifier of categories, which every report
+    needs, and a ridge on costs where they are predicted.
 
     Args:
         router: prepared for the card's dimensions here.
@@ -80,6 +89,8 @@ class RoutingModule(pl.LightningModule):
         self.router.prepare(card.dimensions)
         self.category_mean = CategoryMean()
         self.category_mean.prepare(card.dimensions)
+        self.classifier = CategoryClassifier()
+        self.cost_model = Ridge() if card.predict_cost else None
         members = len(card.members)
         self.register_buffer("train_mean_reward", torch.full((members,), torch.nan, dtype=torch.float64))
         self.register_buffer("train_mean_cost", torch.full((members,), torch.nan, dtype=torch.float64))
@@ -101,8 +112,14 @@ class RoutingModule(pl.LightningModule):
         self.train_mean_reward.copy_(torch.from_numpy(member_means(data.data.targets.mean[data.data.split.train])))
         self.train_mean_cost.copy_(torch.from_numpy(mean_measured_cost(data.data)))
         self.category_mean.fit(train, ())
+        if self.card.categories:
+            self.classifier.fit(train, data.val_dataloader(), len(self.card.categories))
+        if self.cost_model is not None:
+            self.cost_model.fit(_Costs(train, data.data), _Costs(data.val_dataloader(), data.data))
         if self.router.closed_form:
-            self.router.fit(train, data.val_dataloader())
+            self.router.fit(train, _Seen(data.val_dataloader(), self))
+        else:
+            self.router.begin(train)
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor | None:
         """The router's loss; nothing for a closed form."""
@@ -116,7 +133,7 @@ class RoutingModule(pl.LightningModule):
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """Log what early stopping watches: the router's own loss, or squared error for a closed form."""
         del batch_index
-        scores = self.router.scores(batch.features)
+        scores = self.router.scores(self.seen(batch.features))
         loss = masked_squared_error(scores, batch.rewards) if self.router.closed_form else self.router.loss(batch)
         self.log("val/loss", loss, batch_size=len(batch.rows), prog_bar=True)
         self.validation_r2.update(scores, batch.rewards)
@@ -140,7 +157,19 @@ class RoutingModule(pl.LightningModule):
     def test_step(self, batch: Batch, batch_index: int) -> None:
         """Keep the scores: the report is made from all of them at once."""
         del batch_index
-        self._seen.append(self.router.scores(batch.features))
+        self._seen.append(self.router.scores(self.seen(batch.features)))
+
+    def seen(self, features: Features) -> Features:
+        """What the router gets to see outside training: with predicted categories, those in place of the given ones."""
+        if self.card.category == "given" or not self.card.categories:
+            return features
+        return Features(features.embedding, self.classifier.codes(features.embedding))
+
+    def predicted_costs(self, embedding: Tensor) -> Tensor:
+        """What the decision rule takes each answer to cost: (M,) train means, or (B, M) predictions, none below 0."""
+        if self.cost_model is None:
+            return self.train_mean_cost
+        return self.cost_model.scores(Features(embedding, torch.empty(0))).clamp(min=0)
 
     def scores(self) -> Tensor:
         """Scores of the last validation or test, (N, M) float64 on the CPU, in the order of the split's rows."""
@@ -156,6 +185,29 @@ class RoutingModule(pl.LightningModule):
         module = self.trainer.datamodule  # type: ignore[attr-defined]  # set by trainer.fit(datamodule=...)
         assert isinstance(module, RoutingDataModule)
         return module
+
+
+class _Seen:
+    """Batches as a router will get to see them: what is chosen on validation is chosen for that."""
+
+    def __init__(self, batches: Iterable[Batch], module: RoutingModule) -> None:
+        self._batches, self._module = batches, module
+
+    def __iter__(self) -> Iterator[Batch]:
+        for batch in self._batches:
+            yield replace(batch, features=self._module.seen(batch.features))
+
+
+class _Costs:
+    """Batches whose rewards are costs, where measured: a cost that was filled in from other prompts teaches nothing."""
+
+    def __init__(self, batches: Iterable[Batch], data: RoutingData) -> None:
+        self._batches = batches
+        self._costs = torch.from_numpy(np.where(data.costs.measured, data.costs.values, np.nan))
+
+    def __iter__(self) -> Iterator[Batch]:
+        for batch in self._batches:
+            yield replace(batch, rewards=self._costs[batch.rows])
 
 
 def member_means(rewards: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -186,10 +238,3 @@ def mean_measured_cost(data: RoutingData) -> NDArray[np.float64]:
     count = measured.sum(axis=0)
     total = np.where(measured, values, 0.0).sum(axis=0)
     return np.asarray(np.where(count > 0, total / np.maximum(count, 1), values.mean(axis=0)))
-
-
-def masked_squared_error(predicted: Tensor, observed: Tensor) -> Tensor:
-    """Mean squared error over the cells that are present, a scalar; 0 where none is."""
-    present = ~torch.isnan(observed)
-    error = torch.where(present, predicted - torch.nan_to_num(observed), torch.zeros_like(observed))
-    return error.square().sum() / present.sum().clamp(min=1)

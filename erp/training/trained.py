@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +16,31 @@ from numpy.typing import NDArray
 from erp.backbones.base import Backbone, Weighted
 from erp.backbones.cache import embed_prompts
 from erp.build import build
-from erp.decisions.policy import LambdaPolicy
+from erp.decisions.choice import Choice
+from erp.decisions.policy import LambdaPolicy, Policy
 from erp.errors import ErpError, shorten
-from erp.files import whole_text
+from erp.files import replacing, whole_text
 from erp.routers.base import Features, Router
 from erp.runs import RunFolder
 from erp.training.data import category_codes
 from erp.training.module import Card, RoutingModule
 
 Scores = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Decisions:
+    """What a router says of n prompts.
+
+    Attributes:
+        scores: (n, M) predicted scores.
+        costs: (n, M) predicted costs.
+        chosen: (n,) position of the member that should answer.
+    """
+
+    scores: Scores
+    costs: Scores
+    chosen: NDArray[np.int64]
 
 
 class TrainedRouter:
@@ -37,28 +55,44 @@ class TrainedRouter:
         self.card = module.card
         self.members = self.card.members
         self.backbone = build_backbone(self.card.backbone, weights_dir, trust)
-        self.policy = build(self.card.policy, LambdaPolicy, key="policy", trust=trust)
+        self.policy = build(self.card.policy, Policy, key="policy", trust=trust)
+        self.policy.restore(self.card.policy_state)
 
     @property
-    def predicted_costs(self) -> Scores:
-        """(M,) cost of each member's answer, predicted by its train mean."""
-        return self.module.train_mean_cost.numpy()
+    def reads_category(self) -> bool:
+        """Whether a prompt's category has to be given."""
+        return self.module.router.reads_category and self.card.category == "given"
 
-    def score_matrix(self, prompts: Sequence[str], category: Sequence[object] | None = None) -> Scores:
-        """Predicted scores of prompts, (n, M) float64, columns as ``members``; faults as in ``scores``."""
-        texts = [whole_text(text) for text in _texts(prompts)]
-        if not texts:
-            return np.zeros((0, len(self.members)))
+    def decide(
+        self, prompts: Sequence[str], category: Sequence[object] | None = None, lambda_: float | None = None
+    ) -> Decisions:
+        """Scores, predicted costs and the chosen member of n prompts; faults as in ``scores`` and ``route``.
+
+        A policy that tosses a coin between two members tosses it by the text: the same prompt goes the same way.
+        """
+        policy = self.policy if lambda_ is None else LambdaPolicy(lambda_)
+        if not len(prompts):
+            nothing = np.zeros((0, len(self.members)))
+            return Decisions(nothing, nothing, np.zeros(0, dtype=np.int64))
+        features = self._features(_texts(prompts), category)
+        with torch.no_grad():
+            scores = self.module.router.scores(features).to(torch.float64).numpy()
+            costs = self.module.predicted_costs(features.embedding).numpy()
+        neighbours = neighbour_rewards(self.module, features) if policy.needs_neighbours else None
+        chosen = _drawn(policy.choose(scores, costs, neighbours), prompts)
+        return Decisions(scores, np.broadcast_to(costs, scores.shape), chosen)
+
+    def _features(self, prompts: Sequence[str], category: Sequence[object] | None) -> Features:
+        """What the router gets to see of n prompts."""
+        texts = [whole_text(text) for text in prompts]
         codes = torch.from_numpy(category_codes(self._categories(category, len(texts)), self.card.categories))
         embedding = torch.from_numpy(embed_prompts(texts, self.backbone))
-        with torch.no_grad():
-            scores = self.module.router.scores(Features(embedding, codes))
-        return scores.to(torch.float64).numpy()
+        return self.module.seen(Features(embedding, codes))
 
     def _categories(self, category: Sequence[object] | None, prompts: int) -> list[object]:
         """One category a prompt, None for unknown. Raises ErpError."""
         if category is None:
-            if self.module.router.reads_category:
+            if self.reads_category:
                 raise ErpError(
                     "category: is missing, and this router reads it; give category=[...], one a prompt, "
                     "or JSONL with a `category`"
@@ -82,7 +116,7 @@ class TrainedRouter:
         Raises:
             ErpError: prompts that are no list of texts, not one category a prompt, or none for a router that reads it.
         """
-        return pd.DataFrame(self.score_matrix(prompts, category), columns=list(self.members))
+        return pd.DataFrame(self.decide(_texts(prompts), category, 0.0).scores, columns=list(self.members))
 
     def route(
         self, prompts: Sequence[str], lambda_: float | None = None, category: Sequence[object] | None = None
@@ -101,19 +135,31 @@ class TrainedRouter:
             ErpError: as ``scores``, or a lambda that is no price.
         """
         prompts = _texts(prompts)
-        policy = self.policy if lambda_ is None else LambdaPolicy(lambda_)
-        scores = self.score_matrix(prompts, category)
-        if not len(scores):
-            return pd.DataFrame(columns=["member", "predicted_reward", "predicted_cost", "prompt"])
-        chosen = policy.choose(scores, self.predicted_costs).weights.argmax(axis=1)
+        found = self.decide(prompts, category, lambda_)
+        rows = np.arange(len(prompts))
         return pd.DataFrame(
             {
-                "member": [self.members[m] for m in chosen],
-                "predicted_reward": scores[np.arange(len(scores)), chosen],
-                "predicted_cost": self.predicted_costs[chosen],
+                "member": [self.members[m] for m in found.chosen],
+                "predicted_reward": found.scores[rows, found.chosen],
+                "predicted_cost": found.costs[rows, found.chosen],
                 "prompt": prompts,
             }
         )
+
+
+def _drawn(choice: Choice, prompts: Sequence[str]) -> NDArray[np.int64]:
+    """One member for each prompt, by the choice's weights and a number in [0, 1) that the text decides."""
+    upto = choice.weights.cumsum(axis=1)
+    digests = (hashlib.sha256(whole_text(text).encode()).digest() for text in prompts)
+    at = np.array([int.from_bytes(digest[:6], "big") / 2.0**48 for digest in digests])
+    drawn: NDArray[np.int64] = (upto <= at[:, None] * upto[:, -1:]).sum(axis=1, dtype=np.int64)
+    return drawn
+
+
+def neighbour_rewards(module: RoutingModule, features: Features) -> Scores | None:
+    """Rewards of each prompt's nearest train prompts, (n, k, M); None for a router that keeps none."""
+    ask = getattr(module.router, "neighbour_rewards", None)
+    return None if ask is None else np.asarray(ask(features).numpy())
 
 
 def _texts(prompts: Sequence[str]) -> list[str]:
@@ -180,6 +226,14 @@ def load_module(checkpoint: Path, trust: bool = False) -> RoutingModule:
     except (RuntimeError, TypeError, AttributeError) as error:
         raise _unreadable(checkpoint, error) from None
     return module
+
+
+def add_to_card(checkpoint: Path, **values: Any) -> None:
+    """Write into the card of a checkpoint what was learnt after it was made."""
+    content = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    content["card"] |= values
+    with replacing(checkpoint) as temporary:
+        torch.save(content, temporary)
 
 
 def _unreadable(checkpoint: Path, error: Exception) -> ErpError:

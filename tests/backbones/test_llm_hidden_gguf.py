@@ -14,7 +14,7 @@ from erp.training.trained import build_backbone
 pytest.importorskip("xllamacpp")
 gguf = pytest.importorskip("gguf")
 
-from tests.engines.tiny_gguf import HEADS, LAYERS, WIDTH, write_tiny_gguf
+from tests.engines.tiny_gguf import HEADS, LAYERS, WIDTH, write_tiny_gguf  # noqa: E402
 
 PROMPTS = ["Is it so? Yes or No", "a", "Write a short poem about the sea, the wind and the rain."]
 
@@ -93,17 +93,18 @@ def test_vectors_are_a_forward_pass_by_hand(states, by_hand, pooling):
     assert vectors.dtype == np.float32
     for text, vector in zip(texts, vectors, strict=True):
         hidden = by_hand(letters(text))
-        assert vector == pytest.approx(hidden.mean(0) if pooling == "mean" else hidden[-1], abs=1e-4)
+        assert vector == pytest.approx(hidden.mean(0) if pooling == "mean" else hidden[-1], abs=1e-5)
 
 
 def test_the_chat_template_is_put_around_the_prompt_and_the_answer_opened(states, by_hand):
     (vector,) = states(pooling="last", template="chat").embed(["hi"])
-    assert vector == pytest.approx(by_hand(["<|user|>", "h", "i", "<|end|>", "<|assistant|>"])[-1], abs=1e-4)
+    assert vector == pytest.approx(by_hand(["<|user|>", "h", "i", "<|end|>", "<|assistant|>"])[-1], abs=1e-5)
 
 
 @pytest.mark.parametrize("changes", [{"pooling": "mean"}, {"pooling": "last", "template": "chat"}])
 def test_a_batch_gives_what_each_prompt_gives_alone(states, changes):
-    prompts = [*PROMPTS, "Yes", "No no", "xyz"]
+    # Of many lengths: where batches are cut to the shortest, a mean is that of a prompt's last piece
+    prompts = [*PROMPTS, "Yes", "No no", "xyz", *("abc xyz " * n for n in range(1, 8))]
     model = states(**changes)
     assert model.embed(prompts) == pytest.approx(np.vstack([model.embed([p]) for p in prompts]), abs=1e-5)
 

@@ -96,7 +96,8 @@ def test_prefixes_are_those_of_the_cards():
     assert {name: prefix for name, prefix in prefixes.items() if prefix} == {
         "e5_base": "query: ",
         "modernbert_embed": "search_query: ",
-        "qwen3_embedding": "Instruct: Given a web search query, retrieve relevant passages that answer the query\nQuery:",
+        "qwen3_embedding": "Instruct: Given a web search query, retrieve relevant passages that answer the query\n"
+        "Query:",
     }
 
 

@@ -208,6 +208,17 @@ def test_one_prompt_of_each_group_counts_and_only_complete_ones():
         assert calibrated(observed(10), fivefold, seed=seed).state() == calibrated(observed(10), repeated).state()
 
 
+def test_a_cost_per_prompt_stays_with_its_prompt():
+    part = observed(10, 100)
+    costs = np.random.default_rng(11).uniform(1, 2, (100, 4))
+    part = replace(part, predicted_costs=costs, rewards=np.where(costs == costs.min(axis=1, keepdims=True), 1.0, 0.0))
+    part.rewards[:, 3] = 1.0
+    # The cheapest on each prompt is as good as the reference, and no other is.
+    twice = part.take(np.repeat(np.arange(100), 2)[::-1])
+    free = calibrated(part, twice, "d", candidates=1)
+    assert (free.state()["passed"], free.state()["lost"]) == (1, 0)
+
+
 def test_with_alpha_one_it_is_free():
     part = observed(12)
     policy = calibrated(part, part, "d", 0.0, 1.0)
@@ -216,10 +227,12 @@ def test_with_alpha_one_it_is_free():
     np.testing.assert_array_equal(chosen(priced, part), choose(part.scores, part.predicted_costs, 0.2))
 
 
-def test_with_an_infinite_tolerated_loss_nobody_is_lost():
-    policy = calibrated(observed(14), observed(15), "d", INF)
-    assert (chosen(policy, observed(15)) == 0).all()
-    assert policy.state()["lost"] == 0
+def test_equal_rewards_or_an_infinite_tolerance_lose_nobody():
+    flat = replace(observed(14), rewards=np.ones((300, 4)))
+    for part, tolerated_loss in ((flat, 0.0), (observed(15), INF)):
+        policy = calibrated(observed(14), part, "d", tolerated_loss)
+        assert (chosen(policy, part) == 0).all()
+        assert policy.state()["lost"] == 0
 
 
 def test_where_nothing_passes_the_reference_answers_and_it_is_said():
@@ -248,11 +261,6 @@ def test_without_one_complete_calibration_prompt_the_reference_answers():
     policy = calibrated(observed(21), empty, "d")
     assert policy.state()["prompts"] == 0
     assert (chosen(policy, empty) == 3).all()
-
-
-def test_equal_rewards_lose_nobody():
-    flat = replace(observed(22), rewards=np.ones((300, 4)))
-    assert (chosen(calibrated(observed(22), flat, "d"), flat) == 0).all()
 
 
 def test_the_reference_is_the_best_single_member_on_train_unless_named():

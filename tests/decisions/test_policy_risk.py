@@ -55,6 +55,7 @@ def test_lost_is_more_than_tolerated_beyond_rounding_and_never_the_reference():
     rewards = np.array([[0.8, 0.7, 0.69, 0.9]])
     assert lost(rewards, 0, 0.1).tolist() == [[False, False, True, False]]
     assert lost(rewards, 0, 0.0).tolist() == [[False, True, True, False]]
+    assert not lost(np.zeros((1, 2)), 0, 0.0).any()
     assert not lost(np.random.default_rng(0).normal(size=(50, 3)), 2, 0.0)[:, 2].any()
 
 

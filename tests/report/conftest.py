@@ -150,6 +150,8 @@ def make_results(
             "best_single": row(base, float(costs[best]), base, headroom, member=members[best]),
             "best_single_hindsight": row(base, float(costs[best]), base, headroom, member=members[best]),
             "category_mean": None if category is None else row(category, costs[best] * 0.9, base, headroom, half),
+            "category_mean_predicted": None if category is None else row(
+                category - 0.005, costs[best] * 0.9, base, headroom, half),
             "oracle": row(oracle, spot * 0.8, base, headroom),
             "router": {
                 **row(router, spot, base, headroom, half), "constant_member": None, "p_vs_best_single": 0.001,
@@ -168,6 +170,7 @@ def make_results(
             },
         },
         "policy": {
+            "name": "lambda", "label": f"lambda = {lambda_:g}", "notes": [], "promise": None,
             "lambda": lambda_, "reward": line["reward"][at_policy], "cost": line["cost"][at_policy],
             "gain_vs_best_single": interval(line["reward"][at_policy] - base, half),
             "best_single_member": members[best], "best_single_reward": base, "best_single_cost": float(costs[best]),

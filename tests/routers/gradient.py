@@ -23,7 +23,7 @@ def batch_of(samples, embedding=None, category=None, costs=None) -> Batch:
                 mean[i, m] = np.mean(there)
             if len(there) > 1:
                 variance[i, m] = np.var(there, ddof=1)
-    embedding = np.zeros((n, 3), dtype=np.float32) if embedding is None else embedding.astype(np.float32)
+    embedding = np.zeros((n, 3), dtype=np.float32) if embedding is None else np.asarray(embedding, dtype=np.float32)
     category = np.zeros(n, dtype=np.int64) if category is None else np.asarray(category)
     costs = np.ones((n, members)) if costs is None else np.asarray(costs, dtype=np.float64)
     arrays = (mean, count, variance, samples, costs, np.arange(n), np.arange(n))

@@ -57,7 +57,7 @@ def test_it_ends_after_the_last_epoch():
 def test_every_epoch_sees_every_prompt_once_in_an_order_of_its_own():
     seen = run([3.0, 2.0, 1.0], max_epochs=3).seen
     assert [len(rows) for rows in seen] == [4, 4, 2] * 3
-    epochs = [sum(seen[i : i + 3], []) for i in (0, 3, 6)]
+    epochs = [[row for rows in seen[i : i + 3] for row in rows] for i in (0, 3, 6)]
     assert all(sorted(epoch) == list(range(10)) for epoch in epochs)
     assert epochs[0] != epochs[1] != epochs[2]
     assert run([3.0, 2.0, 1.0], max_epochs=3).seen == seen

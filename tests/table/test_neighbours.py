@@ -142,23 +142,24 @@ def test_one_text_and_none():
     assert duplicate_facts(near_duplicates([], 0.8)).leak == 0.0
 
 
-def crowded(loose, strict, others, seed=0):
-    """Texts of one template: `loose` with 8 of 200 words changed, `strict` with one; and unlike ones."""
+def crowded(loose, strict, others, changes=1, seed=0):
+    """Texts of one template: `loose` with 8 of 200 words changed, `strict` with `changes` of them; and unlike ones."""
     rng = np.random.default_rng(seed)
     pool = vocabulary(rng)
     base = list(rng.choice(pool, 200))
     texts = [changed(base, 8, pool, rng) for _ in range(loose)]
     near = changed(base, 8, pool, rng).split()
-    texts += [changed(near, 1, pool, rng) for _ in range(strict)]
+    texts += [changed(near, changes, pool, rng) for _ in range(strict)]
     return texts + [" ".join(rng.choice(pool, 30)) for _ in range(others)]
 
 
 def test_a_component_above_a_twentieth_is_cut_at_stricter_thresholds():
-    texts = crowded(loose=20, strict=6, others=374)
+    texts = crowded(loose=20, strict=6, others=374, changes=4)
     similar = similarities(texts[:26])
     found = near_duplicates([*texts, texts[0]], 0.7)
     # at 0.7 the 27 prompts of the template are one component, above 5% of 401; at 0.9 six of them stay together
     assert set(components_of(similar >= 0.7)) == {0}
+    assert similar[20:, 20:].min() < 0.95
     assert np.array_equal(found.cut, np.arange(401) % 400 < 26)
     assert np.array_equal(together(found.component[:26]), together(components_of(similar >= 0.9)))
     assert len(set(found.component[20:26])) == 1
@@ -182,6 +183,9 @@ def test_a_handful_of_a_small_table_is_not_cut():
     for strict, cut in ((10, False), (11, True)):
         found = near_duplicates(crowded(loose=0, strict=strict, others=3), 0.8)
         assert found.cut[:strict].all() == found.cut.any() == cut
+    # it is prompts that are counted, not texts
+    one, other = crowded(loose=0, strict=2, others=0)
+    assert near_duplicates([one] * 6 + [other] * 5, 0.8).cut.all()
 
 
 def test_facts_are_those_of_every_half_split():

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from erp.routers.base import Batch, Dimensions, Features, Router
-from erp.training.module import masked_squared_error
+from erp.routers.losses import masked_squared_error
 
 LOSSES: list[float] = []  # of every training and validation batch, in order
 DIES_AFTER: list[int] = []  # raises once this many losses have been computed

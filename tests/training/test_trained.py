@@ -60,12 +60,14 @@ def test_route_takes_the_best_of_score_minus_lambda_cost(folder, lambda_):
     router = load(folder)
     routed = router.route(PROMPTS, lambda_=lambda_)
     scores = router.scores(PROMPTS)
-    chosen = choose(scores.to_numpy(), router.predicted_costs, lambda_ or 0.0)  # the run's own policy has lambda 0
+    chosen = choose(
+        scores.to_numpy(), router.decide(PROMPTS).costs, lambda_ or 0.0
+    )  # the run's own policy has lambda 0
     assert list(routed["member"]) == [router.members[m] for m in chosen]
     assert list(routed["prompt"]) == PROMPTS
     rows = np.arange(len(PROMPTS))
     np.testing.assert_array_equal(routed["predicted_reward"], scores.to_numpy()[rows, chosen])
-    np.testing.assert_array_equal(routed["predicted_cost"], router.predicted_costs[chosen])
+    np.testing.assert_array_equal(routed["predicted_cost"], router.decide(PROMPTS).costs[rows, chosen])
 
 
 def test_different_lambdas_choose_differently(folder):

@@ -40,8 +40,8 @@ def _paraphrases(found: Mapping[str, Any] | None, scale: str) -> str:
     if found is None:
         return "Paraphrases: no test prompts of one group with different texts, so their consistency is not known."
     text = (
-        f"Paraphrases: in {found['groups']:,} groups of {found['prompts']:,} test prompts that are alike, two of a group "
-        f"go to the same member {percent(number(found['same_member']))} of the time, by chance "
+        f"Paraphrases: in {found['groups']:,} groups of {found['prompts']:,} test prompts that are alike, two of a "
+        f"group go to the same member {percent(number(found['same_member']))} of the time, by chance "
         f"{percent(number(found['by_chance']))}"
     )
     if scale == "reward" and found.get("score_variance_within") is not None:
@@ -63,7 +63,7 @@ def _cross(found: Mapping[str, Any]) -> str:
     own = found["own_best_single"]
     if own is not None:
         text += (
-            f". The best single by the second is {escaped(own['member'])} ({significant(own['reward'])}): router less it "
-            f"{gain_text(own['router_less_it'])}"
+            f". The best single by the second is {escaped(own['member'])} ({significant(own['reward'])}): router less "
+            f"it {gain_text(own['router_less_it'])}"
         )
     return f"{text}."

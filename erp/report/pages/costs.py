@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from erp.report.facts import ROW_NAMES, Results, cost_scale, costs_differ, level_of, number, numbers, percent
+from erp.report.facts import ROW_NAMES, Results, cost_scale, costs_differ, number, numbers, percent
 from erp.report.text import escaped, gain_text, lambda_text, percents, significant, table
 
 
@@ -86,8 +86,8 @@ def _pair(results: Results) -> list[str]:
     )  # fmt: skip
     if found["apgr"] is None:
         return [
-            f"Between the cheapest member ({escaped(found['weak'])}) and best single ({escaped(found['strong'])}) there "
-            "is no gap on test to recover: APGR and CPT are null."
+            f"Between the cheapest member ({escaped(found['weak'])}) and best single ({escaped(found['strong'])}) "
+            "there is no gap on test to recover: APGR and CPT are null."
         ]
     return [
         f"Between the cheapest member ({escaped(found['weak'])}) and best single ({escaped(found['strong'])}) alone: "
@@ -116,14 +116,14 @@ def economics_page(results: Results) -> list[str]:
     own = found["router_per_prompt"]
     text = (
         f"The table's {found['responses']:,} responses cost {_total(found['labels_table'], each, factor, unit)}; those "
-        f"of train and validation prompts, which a router needs, {_total(found['labels_learnt_from'], each, factor, unit)} "
-        "(scoring them is not counted). "
+        "of train and validation prompts, which a router needs, "
+        f"{_total(found['labels_learnt_from'], each, factor, unit)} (scoring them is not counted). "
     )
     text += (
         "What deciding a prompt costs is not counted: give `cost.router_per_prompt`. " if own is None
         else f"Deciding a prompt costs {significant(own * factor)} {unit}. "
     )  # fmt: skip
-    return ["## When it pays", text + _break_even(found["break_even"], factor, unit, level_of(results))]
+    return ["## When it pays", text + _break_even(found["break_even"], factor, unit)]
 
 
 def _total(value: float, each: str, factor: float, unit: str) -> str:
@@ -132,7 +132,7 @@ def _total(value: float, each: str, factor: float, unit: str) -> str:
     return f"{significant(value * factor * per)} {each}"
 
 
-def _break_even(found: Mapping[str, Any], factor: float, unit: str, level: str) -> str:
+def _break_even(found: Mapping[str, Any], factor: float, unit: str) -> str:
     at = {"same_reward": "the point chosen on validation to keep best single's reward", "policy": "the run's policy"}
     if found["prompts"] is not None:
         return (

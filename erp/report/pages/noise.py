@@ -49,8 +49,8 @@ def _shares(noise: Mapping[str, Any]) -> str:
     used = f" From {found['prompts']:,} of {found['of']:,} prompts, {found['samples']} samples of each member."
     return (
         table(["Variance of a sampled reward", "Variance", "Share"], rows)
-        + "\n\nInteraction is necessary for routing, not sufficient: one member may still be best everywhere. Estimates "
-        "are unbiased, so a small one may come out below 0." + used
+        + "\n\nInteraction is necessary for routing, not sufficient: one member may still be best everywhere. "
+        "Estimates are unbiased, so a small one may come out below 0." + used
     )
 
 

@@ -11,7 +11,9 @@ from erp.report.facts import (
     cost_scale,
     level_of,
     number,
+    one_line,
     percent,
+    policy_label,
     routing_members,
 )
 from erp.report.summary import mixture, plain_summary
@@ -31,11 +33,11 @@ def equal_cost_page(results: Results) -> list[str]:
     rows = []
     for key, name in POINTS.items():
         point = results["equal_cost"].get(key)
-        lambda_ = _lambda_of(results, key) if point is not None else 0.0
-        if point is None or (key != "lambda_0" and lambda_ == 0):  # the first row is there already
+        at = _where(results, key)
+        if point is None or (key != "lambda_0" and at == "lambda = 0"):  # the first row is there already
             continue
         rows.append(
-            [name if key == "lambda_0" else f"{name}, lambda = {lambda_text(lambda_)}", significant(point["reward"]),
+            [name if key == "lambda_0" else f"{name}, {at}", significant(point["reward"]),
              significant(number(point["cost"]) * factor), escaped(mixture(point["constant"])),
              significant(point["constant_reward"]), gain_text(point["difference"]), point["verdict"]]
         )  # fmt: skip
@@ -48,12 +50,32 @@ def equal_cost_page(results: Results) -> list[str]:
         "costs here, the best by rewards on train stands beside it. `yes`: the whole interval is above 0; `no`: none "
         "of it is; else `undecided`."
     )
-    return ["## Against the best constant at equal cost", table(header, rows), text]
+    return ["## Against the best constant at equal cost", table(header, rows), text, *_promise(results)]
 
 
-def _lambda_of(results: Results, key: str) -> float | None:
-    lambdas = {"lambda_0": 0.0, "policy": results["policy"]["lambda"], **results["chosen_on_validation"]}
-    return lambdas[key]  # type: ignore[no-any-return]
+def _where(results: Results, key: str) -> str:
+    if key == "policy":
+        return policy_label(results)
+    lambda_ = 0.0 if key == "lambda_0" else results["chosen_on_validation"][key]
+    return f"lambda = {lambda_text(lambda_)}"
+
+
+def _promise(results: Results) -> list[str]:
+    """What a policy promised, and what it kept on test."""
+    policy, (factor, unit) = results["policy"], cost_scale(results)
+    found = policy["promise"]
+    lines = [f"{one_line(note)[:1].upper()}{one_line(note)[1:]}." for note in policy["notes"]]
+    if found is not None and "budget" in found:
+        budget, guess, spent = (significant(number(found[k]) * factor) for k in ("budget", "predicted", "realised"))
+        lines.append(f"The policy's budget is {budget} {unit}; on test prompts it predicts {guess} and spends {spent}.")
+    elif found is not None:
+        lines.append(
+            f"The policy promises that at most {percent(number(found['alpha']), 1)} of prompts lose more than it "
+            f"tolerates against {escaped(found['reference'])}; of {found['prompts']:,} test prompts "
+            f"{percent(number(found['lost']), 1)} did ({percents(number(found['low']), number(found['high']))}): "
+            f"{found['verdict']}."
+        )
+    return [" ".join(lines)] if lines else []
 
 
 def rows_page(results: Results) -> list[str]:
@@ -78,7 +100,7 @@ def _rows_table(results: Results) -> str:
              _share(results, key, "headroom"), _share(results, key, "headroom_split_half")]
         )  # fmt: skip
     rows.append(
-        [f"the run's policy, lambda = {lambda_text(policy['lambda'])}", significant(policy["reward"]),
+        [f"the run's policy, {policy_label(results)}", significant(policy["reward"]),
          significant(number(policy["cost"]) * factor), gain_text(policy["gain_vs_best_single"]), "-", "-"]
     )  # fmt: skip
     level = level_of(results)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from erp.decisions.choice import Choice, Outcome, choose, constant, one_hot, outcome
 from erp.decisions.curve import Curve, exact_curve
+from erp.decisions.policy import Observed, Policy
 from erp.decisions.references import best_single
 from erp.metrics.intervals import GroupBootstrap, Interval
 from erp.targets import Targets
@@ -27,12 +28,14 @@ class HeldOut:
         members: the pool, in the order of all columns.
         scores: (N, M) the router's.
         category_scores: (N, M) the category mean's; None without categories.
+        guessed_category_scores: (N, M) the category mean's by the category predicted from the embedding; likewise.
         targets: observed mean rewards (NaN where missing), their counts and errors, (N, M) each.
         costs: (N, M) observed costs.
-        predicted_costs: (M,) of each member.
+        predicted_costs: (M,) of each member, or (N, M).
         train_mean_reward, train_mean_cost: (M,) what the best single member is chosen on.
         groups: (N,) codes; prompts of a group are resampled together.
         scale: of the scores, ``reward`` or ``ordinal``.
+        neighbours: (N, k, M) rewards of each prompt's nearest train prompts, for policies that read them.
     """
 
     members: tuple[str, ...]
@@ -45,6 +48,8 @@ class HeldOut:
     train_mean_cost: Floats
     groups: NDArray[np.int64]
     scale: str
+    guessed_category_scores: Floats | None = None
+    neighbours: Floats | None = None
 
     @property
     def rewards(self) -> Floats:
@@ -57,15 +62,29 @@ class HeldOut:
 
     def take(self, rows: NDArray[np.int64]) -> HeldOut:
         """These prompts only, by position."""
-        category = None if self.category_scores is None else self.category_scores[rows]
+
+        def some(values: Floats | None) -> Floats | None:
+            return None if values is None else values[rows]
+
+        costs = self.predicted_costs if self.predicted_costs.ndim == 1 else self.predicted_costs[rows]
         return replace(
-            self, scores=self.scores[rows], category_scores=category, targets=self.targets.take(rows),
-            costs=self.costs[rows], groups=self.groups[rows],
+            self, scores=self.scores[rows], category_scores=some(self.category_scores), predicted_costs=costs,
+            guessed_category_scores=some(self.guessed_category_scores), neighbours=some(self.neighbours),
+            targets=self.targets.take(rows), costs=self.costs[rows], groups=self.groups[rows],
         )  # fmt: skip
 
     def choice(self, lambda_: float, scores: Floats | None = None) -> Choice:
         """The decision rule on the router's scores, or on others."""
         return one_hot(choose(self.scores if scores is None else scores, self.predicted_costs, lambda_), self.size[1])
+
+    def decided(self, policy: Policy) -> Choice:
+        """What a policy decides on the router's scores."""
+        return policy.choose(self.scores, self.predicted_costs, self.neighbours)
+
+    @property
+    def observed(self) -> Observed:
+        """What a policy may learn from."""
+        return Observed(self.scores, self.predicted_costs, self.rewards, self.groups)
 
     def single(self, lambda_: float = 0.0) -> int:
         """Position of the best single member, chosen on train."""

@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from erp.decisions.choice import Outcome
+from erp.decisions.policy import Policy
+from erp.decisions.policy_budget import BudgetPolicy
+from erp.decisions.policy_guarantee import GuaranteePolicy
 from erp.decisions.references import best_constant
 from erp.metrics.benchmarks import gain
 from erp.metrics.intervals import Interval
+from erp.metrics.risk import coverage, spending
 from erp.metrics.significance import better_than_constant
 from erp.report.sections.held_out import Floats, HeldOut, means, plain
 
@@ -82,22 +86,46 @@ def constant_weights(held_out: HeldOut, point: Outcome) -> Floats:
 
 
 def policy_section(
-    held_out: HeldOut, policy: Outcome, lambda_: float, intervals: Mapping[str, list[Interval]]
+    held_out: HeldOut, own: Outcome, policy: Policy, intervals: Mapping[str, list[Interval]]
 ) -> dict[str, Any]:
-    """The run's own policy beside the best single member at its lambda; at infinity utilities are infinite: None."""
+    """The run's own policy beside the best single member at its lambda; at infinity utilities are infinite: None.
+
+    ``lambda`` is None at infinity, and 0 for a policy that has none; ``label`` says what it is.
+    """
+    lambda_ = policy.lambda_ or 0.0
     single = held_out.single(lambda_)
     utility = intervals.get("policy_utility")
     return {
+        "name": policy.name,
+        "label": policy.label,
+        "notes": list(policy.notes()),
         "lambda": lambda_,
-        **means(policy),
-        "utility": None if utility is None else policy.mean_reward - lambda_ * policy.mean_cost,
+        **means(own),
+        "utility": None if utility is None else own.mean_reward - lambda_ * own.mean_cost,
+        "promise": promise_section(held_out, policy),
         "best_single_member": held_out.members[single],
         "best_single_reward": held_out.rewards[:, single].mean(),
         "best_single_cost": held_out.costs[:, single].mean(),
         "gain_vs_best_single": plain(intervals["policy_gain"][0]),
         "utility_gain_vs_best_single": None if utility is None else plain(utility[0]),
-        "shares": dict(zip(held_out.members, policy.shares, strict=True)),
+        "shares": dict(zip(held_out.members, own.shares, strict=True)),
     }
+
+
+def promise_section(held_out: HeldOut, policy: Policy) -> dict[str, Any] | None:
+    """What a policy that promises something kept of it on test; None for those that promise nothing."""
+    choice = held_out.decided(policy)
+    if isinstance(policy, BudgetPolicy):
+        spent = spending(choice, policy.mean_budget, held_out.predicted_costs, held_out.costs)
+        return {"budget": spent.budget, "predicted": spent.predicted, "realised": spent.realised}
+    if isinstance(policy, GuaranteePolicy):
+        covered = coverage(
+            choice, held_out.rewards, held_out.groups, reference=policy.reference_position,
+            tolerated_loss=policy.tolerated_loss, alpha=policy.alpha,
+        )  # fmt: skip
+        reference = held_out.members[policy.reference_position]
+        return {**asdict(covered), "verdict": covered.verdict, "reference": reference}
+    return None
 
 
 def equal_cost_section(

@@ -45,6 +45,8 @@ def reference_rows(held_out: HeldOut, sampled: Sampled) -> dict[str, Outcome]:
     }
     if held_out.category_scores is not None:
         rows["category_mean"] = held_out.outcome(held_out.choice(0.0, held_out.category_scores))
+    if held_out.guessed_category_scores is not None:
+        rows["category_mean_predicted"] = held_out.outcome(held_out.choice(0.0, held_out.guessed_category_scores))
     # Rows that sample first can stand beside the others only where the samples are of the same prompts.
     if sampled.samples is not None and len(sampled.samples.rows) == held_out.size[0]:
         rows["sample_all"] = favourite_of_all(sampled.samples, held_out.costs)
@@ -77,7 +79,12 @@ def routing_section(
     choosing = {name: row for name, row in rows.items() if name not in ("sample_all", "cascade")}
     naive = _shares(choosing, rows["oracle"].reward, bootstrap)
     halves = _shares_of_half(choosing, sampled.halves, bootstrap)
-    found: dict[str, Any] = {"category_mean": None, "sample_all": None, "cascade": None}
+    found: dict[str, Any] = {
+        "category_mean": None,
+        "category_mean_predicted": None,
+        "sample_all": None,
+        "cascade": None,
+    }
     for (name, result), gain in zip(rows.items(), intervals["rows"], strict=True):
         found[name] = {
             **means(result),

@@ -1,0 +1,135 @@
+"""Options that cross rooms, through the command line: policies, predicted category and cost, other targets, splits."""
+
+import json
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import erp as package
+from tests.integration.tables import long_frame
+
+
+@pytest.fixture
+def quick(tmp_path):
+    """Five samples a cell, enough to take a best of two or a quantile."""
+    path = tmp_path / "five.parquet"
+    long_frame(samples=5).to_parquet(path)
+    return ["data=table", f"data.path={path}", "backbone=hashing", "tracking=off", "bootstrap.draws=200"]
+
+
+def results_of(answer):
+    assert answer.code == 0, answer.err
+    return json.loads((Path(answer.last) / "results.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("policy", "router"),
+    [
+        ("budget", "ridge"), ("tolerance", "ridge"), ("guarantee", "ridge"), ("guarded", "knn"), ("lambda", "ridge"),
+    ],
+)  # fmt: skip
+def test_every_policy_decides_the_same_in_the_report_and_in_a_service(erp, quick, policy, router):
+    answer = erp("train", *quick, f"policy={policy}", f"router={router}")
+    results = results_of(answer)
+    assert results["policy"]["name"] == policy
+    opened = package.load(answer.last)
+    predictions = pd.read_parquet(Path(answer.last) / "predictions.parquet")
+    prompts = pd.read_parquet(quick[1].removeprefix("data.path="), columns=["prompt_id", "prompt", "category"])
+    prompts = prompts.drop_duplicates("prompt_id").set_index("prompt_id")
+    test = predictions[predictions["split"] == "test"]
+    ids = test["prompt_id"].unique()
+    routed = opened.route(prompts.loc[ids, "prompt"].tolist(), category=prompts.loc[ids, "category"].tolist())
+    chosen = test[test["chosen"]].groupby("prompt_id")["model"].agg(set)
+    for prompt_id, member in zip(ids, routed["member"], strict=True):
+        assert member in chosen[prompt_id]
+    assert policy == "budget" or (chosen.map(len) == 1).all()  # a budget tosses a coin where its two points differ
+    report = (Path(answer.last) / "report.md").read_text()
+    assert results["policy"]["label"] in report
+
+
+def test_a_budget_is_kept_on_validation_and_said_beside_what_was_spent(erp, quick):
+    results = results_of(erp("train", *quick, "policy=budget", "policy.share_of_best_single=0.6"))
+    promise = results["policy"]["promise"]
+    assert promise["budget"] == pytest.approx(0.6 * results["routing"]["best_single"]["cost"], rel=0.3)
+    assert promise["realised"] == pytest.approx(results["policy"]["cost"])
+
+
+def test_a_guarantee_has_calibration_prompts_of_its_own(erp, quick):
+    answer = erp("train", *quick, "policy=guarantee", "policy.alpha=0.3", "policy.tolerated_loss=0.5")
+    split = pd.read_parquet(Path(answer.last) / "split.parquet")["split"]
+    assert (split == "calibration").sum() > 10
+    promise = results_of(answer)["policy"]["promise"]
+    assert promise["alpha"] == 0.3
+    assert 0 <= promise["low"] <= promise["lost"] <= promise["high"] <= 1
+    assert promise["verdict"] in ("kept", "broken", "open")
+
+
+def test_what_a_policy_cannot_do_is_refused_by_name(erp, quick):
+    answer = erp("train", *quick, "policy=guarded")
+    assert answer.code == 2
+    assert "router = ridge has none" in answer.err
+    free = erp("train", *quick, "policy=budget", "cost=none")
+    assert free.code == 2
+    assert "policy = budget: no costs are known" in free.err
+
+
+def test_predicted_categories_need_no_category_to_route(erp, quick):
+    answer = erp("train", *quick, "router=category_mean", "category=predicted")
+    results = results_of(answer)
+    assert results["run"]["category"] == "predicted"
+    routing = results["routing"]
+    assert routing["router"]["reward"] == pytest.approx(routing["category_mean_predicted"]["reward"])
+    assert len(package.load(answer.last).route(["a prompt without a category"])) == 1
+    given = erp("train", *quick, "router=category_mean")
+    with pytest.raises(package.ErpError, match="category"):
+        package.load(given.last).route(["a prompt without a category"])
+
+
+def test_predicted_costs_differ_by_prompt_and_are_used_to_decide(erp, quick):
+    answer = erp("train", *quick, "cost.predict=true", "policy.lambda=100")
+    results_of(answer)
+    predictions = pd.read_parquet(Path(answer.last) / "predictions.parquet")
+    assert predictions.groupby("model")["predicted_cost"].nunique().min() > 10
+    assert (predictions["predicted_cost"] >= 0).all()
+    test = predictions[predictions["split"] == "test"]
+    utility = test.assign(u=test["predicted"] - 100 * test["predicted_cost"])
+    best = utility.loc[utility.groupby("prompt_id")["u"].idxmax()]
+    assert best["chosen"].mean() > 0.99
+    routed = package.load(answer.last).route(["one prompt", "and another one, longer than the first"])
+    assert routed["predicted_cost"].notna().all()
+
+
+def test_targets_other_than_the_mean(erp, quick):
+    frame = pd.read_parquet(quick[1].removeprefix("data.path="))
+    cells = frame.groupby(["prompt_id", "model"])["reward"].agg(list)
+    pairs = cells.map(lambda y: np.mean([max(pair) for pair in combinations(y, 2)]))
+    for options, judge in (
+        (["target.kind=best_of_n", "target.n=2"], pairs),
+        (["target.kind=quantile", "target.quantile=0.75"], cells.map(lambda y: np.quantile(y, 0.75))),
+    ):
+        answer = erp("train", *quick, *options)
+        results = results_of(answer)
+        predictions = pd.read_parquet(Path(answer.last) / "predictions.parquet").set_index(["prompt_id", "model"])
+        np.testing.assert_allclose(predictions["observed"], judge.loc[predictions.index], atol=1e-12)
+        assert results["prediction"]["r2_pooled_ceiling"] is None
+        assert results["routing"]["sample_all"] is None
+    mean = results_of(erp("train", *quick))
+    best = results_of(erp("train", *quick, "target.kind=best_of_n", "target.n=2"))
+    assert best["routing"]["best_single"]["cost"] == pytest.approx(2 * mean["routing"]["best_single"]["cost"])
+    refused = erp("train", *quick, "target.kind=best_of_n", "target.n=6")
+    assert refused.code == 2
+    assert "target.n = 6: a cell has 5 separate samples" in refused.err
+
+
+def test_one_category_is_left_out(erp, quick):
+    frame = pd.read_parquet(quick[1].removeprefix("data.path="))
+    name = frame["category"].iloc[0]
+    answer = erp("train", *quick, "split.by=category", f"split.category={name}")
+    results_of(answer)
+    split = pd.read_parquet(Path(answer.last) / "split.parquet").set_index("prompt_id")["split"]
+    category = frame.drop_duplicates("prompt_id").set_index("prompt_id")["category"]
+    assert set(category[split.index[split == "test"]]) == {name}
+    assert name not in set(category[split.index[split == "train"]])
