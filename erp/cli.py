@@ -19,6 +19,7 @@ SUMMARIES = {
     "evaluate": "test a trained router on its own or another table",
     "route": "prompts in, the chosen member of each out",
     "compare": "several runs in one table and one figure",
+    "extend": "one more member for a trained router, from few labels; the others stay as they are",
 }
 # What of Hydra's command line each program takes, for its help.
 _PRINTS = "Hydra's flag --cfg job prints the config instead of running it."
@@ -35,6 +36,7 @@ FLAGS = {
     "evaluate": _PRINTS,
     "route": _PRINTS,
     "compare": "Run folders and sweep files stand beside the keys, without `key=`. There are no flags.",
+    "extend": _PRINTS,
 }
 
 
@@ -166,7 +168,7 @@ def program_help(program: str) -> str:
 def _concerns(program: str, group: str, option: str) -> bool:
     """Whether an option is of use to a program: how a reward model is called matters where it is called."""
     if group == "data" and option == "same":
-        return program == "evaluate"
+        return program in ("evaluate", "extend")
     return group != "reward_model" or (program == "collect") != (option == "only")
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from erp.backbones.encoder import Encoder
 
 
 class Backbone:
@@ -34,7 +37,7 @@ class Weighted(Protocol):
 
 
 @runtime_checkable
-class Fitted(Protocol):
+class FittedBackbone(Protocol):
     """A backbone that learns from the train prompts, and from nothing else, before it embeds.
 
     Its fingerprint names what was learnt, so that no two splits share a cache. Until ``fit`` or ``restore`` was called
@@ -49,6 +52,25 @@ class Fitted(Protocol):
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take up what ``state`` gave. Raises ErpError where it is not of this backbone."""
+
+
+@runtime_checkable
+class Trainable(Protocol):
+    """A backbone whose encoder can be trained along with a router that has a loss.
+
+    Attributes:
+        finetune: whether it is to be.
+    """
+
+    finetune: bool
+
+    def encoder(self) -> Encoder:
+        """The encoder. From now on ``embed`` and ``fingerprint`` follow its weights, whoever trains or loads them."""
+
+
+def trains(backbone: object) -> bool:
+    """Whether the backbone is trained along with the router, or stays as it was released."""
+    return isinstance(backbone, Trainable) and backbone.finetune
 
 
 def normalised(vectors: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from erp.backbones.base import Backbone, Fitted, Weighted, normalised
+from erp.backbones.base import Backbone, FittedBackbone, Weighted, normalised, trains
 from erp.errors import ErpError
 
 
@@ -38,6 +38,10 @@ class JoinedBackbone(Backbone):
             raise ErpError(f"backbone.weights = {self.weights}: give one for each of the {len(parts)} parts")
         if not all(math.isfinite(weight) and weight > 0 for weight in self.weights):
             raise ErpError(f"backbone.weights = {self.weights}: give numbers above 0, or leave the part out")
+        if at := [f"backbone.parts.{i}.finetune = true" for i, part in enumerate(parts) if trains(part)]:
+            raise ErpError(
+                f"{at[0]}: a part of a joined backbone stays as it was released; leave it out, or fine-tune alone"
+            )
         self.parts = list(parts)
         self.active_parameters = active_parameters
 
@@ -50,17 +54,19 @@ class JoinedBackbone(Backbone):
     def fit(self, prompts: Sequence[str]) -> None:
         """Let the parts that learn from the train prompts do so; nothing where none does."""
         for part in self.parts:
-            if isinstance(part, Fitted):
+            if isinstance(part, FittedBackbone):
                 part.fit(prompts)
 
     def state(self) -> dict[str, Any]:
         """What those parts learnt, by their position."""
-        return {str(position): part.state() for position, part in enumerate(self.parts) if isinstance(part, Fitted)}
+        return {
+            str(position): part.state() for position, part in enumerate(self.parts) if isinstance(part, FittedBackbone)
+        }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Hand the parts what they had learnt."""
         for position, part in enumerate(self.parts):
-            if isinstance(part, Fitted):
+            if isinstance(part, FittedBackbone):
                 part.restore(state.get(str(position), {}))
 
     def fingerprint(self) -> str:

@@ -1,14 +1,16 @@
-"""Any sentence-transformers encoder as a backbone."""
+"""Any sentence-transformers or transformers encoder as a backbone, as it was released or fine-tuned."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from erp.backbones.base import Backbone, plain_text
+from erp.backbones.encoder import Encoder, layers_of
 from erp.errors import ErpError
 from erp.files import sha256_file
 from erp.weights import Weights, find_weights
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 class SentenceTransformerBackbone(Backbone):
     """Sentence embeddings of an encoder, in 32 bits whatever its weights are stored in.
 
+    A folder without sentence-transformers' own files is read by transformers, and the states of its tokens averaged.
+
     Args:
         model: hub id, or a folder.
         sha256: of its ``model.safetensors``; checked where given.
@@ -29,6 +33,12 @@ class SentenceTransformerBackbone(Backbone):
         max_tokens: longer prompts are cut; None for the encoder's own limit.
         batch_size: prompts encoded at once.
         active_parameters: of the encoder: what routing a prompt costs in FLOPs. It changes no embedding.
+        finetune: train the encoder along with the router, which has to have a loss.
+        encoder_learning_rate: of its top layer, then.
+        layer_decay: what that rate is multiplied by from layer to layer, down to the embeddings; 1 for one rate.
+
+    Raises:
+        ErpError: on a batch size below 1, a learning rate that is none, or a decay outside (0, 1].
     """
 
     def __init__(
@@ -41,35 +51,76 @@ class SentenceTransformerBackbone(Backbone):
         max_tokens: int | None = None,
         batch_size: int = 64,
         active_parameters: float | None = None,
+        finetune: bool = False,
+        encoder_learning_rate: float = 2e-5,
+        layer_decay: float = 0.9,
     ) -> None:
         if batch_size < 1:
             raise ErpError(f"backbone.batch_size = {batch_size}: give 1 or more")
+        if not 0 < encoder_learning_rate < float("inf"):
+            raise ErpError(f"backbone.encoder_learning_rate = {encoder_learning_rate}: give a number above 0")
+        if not 0 < layer_decay <= 1:
+            raise ErpError(f"backbone.layer_decay = {layer_decay}: give a number above 0 and up to 1")
         self.weights = Weights(model, sha256=sha256, package=package, revision=revision)
         self.prefix = prefix
         self.max_tokens = max_tokens
         self.batch_size = batch_size
         self.active_parameters = active_parameters
+        self.finetune = finetune
+        self.encoder_learning_rate = encoder_learning_rate
+        self.layer_decay = layer_decay
         self._weights_dir: str | None = None
-        self._encoder: SentenceTransformer | None = None
+        self._model: SentenceTransformer | None = None
+        self._encoder: Encoder | None = None
 
     def look_in(self, weights_dir: str | None) -> None:
         """Say where weights already on disk may lie."""
         self._weights_dir = weights_dir
 
     def fingerprint(self) -> str:
-        """The weight file's hash and what is done to a prompt; finds (or downloads) the file if no hash was given."""
+        """The weight file's hash and what is done to a prompt; finds (or downloads) the file if no hash was given.
+
+        Once the encoder was handed out, to be trained or loaded, also the hash of its weights as they are now.
+        """
         sha256 = self.weights.sha256
         if sha256 is None:
             sha256 = sha256_file(find_weights(self.weights, self._weights_dir) / self.weights.file)
-        return f"{self.kind()} {sha256} prefix={self.prefix!r} max_tokens={self.max_tokens}"
+        released = f"{self.kind()} {sha256} prefix={self.prefix!r} max_tokens={self.max_tokens}"
+        return released if self._encoder is None else f"{released} weights={self._encoder.digest()}"
 
     def embed(self, prompts: Sequence[str]) -> NDArray[np.float32]:
         """Encode, (n, d)."""
-        if self._encoder is None:
-            self._encoder = self._load()
-        texts = [plain_text(self.prefix + prompt) for prompt in prompts]
-        vectors = self._encoder.encode(texts, batch_size=self.batch_size, show_progress_bar=False)
+        vectors = self._loaded().encode(self._texts(prompts), batch_size=self.batch_size, show_progress_bar=False)
         return np.asarray(vectors, dtype=np.float32)
+
+    def encoder(self) -> Encoder:
+        """The encoder, which ``embed`` shares. Raises ErpError where its layers are not found."""
+        if self._encoder is None:
+            model = self._loaded()
+            self._encoder = Encoder(
+                _SentenceVectors(model), lambda prompts: model.preprocess(self._texts(prompts)), self._layers(model),
+                self.encoder_learning_rate, self.layer_decay, self.batch_size,
+            )  # fmt: skip
+        return self._encoder
+
+    def _layers(self, model: SentenceTransformer) -> list[list[nn.Parameter]]:
+        if self.layer_decay == 1:
+            return [[parameter for parameter in model.parameters() if parameter.requires_grad]]
+        depth = getattr(getattr(model.transformers_model, "config", None), "num_hidden_layers", 0)
+        if layers := layers_of(model, depth):
+            return layers
+        raise ErpError(
+            f"backbone.layer_decay = {self.layer_decay}: the layers of {self.weights.model} are not found, and "
+            f"cannot have a rate each; give 1 for one rate"
+        )
+
+    def _texts(self, prompts: Sequence[str]) -> list[str]:
+        return [plain_text(self.prefix + prompt) for prompt in prompts]
+
+    def _loaded(self) -> SentenceTransformer:
+        if self._model is None:
+            self._model = self._load()
+        return self._model
 
     def _load(self) -> SentenceTransformer:
         from safetensors import SafetensorError
@@ -89,3 +140,16 @@ class SentenceTransformerBackbone(Backbone):
         if self.max_tokens is not None:
             encoder.max_seq_length = self.max_tokens
         return encoder
+
+
+class _SentenceVectors(nn.Module):
+    """What a sentence-transformers model makes of its features, as one tensor."""
+
+    def __init__(self, model: SentenceTransformer) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, features: Mapping[str, Any]) -> Tensor:
+        """Vectors (B, d)."""
+        vectors: Tensor = self.model(dict(features))["sentence_embedding"]  # it writes into what it is given
+        return vectors

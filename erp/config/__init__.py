@@ -18,6 +18,7 @@ from erp.config.learn import (
     DescribeConfig,
     EvaluateConfig,
     EvaluationData,
+    ExtendConfig,
     MiniData,
     RouteConfig,
     SameData,
@@ -44,6 +45,7 @@ __all__ = [
     "DescribeConfig",
     "EvaluateConfig",
     "EvaluationData",
+    "ExtendConfig",
     "Member",
     "MiniData",
     "Node",
@@ -71,6 +73,7 @@ PROGRAMS: dict[str, type[Node]] = {
     "evaluate": EvaluateConfig,
     "route": RouteConfig,
     "compare": CompareConfig,
+    "extend": ExtendConfig,
 }
 
 

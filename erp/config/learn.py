@@ -228,3 +228,20 @@ class CompareConfig(Node):
     output: Literal["markdown", "csv", "json"] = "markdown"
     table: Literal["runs", "contenders", "pairs"] = "runs"
     bootstrap: Bootstrap = Bootstrap()
+
+
+class ExtendConfig(Node):
+    """``erp extend``: one member joins a trained router."""
+
+    run: str
+    data: EvaluationData
+    member: str | None = None
+    labels: int | None = Field(None, ge=2)
+    method: Literal["auto", "scratch", "shrunk", "low_rank", "uniroute"] = "auto"
+    seed: int = Field(0, ge=0, lt=2**32)
+    prices: str | None = None
+    active_parameters: float | None = Field(None, gt=0)
+    out: str = "runs"
+    cache_dir: str | None = None
+    weights_dir: str | None = None
+    trust: bool = False

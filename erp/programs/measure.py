@@ -215,7 +215,8 @@ def _run_facts(config: TrainConfig, table: RewardTable, module: RoutingModule) -
     """What a run is, for its results."""
     return {
         "router": config.router.get("name", "router"),
-        "backbone": config.backbone.get("name", "backbone"),
+        "backbone": config.backbone.get("name", "backbone")
+        + (" (fine-tuned)" if config.backbone.get("finetune") else ""),
         "reward_model": table.reward_model,
         "table": table_label(config.data),
         "members": list(table.members),

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytorch_lightning as pl
 
-from erp.backbones.base import Backbone
+from erp.backbones.base import Backbone, FittedBackbone
 from erp.backbones.cache import cached_embeddings
 from erp.build import build
 from erp.compose import compose
@@ -36,6 +36,7 @@ from erp.table.splits import Split, split_table
 from erp.targets import expected_reward, expected_target
 from erp.tracking import Tracker, tracked
 from erp.training.data import RoutingData, RoutingDataModule, category_codes
+from erp.training.finetuning import require_loss, settled
 from erp.training.fitting import fit, scores_of, test_scores, validation_scores
 from erp.training.module import Card, RoutingModule
 from erp.training.trained import add_to_card, build_backbone, load_module
@@ -120,17 +121,7 @@ def train(config: TrainConfig | Mapping[str, Any] | Sequence[str] = ()) -> Resul
 
 def prepare(config: TrainConfig) -> Plan:
     """Check the plug points, read the table, split it, name the run. Raises ErpError with every fault found."""
-    faults: list[ErpError] = []
-    plugs: tuple[tuple[str, dict[str, Any], type], ...] = (
-        ("router", config.router, Router),
-        ("backbone", config.backbone, Backbone),
-        ("policy", config.policy, Policy),
-    )
-    for key, node, expected in plugs:
-        try:
-            build(node, expected, key=key)  # construction is cheap, and knows which values make no sense
-        except ErpError as error:
-            faults.append(error)
+    faults = _plug_faults(config)
     try:
         table = load_table(config.data, config.reward_model, config.pool)
     except ErpError as error:
@@ -156,6 +147,28 @@ def prepare(config: TrainConfig) -> Plan:
          run_hash(config.model_dump(mode="json", by_alias=True), table.fingerprint(), prices)]
     )  # fmt: skip
     return Plan(_with_absolute_paths(config), table, costs, split, RunFolder(Path(config.out) / name))
+
+
+def _plug_faults(config: TrainConfig) -> list[ErpError]:
+    """What is wrong with the parts that are plugged in; construction is cheap, and knows which values make no sense."""
+    faults: list[ErpError] = []
+    plugs: tuple[tuple[str, dict[str, Any], type], ...] = (
+        ("router", config.router, Router),
+        ("backbone", config.backbone, Backbone),
+        ("policy", config.policy, Policy),
+    )
+    built: dict[str, Any] = {}
+    for key, node, expected in plugs:
+        try:
+            built[key] = build(node, expected, key=key)
+        except ErpError as error:
+            faults.append(error)
+    if "router" in built and "backbone" in built:
+        try:
+            require_loss(built["router"], config.router.get("name"), built["backbone"])
+        except ErpError as error:
+            faults.append(error)
+    return faults
 
 
 def _require_train_rewards(table: RewardTable, split: Split) -> None:
@@ -199,6 +212,10 @@ def assemble(plan: Plan) -> RoutingData:
     """Targets and embeddings of the plan's table."""
     config, table = plan.config, plan.table
     backbone = build_backbone(config.backbone, config.weights_dir)
+    backbone_state: dict[str, Any] = {}
+    if isinstance(backbone, FittedBackbone):
+        backbone.fit(table.prompts["prompt"].iloc[plan.split.train].tolist())
+        backbone_state = backbone.state()
     embeddings = cached_embeddings(
         table.prompts["prompt"].tolist(), backbone, cache_folder(config.cache_dir), config.trainer.progress
     )
@@ -207,7 +224,7 @@ def assemble(plan: Plan) -> RoutingData:
     return RoutingData(
         table, expected_target(table, **config.target.model_dump()), plan.costs.times(config.target.responses),
         plan.split, embeddings, categories,
-        category_codes(category.tolist(), categories),
+        category_codes(category.tolist(), categories), backbone_state,
     )  # fmt: skip
 
 
@@ -218,17 +235,19 @@ def _fit_and_test(plan: Plan, data: RoutingData, tracker: Tracker, start: float)
     card = Card(
         config.router, config.backbone, config.policy, data.table.members, data.categories,
         data.embeddings.dimension, data.table.reward_model, data.costs.kind, data.costs.unit, config.category,
-        config.cost.predict,
+        config.cost.predict, backbone_state=data.backbone_state,
     )  # fmt: skip
     module = RoutingModule(
-        build(config.router, Router, key="router"), card, config.trainer.learning_rate, config.trainer.weight_decay
-    )
+        build(config.router, Router, key="router"), card, config.trainer.learning_rate, config.trainer.weight_decay,
+        build_backbone(config.backbone, config.weights_dir),
+    )  # fmt: skip
     datamodule = RoutingDataModule(data, config.trainer.batch_size, config.seed)
     fit(module, datamodule, config.trainer, folder.path, tracker.lightning_logger())
 
-    module = load_module(
-        folder.checkpoint, trust=True
-    )  # from here on the saved router is used, never the one in memory
+    # From here on the saved router is used, never the one in memory.
+    module = load_module(folder.checkpoint, trust=True, weights_dir=config.weights_dir)
+    datamodule = settled(module, datamodule, folder.checkpoint, cache_folder(config.cache_dir), config.trainer.progress)
+    data = datamodule.data
     scores = validation_scores(module, datamodule)
     validation = held_out(data, module, data.split.validation, scores)
     policy = _calibrated_policy(plan, data, module, datamodule, validation)

@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 from erp.report.facts import Results, predicted_members
 from erp.report.pages.audits import audits_page
 from erp.report.pages.costs import curve_page, economics_page
+from erp.report.pages.extension import extension_page
 from erp.report.pages.method import data_page, method_page
 from erp.report.pages.noise import noise_page
 from erp.report.pages.prediction import prediction_page
@@ -42,6 +43,7 @@ def render(results: Results, figures: Sequence[str]) -> str:
         f"Router `{run['router']}`, backbone `{run['backbone']}`, reward model `{run['reward_model']}`, "
         f"{results['data']['members']} members, {results['data']['test']:,} test prompts.",
         *image("reward_cost"),
+        *extension_page(results),
         *equal_cost_page(results),
         *rows_page(results),
         *members_page(results),

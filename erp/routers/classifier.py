@@ -10,6 +10,7 @@ import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from erp.routers.base import Batch, Fitted
@@ -81,6 +82,7 @@ def _labelled(batches: Iterable[Batch]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _solved(x: np.ndarray, y: np.ndarray, strength: float) -> LogisticRegression:
-    with warnings.catch_warnings():
+    # One thread: the matrices are small, and threads that wait for each other can take fifty times as long.
+    with warnings.catch_warnings(), threadpool_limits(1):
         warnings.simplefilter("ignore", ConvergenceWarning)  # near enough: what counts is the loss on validation
         return LogisticRegression(C=strength, max_iter=200).fit(x.astype(np.float64), y)

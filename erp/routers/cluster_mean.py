@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from sklearn.cluster import KMeans, MiniBatchKMeans
 from sklearn.exceptions import ConvergenceWarning
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_limits  # comes with scikit-learn
 from torch import Tensor
 
 from erp.errors import ErpError
@@ -62,7 +62,7 @@ class ClusterMean(Router):
     def fit(self, train: Iterable[Batch], validation: Iterable[Batch]) -> None:
         """Cluster, average the present cells; choose the number of clusters and kappa on validation."""
         features, rewards = scored_prompts(train)
-        overall = shrunk(*sums_by(torch.zeros(len(rewards), dtype=torch.int64), rewards, 1), torch.tensor(0.0), 0.0)
+        overall = torch.nan_to_num(torch.nanmean(rewards, dim=0))
         points, weights = distinct_points(features.embedding)
         least = torch.inf
         for clusters in sorted({min(k, len(points)) for k in self.clusters}):

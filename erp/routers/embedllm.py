@@ -33,7 +33,7 @@ class EmbedLLM(Router):
     closed_form = False
 
     def __init__(
-        self, dimension: int = 128, noise: float = 1.0, weights: Literal["none", "precision"] = "none"
+        self, dimension: int = 128, noise: float = 1.4, weights: Literal["none", "precision"] = "none"
     ) -> None:
         super().__init__()
         if dimension < 1:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import product
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -39,7 +38,7 @@ class HierarchicalMean(Router):
         coarse: numbers of coarse clusters to choose from by squared error on validation.
         fine: numbers of fine clusters likewise; those above the number of distinct train prompts are taken as that
             number, and numbers of coarse clusters above the fine ones' as theirs.
-        kappas: rewards that the parent's mean counts for, to choose from likewise, for each level on its own.
+        kappas: rewards that the parent's mean counts for, to choose from likewise; one for all levels.
         use_category: whether the category is a level.
         seed: of K-means.
     """
@@ -49,13 +48,13 @@ class HierarchicalMean(Router):
     centers: Tensor
     means: Tensor
     coarse_clusters: Tensor
-    level_kappas: Tensor
+    kappa: Tensor
 
     def __init__(
         self,
-        coarse: Sequence[int] = (8,),
+        coarse: Sequence[int] = (8, 16),
         fine: Sequence[int] = (32, 64, 128),
-        kappas: Sequence[float] = (5, 20, 80, 320),
+        kappas: Sequence[float] = (1, 5, 20, 80, 320),
         use_category: bool = False,
         seed: int = 0,
     ) -> None:
@@ -70,7 +69,7 @@ class HierarchicalMean(Router):
         # (categories + 1, fine, M); last: of all categories, for prompts of none
         self.register_buffer("means", torch.empty(0, 0, 0, dtype=torch.float64))
         self.register_buffer("coarse_clusters", torch.tensor(0))
-        self.register_buffer("level_kappas", torch.empty(0, dtype=torch.float64))
+        self.register_buffer("kappa", torch.tensor(torch.nan, dtype=torch.float64))
 
     def prepare(self, dimensions: Dimensions) -> None:
         """Remember how many categories there are."""
@@ -84,7 +83,6 @@ class HierarchicalMean(Router):
         """Cluster twice, average the present cells; choose the numbers of clusters and kappas on validation."""
         features, rewards = scored_prompts(train)
         points, weights = distinct_points(features.embedding)
-        levels = 3 if self.reads_category else 2
         several = len(self.coarse) * len(self.fine) * len(self.kappas) > 1
         least = torch.inf
         for fine in sorted({min(k, len(points)) for k in self.fine}):
@@ -92,23 +90,21 @@ class HierarchicalMean(Router):
             code = nearest_center(features.embedding, centers)
             sums = self._sums(features.category, code, rewards, fine)
             held_out = [self._placed(batch, centers) for batch in (validation if several else ())]
-            sizes = torch.bincount(code, minlength=fine)
+            sizes = torch.bincount(code, minlength=fine).clamp(min=1)
             for coarse in sorted({min(k, fine) for k in self.coarse}):
                 parents = nearest_center(centers, cluster_centers(centers, sizes, coarse, self.seed))
                 tree = Tree(*sums, parents, coarse)
-                for kappas in product(self.kappas, repeat=levels):
-                    means = tree.means(kappas)
+                for kappa in self.kappas:
+                    means = tree.means(kappa)
                     error = sum(placed.squared_error(means) for placed in held_out)
                     if error < least:
                         least, self.centers, self.means = error, centers, means
                         self.coarse_clusters = torch.tensor(coarse)
-                        self.level_kappas = torch.tensor(kappas, dtype=torch.float64)
+                        self.kappa = torch.tensor(kappa, dtype=torch.float64)
 
     def chosen(self) -> dict[str, Any]:
-        """The numbers of clusters and, by level, the kappas that validation chose."""
-        levels = ["category", "coarse", "fine"][-len(self.level_kappas) :]
-        kappas = {f"kappa_{level}": float(kappa) for level, kappa in zip(levels, self.level_kappas, strict=True)}
-        return {"coarse": float(self.coarse_clusters), "fine": float(len(self.centers)), **kappas}
+        """The numbers of clusters and the kappa that validation chose."""
+        return {"coarse": float(self.coarse_clusters), "fine": float(len(self.centers)), "kappa": float(self.kappa)}
 
     def _slot(self, category: Tensor) -> Tensor:
         """First index into the means; -1, and every category where it is no level, is the last."""
@@ -145,17 +141,15 @@ class Tree:
     parents: Tensor
     coarse: int
 
-    def means(self, kappas: Sequence[float]) -> Tensor:
-        """Shrunk means of the fine clusters, (S, fine, M).
-
-        Args:
-            kappas: of the levels [category,] coarse, fine. Without the first, S = 1: the one of all prompts.
-        """
-        sums = (self.totals, self.counts)
-        overall = shrunk(*(s[-1].sum(dim=0) for s in sums), torch.tensor(0.0), 0.0)
-        above = shrunk(*(s.sum(dim=1, keepdim=True) for s in sums), overall, kappas[-3] if len(kappas) == 3 else 0.0)
-        above = shrunk(*(self._by_coarse(s) for s in sums), above, kappas[-2])
-        return shrunk(*sums, above[:, self.parents], kappas[-1])
+    def means(self, kappa: float) -> Tensor:
+        """Shrunk means of the fine clusters, (S, fine, M)."""
+        totals, counts = self.totals, self.counts
+        nothing = torch.tensor(0.0)
+        overall = shrunk(totals[-1].sum(dim=0), counts[-1].sum(dim=0), nothing, 0.0)
+        # The last slot, all prompts, is the global mean once more, which shrinking to itself leaves as it is.
+        category = shrunk(totals.sum(dim=1, keepdim=True), counts.sum(dim=1, keepdim=True), overall, kappa)
+        coarse = shrunk(self._by_coarse(totals), self._by_coarse(counts), category, kappa)
+        return shrunk(totals, counts, coarse[:, self.parents], kappa)
 
     def _by_coarse(self, sums: Tensor) -> Tensor:
         added = torch.zeros(sums.shape[0], self.coarse, sums.shape[2], dtype=sums.dtype)

@@ -64,18 +64,18 @@ class KNN(Router):
 
     def scores(self, features: Features) -> Tensor:
         """Predicted expected rewards, (B, M) float64."""
-        k, temperature = int(self.neighbours), float(self.temperature)
-        blocks = torch.split(features.embedding, BLOCK)
-        return torch.cat([self._running_means(*self._nearest(block, k), [k], temperature)[0] for block in blocks])
+        k, tau = int(self.neighbours), float(self.temperature)
+        found = (self._nearest(block, k, tau < math.inf) for block in torch.split(features.embedding, BLOCK))
+        return torch.cat([self._running_means(*nearest, [k], tau)[0] for nearest in found])
 
     def neighbour_rewards(self, features: Features) -> Tensor:
         """Rewards of the k nearest train prompts, nearest first, (B, k, M) float64; NaN where a cell is missing.
 
         k is the number that ``scores`` uses.
         """
-        k = int(self.neighbours)
+        k, weighted = int(self.neighbours), bool(self.temperature < math.inf)
         blocks = torch.split(features.embedding, BLOCK)
-        return torch.cat([self.rewards[self._nearest(block, k)[1]] for block in blocks])
+        return torch.cat([self.rewards[self._nearest(block, k, weighted)[1]] for block in blocks])
 
     def fit(self, train: Iterable[Batch], validation: Iterable[Batch]) -> None:
         """Keep the train prompts; choose k and the temperature on validation."""
@@ -90,7 +90,7 @@ class KNN(Router):
                 embeddings = torch.split(batch.features.embedding, BLOCK)
                 rewards = torch.split(batch.rewards, BLOCK)
                 for block, observed in zip(embeddings, rewards, strict=True):
-                    nearest = self._nearest(block, ks[-1])
+                    nearest = self._nearest(block, ks[-1], min(temperatures) < math.inf)
                     for t, temperature in enumerate(temperatures):
                         for i, predicted in enumerate(self._running_means(*nearest, ks, temperature)):
                             errors[t, i] += torch.nansum((predicted - observed) ** 2)
@@ -103,9 +103,13 @@ class KNN(Router):
         temperature = float(self.temperature)
         return {"k": float(self.neighbours), **({"temperature": temperature} if math.isfinite(temperature) else {})}
 
-    def _nearest(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        """Cosines and positions of the k nearest train prompts, nearest first, (B, k) each."""
-        cosine, position = torch.topk(queries @ self.embedding.T, k, dim=1)
+    def _nearest(self, queries: Tensor, k: int, weighted: bool) -> tuple[Tensor, Tensor]:
+        """Cosines and positions of the k nearest train prompts, nearest first, (B, k) each.
+
+        float32 orders neighbours well enough; weights are made from cosines of float64.
+        """
+        dtype = torch.float64 if weighted else self.embedding.dtype
+        cosine, position = torch.topk(queries.to(dtype) @ self.embedding.to(dtype).T, k, dim=1)
         return cosine, position
 
     def _running_means(self, cosine: Tensor, nearest: Tensor, ks: Sequence[int], temperature: float) -> list[Tensor]:
@@ -117,12 +121,11 @@ class KNN(Router):
             rewards = self.rewards[nearest[:, start:k]]
             present = ~torch.isnan(rewards)
             if math.isfinite(temperature):
-                exponent = (cosine[:, start:k].double() / temperature)[:, :, None]
-                # Relative to the nearest prompt that the member has, which comes first: no weight overflows, and that
-                # of the nearest is 1, so that not all of them underflow.
-                first = torch.where(present, exponent, -math.inf).amax(dim=1)
-                largest = torch.where(count > 0, largest, torch.where(present.any(dim=1), first, 0.0))
-                weights = torch.where(present, torch.exp((exponent - largest[:, None]).clamp(max=0)), 0.0)
+                exponent = (cosine[:, start:k] / temperature)[:, :, None]
+                # Relative to the nearest prompt that the member has, which comes first: its weight is 1, so that none
+                # overflows and not all underflow.
+                largest = torch.where(count > 0, largest, torch.where(present, exponent, -math.inf).amax(dim=1))
+                weights = torch.where(present, torch.exp(exponent - largest[:, None]), 0.0)
                 total = total + torch.nansum(weights * rewards, dim=1)
                 weight = weight + weights.sum(dim=1)
             else:

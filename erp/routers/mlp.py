@@ -36,7 +36,9 @@ class Trunk(nn.Sequential):
             layers += [nn.Linear(inputs, units), nn.GELU(), nn.Dropout(dropout)]
         last = nn.Linear(sizes[-1], outputs)
         nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias) if start is None else last.bias.data.copy_(start)
+        nn.init.zeros_(last.bias)
+        if start is not None:
+            last.bias.data.copy_(start)
         super().__init__(*layers, last)
         self.gain = dimension**0.5
 
@@ -52,6 +54,12 @@ def require_trunk(hidden: Sequence[int], dropout: float) -> None:
         raise ErpError(f"router.hidden = {list(hidden)}: give a list of layer sizes, each 1 or more, or [] for none")
     if not 0 <= dropout < 1:
         raise ErpError(f"router.dropout = {dropout}: give a share of 0 or more and below 1")
+
+
+def require_temperature(temperature: float) -> None:
+    """Refuse what a softmax cannot be divided by. Raises ErpError."""
+    if not 0 < temperature < float("inf"):
+        raise ErpError(f"router.temperature = {temperature}: give a number above 0")
 
 
 def require_choice(key: str, value: str, allowed: Sequence[str]) -> None:

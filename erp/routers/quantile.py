@@ -24,7 +24,7 @@ class Quantile(Router):
     instead (``score=0.1``) routes by what a response reaches with some certainty.
 
     Args:
-        levels: of the quantiles, rising, each between 0 and 1.
+        levels: of the quantiles, rising, each between 0 and 1; by default the middles of five equal parts.
         hidden: units of each hidden layer; empty for a linear model.
         dropout: in training, after every hidden layer.
         score: ``mean``, or one of the levels.
@@ -38,7 +38,7 @@ class Quantile(Router):
 
     def __init__(
         self,
-        levels: Sequence[float] = (0.1, 0.5, 0.9),
+        levels: Sequence[float] = (0.1, 0.3, 0.5, 0.7, 0.9),
         hidden: Sequence[int] = (256,),
         dropout: float = 0.2,
         score: Literal["mean"] | float = "mean",

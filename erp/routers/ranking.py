@@ -11,7 +11,7 @@ from torch.nn.functional import softplus
 
 from erp.routers.base import Batch, Dimensions, Features, Router
 from erp.routers.losses import RewardUnits, masked_mean, spread_within_prompts
-from erp.routers.mlp import Trunk, require_trunk
+from erp.routers.mlp import Trunk, require_temperature, require_trunk
 
 FREE = 0.25  # share of prompts that see lambda = 0
 LOWEST, HIGHEST = 0.01, 10.0  # range of the others' lambda, log-uniform, times the balance of rewards and costs
@@ -54,26 +54,31 @@ class Ranking(Router):
     An answer to EquiRouter (2602.03478), which finds that regression of single rewards collapses onto the dearest
     member. The network gives f(x) alone. What is compared under a lambda is f_i - lambda c_i with f_j - lambda c_j, by
     the costs the batch carries: the decision rule's own comparison. Each prompt of a batch draws its lambda: 0 for a
-    quarter, else log-uniform about the balance of rewards and costs. Where the fit is perfect, a pair changes its order
-    at the lambda at which the expected utilities cross; so differences between scores of a prompt are in reward units
-    as far as costs vary, and one training serves every lambda. But their common level is not learnt, and where costs
-    are equal nothing but order is: the scale is ordinal.
+    quarter, else log-uniform about the balance of rewards and costs. So one training serves every lambda, and costs
+    give differences between scores of a prompt the size of rewards: a pair is to change its order at the lambda at
+    which its utilities cross. The size is as good as the fit, the common level of a prompt is not learnt, and where
+    costs are equal nothing but order is: the scale is ordinal.
+
+    The logistic is steep (temperature below 1), so that pairs that cost has decided teach nothing. With a flat one they
+    go on to widen their margin, and the cheap member is preferred at lambda = 0 too.
 
     Args:
         hidden: units of each hidden layer; empty for a linear model.
         dropout: in training, after every hidden layer.
+        temperature: of the logistic, in standard deviations of the rewards between the members of a prompt.
 
     Raises:
-        ErpError: on a size below 1 or a dropout outside [0, 1).
+        ErpError: on a size below 1, a dropout outside [0, 1), or a temperature of 0 or less.
     """
 
     scale: ClassVar[Literal["reward", "ordinal"]] = "ordinal"
     closed_form = False
 
-    def __init__(self, hidden: Sequence[int] = (256,), dropout: float = 0.2) -> None:
+    def __init__(self, hidden: Sequence[int] = (256,), dropout: float = 0.2, temperature: float = 0.2) -> None:
         super().__init__()
         require_trunk(hidden, dropout)
-        self.hidden, self.dropout = tuple(hidden), dropout
+        require_temperature(temperature)
+        self.hidden, self.dropout, self.temperature = tuple(hidden), dropout, temperature
 
     def prepare(self, dimensions: Dimensions) -> None:
         """Make the network."""
@@ -96,7 +101,7 @@ class Ranking(Router):
         rewards = torch.where(present, batch.rewards, 0.0)
         losses = [
             pairwise_logistic(
-                (scores - price * batch.costs) / self.units.within,
+                (scores - price * batch.costs) / (self.temperature * self.units.within),
                 (rewards - price * batch.costs) / self.units.within,
                 present,
             )
@@ -116,10 +121,4 @@ def pairwise_logistic(predicted: Tensor, utility: Tensor, present: Tensor) -> Te
     members = predicted.shape[1]
     i, j = torch.triu_indices(members, members, 1, device=predicted.device)
     gap, guess = utility[:, i] - utility[:, j], predicted[:, i] - predicted[:, j]
-    import os
-
-    if os.environ.get("HARD"):
-        return masked_mean(gap.abs() * softplus(-gap.sign() * guess), present[:, i] & present[:, j])
-    chance = torch.sigmoid(gap)
-    entropy = softplus(gap) - chance * gap
-    return masked_mean(gap.abs() * (softplus(guess) - chance * guess - entropy), present[:, i] & present[:, j])
+    return masked_mean(gap.abs() * softplus(-gap.sign() * guess), present[:, i] & present[:, j])

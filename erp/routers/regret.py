@@ -8,10 +8,9 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from erp.errors import ErpError
 from erp.routers.base import Batch, Dimensions, Features, Router
 from erp.routers.losses import RewardUnits, masked_log_softmax, masked_mean
-from erp.routers.mlp import Trunk, require_trunk
+from erp.routers.mlp import Trunk, require_temperature, require_trunk
 from erp.routers.ranking import Prices
 
 
@@ -34,11 +33,10 @@ class Regret(Router):
     scale: ClassVar[Literal["reward", "ordinal"]] = "ordinal"
     closed_form = False
 
-    def __init__(self, hidden: Sequence[int] = (256,), dropout: float = 0.2, temperature: float = 0.5) -> None:
+    def __init__(self, hidden: Sequence[int] = (256,), dropout: float = 0.2, temperature: float = 0.1) -> None:
         super().__init__()
         require_trunk(hidden, dropout)
-        if not 0 < temperature < float("inf"):
-            raise ErpError(f"router.temperature = {temperature}: give a number above 0")
+        require_temperature(temperature)
         self.hidden, self.dropout, self.temperature = tuple(hidden), dropout, temperature
 
     def prepare(self, dimensions: Dimensions) -> None:

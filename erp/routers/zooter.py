@@ -12,7 +12,7 @@ from erp.errors import ErpError
 from erp.routers.base import Batch, Dimensions, Features, Router
 from erp.routers.category_mean import CategoryMean
 from erp.routers.losses import RewardUnits, masked_log_softmax, masked_mean, softmax_target
-from erp.routers.mlp import Trunk, require_trunk
+from erp.routers.mlp import Trunk, require_temperature, require_trunk
 
 
 class Zooter(Router):
@@ -47,8 +47,7 @@ class Zooter(Router):
     ) -> None:
         super().__init__()
         require_trunk(hidden, dropout)
-        if not 0 < temperature < float("inf"):
-            raise ErpError(f"router.temperature = {temperature}: give a number above 0")
+        require_temperature(temperature)
         if not 0 <= beta <= 1:
             raise ErpError(f"router.beta = {beta}: give a share from 0 (the category's mean) to 1 (no smoothing)")
         self.hidden, self.dropout = tuple(hidden), dropout

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -34,6 +35,7 @@ class RoutingData:
         embeddings: of the N prompts.
         categories: those of the train prompts, in the order of their codes.
         category: (N,) codes; -1 for none, or one that train does not have.
+        backbone_state: what a fitted backbone learnt from the train prompts.
     """
 
     table: RewardTable
@@ -43,6 +45,7 @@ class RoutingData:
     embeddings: Embeddings
     categories: tuple[str, ...]
     category: Rows
+    backbone_state: dict[str, Any] = field(default_factory=dict)
 
     @property
     def dimensions(self) -> Dimensions:
@@ -122,6 +125,11 @@ class RoutingDataModule(pl.LightningDataModule):
         self.batch_size = batch_size
         self.seed = seed
         self._batches = BatchesByRows(data)
+        self._prompts = data.table.prompts["prompt"].to_numpy(dtype=object)
+
+    def prompts(self, rows: Rows | slice) -> list[str]:
+        """Texts of these rows."""
+        return list(self._prompts[rows])
 
     def loader(self, rows: Rows, seed: int | None = None) -> DataLoader[Batch]:
         """Batches of these rows, in order, or shuffled when given a seed."""

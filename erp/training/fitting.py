@@ -36,6 +36,8 @@ def fit(
 ) -> None:
     """Train and leave the best state in ``<folder>/checkpoint.ckpt``; a killed training goes on from ``last.ckpt``.
 
+    With an encoder, ``last.ckpt`` stays until `settled` has made the embeddings anew, which may take long.
+
     A closed-form router is solved when fitting starts; one empty step and one validation follow, so that it is
     checkpointed and logged as any other.
     """
@@ -61,7 +63,8 @@ def fit(
     )  # fmt: skip
     with _quiet(), _interruptible():
         runner.fit(module, datamodule=datamodule, ckpt_path=_readable(last), weights_only=True)
-    last.unlink(missing_ok=True)
+    if module.encoder is None:
+        last.unlink(missing_ok=True)
 
 
 def _accelerator(asked: str) -> str:

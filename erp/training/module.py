@@ -10,8 +10,10 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
+from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 
+from erp.backbones.base import Backbone, Trainable, trains
 from erp.metrics.streaming import MaskedR2
 from erp.routers.base import Batch, Dimensions, Features, Router
 from erp.routers.category_mean import CategoryMean
@@ -35,6 +37,7 @@ class Card:
         category: what a router that reads it gets to see: the ``given`` one, or one ``predicted`` from the embedding.
         predict_cost: whether costs are predicted prompt by prompt (CARROT, 2502.03261), or are the train means.
         policy_state: what the policy learnt after training.
+        backbone_state: what a fitted backbone learnt from the train prompts.
     """
 
     router: dict[str, Any]
@@ -49,6 +52,7 @@ class Card:
     category: str = "given"
     predict_cost: bool = False
     policy_state: dict[str, Any] = field(default_factory=dict)
+    backbone_state: dict[str, Any] = field(default_factory=dict)
 
     @property
     def dimensions(self) -> Dimensions:
@@ -72,19 +76,33 @@ class RoutingModule(pl.LightningModule):
     beside it: the train means of reward and cost, the category means and a classifier of categories, which every report
     needs, and a ridge on costs where they are predicted.
 
+    A backbone that is to be fine-tuned has its encoder here, trained by the router's loss and saved with it. While
+    ``fit`` runs, embeddings are what the encoder makes of the prompts just then; at any other time they are those of
+    the data, which have to be made anew once it is trained (`erp.training.finetuning.settled`).
+
     Args:
         router: prepared for the card's dimensions here.
         card: goes into the checkpoint.
         learning_rate: of AdamW, for routers with a loss.
         weight_decay: of AdamW.
+        backbone: where the embeddings come from; needed where it is fine-tuned.
     """
 
     train_mean_reward: Tensor
     train_mean_cost: Tensor
 
-    def __init__(self, router: Router, card: Card, learning_rate: float = 1e-3, weight_decay: float = 0.0) -> None:
+    def __init__(
+        self,
+        router: Router,
+        card: Card,
+        learning_rate: float = 1e-3,
+        weight_decay: float = 0.0,
+        backbone: Backbone | None = None,
+    ) -> None:
         super().__init__()
         self.card = card
+        self.backbone = backbone
+        self.encoder = backbone.encoder() if isinstance(backbone, Trainable) and trains(backbone) else None
         self.router = router
         self.router.prepare(card.dimensions)
         self.category_mean = CategoryMean()
@@ -108,6 +126,17 @@ class RoutingModule(pl.LightningModule):
     def on_fit_start(self) -> None:
         """Fit the references, and a closed-form router."""
         data = self._datamodule()
+        self.fit_references(data)
+        train = data.loader(data.data.split.train)
+        if self.router.closed_form:
+            self.router.fit(train, _Seen(data.val_dataloader(), self))
+        else:
+            self.router.begin(train)
+        if self.encoder is not None:
+            self.encoder.train()  # Lightning leaves it as it came: for reading, without dropout
+
+    def fit_references(self, data: RoutingDataModule) -> None:
+        """Fit what stands beside the router on the embeddings of the data."""
         train = data.loader(data.data.split.train)
         self.train_mean_reward.copy_(torch.from_numpy(member_means(data.data.targets.mean[data.data.split.train])))
         self.train_mean_cost.copy_(torch.from_numpy(mean_measured_cost(data.data)))
@@ -116,28 +145,41 @@ class RoutingModule(pl.LightningModule):
             self.classifier.fit(train, data.val_dataloader(), len(self.card.categories))
         if self.cost_model is not None:
             self.cost_model.fit(_Costs(train, data.data), _Costs(data.val_dataloader(), data.data))
-        if self.router.closed_form:
-            self.router.fit(train, _Seen(data.val_dataloader(), self))
-        else:
-            self.router.begin(train)
+
+    def on_train_epoch_start(self) -> None:
+        """What dropout and the like draw follows from seed and epoch alone, as does the order of the batches."""
+        seed = np.random.SeedSequence([self._datamodule().seed, self.current_epoch]).generate_state(1)
+        torch.manual_seed(int(seed[0]))
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor | None:
         """The router's loss; nothing for a closed form."""
         del batch_index
         if self.router.closed_form:
             return None
-        loss = self.router.loss(batch)
+        loss = self.router.loss(replace(batch, features=self.current(batch.features, batch.rows)))
         self.log("train/loss", loss, batch_size=len(batch.rows), on_step=False, on_epoch=True)
         return loss
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """Log what early stopping watches: the router's own loss, or squared error for a closed form."""
         del batch_index
-        scores = self.router.scores(self.seen(batch.features))
-        loss = masked_squared_error(scores, batch.rewards) if self.router.closed_form else self.router.loss(batch)
+        seen = self.seen(batch.features)  # the classifier knows the embeddings of the data
+        features = self.current(batch.features, batch.rows)
+        scores = self.router.scores(replace(seen, embedding=features.embedding))
+        loss = (
+            masked_squared_error(scores, batch.rewards)
+            if self.router.closed_form
+            else self.router.loss(replace(batch, features=features))
+        )
         self.log("val/loss", loss, batch_size=len(batch.rows), prog_bar=True)
         self.validation_r2.update(scores, batch.rewards)
         self._seen.append(scores)
+
+    def current(self, features: Features, rows: Tensor) -> Features:
+        """The features of some rows; while an encoder is trained, with the embeddings that it makes of them now."""
+        if self.encoder is None or self.trainer.state.fn != TrainerFn.FITTING:
+            return features
+        return replace(features, embedding=self.encoder(self._datamodule().prompts(rows.cpu().numpy())))
 
     def on_validation_epoch_start(self) -> None:
         """Forget the scores of the last epoch."""
@@ -176,10 +218,13 @@ class RoutingModule(pl.LightningModule):
         return torch.cat(self._seen).detach().to("cpu", torch.float64)
 
     def configure_optimizers(self) -> Sequence[torch.optim.Optimizer] | torch.optim.Optimizer:
-        """AdamW over the router's parameters; none for a closed form."""
+        """AdamW over the router's parameters, and the encoder's at rates of its own; none for a closed form."""
         if self.router.closed_form:
             return []
-        return torch.optim.AdamW(self.router.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay)
+        groups = [{"params": list(self.router.parameters()), "lr": self.learning_rate}]
+        if self.encoder is not None:
+            groups += self.encoder.groups()
+        return torch.optim.AdamW(groups, weight_decay=self.weight_decay)
 
     def _datamodule(self) -> RoutingDataModule:
         module = self.trainer.datamodule  # type: ignore[attr-defined]  # set by trainer.fit(datamodule=...)

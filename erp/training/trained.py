@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from erp.backbones.base import Backbone, Weighted
+from erp.backbones.base import Backbone, FittedBackbone, Weighted
 from erp.backbones.cache import embed_prompts
 from erp.build import build
 from erp.decisions.choice import Choice
@@ -54,7 +54,9 @@ class TrainedRouter:
         self.module = module.eval()
         self.card = module.card
         self.members = self.card.members
-        self.backbone = build_backbone(self.card.backbone, weights_dir, trust)
+        self.backbone = module.backbone or build_backbone(self.card.backbone, weights_dir, trust)
+        if isinstance(self.backbone, FittedBackbone):
+            self.backbone.restore(self.card.backbone_state)
         self.policy = build(self.card.policy, Policy, key="policy", trust=trust)
         self.policy.restore(self.card.policy_state)
 
@@ -209,23 +211,30 @@ def load(run: str | Path, trust: bool = False, weights_dir: str | None = None) -
         raise ErpError(f"run = {run}: there is no such folder; give one that `erp train` printed")
     if not folder.checkpoint.exists() or not folder.finished:
         raise ErpError(f"run = {run}: the run is not finished; start the same command again, or wait for it")
-    return TrainedRouter(load_module(folder.checkpoint, trust), trust, weights_dir)
+    return TrainedRouter(load_module(folder.checkpoint, trust, weights_dir), trust, weights_dir)
 
 
-def load_module(checkpoint: Path, trust: bool = False) -> RoutingModule:
-    """The module as it was saved. Raises ErpError on a file that is no checkpoint of ours, or names foreign code."""
+def load_module(checkpoint: Path, trust: bool = False, weights_dir: str | None = None) -> RoutingModule:
+    """The module as it was saved, for use.
+
+    A fine-tuned encoder is built from its released files, which have to be there, and takes the saved weights.
+
+    Raises:
+        ErpError: on a file that is no checkpoint of ours, one that names foreign code, or files that are nowhere.
+    """
     try:
         content = torch.load(checkpoint, map_location="cpu", weights_only=True)
         card = Card.from_plain(content["card"])
         state = content["state_dict"]
     except Exception as error:  # a damaged file can make the unpickler raise anything
         raise _unreadable(checkpoint, error) from None
-    module = RoutingModule(build(card.router, Router, key="router", trust=trust), card)
+    router = build(card.router, Router, key="router", trust=trust)
+    module = RoutingModule(router, card, backbone=build_backbone(card.backbone, weights_dir, trust))
     try:
         module.load_state_dict(state)
     except (RuntimeError, TypeError, AttributeError) as error:
         raise _unreadable(checkpoint, error) from None
-    return module
+    return module.eval()
 
 
 def add_to_card(checkpoint: Path, **values: Any) -> None:

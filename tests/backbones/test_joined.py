@@ -7,7 +7,7 @@ import pytest
 import torch
 import yaml
 
-from erp.backbones.base import Backbone, Fitted, Weighted, normalised
+from erp.backbones.base import Backbone, FittedBackbone, Weighted, normalised
 from erp.backbones.cache import cached_embeddings, embed_prompts
 from erp.backbones.hashing import HashingBackbone
 from erp.backbones.surface import SurfaceBackbone
@@ -85,7 +85,7 @@ def test_the_fingerprint_is_of_parts_weights_and_order_and_not_of_labels():
 
 def test_parts_that_learn_are_fitted_saved_and_restored(tmp_path):
     joined = joined_of(SURFACE, TFIDF, node(TFIDF))
-    assert isinstance(joined, Fitted)
+    assert isinstance(joined, FittedBackbone)
     with pytest.raises(ErpError, match="has not seen the train prompts yet"):
         joined.fingerprint()
     joined.fit(PROMPTS)

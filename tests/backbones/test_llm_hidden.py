@@ -10,7 +10,7 @@ import torch
 import yaml
 from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
-from erp.backbones.base import Fitted, Weighted
+from erp.backbones.base import FittedBackbone, Weighted
 from erp.backbones.cache import cached_embeddings, embed_prompts
 from erp.backbones.causal_lm_states import pooled
 from erp.backbones.llm_hidden import LLMHiddenBackbone
@@ -227,7 +227,7 @@ def test_weights_are_looked_for_in_weights_dir_and_checked(released):
     node = {**NODE, "model": "nobody/TinyLlama", "max_tokens": 64}
     found = build_backbone({**node, "sha256": sha256}, str(released.parent))
     assert isinstance(found, Weighted)
-    assert not isinstance(found, Fitted)
+    assert not isinstance(found, FittedBackbone)
     assert found.embed(PROMPTS) == pytest.approx(backbone(released).embed(PROMPTS), abs=1e-6)
     with pytest.raises(ErpError, match="has sha256"):
         build_backbone({**node, "sha256": "0" * 64}, str(released.parent)).embed(["a"])

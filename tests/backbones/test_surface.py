@@ -8,7 +8,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from erp.backbones.base import Fitted, Weighted, normalised
+from erp.backbones.base import FittedBackbone, Weighted, normalised
 from erp.backbones.surface import MOST, SURFACE, SurfaceBackbone, surface_counts
 from erp.compose import conf_folder
 from erp.training.trained import build_backbone
@@ -120,5 +120,5 @@ def test_it_needs_nothing():
     made = build_backbone(node, None)
     assert isinstance(made, SurfaceBackbone)
     assert not isinstance(made, Weighted)
-    assert not isinstance(made, Fitted)
+    assert not isinstance(made, FittedBackbone)
     assert made.fingerprint() == SurfaceBackbone().fingerprint()

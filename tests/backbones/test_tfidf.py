@@ -8,7 +8,7 @@ import torch
 import yaml
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from erp.backbones.base import Fitted, Weighted
+from erp.backbones.base import FittedBackbone, Weighted
 from erp.backbones.cache import cached_embeddings, embed_prompts
 from erp.backbones.tfidf import TfidfBackbone
 from erp.compose import conf_folder
@@ -164,6 +164,6 @@ def test_a_foreign_state_is_refused(spoil):
 def test_the_option_builds_and_is_fitted():
     node = yaml.safe_load((conf_folder() / "backbone" / "tfidf.yaml").read_text())
     made = build_backbone(node, None)
-    assert isinstance(made, Fitted)
+    assert isinstance(made, FittedBackbone)
     assert not isinstance(made, Weighted)
     assert made.dimensions == 256

@@ -12,11 +12,15 @@ from erp.routers.base import Batch, Dimensions, Features
 
 @dataclass(frozen=True)
 class Part:
-    """Some prompts: embedding (n, d) float32, rewards (n, M) with NaN where missing, category codes (n,)."""
+    """Some prompts: embedding (n, d) float32, rewards (n, M) with NaN where missing, category codes (n,).
+
+    Rows of a table go with their prompts, wherever these are taken to; None numbers them from 0.
+    """
 
     embedding: np.ndarray
     rewards: np.ndarray
     category: np.ndarray
+    ids: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.embedding)
@@ -34,11 +38,12 @@ class Part:
         rewards = torch.from_numpy(self.rewards)
         counts = (~torch.isnan(rewards)).long()
         unknown, costs = torch.full_like(rewards, torch.nan), torch.ones_like(rewards)
-        rows = torch.arange(len(self))
+        rows = torch.arange(len(self)) if self.ids is None else torch.from_numpy(self.ids)
         return Batch(self.features(), rewards, counts, unknown, rewards[:, :, None], costs, rows, rows)
 
     def take(self, rows: np.ndarray) -> Part:
-        return Part(self.embedding[rows], self.rewards[rows], self.category[rows])
+        ids = np.arange(len(self)) if self.ids is None else self.ids
+        return Part(self.embedding[rows], self.rewards[rows], self.category[rows], ids[rows])
 
     def members(self, order: np.ndarray) -> Part:
         return replace(self, rewards=np.ascontiguousarray(self.rewards[:, order]))

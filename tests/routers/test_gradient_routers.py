@@ -1,10 +1,16 @@
 """What holds for every router with a loss, whatever it learns."""
 
+import inspect
+
 import numpy as np
 import pytest
 import torch
+import yaml
 
+from erp.build import build
+from erp.compose import conf_folder
 from erp.errors import ErpError
+from erp.routers.base import Router
 from erp.routers.embedllm import EmbedLLM
 from erp.routers.low_rank import LowRank
 from erp.routers.mean_and_spread import MeanAndSpread
@@ -33,14 +39,12 @@ ORDINAL = {"zooter", "ranking", "regret"}
 every_router = pytest.mark.parametrize("name", MAKERS)
 
 
-def remade(batch, rewards=lambda s: s, order=None, rows=slice(None)):
-    """The batch with other samples, members in another order, or fewer rows."""
+def remade(batch, rewards=lambda s: s, order=None):
+    """The batch with other samples, or members in another order."""
     order = np.arange(batch.rewards.shape[1]) if order is None else order
     samples, costs = rewards(batch.samples.numpy().copy()), batch.costs.numpy()
     features = batch.features
-    return batch_of(
-        samples[rows][:, order], features.embedding.numpy()[rows], features.category[rows], costs[rows][:, order]
-    )
+    return batch_of(samples[:, order], features.embedding, features.category, costs[:, order])
 
 
 def stepped(router, batch, steps=3):
@@ -117,8 +121,6 @@ def test_the_bits_behind_a_missing_cell_do_not_matter(name):
 def test_a_prompt_without_any_reward_changes_nothing(name):
     batch = sampled(n=40)
     holes = remade(sampled(seed=1, n=5), lambda s: np.full_like(s, np.nan))
-    more = remade(batch, lambda s: np.concatenate([s, holes.samples.numpy()]), rows=slice(0, 40))
-    assert len(more.rows) == 40
     joined = batch_of(
         np.concatenate([batch.samples, holes.samples]),
         np.concatenate([batch.features.embedding, holes.features.embedding]),
@@ -154,9 +156,11 @@ def test_a_pool_of_one(name):
 @every_router
 @pytest.mark.parametrize("value", [0.0, 0.1, -1e6])
 def test_equal_rewards(name, value):
-    batch = remade(sampled(n=30), lambda s: np.full_like(s, value))
+    """Costs are equal too: where they are not, the cheap ones are the better ones."""
+    few = sampled(n=30)
+    batch = batch_of(np.full_like(few.samples, value), few.features.embedding)
     found = scores_of(learnt(MAKERS[name](), batch, batch, max_epochs=3), batch)
-    np.testing.assert_allclose(found, 0 if name == "zooter" else value, atol=0.05 + 1e-7 * abs(value))
+    np.testing.assert_allclose(found, 0 if name == "zooter" else value, atol=0.15 if name == "quantile" else 1e-6)
 
 
 @every_router
@@ -207,6 +211,16 @@ def test_what_is_saved_is_what_is_loaded(name):
     assert torch.equal(again.loss(batch), router.loss(batch))  # what begin() measured is part of it
 
 
+@pytest.mark.parametrize("name", sorted({name.removesuffix("_weighted").removesuffix("_huber") for name in MAKERS}))
+def test_the_yaml_gives_every_argument_its_default(name):
+    node = yaml.safe_load((conf_folder() / "router" / f"{name}.yaml").read_text())
+    router = build(node, Router, key="router")
+    assert type(router) is type(MAKERS[name]())
+    for argument, parameter in inspect.signature(type(router)).parameters.items():
+        default = parameter.default
+        assert node[argument] == (list(default) if isinstance(default, tuple) else default), argument
+
+
 BAD = [
     (MLP, {"hidden": (8, 0)}, r"router.hidden = \[8, 0\]"),
     (MLP, {"dropout": 1.0}, "router.dropout = 1.0"),
@@ -222,6 +236,7 @@ BAD = [
     (Zooter, {"beta": 1.1}, "router.beta = 1.1"),
     (Zooter, {"hidden": (-1,)}, "router.hidden"),
     (Ranking, {"dropout": -0.1}, "router.dropout = -0.1"),
+    (Ranking, {"temperature": -1.0}, "router.temperature = -1.0"),
     (Regret, {"temperature": float("inf")}, "router.temperature = inf"),
     (Regret, {"hidden": (0,)}, "router.hidden"),
     (MeanAndSpread, {"spread_weight": -1.0}, "router.spread_weight = -1.0"),

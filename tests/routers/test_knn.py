@@ -104,3 +104,108 @@ def test_a_prompt_without_words_gets_finite_scores():
     train, validation, test = problem()
     test.embedding[0] = 0
     assert torch.isfinite(fitted(train, validation, k=5).scores(test.features())).all()
+
+
+def judged_by_weight(train, k, temperature, part):
+    """Means over the k nearest, weighted by exp(cosine / temperature); the train mean where no cell is present."""
+    index = NearestNeighbors(n_neighbors=k, metric="cosine", algorithm="brute").fit(train.embedding.astype(np.float64))
+    nearest = index.kneighbors(part.embedding.astype(np.float64), return_distance=False)
+    cells = train.rewards[nearest]
+    cosine = np.take_along_axis(part.embedding.astype(np.float64) @ train.embedding.T, nearest, axis=1)
+    weights = np.exp(cosine / temperature)[:, :, None] * ~np.isnan(cells)
+    total = weights.sum(axis=1)
+    means = np.nansum(weights * cells, axis=1) / np.where(total > 0, total, 1)
+    return np.where(total > 0, means, np.nanmean(train.rewards, axis=0))
+
+
+@pytest.mark.parametrize("missing", [0.0, 0.3, 0.7])
+@pytest.mark.parametrize("temperature", [0.05, 0.3, 4.0])
+def test_weights_equal_those_on_scikit_learns_neighbours(temperature, missing):
+    train, validation, test = problem(missing=missing)
+    train = train.take(np.flatnonzero(~np.isnan(train.rewards).all(axis=1)))
+    router = fitted(train, validation, k=5, temperature=temperature)
+    np.testing.assert_allclose(scores(router, test), judged_by_weight(train, 5, temperature, test), rtol=1e-9)
+    assert router.chosen() == {"k": 5, "temperature": temperature}
+
+
+@pytest.mark.parametrize("missing", [0.0, 0.3])
+@pytest.mark.parametrize("seed", range(3))
+def test_k_and_temperature_are_the_best_pair_on_validation(seed, missing):
+    train, validation, test = problem(seed, missing=missing)
+    ks, temperatures = (3, 9, 40), (None, 0.05, 0.2)
+    kept = train.take(np.flatnonzero(~np.isnan(train.rewards).all(axis=1)))
+
+    def of(k, tau, part):
+        return judged(train, k, part) if tau is None else judged_by_weight(kept, k, tau, part)
+
+    pairs = [(k, tau) for k in ks for tau in temperatures]
+    k, tau = min(pairs, key=lambda pair: np.nansum((of(*pair, validation) - validation.rewards) ** 2))
+    router = fitted(train, validation, size=23, ks=ks, temperatures=temperatures)
+    assert router.chosen() == {"k": k, **({} if tau is None else {"temperature": tau})}
+    np.testing.assert_allclose(scores(router, test), of(k, tau, test), rtol=1e-9)
+
+
+def test_rewards_at_random_choose_equal_weights():
+    """Or null among the temperatures above would never be seen to win."""
+    train, validation, _ = problem()
+    noise = np.random.default_rng(0)
+    train, validation = (part.with_rewards(noise.standard_normal(part.rewards.shape)) for part in (train, validation))
+    assert fitted(train, validation, k=100, temperatures=[0.02, None]).chosen() == {"k": 100}
+
+
+def test_a_low_temperature_is_the_nearest_prompt_that_a_member_has():
+    train, validation, test = problem(missing=0.5)
+    train = train.take(np.flatnonzero(~np.isnan(train.rewards).all(axis=1)))
+    router = fitted(train, validation, k=len(train), temperature=1e-7)
+    for m in range(train.rewards.shape[1]):
+        own = train.take(np.flatnonzero(~np.isnan(train.rewards[:, m])))
+        nearest = NearestNeighbors(n_neighbors=1).fit(own.embedding).kneighbors(test.embedding, return_distance=False)
+        np.testing.assert_allclose(scores(router, test)[:, m], own.rewards[nearest[:, 0], m], rtol=1e-9)
+
+
+def test_a_high_temperature_is_equal_weights():
+    train, validation, test = problem(missing=0.3)
+    warm = fitted(train, validation, k=7, temperature=1e12)
+    np.testing.assert_allclose(scores(warm, test), scores(fitted(train, validation, k=7), test), rtol=1e-9)
+
+
+def test_weighted_singles_and_batches_agree():
+    train, validation, test = problem(missing=0.2)
+    router = fitted(train, validation, k=20, temperature=0.01)
+    singles = np.concatenate([scores(router, test.take(np.array([i]))) for i in range(len(test))])
+    np.testing.assert_allclose(singles, scores(router, test), rtol=1e-9)
+
+
+@pytest.mark.parametrize("temperature", [None, 0.2])
+def test_neighbour_rewards_are_those_of_scikit_learns_neighbours(temperature):
+    train, validation, test = problem(missing=0.3)
+    many = test.take(np.arange(BLOCK + 3) % len(test))
+    kept = train.take(np.flatnonzero(~np.isnan(train.rewards).all(axis=1)))
+    router = fitted(train, validation, ks=(6, 9), temperature=temperature)
+    k = int(router.chosen()["k"])
+    index = NearestNeighbors(n_neighbors=k, metric="cosine").fit(kept.embedding.astype(np.float64))
+    nearest = index.kneighbors(many.embedding.astype(np.float64), return_distance=False)
+    found = router.neighbour_rewards(many.features())
+    assert found.dtype == torch.float64
+    np.testing.assert_array_equal(found.numpy(), kept.rewards[nearest])
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, float("inf"), float("nan")])
+def test_temperatures_that_cannot_be(value):
+    with pytest.raises(ErpError, match=r"router\.temperature = .*above 0, or null"):
+        KNN(temperature=value)
+    with pytest.raises(ErpError, match=r"router\.temperatures = .*above 0, or null"):
+        KNN(temperatures=[None, value])
+
+
+def test_a_temperature_and_candidates_for_it_are_one_too_many():
+    with pytest.raises(ErpError, match=r"router\.temperature = 0\.1: .*one of the two"):
+        KNN(temperature=0.1, temperatures=[0.1, 0.2])
+
+
+@pytest.mark.parametrize("rows", [0, 5])
+def test_no_train_prompt_with_a_reward_is_an_error_in_words(rows):
+    train, validation, _ = problem()
+    empty = train.take(np.arange(rows)).with_rewards(np.full((rows, 4), np.nan))
+    with pytest.raises(ErpError, match="no prompt with a reward is left to train on"):
+        fitted(empty, validation)

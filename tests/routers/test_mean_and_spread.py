@@ -128,9 +128,9 @@ def test_one_sample_does_not_tell_best_of_n():
     router = learnt(MeanAndSpread(hidden=(8,)), batch, batch, max_epochs=2)
     with torch.no_grad():
         assert torch.equal(router.best_of_n(batch.features, 1), router.scores(batch.features))
-        with pytest.raises(ErpError, match="n = 2: best-of-n needs the spread.*not identifiable at K=1"):
+        with pytest.raises(ErpError, match=r"n = 2: best-of-n needs the spread.*not identifiable at K=1"):
             router.best_of_n(batch.features, 2)
-        with pytest.raises(ErpError, match="n = 0: .*1 or more"):
+        with pytest.raises(ErpError, match=r"n = 0: .*1 or more"):
             router.best_of_n(batch.features, 0)
         assert router.spread(batch.features).isnan().all()
 

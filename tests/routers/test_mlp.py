@@ -1,4 +1,4 @@
-"""The linear algebra of MLP, low rank and EmbedLLM, by numpy and scipy at fixed weights, and what noise and weights do."""
+"""MLP, low rank and EmbedLLM at fixed weights, by numpy and scipy; what noise and weights of cells do."""
 
 import numpy as np
 import pytest

@@ -35,7 +35,7 @@ def test_the_target_by_hand():
 
 
 def test_three_to_one():
-    """Rewards ln 3 apart, and 0 apart as often: within = ln 3 / 2, so T = 2 is one of ln 3 and T = 2 / ln 3 one of 1."""
+    """Rewards ln 3 apart, and 0 apart as often: within is ln 3 / 2, and a temperature of 2 / ln 3 makes T = 1."""
     batch = batch_of([[[LN3], [0.0]], [[0.0], [0.0]]], category=[-1, -1])
     found = prepared(Zooter(temperature=2 / LN3), batch).target(batch)
     np.testing.assert_allclose(found, [[0.75, 0.25], [0.5, 0.5]], rtol=1e-12)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from erp.report.facts import Results, level_of, number, one_line
+from erp.report.pages.extension import extension_command
 from erp.report.text import significant
 
 
@@ -40,5 +41,6 @@ def method_page(results: Results) -> list[str]:
         f"prompts, {level_of(results)}. Validation {results['objective']['name']}: "
         f"{significant(results['objective']['value'])}. It took {number(run['seconds']):.1f} s."
     )
-    command = f"The run folder is `{run['name']}`. To repeat the run:\n\n    erp train config=<run folder>/config.yaml"
+    repeat = extension_command(results) if "extension" in results else "erp train config=<run folder>/config.yaml"
+    command = f"The run folder is `{run['name']}`. To repeat the run:\n\n    {repeat}"
     return ["## How this was measured", text, command]

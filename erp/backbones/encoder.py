@@ -1,0 +1,93 @@
+"""A text encoder as a module: prompts in, embeddings with gradients out, and a learning rate for every layer."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+
+class Encoder(nn.Module):
+    """Prompts to embeddings (B, d), L2-normalised as the cached ones are.
+
+    Args:
+        model: from ``tokenise``'s features of B prompts to vectors (B, d).
+        tokenise: B prompts to what the model reads, tensors among it on the CPU.
+        layers: the parameters that are trained, in groups from the embeddings up.
+        learning_rate: of the top group.
+        layer_decay: what the rate is multiplied by at each step down (ULMFiT, 1801.06146, divides by 2.6): lower
+            layers know of language what a few thousand rewards cannot teach again.
+        batch_size: prompts the model reads at once.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        tokenise: Callable[[list[str]], Mapping[str, Any]],
+        layers: Sequence[Sequence[nn.Parameter]],
+        learning_rate: float,
+        layer_decay: float,
+        batch_size: int,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self._tokenise = tokenise
+        self._layers = layers
+        self._learning_rate, self._layer_decay = learning_rate, layer_decay
+        self._batch_size = batch_size
+
+    def forward(self, prompts: Sequence[str]) -> Tensor:
+        """Embeddings in the order of the prompts, (B, d) float32, on the model's device."""
+        device = next(self.model.parameters()).device
+        order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))  # of like length: less padding
+        parts = [order[start : start + self._batch_size] for start in range(0, len(order), self._batch_size)]
+        # Of several parts, each is gone through again for its gradient: memory is that of one, whatever the batch.
+        again = torch.is_grad_enabled() and len(parts) > 1
+        vectors = []
+        for part in parts:
+            features = self._tokenise([prompts[i] for i in part])
+            there = {key: value.to(device) if isinstance(value, Tensor) else value for key, value in features.items()}
+            vectors.append(checkpoint(self.model, there, use_reentrant=False) if again else self.model(there))
+        back = torch.tensor(order, device=device).argsort()
+        return nn.functional.normalize(torch.cat(vectors)[back], dim=1)
+
+    def groups(self) -> list[dict[str, Any]]:
+        """Parameter groups for an optimiser, from the embeddings up, each with its rate ``lr``."""
+        top = len(self._layers) - 1
+        return [
+            {"params": list(layer), "lr": self._learning_rate * self._layer_decay ** (top - height)}
+            for height, layer in enumerate(self._layers)
+            if layer
+        ]
+
+    def digest(self) -> str:
+        """Hash of the weights as they are now: other weights, other embeddings."""
+        sha256 = hashlib.sha256()
+        for name, value in self.model.state_dict().items():
+            sha256.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+            sha256.update(value.cpu().contiguous().numpy().tobytes())
+        return sha256.hexdigest()
+
+
+def layers_of(model: nn.Module, depth: int) -> list[list[nn.Parameter]] | None:
+    """A transformer's parameters in depth + 1 groups: embeddings, then layer by layer; None where no stack is found.
+
+    What stands above the stack (a last norm, a pooler, a projection) goes with the top layer.
+    """
+    stacks = (name for name, part in model.named_modules() if isinstance(part, nn.ModuleList) and len(part) == depth)
+    stack = next(stacks, None)
+    if stack is None:
+        return None
+    layers: list[list[nn.Parameter]] = [[] for _ in range(depth + 1)]
+    for name, parameter in model.named_parameters():
+        if name.startswith(f"{stack}."):
+            height = 1 + int(name[len(stack) + 1 :].split(".")[0])
+        else:
+            height = 0 if "embed" in name else depth
+        if parameter.requires_grad:
+            layers[height].append(parameter)
+    return layers

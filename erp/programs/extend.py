@@ -1,0 +1,263 @@
+"""``erp extend``: one more member for a trained router, learnt from few labels; the others stay as they are."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from erp.backbones.cache import cached_embeddings
+from erp.config import ExtendConfig, Member, Pool, RewardModel, SameData, TableData, TrainConfig, validate
+from erp.costs import Costs
+from erp.errors import ErpError, shorten
+from erp.files import cache_folder, read_json, replacing, sha256_file
+from erp.programs.inputs import load_table, require_same_members, table_costs
+from erp.programs.joining import Known, choose_labels, compare_methods, every_head, known_prompts, without_other_labels
+from erp.programs.launch import launch
+from erp.programs.measure import Choices, measure, predictions, require_categories
+from erp.report.facts import one_line
+from erp.report.summary import plain_summary
+from erp.report.write import write_report
+from erp.routers.extended import Extended
+from erp.routers.extension import unlabelled_clusters
+from erp.runs import RunFolder, run_hash
+from erp.table.schema import RewardTable
+from erp.targets import expected_target
+from erp.training.data import RoutingData, RoutingDataModule, category_codes
+from erp.training.extended import Labels, extended_module, save_module
+from erp.training.fitting import scores_of, test_scores
+from erp.training.module import RoutingModule
+from erp.training.trained import TrainedRouter, load, load_module
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """An extension before it is made: everything that can be wrong with the input has been checked.
+
+    Attributes:
+        asked: the command's config.
+        config: of the new run, as `erp train` would have it: what `erp evaluate` and `erp compare` read.
+        trained: the router that is extended.
+        member: the one that joins.
+        table: of all members, without labels of the new one that are not to be used.
+        known: which prompts the run knows, and how.
+        labels: rows of the prompts whose rewards of the new member are used.
+        available: how many there would be.
+        costs: what each answer cost.
+        folder: where the new run goes.
+    """
+
+    asked: ExtendConfig
+    config: TrainConfig
+    trained: TrainedRouter
+    member: str
+    table: RewardTable
+    known: Known
+    labels: NDArray[np.int64]
+    available: int
+    costs: Costs
+    folder: RunFolder
+
+
+def main(arguments: Sequence[str]) -> None:
+    """The command."""
+    launch("extend", arguments, _job)
+
+
+def _job(container: dict[str, Any]) -> None:
+    folder, results, fresh = run(validate("extend", container))
+    if not fresh:
+        print("This run is finished already; delete its folder to make it again.")
+    joined = results["extension"]
+    print(
+        f"{one_line(joined['member'])} joined from {joined['labels']} labels ({joined['method']}); "
+        f"regret at lambda = 0 {joined['regret']:.4g}, without it {joined['regret_without']:.4g}"
+    )
+    print(plain_summary(results))
+    print(f"report: {folder / 'report.html'}")
+    print(folder)
+
+
+def run(config: ExtendConfig) -> tuple[Path, dict[str, Any], bool]:
+    """Extend a run's router; returns the new run's folder, its results, and whether it was made just now.
+
+    Raises:
+        ErpError: one line for every fault of the input.
+    """
+    plan = prepare(config)
+    with plan.folder.running(plan.config.model_dump(mode="json", by_alias=True)) as needed:
+        if not needed:
+            return plan.folder.path, read_json(plan.folder.results), False
+        return plan.folder.path, _extend(plan), True
+
+
+def prepare(config: ExtendConfig) -> Plan:
+    """Open the run, read the table, choose the labels, name the new run. Raises ErpError."""
+    trained = load(config.run, config.trust, config.weights_dir)
+    of_run: TrainConfig = validate("train", RunFolder(Path(config.run)).load_config())
+    _require_extendable(config.run, trained)
+    source = of_run.data if isinstance(config.data, SameData) else config.data
+    if isinstance(source, TableData) and "://" not in source.path:
+        source = source.model_copy(update={"path": str(Path(source.path).expanduser().resolve())})
+    whole = load_table(source, RewardModel(name=trained.card.reward_model), Pool())
+    member = _new_member(config.member, whole.members, trained.members)
+    whole = require_same_members(whole, [*trained.members, member])
+    require_categories(trained.module.router, trained.card.router.get("name"), whole, trained.card.category)
+    known = known_prompts(RunFolder(Path(config.run)), whole, of_run.split.near_duplicates)
+    rewarded = expected_target(whole, **of_run.target.model_dump()).count[:, -1] > 0
+    labels, available = choose_labels(whole, known, rewarded, config.labels, config.seed, member)
+    table = without_other_labels(whole, known, labels)
+    extended = _config_of_the_new_run(config, of_run, trained, member, len(labels)).model_copy(update={"data": source})
+    costs = table_costs(table, extended.pool, extended.cost)
+    prices = sha256_file(Path(extended.cost.prices)) if extended.cost.prices else ""
+    plain = extended.model_dump(mode="json", by_alias=True)
+    name = "-".join(
+        [str(extended.router["name"]), str(extended.backbone.get("name", "backbone")),
+         run_hash(plain, whole.fingerprint(), prices, _parameters(trained.module))]
+    )  # fmt: skip
+    folder = RunFolder(Path(config.out) / name)
+    return Plan(config, extended, trained, member, table, known, labels, available, costs, folder)
+
+
+def _require_extendable(run: str, trained: TrainedRouter) -> None:
+    """A new member's rewards are in reward units, and a policy that learnt from the old pool knows nothing of it."""
+    name, faults = trained.card.router.get("name", "router"), []
+    if trained.module.router.scale != "reward":
+        faults.append(
+            f"run = {run}: the scores of its router ({name}) are ordinal, and a new member's would be of another kind; "
+            "routers of reward units can be extended (ridge, knn, mlp); train one of these, or this one again with it"
+        )
+    if trained.policy.state():
+        faults.append(
+            f"run = {run}: its policy ({trained.policy.name}) was calibrated on its own pool, and holds for no other; "
+            "runs of policy=lambda or policy=tolerance can be extended; train one, or train again with the new member"
+        )
+    if faults:
+        raise ErpError(*faults)
+
+
+def _new_member(asked: str | None, of_table: Sequence[str], of_run: Sequence[str]) -> str:
+    """The member that joins: the one asked for, or the table's only one that the run does not have."""
+    new = [name for name in of_table if name not in of_run]
+    if asked is not None and asked in of_run:
+        raise ErpError(f"member = {asked}: the router has it already; name another: {shorten(new) or 'there is none'}")
+    if asked is not None and asked not in of_table:
+        raise ErpError(f"member = {asked}: the table has no rewards of it; its new members: {shorten(new) or 'none'}")
+    if asked is None and not new:
+        raise ErpError("data: every member of the table is one that the router has; give a table with a new one")
+    if asked is None and len(new) > 1:
+        raise ErpError(
+            f"member = null: the table has several that the router does not have ({shorten(new)}); they join one by "
+            f"one: give member=<name>, then extend the run that this makes"
+        )
+    return asked or new[0]
+
+
+def _config_of_the_new_run(
+    config: ExtendConfig, of_run: TrainConfig, trained: TrainedRouter, member: str, labels: int
+) -> TrainConfig:
+    """The run's config with the extended router and pool: it says from which run, by which method and labels."""
+    told = {known.name: known for known in of_run.pool.members or []}
+    joining = told.get(member, Member(name=member))
+    if config.active_parameters is not None:
+        joining = joining.model_copy(update={"active_parameters": config.active_parameters})
+    members = [*(told.get(name, Member(name=name)) for name in trained.members), joining]
+    cost = of_run.cost.model_copy(update={"kind": trained.card.cost_kind})
+    if config.prices is not None:
+        cost = cost.model_copy(update={"prices": str(Path(config.prices).expanduser().resolve())})
+    base = dict(trained.card.router)
+    label = str(base.get("name", "router")).removesuffix("_extended")
+    router = {
+        "name": f"{label}_extended",
+        "_target_": f"{Extended.__module__}.{Extended.__qualname__}",
+        "base": base,
+        "run": Path(config.run).resolve().name,
+        "member": member,
+        "method": config.method,
+        "labels": labels,
+        "seed": config.seed,
+    }
+    update = {
+        "router": router, "pool": Pool(members=members), "cost": cost, "out": config.out, "sweep": None,
+        "reward_model": RewardModel(name=trained.card.reward_model), "cache_dir": config.cache_dir,
+        "weights_dir": config.weights_dir,
+    }  # fmt: skip
+    return of_run.model_copy(update=update)
+
+
+def _parameters(module: RoutingModule) -> str:
+    """Hash of everything that was learnt, so that a run that was made again is another one to extend."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(f"{name} {tuple(tensor.shape)}".encode() + tensor.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _extend(plan: Plan) -> dict[str, Any]:
+    """Fit the new member's head, test the pool with it, write the run folder."""
+    start = time.perf_counter()
+    data = _data(plan)
+    datamodule = RoutingDataModule(data, plan.config.trainer.batch_size, plan.config.seed)
+    base = plan.trained.module
+    labels, others = _labels(plan, data), scores_of(base, datamodule, plan.labels)
+    clusters = unlabelled_clusters(data.embeddings.take(plan.known.learnt), plan.asked.seed)
+    head = every_head(labels, others, clusters, len(plan.labels))[plan.asked.method]
+    module = extended_module(base, plan.config.router, plan.member, head, labels, plan.asked.trust)
+    save_module(module, plan.folder.checkpoint)
+    module = load_module(plan.folder.checkpoint, trust=plan.asked.trust)  # what is tested is what was saved
+    choices = Choices.from_plain(
+        read_json(RunFolder(Path(plan.asked.run)).results)["chosen_on_validation"], plan.table.members
+    )
+    results, test = measure(
+        data, module, plan.config, plan.trained.policy, test_scores(module, datamodule), choices, _notes(plan)
+    )
+    assert isinstance(module.router, Extended)
+    results["extension"] = {
+        "run": plan.config.router["run"], "member": plan.member, "asked": plan.asked.method, "seed": plan.asked.seed,
+        "labels": len(plan.labels), "available": plan.available, **module.router.joined(),
+        **compare_methods(labels, others, clusters, test, data.embeddings.take(data.split.test).astype(np.float64),
+                          plan.asked.method, plan.config.bootstrap.model_dump()),
+    }  # fmt: skip
+    results["objective"] = {"name": plan.config.objective, "value": None}
+    results["run"] |= {"name": plan.folder.path.name, "seconds": round(time.perf_counter() - start, 2)}
+    frame = plan.known.frame.assign(labelled=np.isin(np.arange(len(plan.known.frame)), plan.labels))
+    with replacing(plan.folder.split) as temporary:
+        frame.to_parquet(temporary, index=False)
+    parts = [("test", test, data.split.test)]
+    return write_report(plan.folder.path, results, predictions(data, parts, plan.trained.policy))[0]
+
+
+def _data(plan: Plan) -> RoutingData:
+    table, card = plan.table, plan.trained.card
+    embeddings = cached_embeddings(
+        table.prompts["prompt"].tolist(), plan.trained.backbone, cache_folder(plan.asked.cache_dir), progress=True
+    )
+    target = plan.config.target
+    return RoutingData(
+        table, expected_target(table, **target.model_dump()), plan.costs.times(target.responses), plan.known.split,
+        embeddings, card.categories, category_codes(table.prompts["category"].tolist(), card.categories),
+    )  # fmt: skip
+
+
+def _labels(plan: Plan, data: RoutingData) -> Labels:
+    rows = plan.labels
+    return Labels(
+        data.embeddings.take(rows).astype(np.float64), data.category[rows], data.targets.mean[rows, :-1],
+        data.targets.mean[rows, -1], data.costs.values[rows, -1], data.costs.measured[rows, -1],
+    )  # fmt: skip
+
+
+def _notes(plan: Plan) -> list[str]:
+    """What a reader must know of an extended run."""
+    return [
+        *plan.known.split.notes,
+        f"{one_line(plan.member)} was learnt from {len(plan.labels):,} of {plan.available:,} labels; its other rewards "
+        f"on train and validation prompts were not read",
+        "lambdas and the cascade that were chosen on validation are those of the run that was extended, from its pool",
+    ]

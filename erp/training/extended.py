@@ -1,0 +1,120 @@
+"""A trained module with one member more: what it had stays bit for bit, and every column gets a last entry."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from erp.build import build
+from erp.files import replacing
+from erp.routers.base import Router
+from erp.routers.cluster_mean import shrunk, sums_by
+from erp.routers.extended import Extended
+from erp.routers.extension import ClusterHead, Head, ridges, smoothest
+from erp.routers.ridge import Ridge
+from erp.training.module import RoutingModule
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """What is known of the member that joins: n prompts on which it was scored.
+
+    Attributes:
+        embedding: (n, d).
+        category: (n,) codes; -1 unknown.
+        others: (n, M) rewards of the members that are there, NaN where missing.
+        rewards: (n,) of the new one.
+        costs: (n,) of its answers.
+        measured: (n,) False where a cost was filled in from other prompts.
+    """
+
+    embedding: Array
+    category: NDArray[np.int64]
+    others: Array
+    rewards: Array
+    costs: Array
+    measured: NDArray[np.bool_]
+
+
+def extended_module(
+    module: RoutingModule, node: Mapping[str, Any], member: str, head: Head | ClusterHead, labels: Labels, trust: bool
+) -> RoutingModule:
+    """The module of the pool with the new member last.
+
+    Args:
+        module: as it was trained.
+        node: config node of the extended router, with the old one as its base.
+        member: the new one's name.
+        head: what its scores come from.
+        labels: what its mean reward, its cost and its category means come from.
+        trust: whether classes outside ``erp`` may be built.
+    """
+    card = replace(module.card, router=dict(node), members=(*module.card.members, member))
+    router = build(node, Router, key="router", trust=trust)
+    assert isinstance(router, Extended)
+    extended = RoutingModule(router, card)
+    router.base.load_state_dict(module.router.state_dict())
+    router.take(head)
+    extended.classifier.load_state_dict(module.classifier.state_dict())
+    reward = joined_mean(labels, module.train_mean_reward.numpy())
+    known = labels.measured if labels.measured.any() else np.ones_like(labels.measured)
+    cost = float(labels.costs[known].mean())
+    extended.train_mean_reward.copy_(torch.cat([module.train_mean_reward, torch.tensor([reward], dtype=torch.float64)]))
+    extended.train_mean_cost.copy_(torch.cat([module.train_mean_cost, torch.tensor([cost], dtype=torch.float64)]))
+    column = _category_means(labels, len(card.categories))
+    extended.category_mean.means = torch.cat([module.category_mean.means, column], dim=1)
+    if module.cost_model is not None:
+        assert extended.cost_model is not None
+        extended.cost_model.load_state_dict(module.cost_model.state_dict())
+        _add_costs(extended.cost_model, labels.embedding[known], labels.costs[known])
+    return extended.eval()
+
+
+def joined_mean(labels: Labels, means: Array) -> float:
+    """Mean reward of the new member as if it had answered what the others' train means are of.
+
+    Mean over the labels of its reward less how much easier than usual the prompt was for the others: least squares of
+    reward = prompt + member, with the others' effects as they are. Members are compared by it, as `member_means` does.
+
+    Args:
+        labels: of the new member.
+        means: (M,) train means of the others.
+    """
+    present = ~np.isnan(labels.others)
+    ease = np.where(present, labels.others - means, 0.0).sum(axis=1) / np.maximum(present.sum(axis=1), 1)
+    return float((labels.rewards - ease).mean())
+
+
+def _category_means(labels: Labels, categories: int) -> torch.Tensor:
+    """(categories + 1, 1) means of the new member's labels in every category, as `CategoryMean` has them."""
+    codes = torch.from_numpy(labels.category % (categories + 1))  # -1 becomes the last row
+    overall = torch.tensor(labels.rewards.mean())
+    means = shrunk(*sums_by(codes, torch.from_numpy(labels.rewards)[:, None], categories + 1), overall, 0.0)
+    means[-1] = overall
+    return means
+
+
+def _add_costs(model: Ridge, embedding: Array, costs: Array) -> None:
+    """One more column for a ridge on costs; the mean where there are too few labels for more."""
+    weight, intercept = np.zeros(embedding.shape[1]), float(costs.mean())
+    if len(costs) > 1:
+        fit = smoothest(ridges(embedding, costs))
+        weight, intercept = fit.weight, fit.intercept
+    model.weight = torch.cat([model.weight, torch.from_numpy(weight)[:, None]], dim=1)
+    model.intercept = torch.cat([model.intercept, torch.tensor([intercept], dtype=torch.float64)])
+
+
+def save_module(module: RoutingModule, checkpoint: Path) -> None:
+    """Write a checkpoint that `erp.training.trained.load_module` opens."""
+    content: dict[str, Any] = {"state_dict": module.state_dict()}
+    module.on_save_checkpoint(content)
+    with replacing(checkpoint) as temporary:
+        torch.save(content, temporary)

@@ -1,0 +1,163 @@
+"""Auto and stack: routers made of routers."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import minimize
+
+from erp.build import build
+from erp.compose import compose
+from erp.decisions.choice import choose
+from erp.errors import ErpError
+from erp.routers.auto import Auto, folds_of
+from erp.routers.base import Dimensions, Router
+from erp.routers.category_mean import CategoryMean
+from erp.routers.fitting import fit_router
+from erp.routers.knn import KNN
+from erp.routers.ridge import Ridge
+from erp.routers.soft_category_mean import SoftCategoryMean
+from erp.routers.stack import Stack
+from tests.routers.problems import Part, dimensions, problem, scores
+
+
+class Noise(Router):
+    """Scores that say nothing: the same for every member, but for a prompt's own first number."""
+
+    scale = "ordinal"
+    closed_form = True
+
+    def prepare(self, dimensions):
+        self.members = dimensions.members
+
+    def scores(self, features):
+        return torch.sin(1e4 * features.embedding[:, : self.members].double())
+
+    def fit(self, train, validation):
+        pass
+
+
+def fitted(router, train, validation, categories=3):
+    router.prepare(dimensions(train, categories))
+    router.fit(train.batches(40), validation.batches(40))
+    return router
+
+
+def cross_validated(candidate, train, validation, folds, lambda_=0.0):
+    """Utilities by the plain definition, prompt by prompt."""
+    every = Part(*(np.concatenate(pair) for pair in zip(vars(train).values(), vars(validation).values(), strict=True)))
+    fold = folds_of(every.ids, folds, 0)
+    earned = []
+    for k in range(folds):
+        fresh = copy.deepcopy(candidate)
+        fresh.prepare(dimensions(train))
+        learnt = every.take(np.flatnonzero((fold != k) & (fold != (k + 1) % folds)))
+        fit_router(fresh, learnt.batches(), every.take(np.flatnonzero(fold == (k + 1) % folds)).batches())
+        test = every.take(np.flatnonzero(fold == k))
+        complete = test.take(np.flatnonzero(~np.isnan(test.rewards).any(axis=1)))
+        chosen = choose(scores(fresh, complete), np.ones(4), lambda_)
+        earned.append(complete.rewards[np.arange(len(complete)), chosen] - lambda_)
+    return np.concatenate(earned).mean()
+
+
+def test_the_winner_is_the_one_of_most_cross_validated_utility():
+    train, validation, test = problem(missing=0.05)
+    candidates = {"noise": Noise(), "knn": KNN(k=10), "ridge": Ridge()}
+    plain = {name: cross_validated(candidate, train, validation, 5) for name, candidate in candidates.items()}
+    auto = fitted(Auto(copy.deepcopy(candidates)), train, validation)
+    told = auto.chosen()
+    assert {name: told[f"utility of {name}"] for name in candidates} == pytest.approx(plain)
+    assert told["router"] == max(plain, key=plain.get) == "ridge"
+    alone = fitted(Ridge(), train, validation)
+    np.testing.assert_array_equal(scores(auto, test), scores(alone, test))  # fitted on train, chosen on validation
+    assert auto.scale == "reward"
+    assert auto.chosen()["alpha"] == alone.chosen()["alpha"]
+
+
+def test_prompts_of_a_group_stay_in_one_fold_and_folds_are_even():
+    groups = np.repeat(np.arange(50), 3)
+    fold = folds_of(groups, 5, seed=1)
+    assert all(len(set(fold[groups == g])) == 1 for g in range(50))
+    assert np.bincount(fold).tolist() == [30] * 5
+    assert not (folds_of(groups, 5, seed=2) == fold).all()
+
+
+def test_candidates_that_cannot_compete_drop_out():
+    train, validation, _ = problem(categories=0 or 3)
+    no_category = [Part(p.embedding, p.rewards, np.full(len(p), -1), p.ids) for p in (train, validation)]
+    auto = fitted(Auto({"category": CategoryMean(), "soft": SoftCategoryMean(), "ridge": Ridge()}), *no_category, 0)
+    assert auto.chosen()["router"] == "ridge"
+    assert not auto.reads_category
+    priced = fitted(Auto({"noise": Noise(), "knn": KNN(k=5)}, lambda_=0.1), train, validation)
+    assert priced.chosen()["router"] == "knn"
+    with pytest.raises(ErpError, match="router.candidates = noise: none can be used"):
+        fitted(Auto({"noise": Noise()}, lambda_=0.1), train, validation)
+    assert Auto({"category": CategoryMean(), "ridge": Ridge()}).reads_category  # who knows yet
+
+
+def test_bad_settings_are_refused_by_name():
+    with pytest.raises(ErpError, match="router.candidates: is empty"):
+        Auto({})
+    with pytest.raises(ErpError, match="router.folds = 2"):
+        Auto({"ridge": Ridge()}, folds=2)
+    with pytest.raises(ErpError, match="router.parts: is empty"):
+        Stack({})
+
+
+def test_weights_of_a_stack_are_the_convex_least_squares():
+    train, validation, test = problem(missing=0.1)
+    parts = {"ridge": Ridge([0.01]), "knn": KNN(k=5), "mean": CategoryMean()}
+    stack = fitted(Stack(copy.deepcopy(parts)), train, validation)
+    each = np.stack([scores(fitted(part, train, validation), validation) for part in parts.values()])
+    present = ~np.isnan(validation.rewards)
+
+    def centred(values):
+        values = np.where(present, values, np.nan)
+        return values - np.nanmean(values, axis=1, keepdims=True)
+
+    def loss(w):
+        return np.nansum((centred(np.einsum("k,knm->nm", w, each)) - centred(validation.rewards)) ** 2)
+
+    best = minimize(
+        loss, np.full(3, 1 / 3), bounds=[(0, 1)] * 3, constraints={"type": "eq", "fun": lambda w: w.sum() - 1}
+    )
+    weights = stack.weights.numpy()
+    assert weights.sum() == pytest.approx(1)
+    assert weights == pytest.approx(best.x, abs=2e-3)
+    expected = sum(w * scores(fitted(p, train, validation), test) for w, p in zip(weights, parts.values(), strict=True))
+    np.testing.assert_allclose(scores(stack, test), expected)
+
+
+def test_an_ordinal_part_is_brought_to_rewards_and_noise_gets_no_weight():
+    train, validation, _ = problem(sizes=(300, 200, 50))
+    stack = fitted(Stack({"noise": Noise(), "ridge": Ridge()}), train, validation)
+    assert stack.scale == "reward"
+    assert stack.chosen()["weight of ridge"] > 0.9
+    alone = fitted(Stack({"noise": Noise()}), train, validation)
+    mean = validation.rewards.mean(axis=0)
+    assert scores(alone, validation).mean(axis=0) == pytest.approx(mean)
+
+
+@pytest.mark.parametrize("name", ["auto", "stack"])
+def test_options_compose_their_parts_and_a_sent_folder_brings_no_foreign_code(name):
+    node = compose("train", [f"router={name}", "policy.lambda=0.5"])["router"]
+    router = build(node, Router, key="router")
+    assert isinstance(router, Auto | Stack)
+    if name == "auto":
+        assert router.lambda_ == 0.5
+    place = "candidates" if name == "auto" else "parts"
+    node[place]["ridge"] = {"_target_": "tests.training.linear.Linear"}
+    with pytest.raises(ErpError, match=rf"router.{place}.ridge._target_ = tests"):
+        build(node, Router, key="router", trust=False)
+    node[place]["ridge"] = {"_target_": "erp.routers.ridge.Ridge", "typo": 1}
+    with pytest.raises(ErpError, match=rf"router.{place}.ridge.typo = 1"):
+        build(node, Router, key="router")
+
+
+def test_one_member_and_few_prompts():
+    train, validation, test = problem(sizes=(3, 2, 4), members=1)
+    auto = Auto({"ridge": Ridge(), "knn": KNN()})
+    auto.prepare(Dimensions(12, 1, 3))
+    auto.fit(train.batches(), validation.batches())
+    assert scores(auto, test).shape == (4, 1)
