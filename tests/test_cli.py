@@ -25,6 +25,7 @@ GROUPS = {
     "evaluate": ["data", "reward_model", "cost"],
     "route": [],
     "compare": [],
+    "extend": ["data"],
 }
 
 
@@ -58,7 +59,7 @@ def test_help_lists_every_group_and_option_with_its_first_line(program, capsys):
         start = lines.index(f"  {group}")
         of_group = lines[start : lines.index("", start)]
         for option in options(group):
-            if option == "same" and program != "evaluate":
+            if option == "same" and program not in ("evaluate", "extend"):
                 continue
             if group == "reward_model" and (option == "only") == (program == "collect"):
                 continue  # how a reward model is called matters where it is called
@@ -72,7 +73,7 @@ def test_help_lists_every_key_of_the_schema(program, capsys):
     text = capsys.readouterr().out
     for name, field in PROGRAMS[program].model_fields.items():
         assert (field.alias or name) in text
-    assert ("data=same" in text or "* same " in text) == (program == "evaluate")
+    assert ("data=same" in text or "* same " in text) == (program in ("evaluate", "extend"))
 
 
 def test_help_marks_the_default_option(capsys):
@@ -85,7 +86,7 @@ def test_help_names_the_keys_of_options(capsys):
     cli.main(["train", "--help"])
     lines = capsys.readouterr().out.splitlines()
     (at,) = [i for i, line in enumerate(lines) if line.strip().startswith("knn ")]
-    assert lines[at + 1].split("keys: ")[1] == "k, ks"
+    assert lines[at + 1].split("keys: ")[1] == "k, ks, temperature, temperatures"
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"], ["help"]])
@@ -106,7 +107,7 @@ def test_help_of_every_program_imports_nothing_heavy():
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     codes, modules = json.loads(done.stdout.splitlines()[-1])
-    assert codes == [0] * 8
+    assert codes == [0] * 9
     heavy = {"torch", "hydra", "omegaconf", "pandas", "numpy", "wandb", "pytorch_lightning", "sklearn", "matplotlib"}
     assert heavy.isdisjoint(modules)
     assert "erp" in modules
@@ -123,7 +124,7 @@ def test_an_unknown_program_lists_the_known_ones(capsys):
     assert said.out == ""
     (line,) = said.err.splitlines()
     assert line.startswith(
-        "erp: trian: there is no such program; choose one of collect, describe, train, evaluate, route, compare"
+        "erp: trian: there is no such program; choose one of collect, describe, train, evaluate, route, compare, extend"
     )
 
 

@@ -29,7 +29,7 @@ def no_weights(monkeypatch):
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_every_program_composes(program):
-    run = ["run=x"] if program in ("evaluate", "route") else []
+    run = ["run=x"] if program in ("evaluate", "route", "extend") else []
     assert set(compose(program, run)) <= {f.alias or n for n, f in PROGRAMS[program].model_fields.items()}
 
 
@@ -39,7 +39,12 @@ def test_every_option_of_a_group_composes(group):
         if (group, option) != ("data", "same"):
             path = ["data.path=x"] if (group, option) == ("data", "table") else []
             expected = yaml.safe_load((conf_folder() / group / f"{option}.yaml").read_text())
-            assert compose("train", [f"{group}={option}", *path])[group].keys() == expected.keys() - {"defaults"}
+            keys = set(expected) - {"defaults"}
+            for line in expected.get(
+                "defaults", []
+            ):  # a router that is made of routers: /router@candidates.ridge: ridge
+                keys |= {place.split("@")[1].split(".")[0] for place in line if place.startswith("/router@")}
+            assert set(compose("train", [f"{group}={option}", *path])[group]) == keys
 
 
 def test_overrides_and_the_environment_are_resolved(monkeypatch):

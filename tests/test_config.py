@@ -54,7 +54,7 @@ def test_a_config_does_not_change():
         ({"split": {"sed": 3}}, "split.sed = 3: there is no such key; did you mean seed? known here: by, seed, test"),
         ({"split": {"qqq": 3}}, "split.qqq = 3: there is no such key; known here: by, seed, test"),
         ({"seed": "many"}, "seed = many: input should be a valid integer"),
-        ({"split": {"by": "chance"}}, "split.by = chance: input should be 'group', 'prompt' or 'table'"),
+        ({"split": {"by": "chance"}}, "split.by = chance: input should be 'group', 'prompt', 'table' or 'category'"),
         ({"split": {"test": 1.0}}, "split.test = 1.0: input should be less than 1"),
         ({"split": {"validation": 0}}, "split.validation = 0: input should be greater than 0"),
         ({"bootstrap": {"draws": 99}}, "bootstrap.draws = 99: input should be greater than or equal to 100"),

@@ -195,7 +195,7 @@ def _parameters(module: RoutingModule) -> str:
     """Hash of everything that was learnt, so that a run that was made again is another one to extend."""
     digest = hashlib.sha256()
     for name, tensor in sorted(module.state_dict().items()):
-        digest.update(f"{name} {tuple(tensor.shape)}".encode() + tensor.numpy().tobytes())
+        digest.update(f"{name} {tuple(tensor.shape)}".encode() + tensor.cpu().numpy().tobytes())
     return digest.hexdigest()
 
 
@@ -210,7 +210,8 @@ def _extend(plan: Plan) -> dict[str, Any]:
     head = every_head(labels, others, clusters, len(plan.labels))[plan.asked.method]
     module = extended_module(base, plan.config.router, plan.member, head, labels, plan.asked.trust)
     save_module(module, plan.folder.checkpoint)
-    module = load_module(plan.folder.checkpoint, trust=plan.asked.trust)  # what is tested is what was saved
+    # What is tested is what was saved.
+    module = load_module(plan.folder.checkpoint, plan.asked.trust, plan.asked.weights_dir)
     choices = Choices.from_plain(
         read_json(RunFolder(Path(plan.asked.run)).results)["chosen_on_validation"], plan.table.members
     )

@@ -90,7 +90,7 @@ class HierarchicalMean(Router):
             code = nearest_center(features.embedding, centers)
             sums = self._sums(features.category, code, rewards, fine)
             held_out = [self._placed(batch, centers) for batch in (validation if several else ())]
-            sizes = torch.bincount(code, minlength=fine).clamp(min=1)
+            sizes = torch.bincount(code, minlength=fine).clamp(min=1)  # rounding may leave one empty
             for coarse in sorted({min(k, fine) for k in self.coarse}):
                 parents = nearest_center(centers, cluster_centers(centers, sizes, coarse, self.seed))
                 tree = Tree(*sums, parents, coarse)

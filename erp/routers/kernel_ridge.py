@@ -132,7 +132,7 @@ class Kernel:
         """Of two sets of prompts, (n, n') float64."""
         a, b = rows.embedding.double(), columns.embedding.double()
         squares = a.square().sum(dim=1)[:, None] + b.square().sum(dim=1) - 2 * (a @ b.T)
-        kernel = torch.exp(-self.gamma * squares.clamp(min=0))
+        kernel = torch.exp(-self.gamma * squares)
         if self.category_weight > 0:
             same = (rows.category[:, None] == columns.category) & (rows.category >= 0)[:, None]
             kernel += self.category_weight * same.to(kernel.dtype)

@@ -62,7 +62,7 @@ def masked_log_softmax(logits: Tensor, present: Tensor) -> Tensor:
 
 def _absent_last(logits: Tensor, present: Tensor) -> Tensor:
     # Finite, not -inf: a row without any present member must not become NaN.
-    return torch.where(present, logits, torch.finfo(logits.dtype).min / 2)
+    return torch.where(present, logits, torch.finfo(logits.dtype).min)
 
 
 def shrunk_variances(variances: Tensor, counts: Tensor, pooled: Tensor) -> Tensor:

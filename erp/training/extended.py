@@ -60,7 +60,7 @@ def extended_module(
     card = replace(module.card, router=dict(node), members=(*module.card.members, member))
     router = build(node, Router, key="router", trust=trust)
     assert isinstance(router, Extended)
-    extended = RoutingModule(router, card)
+    extended = RoutingModule(router, card, backbone=module.backbone)
     router.base.load_state_dict(module.router.state_dict())
     router.take(head)
     extended.classifier.load_state_dict(module.classifier.state_dict())

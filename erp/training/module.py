@@ -101,8 +101,6 @@ class RoutingModule(pl.LightningModule):
     ) -> None:
         super().__init__()
         self.card = card
-        self.backbone = backbone
-        self.encoder = backbone.encoder() if isinstance(backbone, Trainable) and trains(backbone) else None
         self.router = router
         self.router.prepare(card.dimensions)
         self.category_mean = CategoryMean()
@@ -114,6 +112,9 @@ class RoutingModule(pl.LightningModule):
         self.register_buffer("train_mean_cost", torch.full((members,), torch.nan, dtype=torch.float64))
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
+        self.backbone = backbone
+        # After the router, which so starts from the same numbers with and without it.
+        self.encoder = backbone.encoder() if isinstance(backbone, Trainable) and trains(backbone) else None
         # Without a loss there is nothing for Lightning to step: its optimisation loop is only passed through.
         self.automatic_optimization = not router.closed_form
         self.validation_r2 = MaskedR2(members)
@@ -146,10 +147,11 @@ class RoutingModule(pl.LightningModule):
         if self.cost_model is not None:
             self.cost_model.fit(_Costs(train, data.data), _Costs(data.val_dataloader(), data.data))
 
-    def on_train_epoch_start(self) -> None:
-        """What dropout and the like draw follows from seed and epoch alone, as does the order of the batches."""
-        seed = np.random.SeedSequence([self._datamodule().seed, self.current_epoch]).generate_state(1)
-        torch.manual_seed(int(seed[0]))
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """What dropout and the like draw follows from seed, epoch and batch alone, as does the order of the batches."""
+        del batch
+        key = [self._datamodule().seed, self.current_epoch, batch_idx]
+        torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor | None:
         """The router's loss; nothing for a closed form."""

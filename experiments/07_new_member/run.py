@@ -34,6 +34,7 @@ from erp.targets import expected_reward
 from erp.training.trained import build_backbone
 
 SIZES = (16, 32, 64, 128, 256, 512, 1024)
+MOST_SHOWN = 20  # members up to which each has rows of its own
 
 
 def main(path: str, results: str, most: int = 1024, draws: int = 20) -> None:
@@ -133,7 +134,7 @@ def rows(known: dict, members: tuple[str, ...], groups: np.ndarray) -> Iterator[
             "less_scratch": np.nan if difference is None else difference.mean(),
             **({} if difference is None else interval(bootstrap, difference, "less_scratch")),
         }  # fmt: skip
-        for member in members:
+        for member in members if len(members) <= MOST_SHOWN else ():
             own = known[member, n, method]
             yield {
                 "labels": n, "method": method, "member": member, "regret": own[..., 0].mean(),

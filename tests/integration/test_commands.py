@@ -136,7 +136,7 @@ def test_route_text_json_and_python_agree(erp, quick, monkeypatch, tmp_path):
     for answer, (_, row) in zip(answers, scores.iterrows(), strict=True):
         assert {n: m["predicted_reward"] for n, m in answer["members"].items()} == pytest.approx(dict(row), abs=1e-6)
 
-    cheapest = opened.members[int(np.argmin(opened.module.train_mean_cost))]
+    cheapest = opened.members[int(np.argmin(opened.module.train_mean_cost.numpy()))]
     assert set(opened.route(prompts, lambda_=float("inf"))["member"]) == {cheapest}
     assert f"\t{cheapest}\t" in erp("route", f"run={folder}", "input=in.jsonl", "lambda=inf").out
 

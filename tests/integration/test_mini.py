@@ -105,11 +105,11 @@ def test_a_router_of_one_reward_model_is_scored_by_the_other(erp):
     assert (cross["learnt_from"], cross["scored_by"]) == ("yes_logit", "verifier")
     trained = json.loads((Path(folder) / "results.json").read_text())
     test = pd.read_parquet(Path(folder) / "split.parquet").query("split == 'test'")["prompt_id"]
-    rewards = {
-        name: pd.read_parquet(MINI / f"rewards/{name}/part-00000.parquet").query("prompt_id in @test")
-        .pivot_table(index="prompt_id", columns="model", values="reward")
-        for name in ("verifier", "yes_logit")
-    }  # fmt: skip
+    rewards = {}
+    for name in ("verifier", "yes_logit"):
+        frame = pd.read_parquet(MINI / f"rewards/{name}/part-00000.parquet")
+        frame = frame[frame["prompt_id"].isin(test)]
+        rewards[name] = frame.pivot_table(index="prompt_id", columns="model", values="reward")
     favourite = rewards["yes_logit"].to_numpy().argmax(axis=1)
     earned = rewards["verifier"].to_numpy()[np.arange(len(favourite)), favourite].mean()
     assert cross["favourite"]["reward"] == pytest.approx(earned, abs=1e-9)

@@ -68,10 +68,19 @@ def test_centres_are_where_scikit_learns_k_means_stays(clusters):
     np.testing.assert_allclose(scores(router, test), expected.to_numpy(), rtol=1e-9)
 
 
+def noisier(seed, missing):
+    """Parts whose rewards tell the less of the prompt, the larger the seed."""
+    rng = np.random.default_rng(seed)
+    return [
+        part.with_rewards(part.rewards + 2 * seed * rng.standard_normal(part.rewards.shape))
+        for part in problem(seed, missing=missing)
+    ]
+
+
 @pytest.mark.parametrize("missing", [0.0, 0.3])
 @pytest.mark.parametrize("seed", range(4))
 def test_clusters_and_kappa_are_the_best_pair_on_validation(seed, missing):
-    train, validation, test = problem(seed, missing=missing)
+    train, validation, test = noisier(seed, missing)
     pairs = [(clusters, kappa) for clusters in (2, 8, 30) for kappa in (0, 3, 20)]
     alone = [fitted(train, validation, clusters=[clusters], kappas=[kappa]) for clusters, kappa in pairs]
     errors = [np.nansum((scores(router, validation) - validation.rewards) ** 2) for router in alone]
@@ -84,8 +93,8 @@ def test_clusters_and_kappa_are_the_best_pair_on_validation(seed, missing):
 def test_problems_above_choose_different_pairs():
     """Or the test above could not fail."""
     options = {"clusters": [2, 8, 30], "kappas": [0, 3, 20]}
-    chosen = [fitted(*problem(seed, missing=0.3)[:2], **options).chosen() for seed in range(4)]
-    assert len({tuple(choice.values()) for choice in chosen}) > 1
+    chosen = [fitted(*noisier(seed, 0.3)[:2], **options).chosen() for seed in range(4)]
+    assert all(len({choice[key] for choice in chosen}) > 1 for key in ("clusters", "kappa"))
 
 
 def test_more_clusters_than_prompts_is_the_nearest_prompt():
@@ -103,7 +112,7 @@ def test_equal_prompts_are_one_point_that_counts_as_often():
     assert router.chosen()["clusters"] == 3
     np.testing.assert_allclose(scores(router, train), train.rewards, rtol=1e-12)
     one = fitted(train, validation, clusters=[1], kappas=[0])
-    np.testing.assert_allclose(one.centers.numpy()[0], train.embedding.mean(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(one.centers.numpy()[0], train.embedding.mean(axis=0), atol=1e-6)
 
 
 def test_a_member_without_a_reward_in_a_cluster_gets_its_mean_over_all():

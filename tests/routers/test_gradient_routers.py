@@ -245,7 +245,7 @@ BAD = [
     (Quantile, {"levels": ()}, "router.levels"),
     (Quantile, {"levels": (0.0, 0.5)}, "router.levels"),
     (Quantile, {"levels": (0.5, 1.0)}, "router.levels"),
-    (Quantile, {"score": 0.3}, "router.score = 0.3"),
+    (Quantile, {"score": 0.4}, "router.score = 0.4"),
     (Quantile, {"dropout": 2.0}, "router.dropout"),
 ]
 

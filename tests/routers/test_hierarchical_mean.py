@@ -4,6 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sklearn.cluster import KMeans
+from sklearn.metrics import pairwise_distances_argmin
 
 from erp.errors import ErpError
 from erp.routers.base import Dimensions
@@ -62,11 +64,23 @@ def judged(train, fine, part, part_fine, kappa, use_category):
 
 
 @pytest.mark.parametrize("use_category", [False, True])
-@pytest.mark.parametrize("kappa", [0.0, 5.0, 300.0])
-def test_on_planted_neighbourhoods_it_is_pandas_level_by_level(kappa, use_category):
-    train, test, fine, test_fine = planted()
+@pytest.mark.parametrize(("seed", "kappa"), [(0, 0.0), (1, 5.0), (2, 40.0), (3, 300.0)])
+def test_on_planted_neighbourhoods_it_is_pandas_level_by_level(seed, kappa, use_category):
+    train, test, fine, test_fine = planted(seed)
     router = fitted(train, test, size=31, kappas=[kappa], use_category=use_category)
     expected = judged(train, fine, test, test_fine, kappa, use_category)
+    np.testing.assert_allclose(scores(router, test), expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_coarse_clusters_are_scikit_learns_of_the_fine_centres(seed):
+    train, validation, test = problem(missing=0.1)
+    router = fitted(train, validation, coarse=[4], fine=[15], kappas=[6.0], seed=seed)
+    centers = router.centers.numpy()
+    label, test_label = (pairwise_distances_argmin(part.embedding, centers) for part in (train, test))
+    model = KMeans(4, n_init=1, random_state=seed).fit(centers, sample_weight=np.bincount(label))
+    paths = np.stack([model.labels_[label], label], axis=1)
+    expected = [down(train.rewards, paths, 6.0, np.array([model.labels_[end], end])) for end in test_label]
     np.testing.assert_allclose(scores(router, test), expected, rtol=1e-9)
 
 
@@ -104,10 +118,19 @@ def test_without_use_category_the_category_is_not_read():
     assert HierarchicalMean(use_category=True).reads_category
 
 
+def noisier(seed):
+    """Parts whose rewards tell the less of the prompt, the larger the seed."""
+    rng = np.random.default_rng(seed)
+    return [
+        part.with_rewards(part.rewards + 2 * seed * rng.standard_normal(part.rewards.shape))
+        for part in problem(seed, missing=0.3)
+    ]
+
+
 @pytest.mark.parametrize("use_category", [False, True])
 @pytest.mark.parametrize("seed", range(3))
 def test_the_setting_is_the_best_on_validation(seed, use_category):
-    train, validation, test = problem(seed, missing=0.3)
+    train, validation, test = noisier(seed)
     settings = [(coarse, fine, kappa) for coarse in (2, 5) for fine in (8, 20) for kappa in (0, 4, 30)]
 
     def of(coarse, fine, kappa):
@@ -125,9 +148,7 @@ def test_the_setting_is_the_best_on_validation(seed, use_category):
 def test_problems_above_choose_different_settings():
     options = {"coarse": [2, 5], "fine": [8, 20], "kappas": [0, 4, 30]}
     chosen = [
-        fitted(*problem(seed, missing=0.3)[:2], use_category=use, **options).chosen()
-        for seed in range(3)
-        for use in (False, True)
+        fitted(*noisier(seed)[:2], use_category=use, **options).chosen() for seed in range(3) for use in (False, True)
     ]
     assert all(len({choice[key] for choice in chosen}) > 1 for key in ("coarse", "fine", "kappa"))
 

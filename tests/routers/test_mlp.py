@@ -79,6 +79,15 @@ def test_the_loss_is_scikit_learns_over_the_present_cells(case, weights):
         assert weight.std() > 0.01
 
 
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_dropout_acts_in_training_alone(dropout):
+    batch = sampled()
+    router = randomised(prepared(MLP(hidden=(16,), dropout=dropout), batch))
+    assert torch.equal(router.loss(batch), router.loss(batch))
+    router.train()
+    assert torch.equal(router.loss(batch), router.loss(batch)) == (dropout == 0)
+
+
 def test_huber_is_linear_in_an_outlier():
     samples = np.zeros((100, 1, 1))
     samples[0] = 100.0

@@ -50,6 +50,13 @@ def test_the_best_state_is_kept_and_patience_counts_from_it():
     assert not router.training
 
 
+def test_validation_batches_count_by_their_prompts():
+    """Means (0 * 2 + 10 * 8) / 10 = 8, then (10 * 2 + 6 * 8) / 10 = 6.8; by batches it would be 5, then 8."""
+    router, train = Scripted([0.0, 10.0, 10.0, 6.0]), sampled(n=4)
+    train_by_gradient(router, [train], [sampled(n=2), sampled(n=8)], max_epochs=2)
+    assert int(router.steps) == 2
+
+
 def test_it_ends_after_the_last_epoch():
     assert len(run([3.0, 2.0, 1.0, 0.0], max_epochs=2).seen) == 2 * 3
 
