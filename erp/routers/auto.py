@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from erp.decisions.choice import choose
 from erp.errors import ErpError
-from erp.routers.base import Batch, Dimensions, Features, Router, concatenated, taken
+from erp.routers.base import Batch, Dimensions, Features, Router, concatenated
 from erp.routers.fitting import fit_router
 
 
@@ -117,13 +117,17 @@ class Auto(Router):
 
     def _utility(self, candidate: Router, everything: Batch, fold: NDArray[np.int64]) -> float:
         """Mean over all complete prompts of what the candidate's decisions earn on folds that it has not seen."""
+
+        def at(rows: NDArray[np.bool_]) -> Batch:
+            return everything.take(torch.from_numpy(rows))
+
         earned = []
         for held_out in range(self.folds):
             validation = fold == (held_out + 1) % self.folds
-            parts = [taken(everything, rows) for rows in (~validation & (fold != held_out), validation)]
+            seen, chosen_on = (at(rows) for rows in (~validation & (fold != held_out), validation))
             fresh = copy.deepcopy(candidate)
-            fit_router(fresh, [parts[0]], [parts[1]], self.seed)
-            earned.append(utilities_on(fresh, taken(everything, fold == held_out), parts[0], self.lambda_))
+            fit_router(fresh, [seen], [chosen_on], self.seed)
+            earned.append(utilities_on(fresh, at(fold == held_out), seen, self.lambda_))
         return float(np.concatenate(earned).mean()) if sum(map(len, earned)) else float("nan")
 
 
@@ -143,7 +147,7 @@ def utilities_on(router: Router, batch: Batch, train: Batch, lambda_: float) -> 
         lambda_: price; at infinity the utility is the cost, negative.
     """
     complete = ~torch.isnan(batch.rewards).any(dim=1)
-    held_out = taken(batch, complete.numpy())
+    held_out = batch.take(complete)
     if not len(held_out.rows):
         return np.zeros(0)
     with torch.no_grad():

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 
@@ -49,38 +47,28 @@ class Batch:
     rows: Tensor
     groups: Tensor
 
+    def map(self, function: Callable[[Tensor], Tensor]) -> Batch:
+        """The same function of every tensor: moved elsewhere, or fewer rows."""
+        targets = (self.rewards, self.counts, self.variances, self.samples, self.costs, self.rows, self.groups)
+        features = Features(function(self.features.embedding), function(self.features.category))
+        return Batch(features, *map(function, targets))
+
     def to(self, device: torch.device, non_blocking: bool = False) -> Batch:
         """The batch on a device; float64 becomes float32 where the device has none (MPS)."""
+        return self.map(lambda tensor: _moved(tensor, device, non_blocking))
 
-        def moved(tensor: Tensor) -> Tensor:
-            return _moved(tensor, device, non_blocking)
-
-        features = Features(moved(self.features.embedding), moved(self.features.category))
-        targets = (self.rewards, self.counts, self.variances, self.samples, self.costs, self.rows, self.groups)
-        return Batch(features, *map(moved, targets))
+    def take(self, rows: Tensor) -> Batch:
+        """Some prompts, by mask or position."""
+        return self.map(lambda tensor: tensor[rows])
 
 
 def concatenated(batches: Iterable[Batch]) -> Batch:
     """Batches as one, in the order of the table's rows, whatever the order they came in."""
     parts = list(batches)
-    order = torch.cat([part.rows for part in parts]).argsort(stable=True)
-
-    def joined(pick: Callable[[Batch], Tensor]) -> Tensor:
-        return torch.cat([pick(part) for part in parts])[order]
-
-    features = Features(joined(lambda b: b.features.embedding), joined(lambda b: b.features.category))
-    return Batch(
-        features, joined(lambda b: b.rewards), joined(lambda b: b.counts), joined(lambda b: b.variances),
-        joined(lambda b: b.samples), joined(lambda b: b.costs), joined(lambda b: b.rows), joined(lambda b: b.groups),
-    )  # fmt: skip
-
-
-def taken(batch: Batch, rows: NDArray[np.bool_] | NDArray[np.int64]) -> Batch:
-    """Some prompts of a batch, by mask or position."""
-    at = torch.from_numpy(np.asarray(rows))
-    tensors = (batch.rewards, batch.counts, batch.variances, batch.samples, batch.costs, batch.rows, batch.groups)
-    features = Features(batch.features.embedding[at], batch.features.category[at])
-    return Batch(features, *(tensor[at] for tensor in tensors))
+    features = Features(*(torch.cat([getattr(p.features, f.name) for p in parts]) for f in fields(Features)))
+    targets = [f.name for f in fields(Batch) if f.name != "features"]
+    whole = Batch(features, *(torch.cat([getattr(p, name) for p in parts]) for name in targets))
+    return whole.take(whole.rows.argsort(stable=True))
 
 
 def _moved(tensor: Tensor, device: torch.device, non_blocking: bool) -> Tensor:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import fields
+from collections.abc import Iterable
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from erp.routers.base import Batch, Features, Router
+from erp.routers.base import Batch, Router, concatenated
 
 
 def train_by_gradient(
@@ -43,7 +41,7 @@ def train_by_gradient(
     """
     device = next(router.parameters()).device
     router.begin(train)
-    whole = joined(list(train)).to(device)
+    whole = concatenated(train).to(device)
     held_out = [batch.to(device) for batch in validation if len(batch.rows) > 0]
     optimizer = torch.optim.AdamW(router.parameters(), lr=learning_rate, weight_decay=weight_decay)
     least, since, best = math.inf, 0, copy.deepcopy(router.state_dict())
@@ -61,23 +59,6 @@ def train_by_gradient(
     router.eval()
 
 
-def joined(batches: Sequence[Batch]) -> Batch:
-    """One batch of all rows."""
-    features = Features(*map(torch.cat, zip(*(_tensors(batch.features) for batch in batches), strict=True)))
-    return Batch(features, *map(torch.cat, zip(*map(_tensors, batches), strict=True)))
-
-
-def taken(batch: Batch, rows: Tensor) -> Batch:
-    """The batch of these rows."""
-    features = Features(*(tensor[rows] for tensor in _tensors(batch.features)))
-    return Batch(features, *(tensor[rows] for tensor in _tensors(batch)))
-
-
-def _tensors(part: Batch | Features) -> list[Tensor]:
-    values = (getattr(part, field.name) for field in fields(part))
-    return [value for value in values if isinstance(value, Tensor)]
-
-
 def _one_epoch(
     router: Router, whole: Batch, order: np.random.Generator, batch_size: int, optimizer: torch.optim.Optimizer
 ) -> None:
@@ -85,7 +66,7 @@ def _one_epoch(
     permutation = torch.from_numpy(order.permutation(len(whole.rows))).to(whole.rows.device)
     for rows in torch.split(permutation, batch_size):
         optimizer.zero_grad()
-        router.loss(taken(whole, rows)).backward()  # type: ignore[no-untyped-call]
+        router.loss(whole.take(rows)).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
 
 

@@ -71,6 +71,17 @@ def test_a_batch_in_parts_has_the_gradient_of_the_parts(folders, training):
     assert training == (not torch.equal(whole, encoder(prompts)))  # dropout draws anew
 
 
+def test_of_a_batch_in_parts_no_part_is_kept_in_memory_for_its_gradient(folders):
+    """Each is gone through again; one part alone is not."""
+    passes = []
+    for size in (2, len(PROMPTS)):
+        encoder = encoder_of(folders["bert"], batch_size=size)
+        encoder.model.register_forward_pre_hook(lambda *_: passes.append(1))
+        gradients(encoder, encoder(PROMPTS))
+        passes.append(0)
+    assert "".join(map(str, passes)) == "1" * 6 + "0" + "1" + "0"
+
+
 @pytest.mark.parametrize("architecture", [kind[0] for kind in KINDS])
 def test_every_layer_has_its_rate(folders, architecture):
     encoder = encoder_of(folders[architecture], encoder_learning_rate=0.01, layer_decay=0.5)

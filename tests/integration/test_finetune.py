@@ -45,8 +45,9 @@ def home(tmp_path_factory):
 @pytest.fixture(scope="module")
 def arguments(home, encoder):
     return [
-        "data=table", f"data.path={home / 'scores.parquet'}", "backbone=minilm", f"backbone.model={encoder}",
-        "backbone.sha256=null", "backbone.package=null", "router=mlp", "router.hidden=[]", "trainer=finetune",
+        "data=table", f"data.path={home / 'scores.parquet'}", "backbone=minilm", f"backbone.model=tiny/{encoder.name}",
+        f"weights_dir={encoder.parent}", "backbone.sha256=null", "backbone.package=null",
+        "router=mlp", "router.hidden=[]", "trainer=finetune",
         "trainer.max_epochs=12", "trainer.batch_size=16", "trainer.learning_rate=0.01", "trainer.accelerator=cpu",
         "backbone.encoder_learning_rate=0.001", "tracking=off", "bootstrap.draws=100",
         "split.near_duplicates=null", "split.test=0.3", "cost.predict=true",
@@ -78,9 +79,9 @@ def test_it_learns_what_the_frozen_encoder_does_not_show(arguments, tuned):
     assert found["routing"]["router"]["reward"] > told["routing"]["router"]["reward"] + 0.1
 
 
-def test_evaluate_gives_the_numbers_of_the_report_without_embedding_again(home, tuned, erp):
+def test_evaluate_gives_the_numbers_of_the_report_without_embedding_again(home, encoder, tuned, erp):
     before = embedded(home)
-    answer = erp("evaluate", f"run={tuned}", f"cache_dir={home / 'cache'}")
+    answer = erp("evaluate", f"run={tuned}", f"cache_dir={home / 'cache'}", f"weights_dir={encoder.parent}")
     assert answer.code == 0, answer.err
     again, found = results(answer.last), results(tuned)
     for told in (again, found):
@@ -90,8 +91,8 @@ def test_evaluate_gives_the_numbers_of_the_report_without_embedding_again(home, 
     assert embedded(home) == before
 
 
-def test_a_loaded_run_scores_as_the_report_says(home, tuned):
-    router = package.load(tuned)
+def test_a_loaded_run_scores_as_the_report_says(home, encoder, tuned):
+    router = package.load(tuned, weights_dir=str(encoder.parent))
     predictions = pd.read_parquet(tuned / "predictions.parquet")
     table = predictions[predictions["split"] == "test"].pivot_table(
         index="prompt_id", columns="model", values="predicted"
@@ -103,10 +104,10 @@ def test_a_loaded_run_scores_as_the_report_says(home, tuned):
     np.testing.assert_allclose(found[table.columns].to_numpy(), table.to_numpy(), atol=1e-5)
 
 
-def test_route_chooses_by_the_trained_encoder(tuned, erp, monkeypatch):
+def test_route_chooses_by_the_trained_encoder(encoder, tuned, erp, monkeypatch):
     prompts = [f"{letter}{rest}" for letter in "abgh" for rest in ("gbcdefa", "aghdcbe", "hhcbdaf")]
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO("\n".join(prompts).encode())))
-    answer = erp("route", f"run={tuned}")
+    answer = erp("route", f"run={tuned}", f"weights_dir={encoder.parent}")
     assert answer.code == 0, answer.err
     chosen = [line.split("\t")[1] for line in answer.out.splitlines()]
     right = [member == ("left" if prompt[0] < "e" else "right") for prompt, member in zip(prompts, chosen, strict=True)]
@@ -143,14 +144,14 @@ def test_a_backbone_without_an_encoder_to_train_says_so(quick, erp):
     assert "backbone.finetune = True" in fault or "backbone.finetune = true" in fault
 
 
-def test_a_member_joins_a_fine_tuned_run(arguments, home, tuned, erp):
+def test_a_member_joins_a_fine_tuned_run(home, encoder, tuned, erp):
     both = frame()
     third = both[both["model"] == "left"].assign(model="third", reward=lambda left: 0.8 * left["reward"])
     pd.concat([both, third]).to_parquet(home / "three.parquet")
-    answer = erp("extend", f"run={tuned}", "data=table", f"data.path={home / 'three.parquet'}", "labels=60")
+    there = f"weights_dir={encoder.parent}"
+    answer = erp("extend", f"run={tuned}", "data=table", f"data.path={home / 'three.parquet'}", "labels=60", there)
     assert answer.code == 0, answer.err
-    router = package.load(answer.last)
     prompts = ["abcdefgh", "hgfedcba"]
-    found, before = router.scores(prompts), package.load(tuned).scores(prompts)
+    before, found = (package.load(run, weights_dir=str(encoder.parent)).scores(prompts) for run in (tuned, answer.last))
     np.testing.assert_allclose(found[["left", "right"]].to_numpy(), before.to_numpy(), atol=1e-6)
     assert found["third"][0] > found["third"][1] + 0.2

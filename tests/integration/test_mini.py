@@ -92,8 +92,8 @@ def test_shipped_embeddings_are_those_of_the_encoder():
 
 def test_a_router_of_one_reward_model_is_scored_by_the_other(erp):
     """The downstream question: does what the judge likes earn what the verifier pays?"""
-    from erp.programs.evaluate import run
     from erp.config.learn import EvaluateConfig, SameData
+    from erp.programs.evaluate import run
 
     folder = erp("train", "tracking=off", "bootstrap.draws=200", "reward_model=yes_logit").last
     answer = erp("evaluate", f"run={folder}", "reward_model.name=verifier")

@@ -168,8 +168,9 @@ def sampled_table():
     table, _ = synthetic_table(prompts=120, members=3, samples=4, seed=3)
     targets = expected_reward(table)
     rows = np.arange(120)
+    noisy = targets.mean + np.random.default_rng(0).normal(size=(120, 3))
     test = held(
-        120, members=table.members, targets=targets, scores=targets.mean + np.random.default_rng(0).normal(size=(120, 3)),
+        120, members=table.members, targets=targets, scores=noisy,
         costs=np.tile(COSTS, (120, 1)), train_mean_reward=targets.mean.mean(axis=0),
     )  # fmt: skip
     return table, targets, rows, test

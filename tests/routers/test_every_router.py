@@ -101,10 +101,11 @@ def test_fitting_again_gives_the_same_bits(name):
 def test_permuting_the_members_of_a_trained_router_permutes_its_scores(name):
     test, order = parts()[2], torch.tensor([2, 0, 3, 1, 6, 5, 4])
     # Heads with several outputs a member: quantiles lie side by side, spreads behind the means.
+    levels = len(NODES["quantile"]["levels"])
     orders = {7: order}
-    if name == "quantile":
-        orders[21] = (order[:, None] * 3 + torch.arange(3)).flatten()
-    if name == "mean_and_spread":
+    if name in ("quantile", "auto"):
+        orders[7 * levels] = (order[:, None] * levels + torch.arange(levels)).flatten()
+    if name in ("mean_and_spread", "auto"):
         orders[14] = torch.cat([order, order + 7])
     router, permuted = known(name), copy.deepcopy(known(name))
     with torch.no_grad():

@@ -18,7 +18,6 @@ from erp.routers.mlp import MLP
 from erp.routers.quantile import Quantile
 from erp.routers.ranking import Ranking
 from erp.routers.regret import Regret
-from erp.routers.training_loop import taken
 from erp.routers.zooter import Zooter
 from tests.routers.gradient import batch_of, dimensions_of, learnt, prepared, sampled, scores_of
 
@@ -186,7 +185,7 @@ def test_a_member_without_any_reward_keeps_a_finite_score(name):
 def test_a_batch_scores_as_its_prompts_one_by_one(name):
     train, test = sampled(), sampled(2, n=20)
     router = stepped(prepared(MAKERS[name](), train), train)
-    singles = np.concatenate([scores_of(router, taken(test, torch.tensor([i]))) for i in range(20)])
+    singles = np.concatenate([scores_of(router, test.take(torch.tensor([i]))) for i in range(20)])
     np.testing.assert_allclose(singles, scores_of(router, test), rtol=1e-5, atol=1e-5)
 
 

@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from erp.routers.base import Router
+from erp.routers.base import Router, concatenated
 from erp.routers.mlp import MLP
-from erp.routers.training_loop import joined, taken, train_by_gradient
+from erp.routers.training_loop import train_by_gradient
 from tests.routers.gradient import batch_of, learnt, prepared, sampled, scores_of
 
 
@@ -118,17 +118,17 @@ def test_torchs_generator_is_left_where_it_was():
 @pytest.mark.parametrize("size", [1, 30, 77])
 def test_how_batches_come_does_not_matter(size):
     train, validation = sampled(n=90), sampled(1, n=40)
-    pieces = [taken(train, rows) for rows in torch.split(torch.arange(90), size)]
-    held_out = [taken(validation, rows) for rows in torch.split(torch.arange(40), size)]
+    pieces = [train.take(rows) for rows in torch.split(torch.arange(90), size)]
+    held_out = [validation.take(rows) for rows in torch.split(torch.arange(40), size)]
     router = prepared(MLP(hidden=(8,)), train, begin=False)
     train_by_gradient(router, pieces, held_out, max_epochs=4, batch_size=20)
     whole = learnt(MLP(hidden=(8,)), train, validation, max_epochs=4, batch_size=20, learning_rate=1e-3)
     np.testing.assert_allclose(scores_of(router, validation), scores_of(whole, validation), rtol=1e-5, atol=1e-6)
 
 
-def test_joined_is_the_whole_again():
+def test_concatenated_is_the_whole_again():
     batch = sampled(n=11, missing=0.3)
-    again = joined([taken(batch, rows) for rows in torch.split(torch.arange(11), 4)])
+    again = concatenated([batch.take(rows) for rows in torch.split(torch.arange(11), 4)])
     for name in ("rewards", "counts", "variances", "samples", "costs", "rows"):
         torch.testing.assert_close(getattr(again, name), getattr(batch, name), rtol=0, atol=0, equal_nan=True)
     assert torch.equal(again.features.embedding, batch.features.embedding)

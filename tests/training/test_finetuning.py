@@ -139,6 +139,15 @@ def test_a_service_embeds_by_the_trained_encoder(data, node, tmp_path):
     assert found == pytest.approx(normalised(found), abs=1e-7)
 
 
+def test_validation_in_training_scores_by_the_encoder_as_it_is_just_then(data, node, tmp_path):
+    module = module_of(data, node, LINEAR)
+    fit(module, RoutingDataModule(data, 50, 0), QUICK, tmp_path, None)
+    with torch.no_grad():
+        embedding = module.encoder.eval()(data.table.prompts["prompt"].iloc[data.split.validation].tolist())
+        expected = module.router.layer(embedding).double()
+    torch.testing.assert_close(module.scores(), expected, rtol=0, atol=1e-5)
+
+
 def test_validation_after_training_reads_the_data_s_embeddings(data, node, tmp_path):
     module, _ = fitted(data, node, LINEAR, tmp_path)
     reversed_rows = replace(data, embeddings=Embeddings(-data.embeddings.take(np.arange(60)), np.arange(60)))
