@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from erp.table.schema import RewardTable
 
+_ROUNDING = 16 * np.finfo(np.float64).eps  # a spread below this share of the largest value is rounding
 _HALVES_WORK = 2e8  # samples drawn over all random halves: seconds; large tables need few halves anyway
 
 
@@ -144,7 +145,7 @@ def reliability(targets: Targets, rows: NDArray[np.int64] | None = None) -> NDAr
         if present.sum() < 2 or not known.any():
             continue
         observed = float(mean[present, member].var(ddof=1))
-        if observed > 0:
+        if observed > (_ROUNDING * float(np.abs(mean[present, member]).max())) ** 2:
             pooled = np.average(own[known], weights=samples[known] - 1)
             rho[member] = 1.0 - float((np.where(known, own, pooled) / samples).mean()) / observed
     return rho
@@ -191,7 +192,12 @@ def expected_target(table: RewardTable, kind: str = "mean", quantile: float = 0.
     samples = padded_samples(table)
     count = (~np.isnan(samples)).sum(axis=2)
     fewest, needed = int(count[count > 0].min()), n if kind == "best_of_n" else 2
-    if fewest < needed or (table.samples["n_samples"] > 1).any():
+    if (table.samples["n_samples"] > 1).any():
+        raise ErpError(
+            f"target.kind = {kind}: the table holds means of several responses; target.kind=mean is allowed there; "
+            "give the separate samples"
+        )
+    if fewest < needed:
         what = f"target.n = {n}" if kind == "best_of_n" else f"target.kind = {kind}"
         raise ErpError(
             f"{what}: a cell has {fewest} separate samples, and {needed} are needed; target.kind=mean is always "

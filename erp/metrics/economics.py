@@ -82,7 +82,7 @@ def saving_at_no_less_reward(router: Outcome, single: Outcome) -> float | None:
     return saving if paired_difference("reward", router.reward, single.reward) >= 0 else None
 
 
-def collection_cost(costs: NDArray[np.floating], samples: int | NDArray[np.integer]) -> float:
+def collection_cost(costs: NDArray[np.floating], samples: int | NDArray[np.number]) -> float:
     """What the labels of a table cost: sum over cells of cost per response x number of responses.
 
     Args:

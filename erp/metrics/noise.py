@@ -56,7 +56,7 @@ class Corrected:
 
     Attributes:
         each: Per member, or per pair of members in the order (0, 1), (0, 2), ..., (1, 2), ...
-        pooled: Of all that have a reliability together: sums over them above and below the stroke.
+        pooled: Of all together, sums above and below the stroke; None where one whose rewards vary has no reliability.
     """
 
     each: list[Interval | None]
@@ -116,7 +116,8 @@ def pooled_reliability(
 ) -> float:
     """Reliability of all members together, or of all differences: the ceiling of a pooled R^2.
 
-    1 - sum of noise / sum of variance, over the members (or pairs) that have a reliability. NaN where none has.
+    1 - sum of noise / sum of variance. NaN unless every member (or pair) whose rewards vary has a reliability: it would
+    be the ceiling of something else than the R^2 of all.
 
     Args:
         targets: Estimates per cell.
@@ -128,9 +129,9 @@ def pooled_reliability(
     variance, reliable = 0.0, 0.0
     for one in sets:
         squares, left = (x.sum(axis=0) for x in _attainable(one))
-        known = np.isfinite(left)
-        variance, reliable = variance + squares[known].sum(), reliable + left[known].sum()
-    return float(reliable / variance) if variance > 0 else float("nan")
+        varies = _varies(one, squares)
+        variance, reliable = variance + squares[varies].sum(), reliable + left[varies].sum()
+    return float(reliable / variance) if variance > 0 and np.isfinite(reliable) else float("nan")
 
 
 def _corrected(predicted: NDArray[np.floating], columns: _Columns, bootstrap: GroupBootstrap) -> Corrected:
@@ -152,7 +153,8 @@ def _corrected(predicted: NDArray[np.floating], columns: _Columns, bootstrap: Gr
         found += [ratio if low.low > 0 else None for low, ratio in zip(lows, ratios, strict=True)]
     for d, column in enumerate(known):
         each[column] = found[d]
-    return Corrected(each, found[-1])
+    everyone = set(np.flatnonzero(_varies(columns, squares.sum(axis=0)))) <= set(known)
+    return Corrected(each, found[-1] if everyone else None)
 
 
 def _below_and_ratio(means: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -191,5 +193,11 @@ def _attainable(columns: _Columns) -> tuple[NDArray[np.float64], NDArray[np.floa
     known = np.where(seen, columns.values, 0.0)
     squares = np.where(seen, known - known.sum(axis=0) / np.maximum(count, 1), 0.0) ** 2
     left = squares - np.where(seen, columns.noise, 0.0) * (count - 1) / np.maximum(count, 1)
-    varies = squares.sum(axis=0) > count * (_ROUNDING * columns.scale) ** 2
+    varies = _varies(columns, squares.sum(axis=0))
     return squares, np.where((count >= 2) & varies, left, np.nan)
+
+
+def _varies(columns: _Columns, squares: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which columns vary by more than rounding, from their sums of squares (D,)."""
+    count = np.isfinite(columns.values).sum(axis=0)
+    return np.asarray(squares > count * (_ROUNDING * columns.scale) ** 2)

@@ -10,6 +10,9 @@ from scipy.stats import rankdata
 
 from erp.errors import ErpError
 
+ROUNDING = 16 * np.finfo(np.float64).eps
+"""A range below this share of the largest value is rounding: means of equal samples differ in their last bits."""
+
 
 def r2(predicted: NDArray[np.floating], observed: NDArray[np.floating]) -> NDArray[np.float64]:
     """Share of each member's reward variance that its predictions explain: 1 - SSE / SST.
@@ -93,7 +96,10 @@ def spearman(predicted: NDArray[np.floating], observed: NDArray[np.floating]) ->
         ErpError: when the shapes differ.
     """
     return np.array(
-        [_correlation(rankdata(p), rankdata(o)) for p, o in _members(predicted, observed)], dtype=np.float64
+        [
+            _correlation(rankdata(p), rankdata(o)) if _varies(p) and _varies(o) else np.nan
+            for p, o in _members(predicted, observed)
+        ]
     )
 
 
@@ -190,7 +196,7 @@ def _members(
 
 def _varies(values: NDArray[np.float64]) -> bool:
     """Whether a spread is more than the rounding of a mean would leave."""
-    return len(values) > 1 and bool(values.min() < values.max())
+    return len(values) > 1 and bool(np.ptp(values) > ROUNDING * np.abs(values).max())
 
 
 def _correlation(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
@@ -225,4 +231,8 @@ def _sums_of_squares(
     # Rounding of the mean would leave 1e-34 of "variance" in a constant column.
     low = np.where(seen, target, np.inf).min(axis=0, initial=np.inf)
     high = np.where(seen, target, -np.inf).max(axis=0, initial=-np.inf)
-    return count, (error**2).sum(axis=0), np.where(high > low, (deviation**2).sum(axis=0), 0.0)
+    return (
+        count,
+        (error**2).sum(axis=0),
+        np.where(high - low > ROUNDING * np.maximum(np.abs(high), np.abs(low)), (deviation**2).sum(axis=0), 0.0),
+    )

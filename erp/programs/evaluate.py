@@ -40,7 +40,7 @@ from erp.runs import RunFolder, run_hash
 from erp.table.groups import group_keys, text_key
 from erp.table.schema import RewardTable
 from erp.table.splits import Split
-from erp.targets import expected_reward, expected_target
+from erp.targets import expected_target
 from erp.training.data import RoutingData, RoutingDataModule, category_codes
 from erp.training.fitting import test_scores
 from erp.training.trained import TrainedRouter, load
@@ -82,18 +82,34 @@ def run(config: EvaluateConfig) -> tuple[Path, dict[str, Any]]:
     choices = Choices.from_plain(read_json(folder.results)["chosen_on_validation"], trained.members)
     crossed = table.reward_model != trained.card.reward_model
     results, test = measure(
-        data, trained.module, of_run, trained.policy, scores, choices, notes, in_reward_units=not crossed
+        data,
+        trained.module,
+        of_run.model_copy(update={"cost": cost}),
+        trained.policy,
+        scores,
+        choices,
+        notes,
+        in_reward_units=not crossed,
     )
     if crossed:
         results["audits"]["cross_reward_model"] = _cross(source, trained, data, test, of_run)
+        # Lambda and tolerated losses are in units of the reward model that the router learnt from.
+        results["policy"] |= {"utility": None, "utility_gain_vs_best_single": None}
+        if trained.policy.needs_calibration:
+            results["policy"]["promise"] = None
     results["objective"] = {"name": of_run.objective, "value": None}
     results["run"] |= {
         "name": folder.path.name,
+        "evaluated_on": table_label(source),
         "table": table_label(source),
         "seconds": round(time.perf_counter() - start, 2),
     }
     priced = hashlib.sha256(costs.values.tobytes()).hexdigest()
-    target = folder.path / "evaluations" / run_hash({}, table.fingerprint(), table.reward_model, costs.kind, priced)
+    target = (
+        folder.path
+        / "evaluations"
+        / run_hash({}, table.fingerprint(), table.reward_model, costs.kind, priced, str(cost.router_per_prompt))
+    )
     plain, _ = write_report(target, results, predictions(data, [("test", test, data.split.test)], trained.policy))
     return target, plain
 
@@ -114,7 +130,8 @@ def _cross(
         return {**found, "reason": f"the table has no rewards of {name}, so how far both agree is not known"}
     place = dict(zip(other.prompts["prompt_id"], range(len(other.prompts)), strict=True))
     rows = data.table.prompts["prompt_id"].iloc[data.split.test].map(place).fillna(-1).to_numpy(dtype=np.int64)
-    learnt = np.where(rows[:, None] >= 0, expected_reward(other).mean[rows], np.nan)
+    of_other = expected_target(other, **of_run.target.model_dump()).mean
+    learnt = np.where(rows[:, None] >= 0, of_other[rows], np.nan)
     both = np.flatnonzero(test.targets.complete & np.isfinite(learnt).all(axis=1))
     if not len(both):
         return {**found, "reason": f"no test prompt has the rewards of every member by both {name} and {here}"}
@@ -152,9 +169,9 @@ def _remarks(trained: TrainedRouter, table: RewardTable, cost: Cost, of_run: Cos
 def _split(folder: RunFolder, table: RewardTable, near_duplicates: float | None) -> Split:
     """The run's own split of prompts it knows; of another table, all prompts that it did not learn from.
 
-    A prompt was learnt from if its text, or one of its group, was in train or validation, or if one of its group here
-    was. Near-duplicates are found among the prompts of this table: what resembles a learnt prompt that is not in it
-    cannot be seen, since a run keeps no texts.
+    A prompt was learnt from if its text, or one of its group, was in train, validation or calibration, or if one of its
+    group here was. Near-duplicates are found among the prompts of this table: what resembles a learnt prompt that is
+    not in it cannot be seen, since a run keeps no texts.
     """
     saved = folder.load_split()
     prompts = table.prompts.assign(
@@ -168,7 +185,7 @@ def _split(folder: RunFolder, table: RewardTable, near_duplicates: float | None)
         notes: tuple[str, ...] = ()
     else:
         train = validation = np.zeros(0, dtype=np.int64)
-        learnt = saved[saved["split"].isin(["train", "validation"])]
+        learnt = saved[saved["split"].isin(["train", "validation", "calibration"])]
         of_learnt = saved[saved["group_key"].isin(learnt["group_key"])]
         touched = prompts["text_key"].isin(of_learnt["text_key"]) | prompts["group_key"].isin(learnt["group_key"])
         fresh = ~np.isin(groups, groups[touched])

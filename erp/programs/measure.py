@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -17,7 +16,7 @@ from erp.build import build
 from erp.config import TrainConfig
 from erp.costs import Costs
 from erp.decisions.alternatives import Cascade, best_cascade
-from erp.decisions.policy import Policy
+from erp.decisions.policy import Policy, finite
 from erp.errors import ErpError
 from erp.metrics.economics import collection_cost
 from erp.metrics.length import length_bias
@@ -56,13 +55,13 @@ class Choices:
 
     def as_plain(self, members: Sequence[str]) -> dict[str, Any]:
         """As it stands in ``results.json``; a threshold without end is the largest number there is."""
-        most, cascade = sys.float_info.max, self.cascade
+        cascade = self.cascade
         return {
             "most_reward": None if self.lambdas is None else self.lambdas.most_reward,
             "same_reward": None if self.lambdas is None else self.lambdas.same_reward,
             "cascade": None if cascade is None else {
                 "chain": [members[m] for m in cascade.chain],
-                "threshold": float(np.clip(cascade.threshold, -most, most)),
+                "threshold": finite(cascade.threshold),
             },
         }  # fmt: skip
 
@@ -120,16 +119,23 @@ def measure(
         test = replace(test, scale="ordinal")
     complete = data.complete(data.split.test)
     of_means = config.target.kind == "mean"  # what single samples tell is about the mean
-    sampled = _sampled(data.table, complete, choices.cascade) if of_means else Sampled()
+    # A threshold learnt in one reward model's units says nothing in another's.
+    cascade = choices.cascade if in_reward_units else None
+    sampled = _sampled(data.table, complete, cascade) if of_means else Sampled()
     sections = evaluate(test, policy, settings, choices.lambdas, sampled, _labels(data, config))
     every = np.flatnonzero(data.targets.complete)
     return {
-        "run": _run_facts(config, data.table, module),
+        "run": _run_facts(config, data.table, module, test.scale),
         **_data_facts(data, test, notes),
         **sections,
         "chosen_on_validation": choices.as_plain(data.table.members),
         "oracle_split_half": None if sampled.halves is None
-        else {"reward": sampled.halves.mean, "sd_over_halves": sampled.halves.sd},
+        else {
+            "reward": sampled.halves.mean,
+            "sd_over_halves": sampled.halves.sd,
+            "prompts": len(sampled.halves.rows),
+            "oracle": float(test.complete().rewards[sampled.halves.rows].max(axis=1).mean()),
+        },
         "noise": noise_section(data.table, expected_reward(data.table), every, split_half_oracle(data.table, every)),
         "audits": {
             "length_bias": length_section(
@@ -196,22 +202,23 @@ def _labels(data: RoutingData, config: TrainConfig) -> Labels | None:
     """What the table's labels cost; None where no costs are known."""
     if data.costs.kind == "none":
         return None
-    learnt = np.concatenate([data.split.train, data.split.validation])
+    learnt = np.concatenate([data.split.train, data.split.validation, data.split.calibration])
     if not len(learnt):  # another table: what was learnt from is not in it
         return None
+    each = data.targets.count / config.target.responses  # costs may be of several responses
     return Labels(
-        _paid(data.costs, data.targets.count, learnt),
-        _paid(data.costs, data.targets.count, np.arange(len(data.targets.count))),
+        _paid(data.costs, each, learnt),
+        _paid(data.costs, each, np.arange(len(each))),
         int(data.targets.count.sum()),
         router_cost(data.table, config.backbone, config.cost, data.costs.kind),
     )
 
 
-def _paid(costs: Costs, counts: NDArray[np.int64], rows: Rows) -> float:
+def _paid(costs: Costs, counts: NDArray[np.float64], rows: Rows) -> float:
     return collection_cost(costs.values[rows], counts[rows])
 
 
-def _run_facts(config: TrainConfig, table: RewardTable, module: RoutingModule) -> dict[str, Any]:
+def _run_facts(config: TrainConfig, table: RewardTable, module: RoutingModule, scale: str) -> dict[str, Any]:
     """What a run is, for its results."""
     return {
         "router": config.router.get("name", "router"),
@@ -227,7 +234,7 @@ def _run_facts(config: TrainConfig, table: RewardTable, module: RoutingModule) -
         "lambda": config.policy.get("lambda", 0.0),
         "target": config.target.label,
         "category": config.category,
-        "scale": module.router.scale,
+        "scale": scale,
         "chosen": module.router.chosen(),
         "versions": {package: version(package) for package in RECORDED},
         "sweep": config.sweep,

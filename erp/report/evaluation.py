@@ -77,7 +77,7 @@ def evaluate(
     return {
         "prediction": prediction_section(held_out, every),
         "routing": routing_section(complete, rows, intervals, sampled, draws),
-        "policy": policy_section(complete, own, policy, intervals),
+        "policy": policy_section(complete, own, policy, intervals, bootstrap.get("level", 0.95)),
         "equal_cost": equal_cost_section(complete, points, intervals),
         "curves": {name: stored(curve) for name, curve in curves.items()},
         **areas(complete, curves),

@@ -39,7 +39,7 @@ def render(results: Results, figures: Sequence[str]) -> str:
 
     parts = [
         f"# {escaped(run['router'])} on {escaped(run['table'])}",
-        *plain_summary(results).splitlines(),
+        *map(escaped, plain_summary(results).splitlines()),
         f"Router `{run['router']}`, backbone `{run['backbone']}`, reward model `{run['reward_model']}`, "
         f"{results['data']['members']} members, {results['data']['test']:,} test prompts.",
         *image("reward_cost"),

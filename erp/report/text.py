@@ -24,8 +24,8 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def escaped(text: Any) -> str:
-    r"""Text that stays one cell of a table and one line, and means itself: \ ` * [ ] < & are Markdown's."""
-    return re.sub(r"([\\`*\[\]<&|])", r"\\\1", one_line(text))
+    r"""Text that stays one cell of a table and one line, and means itself: \ ` * [ ] < & _ are Markdown's."""
+    return re.sub(r"([\\`*\[\]<&|~]|(?<!\w)_|_(?!\w))", r"\\\1", one_line(text))
 
 
 def significant(value: float | None) -> str:

@@ -133,3 +133,31 @@ def test_one_category_is_left_out(erp, quick):
     category = frame.drop_duplicates("prompt_id").set_index("prompt_id")["category"]
     assert set(category[split.index[split == "test"]]) == {name}
     assert name not in set(category[split.index[split == "train"]])
+
+
+def test_labels_cost_what_their_responses_cost_whatever_the_target(erp, quick):
+    mean = results_of(erp("train", *quick))["economics"]
+    best = results_of(erp("train", *quick, "target.kind=best_of_n", "target.n=3"))["economics"]
+    assert best["labels_table"] == pytest.approx(mean["labels_table"])
+    assert best["labels_learnt_from"] == pytest.approx(mean["labels_learnt_from"])
+
+
+def test_on_another_table_calibration_prompts_are_left_out_too(erp, quick, tmp_path):
+    answer = erp("train", *quick, "policy=guarantee")
+    split = pd.read_parquet(Path(answer.last) / "split.parquet")
+    frame = pd.read_parquet(quick[1].removeprefix("data.path="))
+    more = frame[frame["prompt_id"] == frame["prompt_id"].iloc[0]].assign(prompt_id="new", prompt="a new one entirely")
+    pd.concat([frame, more]).to_parquet(tmp_path / "more.parquet")
+    again = erp("evaluate", f"run={answer.last}", "data=table", "data.path=more.parquet")
+    assert again.code == 0, again.err
+    tested = json.loads((Path(again.last) / "results.json").read_text())["data"]["test"]
+    assert tested == (split["split"] == "test").sum() + 1
+    assert "here it is only tested" in (Path(again.last) / "report.md").read_text()
+
+
+def test_what_routing_costs_can_be_said_later(erp, quick):
+    run = erp("train", *quick).last
+    free = erp("evaluate", f"run={run}")
+    dear = erp("evaluate", f"run={run}", "cost.router_per_prompt=0.5")
+    assert free.last != dear.last
+    assert json.loads((Path(dear.last) / "results.json").read_text())["economics"]["router_per_prompt"] == 0.5

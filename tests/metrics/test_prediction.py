@@ -152,3 +152,14 @@ def test_new_metrics_refuse_shapes_that_differ_and_stand_no_prompts():
         with pytest.raises(ErpError, match="predicted = array of shape"):
             metric(np.zeros((2, 2)), np.zeros((2, 3)))
         assert np.isnan(metric(np.zeros((0, 2)), np.zeros((0, 2)))).all()
+
+
+def test_rounding_of_a_constant_is_no_variance():
+    """Means of .1 over 1, 3 and 6 samples differ in their last bits."""
+    observed = np.array([[np.mean([0.1] * k)] for k in (1, 3, 6, 7, 9)])
+    assert len(np.unique(observed)) > 1
+    predicted = np.linspace(0, 1, 5)[:, None]
+    assert np.isnan(r2(predicted, observed)).all()
+    assert np.isnan(pearson(predicted, observed)).all()
+    assert np.isnan(spearman(predicted, observed)).all()
+    assert np.isnan(r2_pooled(predicted, observed))

@@ -36,7 +36,7 @@ def decomposition(known, prompts):
 
 def noise(members, known, categories):
     """The table's own limits; all null at K = 1."""
-    gap = {"naive": 0.19, "split_half": 0.14 if known else None}
+    gap = {"naive": 0.19, "split_half": 0.14 if known else None, "prompts": 2000}
     point = {
         "prompts": 2000, "samples": 4, "reliability": 0.7, "reliability_of_differences": 0.4, "se_mean": 0.01,
         "se_difference": 0.012,
@@ -110,7 +110,7 @@ def make_results(
         "run": {
             "name": name or f"{router_name}-minilm-0123456789", "router": router_name, "backbone": "minilm",
             "reward_model": "skywork", "table": "scores.parquet", "members": list(members), "seed": 0,
-            "split_by": "group",
+            "split_by": "group", "target": "mean",
             "split_seed": seed, "lambda": lambda_, "scale": scale, "chosen": {"alpha": 3.1}, "seconds": 12.3,
             "sweep": None,
         },
@@ -215,7 +215,9 @@ def make_results(
             },
             "paraphrases": None,
         },
-        "oracle_split_half": None if samples[1] == 1 else {"reward": oracle - 0.05, "sd_over_halves": 0.01},
+        "oracle_split_half": None if samples[1] == 1 else {
+            "reward": oracle - 0.05, "sd_over_halves": 0.01, "prompts": 993, "oracle": oracle
+        },
         "curves": curves,
         "interval": {
             **line, "low": [v - half for v in line["reward"]], "high": [v + half for v in line["reward"]],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tempfile
 from dataclasses import replace
 
 import numpy as np
@@ -293,3 +294,60 @@ def test_choices_survive_the_results(threshold):
     rewards = np.array([-1e300, 0.3, 1e300])
     assert ((rewards >= back.cascade.threshold) == (rewards >= threshold)).all()
     assert Choices.from_plain(Choices(None, None).as_plain(("a",)), ("a",)) == Choices(None, None)
+
+
+def test_points_are_those_of_the_exact_curve_where_scores_tie():
+    """A category mean has few scores: at a breakpoint a whole category changes, and rounding must not decide it."""
+    rng = np.random.default_rng(0)
+    off = 0
+    for _ in range(60):
+        means = rng.uniform(size=(4, 3)).round(2)
+        scores = means[rng.integers(0, 4, 80)]
+        costs = rng.uniform(size=3)
+        test = held(
+            80, scores=scores, targets=one_sample(scores + rng.normal(0, 0.1, (80, 3))), costs=np.tile(costs, (80, 1)),
+            predicted_costs=costs,
+        )  # fmt: skip
+        chosen, curve = choose_lambdas(test), test.curve()
+        for lambda_ in (chosen.most_reward, chosen.same_reward):
+            if lambda_ is not None:
+                point = test.outcome(test.choice_at(lambda_))
+                at = curve.at(lambda_)
+                assert (point.mean_reward, point.mean_cost) == pytest.approx((curve.reward[at], curve.cost[at]))
+                off += test.outcome(test.choice(lambda_)).mean_cost != pytest.approx(curve.cost[at])
+    assert off > 0  # the plain rule would have been elsewhere
+
+
+def test_where_zero_lies_moves_neither_apgr_nor_cpt():
+    base = held()
+    found = [
+        evaluate(held(scores=base.scores + shift), LambdaPolicy(0.0), SETTINGS)["pair"]
+        for shift in (np.zeros(3), np.array([0.0, 0.0, 5.0]), np.array([0.0, 0.0, -5.0]))
+    ]
+    assert found[0]["apgr"] == pytest.approx(found[1]["apgr"]) == pytest.approx(found[2]["apgr"])
+    assert found[0]["cpt_80"] == pytest.approx(found[2]["cpt_80"])
+
+
+def test_the_headroom_bracket_is_of_the_same_prompts():
+    """Thirty easy prompts with one sample, ten with two: what one end knows of, so does the other."""
+    rng = np.random.default_rng(0)
+    rows = [
+        {"prompt": f"p{i}", "model": m, "sample": j, "reward": float(rng.normal())}
+        for i in range(40) for m in "ab" for j in range(1 if i < 30 else 2)
+    ]  # fmt: skip
+    table = read_rows(rows)
+    targets = expected_reward(table)
+    every = np.arange(40)
+    found = noise_section(table, targets, every, split_half_oracle(table, every))["headroom"]
+    assert found["prompts"] == 10
+    assert found["split_half"] <= found["naive"]
+
+
+def read_rows(rows):
+    import pandas as pd
+
+    from erp.table.read import read_table
+
+    with tempfile.TemporaryDirectory() as folder:
+        pd.DataFrame(rows).to_parquet(f"{folder}/t.parquet")
+        return read_table(f"{folder}/t.parquet")

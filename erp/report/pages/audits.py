@@ -57,8 +57,8 @@ def _cross(found: Mapping[str, Any]) -> str:
         f". On {found['prompts']:,} test prompts both order {percent(number(found['agreement']))} of the pairs of "
         f"members alike that the second tells apart, and share {percent(number(found['favourites_shared']))} of "
         f"favourites. Over {escaped(found['best_single_member'])}, the best single by the first, the router gains "
-        f"{gain_text(found['router']['gain'])}; the first one's own favourites, which is all that routing by it could "
-        f"reach, gain {gain_text(found['favourite']['gain'])}"
+        f"{gain_text(found['router']['gain'])}; the first one's own observed favourites, luck "
+        f"included, gain {gain_text(found['favourite']['gain'])}"
     )
     own = found["own_best_single"]
     if own is not None:

@@ -41,7 +41,8 @@ def _rivals(results: Results) -> str:
         return ""
     shown = [ROW_NAMES.get(name, name.removeprefix("member: ")) for name in names]
     more = f" and {len(shown) - 6} more" if len(shown) > 6 else ""
-    return f" Beside the router on the frontier: {', '.join(map(escaped, shown[:6]))}{more}."
+    beside = "Beside the router on" if number(results["pareto"]["router"]["on_frontier"]) > 0 else "On"
+    return f" {beside} the frontier: {', '.join(map(escaped, shown[:6]))}{more}."
 
 
 def _chosen(results: Results) -> list[str]:
@@ -57,7 +58,9 @@ def _chosen(results: Results) -> list[str]:
         )
     found = results["cost_save"]
     if found is None:
-        lines.append("CostSave: none, because on validation no lambda reached the reward of best single.")
+        unknown = results["chosen_on_validation"]["most_reward"] is None
+        why = "validation had no complete prompt" if unknown else "on validation no lambda reached best single's reward"
+        lines.append(f"CostSave: none, because {why}.")
         return [" ".join(lines)]
     text = (
         f"CostSave at lambda = {lambda_text(found['lambda'])}, the cheapest that reached best single's reward on "

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from erp.report.facts import Results, level_of, number, one_line
+from erp.report.facts import Results, level_of, number
 from erp.report.pages.extension import extension_command
-from erp.report.text import significant
+from erp.report.text import escaped, significant
 
 
 def data_page(results: Results) -> list[str]:
@@ -19,7 +19,7 @@ def data_page(results: Results) -> list[str]:
         f"- {data['excluded']:,} test prompts lack the reward of some member and are left out of every routing row",
         f"- {data['categories']} categories" if data["categories"] else "- no categories",
         "- costs: " + ("none, every member is free" if cost["kind"] == "none" else f"{cost['kind']}, {cost['unit']}"),
-        *[f"- {one_line(note)}" for note in [*data["notes"], *cost["notes"]]],
+        *[f"- {escaped(note)}" for note in [*data["notes"], *cost["notes"]]],
     ]
     return ["## Data", "\n".join(lines)]
 
@@ -29,17 +29,22 @@ def method_page(results: Results) -> list[str]:
     run = results["run"]
     chosen = ", ".join(f"{key} = {value:.4g}" if isinstance(value, float) else f"{key} = {value}"
                        for key, value in (run.get("chosen") or {}).items())  # fmt: skip
+    split = f"Prompts were split by {run['split_by']} (`split.by`); those of equal text are never parted. "
+    fitted = "The router was fitted on train, " + (
+        f"what had to be chosen ({chosen}) was chosen on validation" if chosen else "choices were made on validation"
+    )
+    gains = (
+        " Gains are paired by prompt; their intervals are from a bootstrap over groups of prompts, "
+        f"{level_of(results)}. "
+    )
+    took = f"It took {number(run['seconds']):.1f} s."
+    if "evaluated_on" in run:
+        text = f"{fitted}, in an earlier run; here it is only tested.{gains}{took}"
+        command = f"To repeat it: `erp evaluate run=<folder of {run['name']}>`, with the same overrides."
+        return ["## How this was measured", text, command]
     text = (
-        f"Prompts were split by {run['split_by']} (`split.by`); those of equal text are never parted. "
-        "The router was fitted on train, "
-        + (
-            f"what had to be chosen ({chosen}) was chosen on validation, "
-            if chosen
-            else "choices were made on validation, "
-        )
-        + "and test was read once. Gains are paired by prompt; their intervals are from a bootstrap over groups of "
-        f"prompts, {level_of(results)}. Validation {results['objective']['name']}: "
-        f"{significant(results['objective']['value'])}. It took {number(run['seconds']):.1f} s."
+        f"{split}{fitted}, and test was read once.{gains}Validation {results['objective']['name']}: "
+        f"{significant(results['objective']['value'])}. {took}"
     )
     repeat = extension_command(results) if "extension" in results else "erp train config=<run folder>/config.yaml"
     command = f"The run folder is `{run['name']}`. To repeat the run:\n\n    {repeat}"

@@ -14,7 +14,8 @@ MOST_CATEGORIES = 20
 def noise_page(results: Results) -> list[str]:
     """The table's own limits, over all its complete prompts."""
     noise = results["noise"]
-    parts = ["## How much is noise", *([_headroom(noise["headroom"])])]
+    of_means = "" if results["run"]["target"] == "mean" else "What follows is of mean rewards. "
+    parts = ["## How much is noise", of_means + _headroom(noise["headroom"])]
     if noise["reason"] is not None:
         parts.append(f"Reliability, variance shares and label budgets are {noise['reason']}.")
     else:
@@ -23,7 +24,10 @@ def noise_page(results: Results) -> list[str]:
 
 
 def _headroom(found: Mapping[str, Any]) -> str:
-    text = "Over the whole table, in hindsight, the headroom over the best single member is "
+    text = (
+        f"Over {found['prompts']:,} complete prompts of the table, in hindsight, the headroom over the best single "
+        "member is "
+    )
     if found["split_half"] is None:
         return f"{text}at most {significant(found['naive'])}, luck included."
     return (

@@ -64,10 +64,10 @@ def _corrected(interval: Mapping[str, float | None] | None) -> str:
 
 def _ceilings(results: Results) -> str:
     text = (
-        "Routing lives on the differences between members, and prompt difficulty, which is most of what makes R^2 "
-        "large, cancels in them. "
+        "Routing lives on the differences between members: what makes a prompt easy for all of them raises R^2, and "
+        "cancels in a difference. "
     )
-    if not _one_sample(results):
+    if results["prediction"]["r2_pooled_ceiling"] is not None:
         text += (
             "Labels are means of few samples, so even a perfect predictor stays below 1; divided by what it would "
             "reach, R^2 is what it would be against the expected rewards themselves (not clipped, with its interval). "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from erp.decisions.policy import MOST
 from erp.report.facts import (
     ROW_NAMES,
     Results,
@@ -11,7 +12,6 @@ from erp.report.facts import (
     cost_scale,
     level_of,
     number,
-    one_line,
     percent,
     policy_label,
     routing_members,
@@ -37,7 +37,7 @@ def equal_cost_page(results: Results) -> list[str]:
         if point is None or (key != "lambda_0" and at == "lambda = 0"):  # the first row is there already
             continue
         rows.append(
-            [name if key == "lambda_0" else f"{name}, {at}", significant(point["reward"]),
+            [name if key == "lambda_0" else f"{name}, {escaped(at)}", significant(point["reward"]),
              significant(number(point["cost"]) * factor), escaped(mixture(point["constant"])),
              significant(point["constant_reward"]), gain_text(point["difference"]), point["verdict"]]
         )  # fmt: skip
@@ -64,7 +64,7 @@ def _promise(results: Results) -> list[str]:
     """What a policy promised, and what it kept on test."""
     policy, (factor, unit) = results["policy"], cost_scale(results)
     found = policy["promise"]
-    lines = [f"{one_line(note)[:1].upper()}{one_line(note)[1:]}." for note in policy["notes"]]
+    lines = [f"{escaped(note)[:1].upper()}{escaped(note)[1:]}." for note in policy["notes"]]
     if found is not None and "budget" in found:
         budget, guess, spent = (significant(number(found[k]) * factor) for k in ("budget", "predicted", "realised"))
         lines.append(f"The policy's budget is {budget} {unit}; on test prompts it predicts {guess} and spends {spent}.")
@@ -72,8 +72,8 @@ def _promise(results: Results) -> list[str]:
         lines.append(
             f"The policy promises that at most {percent(number(found['alpha']), 1)} of prompts lose more than it "
             f"tolerates against {escaped(found['reference'])}; of {found['prompts']:,} test prompts "
-            f"{percent(number(found['lost']), 1)} did ({percents(number(found['low']), number(found['high']))}): "
-            f"{found['verdict']}."
+            f"{percent(number(found['lost']), 1)} did ({level_of(results)} interval "
+            f"{percents(number(found['low']), number(found['high']))}): {found['verdict']}."
         )
     return [" ".join(lines)] if lines else []
 
@@ -100,7 +100,7 @@ def _rows_table(results: Results) -> str:
              _share(results, key, "headroom"), _share(results, key, "headroom_split_half")]
         )  # fmt: skip
     rows.append(
-        [f"the run's policy, {policy_label(results)}", significant(policy["reward"]),
+        [f"the run's policy, {escaped(policy_label(results))}", significant(policy["reward"]),
          significant(number(policy["cost"]) * factor), gain_text(policy["gain_vs_best_single"]), "-", "-"]
     )  # fmt: skip
     level = level_of(results)
@@ -139,16 +139,21 @@ def _rows_notes(results: Results) -> list[str]:
     ]
     halves = results["oracle_split_half"]
     if halves is None:
-        notes[0] += " By how much is not identifiable at K=1."
+        why = results["noise"]["reason"] or f"not known for this target, {results['run']['target']}"
+        notes[0] += f" By how much is {why}."
     else:
         notes[0] += (
             f" An oracle that chooses on one half of the samples and is scored on the other earns "
             f"{significant(halves['reward'])}: too low, so the truth lies between the two."
+            if halves["prompts"] == results["data"]["test"] - results["data"]["excluded"]
+            else f" On the {halves['prompts']:,} prompts with two samples of every member that oracle earns "
+            f"{significant(halves['oracle'])}, and one that chooses on one half of the samples and is scored on the "
+            f"other {significant(halves['reward'])}: too low."
         )
         if routing["router"]["headroom_split_half_recovered"] is None:
             notes[0] += " Its headroom's interval holds 0, so no share of it is given."
     if routing["router"]["headroom_recovered"] is None:
-        notes.append("No share of the headroom is given: " + plain_summary(results).splitlines()[1])
+        notes.append("No share of the headroom is given: " + escaped(plain_summary(results).splitlines()[1]))
     notes += _sampled_notes(results)
     other = results["policy"].get("best_single_member")
     if other is not None and other != routing["best_single"].get("member"):
@@ -175,10 +180,12 @@ def _sampled_notes(results: Results) -> list[str]:
             else ". It keeps the lucky answer itself, so it may pass the oracle, which only chooses members."
         )  # fmt: skip
         if routing["cascade"] is not None:
+            chain, threshold = routing["cascade"]["chain"], routing["cascade"]["threshold"]
+            first = f"reward of {significant(threshold)} or more" if abs(threshold) < MOST else "answer"
+            stops = "never stops before the last" if threshold == MOST else f"stops at the first {first}"
             text += (
-                f" *Cascade* asks in turn {escaped(', '.join(routing['cascade']['chain']))} and stops at the first "
-                f"reward of {significant(routing['cascade']['threshold'])} or more; members and threshold were chosen "
-                "on validation, at no more than the router's cost there."
+                f" *Cascade* asks in turn {escaped(', '.join(chain))} and {stops}; members and "
+                "threshold were chosen on validation, at no more than the router's cost there."
             )
         notes.append(text)
     return notes

@@ -26,7 +26,7 @@ def cross_section(
 
     Returns:
         ``agreement``: share of pairs of members, on a prompt, that both put in the same order; ``favourites_shared``.
-        ``favourite``: what the learnt reward model's own favourites earn here: what routing by it could reach at most.
+        ``favourite``: what the favourites observed by the learnt reward model earn here, its luck included.
         ``best_single``: of the scoring one, chosen on its own train means; None without them. Each with its difference
         to the best single member by the learnt reward model.
     """

@@ -30,7 +30,7 @@ def noise_section(table: RewardTable, targets: Targets, rows: Rows, halves: Spli
     rhos = reliability(targets, rows)
     overall = decompose(table, rows)
     return {
-        "reason": None if np.isfinite(rhos).any() else AT_K1,
+        "reason": None if np.isfinite(rhos).any() else _why_not(table, targets, rows),
         "reliability": _by_member(table, rhos),
         "reliability_pooled": _number(pooled_reliability(targets, rows)),
         "reliability_of_differences": _differences(table, targets, rows),
@@ -39,6 +39,17 @@ def noise_section(table: RewardTable, targets: Targets, rows: Rows, halves: Spli
         "headroom": _headroom(targets.mean[rows], np.arange(len(rows)), _of_rows(halves, rows)),
         "categories": _categories(table, targets, rows, halves),
     }
+
+
+def _why_not(table: RewardTable, targets: Targets, rows: Rows) -> str:
+    """Why nothing of the noise can be told."""
+    if len(rows) < 2:
+        return "not identifiable from one complete prompt"
+    if np.isfinite(targets.variance[rows]).any():
+        return "not identifiable, because no member's rewards vary between prompts"
+    if (table.samples["n_samples"] > 1).any():
+        return "not identifiable from means: the table holds no separate samples to tell noise from signal"
+    return AT_K1
 
 
 def _number(value: float) -> float | None:
@@ -105,13 +116,13 @@ def _headroom(rewards: NDArray[np.float64], at: Rows, halves: NDArray[np.float64
 
     The naive oracle overstates it, the split-half one understates it: the truth lies between, as far as noise goes.
     """
-    means = rewards[at].mean(axis=0)
+    # Both ends of the same prompts, or it is no bracket: those with two samples of every member, where there are any.
+    known = at if halves is None else at[np.isfinite(halves[at])]
+    both = known if len(known) else at
+    means = rewards[both].mean(axis=0)
     best = int(means.argmax())
-    half = None
-    if halves is not None:
-        known = at[np.isfinite(halves[at])]
-        half = float((halves[known] - rewards[known, best]).mean()) if len(known) else None
-    return {"naive": float(rewards[at].max(axis=1).mean() - means[best]), "split_half": half}
+    half = None if halves is None or not len(known) else float(halves[known].mean() - means[best])
+    return {"naive": float(rewards[both].max(axis=1).mean() - means[best]), "split_half": half, "prompts": len(both)}
 
 
 def _categories(table: RewardTable, targets: Targets, rows: Rows, halves: SplitHalf | None) -> dict[str, Any] | None:

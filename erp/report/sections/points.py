@@ -56,9 +56,9 @@ def outcomes_at(held_out: HeldOut, policy: Outcome, chosen: Chosen | None) -> di
     """What the router earns at every point that is reported."""
     points = {"lambda_0": held_out.outcome(held_out.choice(0.0)), "policy": policy}
     if chosen is not None:
-        points["most_reward"] = held_out.outcome(held_out.choice(chosen.most_reward))
+        points["most_reward"] = held_out.outcome(held_out.choice_at(chosen.most_reward))
         if chosen.same_reward is not None:
-            points["same_reward"] = held_out.outcome(held_out.choice(chosen.same_reward))
+            points["same_reward"] = held_out.outcome(held_out.choice_at(chosen.same_reward))
     return points
 
 
@@ -86,7 +86,7 @@ def constant_weights(held_out: HeldOut, point: Outcome) -> Floats:
 
 
 def policy_section(
-    held_out: HeldOut, own: Outcome, policy: Policy, intervals: Mapping[str, list[Interval]]
+    held_out: HeldOut, own: Outcome, policy: Policy, intervals: Mapping[str, list[Interval]], level: float
 ) -> dict[str, Any]:
     """The run's own policy beside the best single member at its lambda; at infinity utilities are infinite: None.
 
@@ -102,7 +102,7 @@ def policy_section(
         "lambda": lambda_,
         **means(own),
         "utility": None if utility is None else own.mean_reward - lambda_ * own.mean_cost,
-        "promise": promise_section(held_out, policy),
+        "promise": promise_section(held_out, policy, level),
         "best_single_member": held_out.members[single],
         "best_single_reward": held_out.rewards[:, single].mean(),
         "best_single_cost": held_out.costs[:, single].mean(),
@@ -112,7 +112,7 @@ def policy_section(
     }
 
 
-def promise_section(held_out: HeldOut, policy: Policy) -> dict[str, Any] | None:
+def promise_section(held_out: HeldOut, policy: Policy, level: float) -> dict[str, Any] | None:
     """What a policy that promises something kept of it on test; None for those that promise nothing."""
     choice = held_out.decided(policy)
     if isinstance(policy, BudgetPolicy):
@@ -121,7 +121,7 @@ def promise_section(held_out: HeldOut, policy: Policy) -> dict[str, Any] | None:
     if isinstance(policy, GuaranteePolicy):
         covered = coverage(
             choice, held_out.rewards, held_out.groups, reference=policy.reference_position,
-            tolerated_loss=policy.tolerated_loss, alpha=policy.alpha,
+            tolerated_loss=policy.tolerated_loss, alpha=policy.alpha, level=level,
         )  # fmt: skip
         reference = held_out.members[policy.reference_position]
         return {**asdict(covered), "verdict": covered.verdict, "reference": reference}

@@ -45,7 +45,10 @@ def pair_section(held_out: HeldOut) -> dict[str, Any] | None:
     if strong == weak or not held_out.train_mean_cost[weak] < held_out.train_mean_cost[strong]:
         return None
     members, calls = [weak, strong], np.array([0.0, 1.0])
-    curve = exact_curve(held_out.scores[:, members], calls, held_out.rewards[:, members], calls)
+    # Every threshold on the difference, from "all to the strong one" on: where 0 lies does not matter.
+    ahead = held_out.scores[:, strong] - held_out.scores[:, weak]
+    ahead = ahead - ahead.min() + (np.ptp(ahead) or 1.0)
+    curve = exact_curve(np.stack([np.zeros_like(ahead), ahead], axis=1), calls, held_out.rewards[:, members], calls)
     low, high = held_out.rewards[:, weak].mean(), held_out.rewards[:, strong].mean()
     return {
         "weak": held_out.members[weak],

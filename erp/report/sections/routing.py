@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from erp.decisions.alternatives import Cascade, favourite_of_all, run_cascade
 from erp.decisions.choice import Outcome, uniform
+from erp.decisions.policy import finite
 from erp.decisions.references import best_single, oracle
 from erp.metrics.headroom import headroom_recovered
 from erp.metrics.intervals import GroupBootstrap, Interval
@@ -96,7 +97,7 @@ def routing_section(
     found["best_single_hindsight"]["member"] = held_out.members[_hindsight(held_out)]
     if found["cascade"] is not None and sampled.cascade is not None:
         chain = [held_out.members[m] for m in sampled.cascade.chain]
-        found["cascade"] |= {"chain": chain, "threshold": sampled.cascade.threshold}
+        found["cascade"] |= {"chain": chain, "threshold": finite(sampled.cascade.threshold)}
     always = np.flatnonzero(rows["router"].shares == 1)
     found["router"] |= {
         "constant_member": held_out.members[always[0]] if len(always) else None,
