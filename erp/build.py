@@ -30,13 +30,12 @@ def build(node: Mapping[str, Any], expect: type[T], *, key: str, trust: bool = T
         ErpError: unknown target, unknown or ill-typed arguments (all of them, one line each), or another class.
     """
     target = _import_target(node, key, trust)
-    arguments = _checked_arguments(target, node, key, trust)
     if not (inspect.isclass(target) and issubclass(target, expect)):
         raise ErpError(
             f"{key}._target_ = {node['_target_']}: is no {expect.__name__}; give a subclass of "
             f"{expect.__module__}.{expect.__name__}"
         )
-    return target(**arguments)
+    return target(**_checked_arguments(target, node, key, expect, trust))
 
 
 def _import_target(node: Mapping[str, Any], key: str, trust: bool) -> Any:
@@ -60,12 +59,16 @@ def _import_target(node: Mapping[str, Any], key: str, trust: bool) -> Any:
         ) from None
     except AttributeError:
         raise ErpError(f"{key}._target_ = {path}: {module} has no {name}; check the path's spelling") from None
-    if not trust and not str(target.__module__).startswith("erp."):  # what one of our modules imports is not ours
+    if not trust and not str(getattr(target, "__module__", "")).startswith(
+        "erp."
+    ):  # what one of our modules imports is not ours
         raise ErpError(f"{key}._target_ = {path}: is no class of erp; train the run again")
     return target
 
 
-def _checked_arguments(target: Any, node: Mapping[str, Any], key: str, trust: bool) -> dict[str, Any]:
+def _checked_arguments(
+    target: Any, node: Mapping[str, Any], key: str, expect: type[Any], trust: bool
+) -> dict[str, Any]:
     """The node's arguments, validated against the constructor's annotations by a pydantic model made from them."""
     function = target.__init__ if inspect.isclass(target) else target
     hints = get_type_hints(function)
@@ -82,7 +85,7 @@ def _checked_arguments(target: Any, node: Mapping[str, Any], key: str, trust: bo
         "Arguments", __config__=ConfigDict(extra="forbid", arbitrary_types_allowed=True), **fields
     )
     given = {
-        name: _with_parts(value, f"{key}.{name}", trust)
+        name: _with_parts(value, f"{key}.{name}", expect, trust)
         for name, value in node.items()
         if name not in ("_target_", LABEL)
     }
@@ -93,14 +96,14 @@ def _checked_arguments(target: Any, node: Mapping[str, Any], key: str, trust: bo
     return {name: getattr(checked, name) for name in fields}
 
 
-def _with_parts(value: Any, key: str, trust: bool) -> Any:
-    """The value with every node in it that has a ``_target_`` replaced by what it describes."""
+def _with_parts(value: Any, key: str, expect: type[Any], trust: bool) -> Any:
+    """The value with every node in it that has a ``_target_`` replaced by what it describes: routers within routers."""
     if isinstance(value, Mapping) and "_target_" in value:
-        return build(value, object, key=key, trust=trust)
+        return build(value, expect, key=key, trust=trust)
     if isinstance(value, Mapping):
-        return {name: _with_parts(part, f"{key}.{name}", trust) for name, part in value.items()}
+        return {name: _with_parts(part, f"{key}.{name}", expect, trust) for name, part in value.items()}
     if isinstance(value, list | tuple):
-        return [_with_parts(part, f"{key}.{i}", trust) for i, part in enumerate(value)]
+        return [_with_parts(part, f"{key}.{i}", expect, trust) for i, part in enumerate(value)]
     return value
 
 

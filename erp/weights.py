@@ -40,6 +40,8 @@ def find_weights(weights: Weights, weights_dir: str | None) -> Path:
     folders = [Path(weights.model).expanduser()]
     if weights_dir:
         folders.append(Path(weights_dir).expanduser() / weights.model.split("/")[-1])
+    if weights.package and not weights.package.isidentifier():  # looking for a.b would import, and so run, a
+        raise ErpError(f"package = {weights.package}: is no name of an installed package; give one without dots")
     if weights.package and (spec := importlib.util.find_spec(weights.package)) and spec.origin:
         folders += sorted(file.parent for file in Path(spec.origin).parent.rglob(weights.file))
     folder = next((f for f in folders if (f / weights.file).exists()), None) or _from_hub(weights, weights_dir)

@@ -180,6 +180,7 @@ class TrainConfig(Node):
     split: Split = Split()
     target: Target = Target()
     category: Literal["given", "predicted"] = "given"
+    category_block: float = Field(0.0, ge=0)
     bootstrap: Bootstrap = Bootstrap()
     objective: Literal["utility", "area"] = "utility"
     seed: int = Field(0, ge=0, lt=2**32)

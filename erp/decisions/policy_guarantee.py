@@ -144,7 +144,7 @@ class GuaranteePolicy(Policy):
         if known.calibration is None:
             raise ErpError(
                 "policy = guarantee: was given no calibration prompts; prompts that neither the router nor its "
-                "hyper-parameters saw are allowed; give split.calibration a share"
+                "hyper-parameters saw are allowed; erp train sets them aside"
             )
         reference = self._position(known)
         margins = self._candidates(known.validation, reference)

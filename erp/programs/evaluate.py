@@ -74,7 +74,9 @@ def run(config: EvaluateConfig) -> tuple[Path, dict[str, Any]]:
             f"cost.kind = {costs.kind}: the router's costs are in {trained.card.cost_kind}; "
             f"give a table with costs of that kind, or the prices for it"
         )
-    require_categories(trained.module.router, trained.card.router.get("name"), table, trained.card.category)
+    require_categories(
+        trained.module.router, trained.card.router.get("name"), table, trained.card.category, learning=False
+    )
     data = _data(config, trained, table, costs, _split(folder, table, of_run.split.near_duplicates), of_run.target)
     datamodule = RoutingDataModule(data, of_run.trainer.batch_size, of_run.seed)
     scores = test_scores(trained.module, datamodule)

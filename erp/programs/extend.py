@@ -108,7 +108,11 @@ def prepare(config: ExtendConfig) -> Plan:
     whole = load_table(source, RewardModel(name=trained.card.reward_model), Pool())
     member = _new_member(config.member, whole.members, trained.members)
     whole = require_same_members(whole, [*trained.members, member])
-    require_categories(trained.module.router, trained.card.router.get("name"), whole, trained.card.category)
+    require_categories(
+        trained.module.router, trained.card.router.get("name"), whole, trained.card.category, learning=False
+    )
+    if trained.card.category_block > 0:
+        raise ErpError("run: was trained with category_block above 0, which cannot be extended yet; train one without")
     known = known_prompts(RunFolder(Path(config.run)), whole, of_run.split.near_duplicates)
     rewarded = expected_target(whole, **of_run.target.model_dump()).count[:, -1] > 0
     labels, available = choose_labels(whole, known, rewarded, config.labels, config.seed, member)

@@ -147,10 +147,12 @@ def measure(
     }, test  # fmt: skip
 
 
-def require_categories(router: Router, name: object, table: RewardTable, category: str = "given") -> None:
+def require_categories(
+    router: Router, name: object, table: RewardTable, category: str = "given", learning: bool = True
+) -> None:
     """Refuse a router that reads, or learns from, what the table does not have. Raises ErpError naming the router."""
-    learns = router.learns_category or (router.reads_category and category == "predicted")
-    if (router.reads_category or learns) and not table.has_categories:
+    reads = router.reads_category and category == "given"
+    if (reads or (learning and (router.learns_category or router.reads_category))) and not table.has_categories:
         raise ErpError(
             f"router = {name}: reads the prompt's category, and the table has no column `category`; add one, or "
             f"choose a router that needs none (ridge, knn)"
@@ -174,7 +176,7 @@ def held_out(data: RoutingData, module: RoutingModule, rows: Rows, scores: np.nd
         groups=data.split.groups[rows],
         scale=module.router.scale,
         guessed_category_scores=None if guessed is None else category_scores(module, guessed),
-        neighbours=neighbour_rewards(module, Features(embedding, torch.from_numpy(data.category[rows])))
+        neighbours=neighbour_rewards(module, module.seen(Features(embedding, torch.from_numpy(data.category[rows]))))
         if wanted
         else None,
     )

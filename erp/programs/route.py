@@ -58,6 +58,7 @@ def route(
     Raises:
         ErpError: a request has no category, and the router reads it.
     """
+    told = trained.told
     for batch in batches:
         without = next((r.line for r in batch if r.category is None), None)
         if trained.reads_category and without is not None:
@@ -71,11 +72,11 @@ def route(
                 "line": request.line,
                 "prompt": request.prompt,
                 "member": trained.members[m],
-                "predicted_reward": float(row[m]),
+                told: float(row[m]),
                 "predicted_cost": float(costs[m]),
                 "cost_unit": trained.card.cost_unit,
                 "members": {
-                    name: {"predicted_reward": float(row[i]), "predicted_cost": float(costs[i])}
+                    name: {told: float(row[i]), "predicted_cost": float(costs[i])}
                     for i, name in enumerate(trained.members)
                 },
             }
@@ -84,10 +85,11 @@ def route(
 def as_text(answer: dict[str, Any]) -> str:
     """One line for a reader: tab-separated, the choice first, then every member."""
     others = "  ".join(
-        f"{name} {m['predicted_reward']:.4f} ({m['predicted_cost']:.4g})" for name, m in answer["members"].items()
+        f"{name} {m.get('predicted_reward', m.get('score')):.4f} ({m['predicted_cost']:.4g})"
+        for name, m in answer["members"].items()
     )
     return "\t".join(
-        [str(answer["line"]), answer["member"], f"{answer['predicted_reward']:.4f}",
+        [str(answer["line"]), answer["member"], f"{answer.get('predicted_reward', answer.get('score')):.4f}",
          f"{answer['predicted_cost']:.4g} {answer['cost_unit']}", others]
     )  # fmt: skip
 

@@ -129,6 +129,10 @@ def prepare(config: TrainConfig) -> Plan:
     if faults:
         raise ErpError.all_of(faults)
     require_categories(build(config.router, Router, key="router"), config.router.get("name"), table, config.category)
+    if config.category_block > 0 and not table.has_categories:
+        raise ErpError(
+            f"category_block = {config.category_block}: the table has no column `category`; add one, or give 0"
+        )
     costs = table_costs(table, config.pool, config.cost)
     policy = build(config.policy, Policy, key="policy")
     router = build(config.router, Router, key="router")
@@ -144,7 +148,7 @@ def prepare(config: TrainConfig) -> Plan:
     prices = sha256_file(Path(config.cost.prices)) if config.cost.prices else ""
     name = "-".join(
         [str(config.router.get("name", "router")), str(config.backbone.get("name", "backbone")),
-         run_hash(config.model_dump(mode="json", by_alias=True), table.fingerprint(), prices)]
+         run_hash(config.model_dump(mode="json", by_alias=True), table.fingerprint(), prices, *table.members)]
     )  # fmt: skip
     return Plan(_with_absolute_paths(config), table, costs, split, RunFolder(Path(config.out) / name))
 
@@ -224,7 +228,7 @@ def assemble(plan: Plan) -> RoutingData:
     return RoutingData(
         table, expected_target(table, **config.target.model_dump()), plan.costs.times(config.target.responses),
         plan.split, embeddings, categories,
-        category_codes(category.tolist(), categories), backbone_state,
+        category_codes(category.tolist(), categories), backbone_state, config.target.kind == "mean",
     )  # fmt: skip
 
 
@@ -235,7 +239,7 @@ def _fit_and_test(plan: Plan, data: RoutingData, tracker: Tracker, start: float)
     card = Card(
         config.router, config.backbone, config.policy, data.table.members, data.categories,
         data.embeddings.dimension, data.table.reward_model, data.costs.kind, data.costs.unit, config.category,
-        config.cost.predict, backbone_state=data.backbone_state,
+        config.cost.predict, config.category_block, backbone_state=data.backbone_state,
     )  # fmt: skip
     module = RoutingModule(
         build(config.router, Router, key="router"), card, config.trainer.learning_rate, config.trainer.weight_decay,

@@ -30,7 +30,8 @@ class Auto(Router):
     Args:
         candidates: by name.
         folds: of the train half, 3 or more.
-        lambda_: the price at which they compete; that of the run's policy.
+        lambda_: the price at which they compete, that of the run's policy; None for a policy without one, which may
+            compare predicted rewards: they compete at no price then, and only those that predict rewards.
         seed: of the folds, and of candidates that draw.
     """
 
@@ -38,7 +39,9 @@ class Auto(Router):
     choice: Tensor
     utilities: Tensor
 
-    def __init__(self, candidates: dict[str, Router], folds: int = 5, lambda_: float = 0.0, seed: int = 0) -> None:
+    def __init__(
+        self, candidates: dict[str, Router], folds: int = 5, lambda_: float | None = 0.0, seed: int = 0
+    ) -> None:
         super().__init__()
         if not candidates:
             raise ErpError("router.candidates: is empty; give one router or more, by name")
@@ -65,10 +68,10 @@ class Auto(Router):
 
     @property
     def reads_category(self) -> bool:  # type: ignore[override]
-        """The winner's; before one is chosen, whether any candidate does."""
+        """The winner's; before one is chosen, whether every candidate does."""
         if int(self.choice) >= 0:
             return self.winner.reads_category
-        return any(candidate.reads_category for candidate in self._every().values())
+        return all(candidate.reads_category for candidate in self._every().values())
 
     def prepare(self, dimensions: Dimensions) -> None:
         """Prepare every candidate: which one a checkpoint holds is known only when it is loaded."""
@@ -127,7 +130,7 @@ class Auto(Router):
             seen, chosen_on = (at(rows) for rows in (~validation & (fold != held_out), validation))
             fresh = copy.deepcopy(candidate)
             fit_router(fresh, [seen], [chosen_on], self.seed)
-            earned.append(utilities_on(fresh, at(fold == held_out), seen, self.lambda_))
+            earned.append(utilities_on(fresh, at(fold == held_out), seen, self.lambda_ or 0.0))
         return float(np.concatenate(earned).mean()) if sum(map(len, earned)) else float("nan")
 
 

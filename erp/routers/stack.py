@@ -80,9 +80,10 @@ class Stack(Router):
         with torch.no_grad():
             scores = self._each(held_out.features).numpy()
         rewards = held_out.rewards.numpy()
+        known = np.nanmean(concatenated(train).rewards.numpy(), axis=0)
         for k, part in enumerate(self._every().values()):
             if part.scale == "ordinal":
-                slope, intercept = _to_rewards(scores[k], rewards)
+                slope, intercept = _to_rewards(scores[k], rewards, known)
                 self.slopes[k], self.intercepts[k] = slope, torch.from_numpy(intercept)
                 scores[k] = slope * scores[k] + intercept
         self.weights = torch.from_numpy(_convex_weights(scores, rewards))
@@ -100,8 +101,13 @@ class Stack(Router):
         return dict(self.parts.items())  # type: ignore[arg-type]  # a ModuleDict forgets what it holds
 
 
-def _to_rewards(scores: NDArray[np.float64], rewards: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-    """Slope and (M,) intercepts of least squares of rewards on scores over present cells; a slope below 0 becomes 0."""
+def _to_rewards(
+    scores: NDArray[np.float64], rewards: NDArray[np.float64], train_mean: NDArray[np.float64]
+) -> tuple[float, NDArray[np.float64]]:
+    """Slope and (M,) intercepts of least squares of rewards on scores over present cells; a slope below 0 becomes 0.
+
+    A member without a reward here gets the level of its train mean.
+    """
     present = ~np.isnan(rewards)
     count = np.maximum(present.sum(axis=0), 1)
     mean_score = np.where(present, scores, 0.0).sum(axis=0) / count
@@ -110,7 +116,8 @@ def _to_rewards(scores: NDArray[np.float64], rewards: NDArray[np.float64]) -> tu
     y = np.where(present, np.nan_to_num(rewards) - mean_reward, 0.0)
     spread = float((x * x).sum())
     slope = max(float((x * y).sum()) / spread, 0.0) if spread > 0 else 0.0
-    return slope, mean_reward - slope * mean_score
+    level = np.where(present.any(axis=0), mean_reward - slope * mean_score, train_mean - slope * scores.mean(axis=0))
+    return slope, level
 
 
 def _convex_weights(scores: NDArray[np.float64], rewards: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -36,6 +36,7 @@ class RoutingData:
         categories: those of the train prompts, in the order of their codes.
         category: (N,) codes; -1 for none, or one that train does not have.
         backbone_state: what a fitted backbone learnt from the train prompts.
+        of_means: whether targets are means of the samples; else a cell's target stands for its only sample.
     """
 
     table: RewardTable
@@ -46,6 +47,7 @@ class RoutingData:
     categories: tuple[str, ...]
     category: Rows
     backbone_state: dict[str, Any] = field(default_factory=dict)
+    of_means: bool = True
 
     @property
     def dimensions(self) -> Dimensions:
@@ -64,6 +66,17 @@ def category_codes(values: Sequence[object], categories: Sequence[str]) -> Rows:
     return np.fromiter(codes, dtype=np.int64, count=len(values))
 
 
+def mean_measured_cost(data: RoutingData) -> NDArray[np.float64]:
+    """(M,) predicted cost: the train mean over cells whose cost was measured, not filled in from other prompts.
+
+    A member without any measured cost on train keeps what was filled in.
+    """
+    values, measured = data.costs.values[data.split.train], data.costs.measured[data.split.train]
+    count = measured.sum(axis=0)
+    total = np.where(measured, values, 0.0).sum(axis=0)
+    return np.asarray(np.where(count > 0, total / np.maximum(count, 1), values.mean(axis=0)))
+
+
 class BatchesByRows(Dataset[Batch]):
     """Indexed by an array of row numbers: one index, one batch. Only the rows asked for are copied."""
 
@@ -72,8 +85,12 @@ class BatchesByRows(Dataset[Batch]):
         self._rewards = torch.from_numpy(data.targets.mean)
         self._counts = torch.from_numpy(data.targets.count)
         self._variances = torch.from_numpy(data.targets.variance)
-        self._samples = torch.from_numpy(padded_samples(data.table))
-        self._costs = torch.from_numpy(data.costs.values)
+        samples = padded_samples(data.table) if data.of_means else data.targets.mean[:, :, None]
+        self._samples = torch.from_numpy(samples)
+        # What was filled in elsewhere comes from all prompts, test ones too: nothing may be learnt from it.
+        filled = mean_measured_cost(data) if len(data.split.train) else data.costs.values
+        known = np.where(data.costs.measured, data.costs.values, filled)
+        self._costs = torch.from_numpy(known)
         self._groups = torch.from_numpy(data.split.groups)
         self._category = torch.from_numpy(data.category)
 

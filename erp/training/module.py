@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -20,7 +20,7 @@ from erp.routers.category_mean import CategoryMean
 from erp.routers.classifier import CategoryClassifier
 from erp.routers.losses import masked_squared_error
 from erp.routers.ridge import Ridge
-from erp.training.data import RoutingData, RoutingDataModule
+from erp.training.data import RoutingData, RoutingDataModule, mean_measured_cost
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class Card:
         cost_kind, cost_unit: what the predicted costs are measured in.
         category: what a router that reads it gets to see: the ``given`` one, or one ``predicted`` from the embedding.
         predict_cost: whether costs are predicted prompt by prompt (CARROT, 2502.03261), or are the train means.
+        category_block: weight of a block of category indicators behind the embedding; 0 for none.
         policy_state: what the policy learnt after training.
         backbone_state: what a fitted backbone learnt from the train prompts.
     """
@@ -51,13 +52,15 @@ class Card:
     cost_unit: str
     category: str = "given"
     predict_cost: bool = False
+    category_block: float = 0.0
     policy_state: dict[str, Any] = field(default_factory=dict)
     backbone_state: dict[str, Any] = field(default_factory=dict)
 
     @property
     def dimensions(self) -> Dimensions:
         """Sizes for the router."""
-        return Dimensions(self.dimension, len(self.members), len(self.categories))
+        block = len(self.categories) if self.category_block > 0 else 0
+        return Dimensions(self.dimension + block, len(self.members), len(self.categories))
 
     def plain(self) -> dict[str, Any]:
         """As it stands in the checkpoint."""
@@ -130,9 +133,9 @@ class RoutingModule(pl.LightningModule):
         self.fit_references(data)
         train = data.loader(data.data.split.train)
         if self.router.closed_form:
-            self.router.fit(train, _Seen(data.val_dataloader(), self))
+            self.router.fit(_Shown(train, self.widened), _Shown(data.val_dataloader(), self.seen))
         else:
-            self.router.begin(train)
+            self.router.begin(_Shown(train, self.widened))
         if self.encoder is not None:
             self.encoder.train()  # Lightning leaves it as it came: for reading, without dropout
 
@@ -158,20 +161,20 @@ class RoutingModule(pl.LightningModule):
         del batch_index
         if self.router.closed_form:
             return None
-        loss = self.router.loss(replace(batch, features=self.current(batch.features, batch.rows)))
+        loss = self.router.loss(replace(batch, features=self.widened(self.current(batch.features, batch.rows))))
         self.log("train/loss", loss, batch_size=len(batch.rows), on_step=False, on_epoch=True)
         return loss
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """Log what early stopping watches: the router's own loss, or squared error for a closed form."""
         del batch_index
-        seen = self.seen(batch.features)  # the classifier knows the embeddings of the data
+        guessed = self.guessed(batch.features)  # the classifier knows the embeddings of the data
         features = self.current(batch.features, batch.rows)
-        scores = self.router.scores(replace(seen, embedding=features.embedding))
+        scores = self.router.scores(self.widened(replace(guessed, embedding=features.embedding)))
         loss = (
             masked_squared_error(scores, batch.rewards)
             if self.router.closed_form
-            else self.router.loss(replace(batch, features=features))
+            else self.router.loss(replace(batch, features=self.widened(features)))
         )
         self.log("val/loss", loss, batch_size=len(batch.rows), prog_bar=True)
         self.validation_r2.update(scores, batch.rewards)
@@ -204,7 +207,19 @@ class RoutingModule(pl.LightningModule):
         self._seen.append(self.router.scores(self.seen(batch.features)))
 
     def seen(self, features: Features) -> Features:
-        """What the router gets to see outside training: with predicted categories, those in place of the given ones."""
+        """What the router gets to see outside training."""
+        return self.widened(self.guessed(features))
+
+    def widened(self, features: Features) -> Features:
+        """With a block of category indicators behind the embedding, all 0 where the category is unknown."""
+        if self.card.category_block == 0:
+            return features
+        codes = torch.arange(len(self.card.categories), device=features.category.device)
+        block = self.card.category_block * (features.category[:, None] == codes)
+        return replace(features, embedding=torch.cat([features.embedding, block.to(features.embedding.dtype)], dim=1))
+
+    def guessed(self, features: Features) -> Features:
+        """With predicted categories, those in place of the given ones."""
         if self.card.category == "given" or not self.card.categories:
             return features
         return Features(features.embedding, self.classifier.codes(features.embedding))
@@ -234,15 +249,15 @@ class RoutingModule(pl.LightningModule):
         return module
 
 
-class _Seen:
-    """Batches as a router will get to see them: what is chosen on validation is chosen for that."""
+class _Shown:
+    """Batches as a router gets to see them: what is chosen on validation is chosen for what it will see at test."""
 
-    def __init__(self, batches: Iterable[Batch], module: RoutingModule) -> None:
-        self._batches, self._module = batches, module
+    def __init__(self, batches: Iterable[Batch], show: Callable[[Features], Features]) -> None:
+        self._batches, self._show = batches, show
 
     def __iter__(self) -> Iterator[Batch]:
         for batch in self._batches:
-            yield replace(batch, features=self._module.seen(batch.features))
+            yield replace(batch, features=self._show(batch.features))
 
 
 class _Costs:
@@ -274,14 +289,3 @@ def member_means(rewards: NDArray[np.float64]) -> NDArray[np.float64]:
     # The mean over prompts of prompt + member effect.
     prompt_effect = prompt_mean - (present @ effect) / per_prompt
     return np.asarray(prompt_effect.mean() + effect)
-
-
-def mean_measured_cost(data: RoutingData) -> NDArray[np.float64]:
-    """(M,) predicted cost: the train mean over cells whose cost was measured, not filled in from other prompts.
-
-    A member without any measured cost on train keeps what was filled in.
-    """
-    values, measured = data.costs.values[data.split.train], data.costs.measured[data.split.train]
-    count = measured.sum(axis=0)
-    total = np.where(measured, values, 0.0).sum(axis=0)
-    return np.asarray(np.where(count > 0, total / np.maximum(count, 1), values.mean(axis=0)))

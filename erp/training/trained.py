@@ -61,9 +61,15 @@ class TrainedRouter:
         self.policy.restore(self.card.policy_state)
 
     @property
+    def told(self) -> str:
+        """What a score is called in answers: ordinal ones are no rewards."""
+        return "predicted_reward" if self.module.router.scale == "reward" else "score"
+
+    @property
     def reads_category(self) -> bool:
         """Whether a prompt's category has to be given."""
-        return self.module.router.reads_category and self.card.category == "given"
+        reads = self.module.router.reads_category or self.card.category_block > 0
+        return reads and self.card.category == "given"
 
     def decide(
         self, prompts: Sequence[str], category: Sequence[object] | None = None, lambda_: float | None = None
@@ -131,7 +137,7 @@ class TrainedRouter:
             category: as in ``scores``.
 
         Returns:
-            n rows: ``member``, ``predicted_reward``, ``predicted_cost``, ``prompt``.
+            n rows: ``member``, ``predicted_reward`` (``score`` if ordinal), ``predicted_cost``, ``prompt``.
 
         Raises:
             ErpError: as ``scores``, or a lambda that is no price.
@@ -142,7 +148,7 @@ class TrainedRouter:
         return pd.DataFrame(
             {
                 "member": [self.members[m] for m in found.chosen],
-                "predicted_reward": found.scores[rows, found.chosen],
+                self.told: found.scores[rows, found.chosen],
                 "predicted_cost": found.costs[rows, found.chosen],
                 "prompt": prompts,
             }

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 import erp as package
+from erp.compose import compose
 from tests.integration.tables import long_frame
 
 
@@ -161,3 +162,30 @@ def test_what_routing_costs_can_be_said_later(erp, quick):
     dear = erp("evaluate", f"run={run}", "cost.router_per_prompt=0.5")
     assert free.last != dear.last
     assert json.loads((Path(dear.last) / "results.json").read_text())["economics"]["router_per_prompt"] == 0.5
+
+
+@pytest.mark.parametrize("category", ["given", "predicted"])
+def test_a_block_of_categories_behind_the_embedding(erp, quick, category):
+    plain = results_of(erp("train", *quick))
+    answer = erp("train", *quick, "category_block=1", f"category={category}")
+    results = results_of(answer)
+    assert results["prediction"]["r2_pooled"] != plain["prediction"]["r2_pooled"]
+    if category == "given":
+        with pytest.raises(package.ErpError, match="category"):
+            package.load(answer.last).route(["no category"])
+    else:
+        assert len(package.load(answer.last).route(["no category"])) == 1
+    again = erp("evaluate", f"run={answer.last}")
+    tested = json.loads((Path(again.last) / "results.json").read_text())
+    assert tested["routing"]["router"]["reward"] == pytest.approx(results["routing"]["router"]["reward"])
+
+
+def test_what_auto_lets_compete_follows_the_policy(erp, quick):
+    kept = ("ridge", "zooter")
+    names = list(compose("train", ["router=auto"])["router"]["candidates"])
+    drop = [f"~router.candidates.{name}" for name in names if name not in kept]
+    results = results_of(erp("train", *quick, "router=auto", *drop, "policy=guarantee"))
+    assert results["run"]["scale"] == "reward"
+    assert results["run"]["chosen"]["router"] == "ridge"  # zooter's scores are no rewards
+    free = results_of(erp("train", *quick, "router=auto", *drop))
+    assert "utility of zooter" in free["run"]["chosen"]

@@ -93,7 +93,11 @@ def test_candidates_that_cannot_compete_drop_out():
     assert priced.chosen()["router"] == "knn"
     with pytest.raises(ErpError, match=r"router\.candidates = noise: none can be used"):
         fitted(Auto({"noise": Noise()}, lambda_=0.1), train, validation)
-    assert Auto({"category": CategoryMean(), "ridge": Ridge()}).reads_category  # who knows yet
+    assert not Auto({"category": CategoryMean(), "ridge": Ridge()}).reads_category  # ridge is there without any
+    assert Auto({"category": CategoryMean()}).reads_category
+    # A policy without a lambda may compare predicted rewards: ordinal ones are not for it.
+    unpriced = fitted(Auto({"noise": Noise(), "knn": KNN(k=5)}, lambda_=None), train, validation)
+    assert unpriced.chosen()["router"] == "knn"
 
 
 def test_bad_settings_are_refused_by_name():
