@@ -6,7 +6,7 @@ import importlib
 import inspect
 import keyword
 from collections.abc import Mapping
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, get_args, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
@@ -18,7 +18,7 @@ LABEL = "name"  # how a plug point's choice is called in tables and dashboards; 
 
 
 def build(node: Mapping[str, Any], expect: type[T], *, key: str, trust: bool = True) -> T:
-    """Build the object a plug-point node describes. Nodes with a ``_target_`` among its arguments are built first.
+    """Build the object a plug-point node describes. Arguments of the same class are built first.
 
     Args:
         node: ``{_target_: dotted.path.Class, name: label, argument: value, ...}``.
@@ -84,8 +84,10 @@ def _checked_arguments(
     model: type[BaseModel] = create_model(
         "Arguments", __config__=ConfigDict(extra="forbid", arbitrary_types_allowed=True), **fields
     )
+    # A router of routers gets them built; a node that an argument takes as it is stays one.
+    holds = {plain_name(name) for name, hint in hints.items() if _names(hint, expect)}
     given = {
-        name: _with_parts(value, f"{key}.{name}", expect, trust)
+        name: _with_parts(value, f"{key}.{name}", expect, trust) if name in holds else value
         for name, value in node.items()
         if name not in ("_target_", LABEL)
     }
@@ -94,6 +96,11 @@ def _checked_arguments(
     except ValidationError as error:
         raise ErpError(*faults_of(error, model, given, prefix=key)) from None
     return {name: getattr(checked, name) for name in fields}
+
+
+def _names(hint: Any, expect: type[Any]) -> bool:
+    """Whether a type hint is ``expect``, or a container of it."""
+    return hint is expect or any(_names(part, expect) for part in get_args(hint))
 
 
 def _with_parts(value: Any, key: str, expect: type[Any], trust: bool) -> Any:

@@ -17,7 +17,7 @@ from erp.report.facts import (
     level_of,
     number,
     numbers,
-    policy_label,
+    policy_sign,
     routing_members,
     short_names,
 )
@@ -147,7 +147,7 @@ def _labels(
     results: Results, curves: dict[str, Floats], dots: Floats, marks: dict[str, Floats], policy: Floats
 ) -> list[Label]:
     """Labels of the curve's figure, the most important first; those of members off the axis are left out later."""
-    shown = policy_label(results).replace("lambda", "λ").replace("infinity", "∞")
+    shown = policy_sign(results)
     single, short = results["routing"]["best_single"].get("member", ""), short_names(results, 22)
     labels = [
         Label(results["run"]["router"], along(curves["router"]), BLUE, bold=True),

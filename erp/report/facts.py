@@ -125,6 +125,11 @@ def policy_label(results: Results) -> str:
     return "lambda = infinity" if policy["lambda"] is None else f"lambda = {policy['lambda']:g}"
 
 
+def policy_sign(results: Results) -> str:
+    """The same for a figure."""
+    return policy_label(results).replace("lambda", "λ").replace("infinity", "∞")
+
+
 def decides_at_zero(results: Results) -> bool:
     """Whether the run's policy is the row at lambda = 0 itself."""
     return bool(results["policy"]["name"] == "lambda" and results["policy"]["lambda"] == 0)

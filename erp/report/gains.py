@@ -13,7 +13,7 @@ from erp.report.facts import (
     decides_at_zero,
     level_of,
     number,
-    policy_label,
+    policy_sign,
     routing_members,
     short_names,
 )
@@ -57,7 +57,7 @@ def gain_rows(results: Results, members: int) -> list[GainRow]:
         rows.append(gain_row("category mean", gain, COLOURS["category_mean"], core=True))
     rows.append(gain_row(run["router"], routing["router"]["gain_vs_best_single"], COLOURS["router"], core=True))
     if not decides_at_zero(results):
-        shown = policy_label(results).replace("lambda", "λ").replace("infinity", "∞")
+        shown = policy_sign(results)
         gain = number(results["policy"]["reward"]) - number(routing["best_single"]["reward"])
         rows.append(GainRow(f"policy, {shown}", gain, math.nan, math.nan, PINK))  # its interval is to another row
     rows.append(gain_row("oracle", routing["oracle"]["gain_vs_best_single"], COLOURS["oracle"]))

@@ -18,7 +18,7 @@ from erp.report.facts import (
     numbers,
     one_line,
     percent,
-    policy_label,
+    policy_sign,
     predicted_members,
     routing_members,
 )
@@ -71,7 +71,7 @@ def _marks(results: Results) -> NumberTable:
             rows.append((name, routing[key], routing[key]["gain_vs_best_single"]))
     # Its interval is to the best single at its own lambda, which is another row.
     gain = {"mean": number(policy["reward"]) - base, "low": None, "high": None}
-    rows.insert(2, (f"the run's policy, {policy_label(results)}", policy, gain))
+    rows.insert(2, (f"the run's policy, {policy_sign(results)}", policy, gain))
     rows += [(one_line(m), row, row["gain_vs_best_single"]) for m, row in routing_members(results) if m != single]
     factor, _ = cost_scale(results)
     return NumberTable(
