@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -91,23 +91,28 @@ class Moments:
     products: Array
     squares: Array
     classes: list[tuple[NDArray[np.int64], Array]]
+    room: Array = field(default_factory=lambda: np.empty((0, 0)), repr=False)  # for a batch; new memory costs time
 
     def add(self, x: NDArray[np.float32], y: Array) -> None:
         """Add rows: features (n, d), rewards (n, M) with NaN where missing. Classes that now differ are split."""
         rows, d = x.shape
-        z = np.empty((rows, d + 1 + y.shape[1]))
-        z[:, :d], z[:, d], z[:, d + 1 :] = x, 1.0, np.nan_to_num(y)
+        if len(self.room) < rows:
+            self.room = np.empty((rows, d + 1 + y.shape[1]))
+        z = self.room[:rows]
+        present = ~np.isnan(y)
+        whole_rows = bool(present.all())
+        z[:, :d], z[:, d], z[:, d + 1 :] = x, 1.0, y if whole_rows else np.nan_to_num(y)
         whole = z.T @ z  # numpy sees the same matrix twice and computes one triangle
         d += 1
         self.products += whole[:d, d:]
         self.squares += np.diagonal(whole)[d:]
-        present = ~np.isnan(y)
-        self.classes = [part for members, gram in self.classes for part in _refined(members, gram, present)]
+        if not whole_rows:
+            self.classes = [part for members, gram in self.classes for part in _refined(members, gram, present)]
         for members, gram in self.classes:
             here = present[:, members[0]]
-            if here.mean() > 0.5:  # cheaper to take off what is missing; nothing, as a rule
+            if whole_rows or here.mean() > 0.5:  # cheaper to take off what is missing; nothing, as a rule
                 gram += whole[:d, :d]
-                if not here.all():
+                if not (whole_rows or here.all()):
                     gram -= z[~here, :d].T @ z[~here, :d]
             elif here.any():
                 gram += z[here, :d].T @ z[here, :d]
@@ -121,11 +126,15 @@ class Moments:
         return errors
 
     def solved(self) -> list[Solution]:
-        """Centre and diagonalise. A member without a single reward is predicted 0 by an all-zero system."""
+        """Centre and diagonalise; a member without a single reward gets the pool's mean, as its system is all 0."""
         solutions = []
+        cells = sum(gram[-1, -1] * len(members) for members, gram in self.classes)
+        pool = float(self.products[-1].sum() / max(cells, 1.0))
         for members, gram in self.classes:
             rows = max(gram[-1, -1], 1.0)
             center, mean_reward = gram[:-1, -1] / rows, self.products[-1, members] / rows
+            if gram[-1, -1] == 0:
+                mean_reward = np.full(len(members), pool)
             eigenvalues, vectors = np.linalg.eigh(gram[:-1, :-1] - rows * np.outer(center, center))
             rotated = vectors.T @ (self.products[:-1, members] - rows * np.outer(center, mean_reward))
             solutions.append(Solution(members, center, mean_reward, np.maximum(eigenvalues, 0.0), vectors, rotated))

@@ -146,7 +146,7 @@ def test_a_class_of_one_s_own_can_be_joined():
         ({"parts": [HASHING], "weights": [float("nan")]}, r"backbone\.weights = \[nan\]"),
         ({"parts": [HASHING], "weights": [float("inf")]}, r"backbone\.weights = \[inf\]"),
         ({"parts": [HASHING], "weights": ["much"]}, r"backbone\.weights"),
-        ({"parts": [{"dimensions": 3}]}, r"backbone\.parts\.0\._target_ = .*Backbone"),
+        ({"parts": [{"dimensions": 3}]}, r"backbone\.parts\.0 = .*Backbone"),
         ({"parts": [HASHING, {**HASHING, "dimension": 3}]}, r"backbone\.parts\.1\.dimension"),
         ({"parts": [{**HASHING, "dimensions": 0}]}, r"backbone\.dimensions = 0"),
         ({"parts": [{"_target_": "erp.routers.knn.KNN"}]}, r"backbone\.parts\.0\._target_ = .*Backbone"),
