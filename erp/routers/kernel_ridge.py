@@ -148,9 +148,10 @@ def patterns_of(present: Tensor) -> list[tuple[Tensor, Tensor]]:
 def _exact(
     kernel: Tensor, rewards: Tensor, patterns: Sequence[tuple[Tensor, Tensor]], alphas: Sequence[float]
 ) -> tuple[Tensor, Tensor]:
-    """Weights (A, n, M), 0 where a member has no reward, and intercepts (A, M), 0 for a member without any."""
+    """Weights (A, n, M), 0 where a member has no reward, and intercepts (A, M), the pool's mean for one without any."""
     weights = torch.zeros(len(alphas), *rewards.shape, dtype=torch.float64)
-    intercepts = torch.zeros(len(alphas), rewards.shape[1], dtype=torch.float64)
+    pool = torch.nan_to_num(torch.nanmean(rewards))
+    intercepts = pool.repeat(len(alphas), rewards.shape[1])
     for members, rows in patterns:
         if not rows.any():
             continue

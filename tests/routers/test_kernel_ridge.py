@@ -192,12 +192,12 @@ def test_constant_rewards_one_prompt_and_an_empty_validation(exact_up_to):
 
 
 @pytest.mark.parametrize("exact_up_to", [1000, 1])
-def test_a_member_without_any_reward_is_predicted_zero(exact_up_to):
+def test_a_member_without_any_reward_is_predicted_the_mean_of_the_pool(exact_up_to):
     train, validation, test = problem()
     train.rewards[:, 1] = np.nan
     options = {"exact_up_to": exact_up_to, "landmarks": 1000}
     found = scores(fitted(train, validation, **options), test)
-    assert (found[:, 1] == 0).all()
+    np.testing.assert_allclose(found[:, 1], np.nanmean(train.rewards))
     others = judged(train.members(np.array([0, 2, 3])), test, 1.5, 0.2)
     np.testing.assert_allclose(found[:, [0, 2, 3]], others, rtol=1e-7)
 
