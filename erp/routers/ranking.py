@@ -66,6 +66,8 @@ class Ranking(Router):
         hidden: units of each hidden layer; empty for a linear model.
         dropout: in training, after every hidden layer.
         temperature: of the logistic, in standard deviations of the rewards between the members of a prompt.
+        shrink: shrink rewards first (empirical Bayes), where cells have two samples or more: a pair that noise has put
+            apart should not teach an order.
 
     Raises:
         ErpError: on a size below 1, a dropout outside [0, 1), or a temperature of 0 or less.
@@ -74,11 +76,13 @@ class Ranking(Router):
     scale: ClassVar[Literal["reward", "ordinal"]] = "ordinal"
     closed_form = False
 
-    def __init__(self, hidden: Sequence[int] = (256,), dropout: float = 0.2, temperature: float = 0.2) -> None:
+    def __init__(
+        self, hidden: Sequence[int] = (256,), dropout: float = 0.2, temperature: float = 0.2, shrink: bool = True
+    ) -> None:
         super().__init__()
         require_trunk(hidden, dropout)
         require_temperature(temperature)
-        self.hidden, self.dropout, self.temperature = tuple(hidden), dropout, temperature
+        self.hidden, self.dropout, self.temperature, self.shrink = tuple(hidden), dropout, temperature, shrink
 
     def prepare(self, dimensions: Dimensions) -> None:
         """Make the network."""
@@ -96,11 +100,12 @@ class Ranking(Router):
         return self.units.in_rewards(self.trunk(features.embedding))
 
     def loss(self, batch: Batch) -> Tensor:
-        """Mean weighted logistic loss over the pairs of present cells, a scalar, in standard deviations of reward."""
+        """Mean over lambdas of what `compare` makes of utilities, a scalar, in standard deviations of reward."""
         scores, present = self.scores(batch.features), ~torch.isnan(batch.rewards)
-        rewards = torch.where(present, batch.rewards, 0.0)
+        labels = self.units.shrunk(batch) if self.shrink else batch.rewards
+        rewards = torch.where(present, labels, 0.0)
         losses = [
-            pairwise_logistic(
+            self.compare(
                 (scores - price * batch.costs) / (self.temperature * self.units.within),
                 (rewards - price * batch.costs) / self.units.within,
                 present,
@@ -108,6 +113,10 @@ class Ranking(Router):
             for price in self.prices.lambdas(len(scores))
         ]
         return torch.stack(losses).mean()
+
+    def compare(self, predicted: Tensor, utility: Tensor, present: Tensor) -> Tensor:
+        """What is lost under one lambda, a scalar; both (B, M) in standard deviations of reward."""
+        return pairwise_logistic(predicted, utility, present)
 
 
 def pairwise_logistic(predicted: Tensor, utility: Tensor, present: Tensor) -> Tensor:

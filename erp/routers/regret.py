@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import ClassVar, Literal
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from erp.routers.base import Batch, Dimensions, Features, Router
-from erp.routers.losses import RewardUnits, masked_log_softmax, masked_mean
-from erp.routers.mlp import Trunk, require_temperature, require_trunk
-from erp.routers.ranking import Prices
+from erp.routers.losses import masked_log_softmax, masked_mean
+from erp.routers.ranking import Ranking
 
 
-class Regret(Router):
+class Regret(Ranking):
     """Expected regret of choosing by softmax((f(x) - lambda c) / T): max_m u_m - sum_m p_m u_m, u = R - lambda c.
 
     The decision-aware twin of ``Ranking``, in answer to EquiRouter (2602.03478), with the same lambdas, and costs taken
@@ -30,43 +27,12 @@ class Regret(Router):
         ErpError: on a size below 1, a dropout outside [0, 1), or a temperature of 0 or less.
     """
 
-    scale: ClassVar[Literal["reward", "ordinal"]] = "ordinal"
-    closed_form = False
-
     def __init__(self, hidden: Sequence[int] = (256,), dropout: float = 0.2, temperature: float = 0.1) -> None:
-        super().__init__()
-        require_trunk(hidden, dropout)
-        require_temperature(temperature)
-        self.hidden, self.dropout, self.temperature = tuple(hidden), dropout, temperature
+        super().__init__(hidden, dropout, temperature, shrink=False)  # a mean regret is unbiased by noise in u as it is
 
-    def prepare(self, dimensions: Dimensions) -> None:
-        """Make the network."""
-        self.units = RewardUnits(dimensions.members)
-        self.prices = Prices()
-        self.trunk = Trunk(dimensions.embedding, self.hidden, self.dropout, dimensions.members)
-
-    def begin(self, train: Iterable[Batch]) -> None:
-        """Measure rewards and costs."""
-        self.units.measure(train)
-        self.prices.measure(train, self.units)
-
-    def scores(self, features: Features) -> Tensor:
-        """f(x), (B, M) float64."""
-        return self.units.in_rewards(self.trunk(features.embedding))
-
-    def loss(self, batch: Batch) -> Tensor:
-        """Mean expected regret over the prompts with a reward, a scalar, in standard deviations of reward."""
-        scores, present = self.scores(batch.features), ~torch.isnan(batch.rewards)
-        rewards = torch.where(present, batch.rewards, 0.0)
-        losses = [
-            softmax_regret(
-                (scores - price * batch.costs) / (self.temperature * self.units.within),
-                (rewards - price * batch.costs) / self.units.within,
-                present,
-            )
-            for price in self.prices.lambdas(len(scores))
-        ]
-        return torch.stack(losses).mean()
+    def compare(self, predicted: Tensor, utility: Tensor, present: Tensor) -> Tensor:
+        """Expected regret of a choice by softmax of the predicted utilities under one lambda, a scalar."""
+        return softmax_regret(predicted, utility, present)
 
 
 def softmax_regret(logits: Tensor, utility: Tensor, present: Tensor) -> Tensor:

@@ -1,5 +1,7 @@
 """Ranking and regret heads: their losses by hand, their lambdas, and that f alone serves every lambda."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -150,3 +152,13 @@ def test_costs_give_rankings_differences_the_size_of_rewards(trained):
     slope = (found * rewards).sum() / (rewards**2).sum()
     assert 0.8 < slope < 1.25
     assert ((found - rewards) ** 2).sum() < 0.1 * (rewards**2).sum()
+
+
+def test_labels_are_shrunk_where_repeated_samples_tell_their_noise():
+    noisy, single = sampled(noise=3.0, k=3), sampled(noise=3.0, k=1)
+    for batch, differs in ((noisy, True), (single, False)):  # at K = 1 nothing is known of the noise
+        shrunk, plain = (prepared(Ranking(dropout=0.0, shrink=flag), batch).eval() for flag in (True, False))
+        with torch.no_grad():
+            assert (float(shrunk.loss(batch)) != float(plain.loss(batch))) == differs
+            by_hand = plain.loss(replace(batch, rewards=plain.units.shrunk(batch)))
+            assert float(shrunk.loss(batch)) == pytest.approx(float(by_hand))
