@@ -100,7 +100,8 @@ def test_equal_costs_leave_only_a_lambda_of_zero(training):
 def test_the_loss_in_evaluation_is_the_mean_over_the_lambdas(name):
     batch = sampled(missing=0.2)
     router = prepared(MAKERS[name](), batch).eval()
-    scores, rewards, within = scores_of(router, batch), batch.rewards.numpy(), float(router.units.within)
+    labels = router.units.shrunk(batch) if router.shrink else batch.rewards
+    scores, rewards, within = scores_of(router, batch), labels.numpy(), float(router.units.within)
     there, losses = ~np.isnan(rewards), []
     for factor in HELD_OUT:
         price = factor * float(router.prices.balance)
