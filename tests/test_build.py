@@ -182,3 +182,12 @@ def test_a_router_needs_no_constructor_of_its_own():
 
     sys.modules[__name__].Plain = Plain
     assert isinstance(build(node("Plain"), Router, key="router"), Plain)
+
+
+@pytest.mark.parametrize("target", ["erp.runs.NOT_IDENTITY", "erp.routers.ridge.np", "erp.build.build"])
+@pytest.mark.parametrize("trust", [True, False])
+def test_what_is_no_class_is_one_line_not_a_traceback(target, trust):
+    from erp.routers.base import Router
+
+    with pytest.raises(ErpError, match=rf"router\._target_ = {target}: "):
+        build({"_target_": target}, Router, key="router", trust=trust)

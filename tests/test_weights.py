@@ -1,6 +1,7 @@
 """Where a model's files are looked for, and in which order; tiny files stand in for weights."""
 
 import hashlib
+import sys
 
 import huggingface_hub
 import pytest
@@ -79,3 +80,12 @@ def test_another_name_of_the_weight_file(tmp_path):
     (folder / "other.bin").write_bytes(b"y")
     sha256 = hashlib.sha256(b"y").hexdigest()
     assert find_weights(Weights(str(folder), file="other.bin", sha256=sha256), None) == folder
+
+
+def test_a_dotted_package_is_not_looked_for_because_that_would_run_it(tmp_path, monkeypatch):
+    (tmp_path / "sent").mkdir()
+    (tmp_path / "sent" / "__init__.py").write_text("raise SystemExit('code of the folder runs')\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(ErpError, match=r"package = sent\.inner: is no name of an installed package"):
+        find_weights(Weights("nowhere/none", package="sent.inner"), None)
+    assert "sent" not in sys.modules

@@ -12,7 +12,6 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from erp.build import build
 from erp.config import TrainConfig
 from erp.costs import Costs
 from erp.decisions.alternatives import Cascade, best_cascade
@@ -114,7 +113,7 @@ def measure(
         in_reward_units: False where the table's rewards are not of the reward model that the router learnt from: its
             scores only order members then.
     """
-    test, settings = held_out(data, module, data.split.test, scores), config.bootstrap.model_dump()
+    test, settings = held_out(data, module, data.split.test, scores, policy), config.bootstrap.model_dump()
     if not in_reward_units:
         test = replace(test, scale="ordinal")
     complete = data.complete(data.split.test)
@@ -152,16 +151,19 @@ def require_categories(
 ) -> None:
     """Refuse a router that reads, or learns from, what the table does not have. Raises ErpError naming the router."""
     reads = router.reads_category and category == "given"
-    if (reads or (learning and (router.learns_category or router.reads_category))) and not table.has_categories:
+    learns = learning and (router.learns_category or router.reads_category)
+    if (reads or learns) and not table.has_categories:
+        does = "reads" if reads else "learns from"
         raise ErpError(
-            f"router = {name}: reads the prompt's category, and the table has no column `category`; add one, or "
+            f"router = {name}: {does} the prompt's category, and the table has no column `category`; add one, or "
             f"choose a router that needs none (ridge, knn)"
         )
 
 
-def held_out(data: RoutingData, module: RoutingModule, rows: Rows, scores: np.ndarray[Any, Any]) -> HeldOut:
-    """The router's scores on some rows of a table, beside what was observed there."""
-    wanted = build(module.card.policy, Policy, key="policy").needs_neighbours
+def held_out(
+    data: RoutingData, module: RoutingModule, rows: Rows, scores: np.ndarray[Any, Any], policy: Policy
+) -> HeldOut:
+    """The router's scores on some rows of a table, beside what was observed there and what the policy reads."""
     embedding = torch.from_numpy(data.embeddings.take(rows))
     guessed = module.classifier.codes(embedding).numpy() if module.card.categories else None
     return HeldOut(
@@ -177,7 +179,7 @@ def held_out(data: RoutingData, module: RoutingModule, rows: Rows, scores: np.nd
         scale=module.router.scale,
         guessed_category_scores=None if guessed is None else category_scores(module, guessed),
         neighbours=neighbour_rewards(module, module.seen(Features(embedding, torch.from_numpy(data.category[rows]))))
-        if wanted
+        if policy.needs_neighbours
         else None,
     )
 

@@ -253,8 +253,9 @@ def _fit_and_test(plan: Plan, data: RoutingData, tracker: Tracker, start: float)
     datamodule = settled(module, datamodule, folder.checkpoint, cache_folder(config.cache_dir), config.trainer.progress)
     data = datamodule.data
     scores = validation_scores(module, datamodule)
-    validation = held_out(data, module, data.split.validation, scores)
-    policy = _calibrated_policy(plan, data, module, datamodule, validation)
+    policy = build(config.policy, Policy, key="policy")
+    validation = held_out(data, module, data.split.validation, scores, policy)
+    _calibrate(policy, plan, data, module, datamodule, validation)
     objective = utility(validation, policy) if config.objective == "utility" else area(validation)
     results, test = measure(
         data,
@@ -272,15 +273,19 @@ def _fit_and_test(plan: Plan, data: RoutingData, tracker: Tracker, start: float)
     return write_report(folder.path, results, predictions(data, parts, policy))
 
 
-def _calibrated_policy(
-    plan: Plan, data: RoutingData, module: RoutingModule, datamodule: RoutingDataModule, validation: HeldOut
-) -> Policy:
-    """The policy with what it learns after training; that goes into the checkpoint too."""
-    policy = build(plan.config.policy, Policy, key="policy")
+def _calibrate(
+    policy: Policy,
+    plan: Plan,
+    data: RoutingData,
+    module: RoutingModule,
+    datamodule: RoutingDataModule,
+    validation: HeldOut,
+) -> None:
+    """Let the policy learn what it learns after training; that goes into the checkpoint too."""
     calibration = None
     if policy.needs_calibration:
         rows = data.split.calibration
-        calibration = held_out(data, module, rows, scores_of(module, datamodule, rows)).observed
+        calibration = held_out(data, module, rows, scores_of(module, datamodule, rows), policy).observed
     policy.calibrate(
         Calibration(
             data.table.members, module.router.scale, validation.train_mean_reward, validation.train_mean_cost,
@@ -288,7 +293,6 @@ def _calibrated_policy(
         )
     )  # fmt: skip
     add_to_card(plan.folder.checkpoint, policy_state=policy.state())
-    return policy
 
 
 def _write_split(plan: Plan) -> None:

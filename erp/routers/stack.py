@@ -43,7 +43,6 @@ class Stack(Router):
         self.parts = nn.ModuleDict(parts)
         self.names = tuple(parts)
         self.seed = seed
-        self.categories = 0
         count = len(parts)
         self.register_buffer("weights", torch.full((count,), 1.0 / count, dtype=torch.float64))
         self.register_buffer("slopes", torch.ones(count, dtype=torch.float64))
@@ -61,7 +60,6 @@ class Stack(Router):
 
     def prepare(self, dimensions: Dimensions) -> None:
         """Prepare every part."""
-        self.categories = dimensions.categories
         for part in self._every().values():
             part.prepare(dimensions)
 
@@ -80,7 +78,9 @@ class Stack(Router):
         with torch.no_grad():
             scores = self._each(held_out.features).numpy()
         rewards = held_out.rewards.numpy()
-        known = np.nanmean(concatenated(train).rewards.numpy(), axis=0)
+        learnt = concatenated(train).rewards
+        # A member that nobody scored at all is thought as good as the pool.
+        known = torch.where(torch.isnan(learnt).all(dim=0), torch.nanmean(learnt), torch.nanmean(learnt, dim=0)).numpy()
         for k, part in enumerate(self._every().values()):
             if part.scale == "ordinal":
                 slope, intercept = _to_rewards(scores[k], rewards, known)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -89,12 +89,6 @@ def group_prompts(prompts: pd.DataFrame, near_duplicates: float | None = None) -
 def group_keys(prompts: pd.DataFrame, near_duplicates: float | None = None) -> NDArray[np.object_]:
     """Keys (N,) of `group_prompts`."""
     return group_prompts(prompts, near_duplicates).keys
-
-
-def near_duplicate_facts(prompts: pd.DataFrame, near_duplicates: float | None) -> dict[str, int | float] | None:
-    """The fields of `neighbours.DuplicateFacts` for a table's prompts; None where near-duplicates are not asked for."""
-    found = group_prompts(prompts, near_duplicates).near
-    return None if found is None else asdict(neighbours.duplicate_facts(found))
 
 
 def _components(

@@ -189,3 +189,26 @@ def test_what_auto_lets_compete_follows_the_policy(erp, quick):
     assert results["run"]["chosen"]["router"] == "ridge"  # zooter's scores are no rewards
     free = results_of(erp("train", *quick, "router=auto", *drop))
     assert "utility of zooter" in free["run"]["chosen"]
+
+
+def test_categories_that_were_learnt_from_are_not_needed_to_test_or_route(erp, quick, tmp_path):
+    frame = pd.read_parquet(quick[1].removeprefix("data.path="))
+    more = frame.drop(columns="category").assign(
+        prompt_id=frame["prompt_id"] + "-b", prompt=frame["prompt"] + " indeed"
+    )
+    more.to_parquet(tmp_path / "without.parquet")
+    run = erp("train", *quick, "router=soft_category_mean", "split.near_duplicates=null").last
+    again = erp("evaluate", f"run={run}", "data=table", "data.path=without.parquet")
+    assert again.code == 0, again.err
+    refused = erp("train", "data=table", "data.path=without.parquet", *quick[2:], "router=soft_category_mean")
+    assert refused.code == 2
+    assert "router = soft_category_mean: learns from the prompt's category" in refused.err
+
+
+def test_ordinal_scores_are_not_called_rewards(erp, quick, tmp_path):
+    run = erp("train", *quick, "router=zooter", "trainer.max_epochs=3").last
+    (tmp_path / "in.jsonl").write_text('{"prompt": "one"}\n')
+    answer = json.loads(erp("route", f"run={run}", "input=in.jsonl", "output=json").out)
+    assert "predicted_reward" not in answer
+    assert answer["score"] == pytest.approx(answer["members"][answer["member"]]["score"])
+    assert "score" in package.load(run).route(["one"])

@@ -165,3 +165,20 @@ def test_one_member_and_few_prompts():
     auto.prepare(Dimensions(12, 1, 3))
     auto.fit(train.batches(), validation.batches())
     assert scores(auto, test).shape == (4, 1)
+
+
+@pytest.mark.parametrize("where", ["validation", "both"])
+def test_a_member_without_rewards_to_weigh_by_is_not_thought_the_best(where):
+    """Rewards about -10: an intercept of 0 would send every prompt to the member of which least is known."""
+    train, validation, test = (part.with_rewards(part.rewards - 10) for part in problem())
+    hidden = validation.rewards.copy()
+    hidden[:, 2] = np.nan
+    learnt = train.rewards.copy()
+    learnt[:, 2] -= 3
+    if where == "both":
+        learnt[:, 2] = np.nan
+    stack = fitted(Stack({"noise": Noise()}), train.with_rewards(learnt), validation.with_rewards(hidden))
+    found = scores(stack, test).mean(axis=0)
+    expected = np.nanmean(learnt) if where == "both" else learnt[:, 2].mean()
+    assert found[2] == pytest.approx(expected, abs=1e-6)
+    assert found[2] < -8

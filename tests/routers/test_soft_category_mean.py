@@ -68,3 +68,14 @@ def test_a_category_that_train_does_not_have_is_never_predicted():
     given.prepare(dimensions(train))
     given.fit(only.batches(), ())
     np.testing.assert_allclose(router.category_mean.means, given.means)
+
+
+def test_a_large_table_sorted_by_category_teaches_all_of_them(monkeypatch):
+    monkeypatch.setattr("erp.routers.classifier.MOST_ROWS", 80)
+    train, validation, test = clusters()
+    ordered = train.take(np.argsort(train.category, kind="stable"))
+    classifier = CategoryClassifier([10.0])
+    classifier.fit(ordered.batches(50), validation.batches(), 3)
+    codes = classifier.codes(torch.from_numpy(test.embedding)).numpy()
+    assert set(codes) == {0, 1, 2}
+    assert (codes == test.category).mean() > 0.8

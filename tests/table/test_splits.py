@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from erp.errors import ErpError
-from erp.table.groups import group_keys, near_duplicate_facts, text_key
+from erp.table.groups import group_keys, group_prompts, text_key
+from erp.table.neighbours import DuplicateFacts, duplicate_facts
 from erp.table.read import read_table
 from erp.table.schema import PROMPT_COLUMNS, RewardTable
 from erp.table.splits import split_table
@@ -124,9 +125,9 @@ def test_own_groups_are_not_cut_where_near_duplicates_are():
     keys = group_keys(table_of(texts, ["g"] * 8 + [None] * 12).prompts, 0.8)
     assert set(keys[:8]) == {"group:g"}
     assert len(set(keys)) == 13
-    facts = near_duplicate_facts(table_of(texts).prompts, 0.8)
-    assert facts == {"groups": 0, "prompts": 0, "largest": 0, "cut": 20, "leak": 0.0}
-    assert near_duplicate_facts(table_of(texts).prompts, None) is None
+    facts = duplicate_facts(group_prompts(table_of(texts).prompts, 0.8).near)
+    assert facts == DuplicateFacts(groups=0, prompts=0, largest=0, cut=20, leak=0.0)
+    assert group_prompts(table_of(texts).prompts, None).near is None
 
 
 def test_near_duplicates_are_parted_only_by_the_random_split():
@@ -237,7 +238,7 @@ def test_repeated_texts_of_a_real_table(tables):
     assert len(table.prompts) - split.groups.max() - 1 == 78
     now = parts(split, len(table.prompts))
     assert pd.Series(now).groupby(table.prompts["prompt"].to_numpy()).nunique().max() == 1
-    facts = near_duplicate_facts(table.prompts, 0.8)
-    assert (facts["groups"], facts["prompts"], facts["largest"], facts["cut"]) == (104, 242, 5, 0)
+    facts = duplicate_facts(group_prompts(table.prompts, 0.8).near)
+    assert (facts.groups, facts.prompts, facts.largest, facts.cut) == (104, 242, 5, 0)
     own = read_table(tables / "llmrouter9.parquet")
     assert len(split_table(own, by="table", seed=0, test=0.5, validation=0.1).test) == 381
