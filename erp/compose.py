@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from erp.config import validate
 from erp.errors import ErpError, shorten
+
+if TYPE_CHECKING:
+    from hydra.core.override_parser.types import Override
+    from omegaconf import DictConfig
 
 MOST_JOBS_CHECKED = 256  # a larger sweep is checked in part; its other jobs are checked when they start
 
@@ -72,6 +77,9 @@ def compose(program: str, overrides: Sequence[str], config_file: Path | None = N
 def check_sweep(program: str, overrides: Sequence[str], config_file: Path | None = None) -> list[dict[str, Any]]:
     """Compose and validate the jobs of a multirun before the first starts, so that a typo does not cost a night.
 
+    An experiment file may hold a sweep itself (``hydra.sweeper.params``); a key that the command gives too is the
+    command's.
+
     Returns:
         The jobs' configs, as far as they were checked.
 
@@ -79,7 +87,8 @@ def check_sweep(program: str, overrides: Sequence[str], config_file: Path | None
         ErpError: the faults of all of them.
     """
     errors, jobs = [], []
-    for job in itertools.islice(itertools.product(*_choices(overrides)), MOST_JOBS_CHECKED):
+    choices = _choices([*_parameters(program, overrides, config_file), *overrides])
+    for job in itertools.islice(itertools.product(*choices), MOST_JOBS_CHECKED):
         try:
             jobs.append(compose(program, [o for o in job if _concerns_the_job(o)], config_file))
         except ErpError as error:
@@ -91,27 +100,56 @@ def check_sweep(program: str, overrides: Sequence[str], config_file: Path | None
     return jobs
 
 
+def _parameters(program: str, overrides: Sequence[str], config_file: Path | None) -> list[str]:
+    """What the config itself sweeps over, as overrides, less what the command gives."""
+    keys, single = set(), []
+    with _parser() as parsed:
+        for text in overrides:
+            override = parsed(text)
+            keys.add(override.get_key_element())
+            if not override.is_sweep_override():
+                single.append(text)
+    try:
+        config = _hydra_config(program, single, config_file, return_hydra_config=True)
+    except ErpError:  # named when the jobs are composed
+        return []
+    sweep = config.hydra.sweeper.get("params") or {}
+    return [f"{key}={value}" for key, value in sweep.items() if key not in keys]
+
+
 def _choices(overrides: Sequence[str]) -> list[list[str]]:
     """For each override, the overrides of single jobs that it stands for."""
+    choices: list[list[str]] = []
+    with _parser() as parsed:
+        for text in overrides:
+            override = parsed(text)
+            if override.is_sweep_override() and override.is_discrete_sweep():
+                key = override.get_key_element()
+                choices.append([f"{key}={value}" for value in override.sweep_string_iterator()])
+            elif not override.is_sweep_override():  # an interval has no values to list: its sweeper draws them
+                choices.append([text])
+    return choices
+
+
+@contextmanager
+def _parser() -> Iterator[Callable[[str], Override]]:
+    """Hydra's parser of overrides, with the config groups at hand: glob(*) asks for their options."""
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
-    choices: list[list[str]] = []
     with initialize_config_dir(version_base="1.3", config_dir=str(conf_folder())):
-        parser = OverridesParser.create(GlobalHydra.instance().config_loader())  # glob(*) asks it for the options
-        for text in overrides:
+        parser = OverridesParser.create(GlobalHydra.instance().config_loader())
+
+        def parsed(text: str) -> Override:
             try:
                 (override,) = parser.parse_overrides([text])  # unlike parse_override, hands the loader on
-                if override.is_sweep_override() and override.is_discrete_sweep():
-                    key = override.get_key_element()
-                    choices.append([f"{key}={value}" for value in override.sweep_string_iterator()])
-                elif not override.is_sweep_override():  # an interval has no values to list: its sweeper draws them
-                    choices.append([text])
             except HydraException as error:
                 raise ErpError(_line_of(error, [text])) from None
-    return choices
+            return override
+
+        yield parsed
 
 
 def _concerns_the_job(override: str) -> bool:
@@ -120,18 +158,28 @@ def _concerns_the_job(override: str) -> bool:
 
 
 def _compose(program: str, overrides: Sequence[str], config_file: Path | None) -> dict[str, Any]:
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        return plain(OmegaConf.to_container(_hydra_config(program, overrides, config_file), resolve=True))
+    except OmegaConfBaseException as error:
+        raise ErpError(_line_of(error, overrides)) from None
+
+
+def _hydra_config(
+    program: str, overrides: Sequence[str], config_file: Path | None, return_hydra_config: bool = False
+) -> DictConfig:
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
     from hydra.errors import HydraException
-    from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
     folder = conf_folder() if config_file is None else config_file.resolve().parent
     name = program if config_file is None else config_file.stem
     try:
         with initialize_config_dir(version_base="1.3", config_dir=str(folder)):
-            config = hydra_compose(name, overrides=list(overrides))
-        return plain(OmegaConf.to_container(config, resolve=True))
+            return hydra_compose(name, overrides=list(overrides), return_hydra_config=return_hydra_config)
     except (HydraException, OmegaConfBaseException) as error:
         raise ErpError(_line_of(error, overrides)) from None
 

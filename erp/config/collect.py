@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from pydantic import Field, field_validator, model_validator
 
-from erp.config.nodes import Node, Plug, Pool
+from erp.config.nodes import Node, Plug, Pool, SweepName
 
 LONGEST_NAME = 150  # escaped, so that a file system takes it as part of a file's name
 
@@ -40,7 +40,7 @@ class CollectConfig(Node):
     dry_run: bool = False
     assume: Assumed = Assumed()
     progress: bool = True
-    sweep: str | None = None
+    sweep: SweepName | None = None
 
     @field_validator("steps", mode="before")
     @classmethod

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from erp.config.nodes import Node, Plug, Pool, RewardModel
+from erp.config.nodes import Node, Plug, Pool, RewardModel, SweepName
 
 
 class Columns(Node):
@@ -125,6 +125,13 @@ class Target(Node):
         return labels[self.kind]
 
 
+class Labels(Node):
+    """How much of the table's labels is learnt from; test keeps all of them."""
+
+    prompts: int | None = Field(None, ge=2)
+    samples: int | None = Field(None, ge=1)
+
+
 class Trainer(Node):
     """How routers with a loss are trained; closed-form routers use ``batch_size`` only."""
 
@@ -178,6 +185,7 @@ class TrainConfig(Node):
     trainer: Trainer
     tracking: Tracking
     split: Split = Split()
+    labels: Labels = Labels()
     target: Target = Target()
     category: Literal["given", "predicted"] = "given"
     category_block: float = Field(0.0, ge=0)
@@ -187,7 +195,7 @@ class TrainConfig(Node):
     out: str = "runs"
     cache_dir: str | None = None
     weights_dir: str | None = None
-    sweep: str | None = None
+    sweep: SweepName | None = None
 
 
 class EvaluateConfig(Node):

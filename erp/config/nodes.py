@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Plug = dict[str, Any]  # a node with `_target_`: checked by build.check against the target's own signature
+
+
+def _file_name(value: str) -> str:
+    if not re.fullmatch(r"\w[\w.-]*", value):
+        raise ValueError("names a file; give letters, digits, _ . and - only")
+    return value
+
+
+SweepName = Annotated[str, AfterValidator(_file_name)]
 
 
 class Node(BaseModel):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Callable, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -73,7 +74,7 @@ def _sweep(program: str, parsed: Arguments, job: Job) -> None:
     if "sweep" not in PROGRAMS[program].model_fields:
         raise ErpError(f"-m: erp {program} does one thing at a time; only erp train and erp collect sweep")
     jobs_to_do = check_sweep(program, parsed.overrides, parsed.config_file)
-    sweep = hashlib.sha256("".join(sorted(run_hash(job) for job in jobs_to_do)).encode()).hexdigest()[:8]
+    sweep = jobs_to_do[0]["sweep"] or _sweep_name(jobs_to_do, parsed)
     record = records_folder(jobs_to_do[0]["out"]) / "sweeps" / f"{sweep}.json"
     record.unlink(missing_ok=True)  # what this sweep finds or makes is recorded anew
     elsewhere = ["hydra.sweep.dir=sweeps/.hydra"] if "://" in jobs_to_do[0]["out"] else []
@@ -90,6 +91,11 @@ def _sweep(program: str, parsed: Arguments, job: Job) -> None:
     print(f"sweep {sweep}: {len(jobs) - len(failed)} ok, {len(failed)} failed; {record}")
     if isinstance(failure, KeyboardInterrupt):
         raise failure
+    if isinstance(failure, BrokenProcessPool):
+        raise ErpError(
+            f"sweep {sweep}: a worker process was killed by the system, perhaps for memory; {len(jobs) - len(failed)} "
+            f"jobs are finished and will be found; give the same command again with fewer hydra.launcher.n_jobs"
+        ) from failure
     if failed:
         lines = [f"{' '.join(j['overrides'])}: {j['error']}" + (f" ({j['run']})" if j["run"] else "") for j in failed]
         raise ErpError(*lines) from failure
@@ -97,6 +103,13 @@ def _sweep(program: str, parsed: Arguments, job: Job) -> None:
         raise failure
     if program == "train":
         print(f"compare them: erp compare {record}")
+
+
+def _sweep_name(jobs: Sequence[dict[str, Any]], parsed: Arguments) -> str:
+    """The same jobs get the same name; those a sweeper draws are not known, so that its settings stand for them."""
+    drawn = [o for o in parsed.overrides if o.startswith(("hydra/sweeper", "hydra.sweeper")) or "interval(" in o]
+    hashes = sorted(run_hash(job) for job in jobs)
+    return hashlib.sha256("".join([*hashes, *drawn]).encode()).hexdigest()[:8]
 
 
 def records_folder(out: str) -> Path:

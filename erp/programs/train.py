@@ -16,7 +16,7 @@ from erp.backbones.base import Backbone, FittedBackbone
 from erp.backbones.cache import cached_embeddings
 from erp.build import build
 from erp.compose import compose
-from erp.config import TableData, TrainConfig, validate
+from erp.config import Labels, TableData, TrainConfig, validate
 from erp.costs import Costs
 from erp.decisions.policy import Calibration, Policy, require_suited
 from erp.errors import ErpError, shorten
@@ -31,6 +31,7 @@ from erp.report.write import write_report
 from erp.routers.base import Router
 from erp.runs import RunFolder, run_hash
 from erp.table.groups import text_key
+from erp.table.labels import limit_labels
 from erp.table.schema import RewardTable
 from erp.table.splits import Split, split_table
 from erp.targets import expected_reward, expected_target
@@ -141,9 +142,12 @@ def prepare(config: TrainConfig) -> Plan:
         has_neighbours=hasattr(router, "neighbour_rewards"),
     )  # fmt: skip
     _require_area(config, costs)
-    expected_target(table, **config.target.model_dump())  # refuses what the samples cannot tell
     calibration = CALIBRATION if policy.needs_calibration else 0.0
     split = split_table(table, calibration=calibration, **config.split.model_dump())
+    table, split = limit_labels(table, split, seed=config.split.seed, **config.labels.model_dump())
+    if config.labels != Labels():
+        costs = table_costs(table, config.pool, config.cost)  # of the labels that are left
+    expected_target(table, **config.target.model_dump())  # refuses what the samples cannot tell
     _require_train_rewards(table, split)
     prices = sha256_file(Path(config.cost.prices)) if config.cost.prices else ""
     name = "-".join(
