@@ -5,7 +5,8 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 export ERP_CACHE ?= $(CURDIR)/.cache
 
-.PHONY: help setup demo check test test-all bench lock clean
+JOBS ?= 2
+.PHONY: help setup demo check test test-all bench docs docs-serve reproduce lock clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -35,6 +36,15 @@ test-all: $(READY)  ## the slow tests too
 
 bench: $(READY)  ## speed beside what one would use instead; rewrites benchmarks/RESULTS.md
 	$(BIN)/python -m benchmarks
+
+reproduce: $(READY)  ## run all experiments anew on the table that ships, say how far results are from those here (JOBS=2 at a time)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python experiments/reproduce.py hydra/launcher=joblib hydra.launcher.n_jobs=$(JOBS)
+
+docs: $(READY)  ## build the docs site into site/; a broken link is an error
+	$(BIN)/mkdocs build --strict --quiet
+
+docs-serve: $(READY)  ## the docs site at http://127.0.0.1:8000, rebuilt as files change
+	$(BIN)/mkdocs serve
 
 lock: pyproject.toml  ## resolve the newest versions that fit and write constraints.txt
 	rm -rf .lock && $(PYTHON) -m venv .lock

@@ -1,6 +1,8 @@
 """The embedding cache: what is embedded, what is found, and what a killed or rival process leaves."""
 
 import multiprocessing
+import os
+import signal
 
 import numpy as np
 import pytest
@@ -156,14 +158,14 @@ def _append_in_a_process(cache, start):
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # from 3.12 on, where threads run
-def test_four_processes_appending_at_once_leave_one_consistent_cache(tmp_path):
+def test_eight_processes_appending_at_once_leave_one_consistent_cache(tmp_path):
     context = multiprocessing.get_context("fork")
-    processes = [context.Process(target=_append_in_a_process, args=(tmp_path, 100 * i)) for i in range(4)]
+    processes = [context.Process(target=_append_in_a_process, args=(tmp_path, 100 * (i // 2))) for i in range(8)]
     for process in processes:
         process.start()
     for process in processes:
         process.join(60)
-    assert [process.exitcode for process in processes] == [0, 0, 0, 0]
+    assert [process.exitcode for process in processes] == [0] * 8
     prompts = [f"prompt number{i}" for i in range(600)]
     backbone = Counting()
     assert np.array_equal(ask(prompts, tmp_path, backbone), expected(prompts))
@@ -171,6 +173,31 @@ def test_four_processes_appending_at_once_leave_one_consistent_cache(tmp_path):
     folder = only_folder(tmp_path)
     assert (folder / "keys.bin").stat().st_size == 600 * KEY_BYTES
     assert (folder / "vectors.f32").stat().st_size == 600 * DIMENSIONS * 4
+
+
+def _append_and_die(cache):
+    class Dying(Counting):
+        def embed(self, prompts):
+            if self.embedded:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return super().embed(prompts)
+
+    ask([f"another prompt number{i}" for i in range(2 * CHUNK)], cache, Dying())
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_writer_killed_among_others_keeps_nobody_waiting(tmp_path):
+    context = multiprocessing.get_context("fork")
+    doomed = [context.Process(target=_append_and_die, args=(tmp_path,)) for _ in range(2)]
+    others = [context.Process(target=_append_in_a_process, args=(tmp_path, 100 * i)) for i in range(6)]
+    for process in [*doomed, *others]:
+        process.start()
+    for process in [*doomed, *others]:
+        process.join(60)
+    assert [process.exitcode for process in others] == [0] * 6
+    assert sorted(process.exitcode for process in doomed) == [-signal.SIGKILL, 0]  # the second finds half of it done
+    prompts = [f"another prompt number{i}" for i in range(2 * CHUNK)] + [f"prompt number{i}" for i in range(800)]
+    assert np.array_equal(ask(prompts, tmp_path), expected(prompts))
 
 
 def test_another_fingerprint_is_another_folder(tmp_path):

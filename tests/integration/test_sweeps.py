@@ -1,0 +1,224 @@
+"""Sweeps as users start them: named, from an experiment file, on several cores, killed, with a job that fails."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from erp.compose import conf_folder
+
+PROBE = """# @package _global_
+# A sweep in a file
+hydra:
+  sweeper:
+    params:
+      router: ridge,knn
+      split.seed: 0,1
+sweep: probe
+objective: area
+"""
+BROKEN = """
+from erp.routers.ridge import Ridge
+
+class Broken(Ridge):
+    def fit(self, train, validation):
+        raise RuntimeError("no ridge today")
+"""
+
+
+def record(name: str = "*") -> dict:
+    (file,) = Path("runs/sweeps").glob(f"{name}.json")
+    return json.loads(file.read_text())
+
+
+@pytest.fixture
+def probe(tmp_path) -> list[str]:
+    """An experiment file of the user's own, and the flag that finds it."""
+    folder = tmp_path / "mine/experiment"
+    folder.mkdir(parents=True)
+    (folder / "probe.yaml").write_text(PROBE)
+    return ["--config-dir", str(tmp_path / "mine"), "experiment=probe"]
+
+
+def test_an_experiment_file_holds_a_sweep_and_its_name(erp, quick, probe):
+    answer = erp("train", "-m", *probe, *quick)
+    assert answer.code == 0, answer.err
+    assert "sweep probe: 4 ok, 0 failed" in answer.out
+    content = record("probe")
+    configs = [yaml.safe_load((Path(run) / "config.yaml").read_text()) for run in content["runs"]]
+    assert sorted((c["router"]["name"], c["split"]["seed"]) for c in configs) == [
+        ("knn", 0), ("knn", 1), ("ridge", 0), ("ridge", 1),
+    ]  # fmt: skip
+    assert {c["objective"] for c in configs} == {"area"}  # the file is read last
+    assert {c["sweep"] for c in configs} == {"probe"}
+
+
+def test_what_the_command_sweeps_over_goes_before_the_file(erp, quick, probe):
+    answer = erp("train", "-m", *probe, *quick, "router=category_mean", "sweep=mine")
+    assert answer.code == 0, answer.err
+    assert "sweep mine: 2 ok" in answer.out
+    configs = [yaml.safe_load((Path(run) / "config.yaml").read_text()) for run in record("mine")["runs"]]
+    assert sorted((c["router"]["name"], c["split"]["seed"]) for c in configs) == [
+        ("category_mean", 0), ("category_mean", 1),
+    ]  # fmt: skip
+
+
+def test_faults_of_a_sweep_in_a_file_are_named_before_a_job_starts(erp, quick, probe, tmp_path):
+    file = tmp_path / "mine/experiment/probe.yaml"
+    file.write_text(PROBE.replace("ridge,knn", "ridge,knnn"))
+    answer = erp("train", "-m", *probe, *quick)
+    assert answer.code == 2
+    assert "router = knnn: there is no such option" in answer.err
+    assert not Path("runs").exists()
+
+
+def test_a_sweep_s_name_is_that_of_a_file(erp, quick):
+    answer = erp("train", "-m", *quick, "seed=0,1", "sweep=a/b")
+    assert answer.code == 2
+    assert answer.faults == ["erp train: sweep = a/b: names a file; give letters, digits, _ . and - only"]
+
+
+@pytest.mark.parametrize("file", sorted((conf_folder() / "experiment").glob("*.yaml")), ids=lambda file: file.stem)
+def test_every_experiment_says_what_it_is_and_composes(file):
+    from erp.compose import check_sweep, compose
+
+    assert file.read_text().startswith("# @package _global_\n# ")
+    compose("train", [f"experiment={file.stem}"])
+    jobs = check_sweep("train", [f"experiment={file.stem}"])
+    content = yaml.safe_load(file.read_text())
+    if "hydra" in content:
+        assert len(jobs) > 1
+        assert {job["sweep"] for job in jobs} == {file.stem}
+
+
+class Shell:
+    """`erp` in processes of its own, in one folder, as two cores and a user's terminal would have it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "broken.py").write_text(BROKEN)
+        (folder / "mine/router").mkdir(parents=True)
+        (folder / "mine/router/broken.yaml").write_text(
+            "# Fails\nname: broken\n_target_: broken.Broken\nalphas: [1.0]\n"
+        )
+        self.environment = os.environ | {"PYTHONPATH": str(folder), "ERP_CACHE": str(folder / "cache")}
+
+    def start(self, *arguments: str) -> subprocess.Popen:
+        command = [sys.executable, "-m", "erp", *arguments, "trainer.progress=false"]
+        return subprocess.Popen(
+            command, cwd=self.folder, env=self.environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            start_new_session=True,
+        )  # fmt: skip
+
+    def run(self, *arguments: str) -> tuple[int, str, str]:
+        process = self.start(*arguments)
+        out, err = process.communicate(timeout=300)
+        return process.returncode, out, err
+
+
+@pytest.fixture
+def shell(tmp_path, monkeypatch) -> Shell:
+    monkeypatch.chdir(tmp_path)
+    return Shell(tmp_path)
+
+
+@pytest.mark.slow
+def test_two_workers_a_job_that_fails_and_a_sweep_killed_half_way(shell, quick):
+    """24 jobs: the killed sweep goes on with what is left; the failing job is named with its folder, the others end."""
+    sweep = [
+        "train", "-m", *(q for q in quick if q != "tracking=off"), "--config-dir", "mine", "hydra/launcher=joblib",
+        "hydra.launcher.n_jobs=2", "router=ridge,knn,broken", "pool.members=[synthetic-1b,synthetic-3b,synthetic-8b],[synthetic-1b,synthetic-3b]", "split.seed=0,1,2,3",
+    ]  # fmt: skip
+    first = shell.start(*sweep)
+    while first.poll() is None and len(list(Path("runs").glob("*/status.json"))) < 6:
+        time.sleep(0.1)
+    assert first.poll() is None, first.communicate()[1]
+    os.killpg(first.pid, signal.SIGKILL)
+    first.communicate()
+    finished = [
+        f
+        for f in Path("runs").glob("*/results.json")
+        if json.loads((f.parent / "status.json").read_text()) == {"status": "ok"}
+    ]
+    stamps = {file: file.stat().st_mtime_ns for file in finished}
+    assert 0 < len(stamps) < 16
+
+    code, out, err = shell.run(*sweep)
+    assert code == 2
+    assert "16 ok, 8 failed" in out
+    assert out.count("finished already") == len(stamps)
+    assert {file: file.stat().st_mtime_ns for file in stamps} == stamps
+    content = record()
+    assert len(content["jobs"]) == 24
+    failed = [job for job in content["jobs"].values() if job["status"] == "failed"]
+    assert {"router=broken" in job["overrides"] for job in failed} == {True}
+    lines = [line for line in err.splitlines() if "no ridge today" in line and line.startswith("erp train:")]
+    assert len(lines) == 8
+    assert all(job["run"] in err and Path(job["run"], "status.json").exists() for job in failed)
+
+    ok = [Path(job["run"]) for job in content["jobs"].values() if job["status"] == "ok"]
+    assert len(set(ok)) == 16
+    assert all(list((run / "wandb").glob("offline-run-*/*.wandb")) for run in ok)
+    code, out, err = shell.run("compare", str(next(Path("runs/sweeps").glob("*.json"))), "output=csv", "table=runs")
+    assert code == 0, err
+    assert len(out.strip().splitlines()) == 1 + 16
+
+
+@pytest.mark.slow
+def test_a_worker_the_system_kills_is_one_line_and_the_rest_can_be_had(shell, quick):
+    (shell.folder / "broken.py").write_text(
+        BROKEN.replace('raise RuntimeError("no ridge today")', "__import__('os').kill(__import__('os').getpid(), 9)")
+    )
+    sweep = [
+        "train",
+        "-m",
+        *quick,
+        "--config-dir",
+        "mine",
+        "hydra/launcher=joblib",
+        "hydra.launcher.n_jobs=2",
+        "router=ridge,broken",
+    ]
+    code, _, err = shell.run(*sweep)
+    assert code == 2
+    assert "a worker process was killed by the system" in err.splitlines()[-1]
+    assert "Traceback" not in err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", ["submitit_local"])
+def test_submitit_runs_jobs_in_processes_of_their_own(shell, quick, launcher):
+    code, out, err = shell.run("train", "-m", *quick, f"hydra/launcher={launcher}", "router=ridge,knn", "sweep=cluster")
+    assert code == 0, err
+    assert "sweep cluster: 2 ok, 0 failed" in out
+    assert {job["status"] for job in record("cluster")["jobs"].values()} == {"ok"}
+    logs = list(Path("runs/sweeps/.hydra/.submitit").glob("*/*_log.out"))
+    assert len(logs) == 2
+    assert all("report:" in log.read_text() for log in logs)
+
+
+@pytest.mark.slow
+def test_optuna_searches_for_what_is_best_on_validation(shell, quick):
+    """Four draws of k: the best of them by optuna is the run whose objective is highest."""
+    code, _, err = shell.run(
+        "train", "-m", *quick, "router=knn", "hydra/sweeper=optuna", "hydra.sweeper.direction=maximize",
+        "hydra.sweeper.n_trials=4", "hydra.sweeper.n_jobs=1", "router.k=range(2,40)", "sweep=search",
+    )  # fmt: skip
+    assert code == 0, err
+    jobs = record("search")["jobs"].values()
+    assert len(jobs) == 4
+    values = {}
+    for job in jobs:
+        results = json.loads((Path(job["run"]) / "results.json").read_text())
+        values[yaml.safe_load((Path(job["run"]) / "config.yaml").read_text())["router"]["k"]] = results["objective"][
+            "value"
+        ]
+    best = yaml.safe_load(Path("runs/sweeps/.hydra/optimization_results.yaml").read_text())
+    assert best["best_value"] == pytest.approx(max(values.values()))
+    assert values[best["best_params"]["router.k"]] == pytest.approx(best["best_value"])
