@@ -23,6 +23,7 @@ hydra:
 sweep: probe
 objective: area
 """
+POOLS = "[synthetic-1b,synthetic-3b,synthetic-8b],[synthetic-1b,synthetic-3b]"
 BROKEN = """
 from erp.routers.ridge import Ridge
 
@@ -110,7 +111,8 @@ class Shell:
         self.environment = os.environ | {"PYTHONPATH": str(folder), "ERP_CACHE": str(folder / "cache")}
 
     def start(self, *arguments: str) -> subprocess.Popen:
-        command = [sys.executable, "-m", "erp", *arguments, "trainer.progress=false"]
+        quiet = ["trainer.progress=false"] if arguments[0] == "train" else []
+        command = [sys.executable, "-m", "erp", *arguments, *quiet]
         return subprocess.Popen(
             command, cwd=self.folder, env=self.environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             start_new_session=True,
@@ -118,7 +120,7 @@ class Shell:
 
     def run(self, *arguments: str) -> tuple[int, str, str]:
         process = self.start(*arguments)
-        out, err = process.communicate(timeout=300)
+        out, err = process.communicate(timeout=900)
         return process.returncode, out, err
 
 
@@ -133,7 +135,7 @@ def test_two_workers_a_job_that_fails_and_a_sweep_killed_half_way(shell, quick):
     """24 jobs: the killed sweep goes on with what is left; the failing job is named with its folder, the others end."""
     sweep = [
         "train", "-m", *(q for q in quick if q != "tracking=off"), "--config-dir", "mine", "hydra/launcher=joblib",
-        "hydra.launcher.n_jobs=2", "router=ridge,knn,broken", "pool.members=[synthetic-1b,synthetic-3b,synthetic-8b],[synthetic-1b,synthetic-3b]", "split.seed=0,1,2,3",
+        "hydra.launcher.n_jobs=2", "router=ridge,knn,broken", f"pool.members={POOLS}", "split.seed=0,1,2,3",
     ]  # fmt: skip
     first = shell.start(*sweep)
     while first.poll() is None and len(list(Path("runs").glob("*/status.json"))) < 6:
@@ -187,7 +189,8 @@ def test_a_worker_the_system_kills_is_one_line_and_the_rest_can_be_had(shell, qu
     ]
     code, _, err = shell.run(*sweep)
     assert code == 2
-    assert "a worker process was killed by the system" in err.splitlines()[-1]
+    (line,) = [line for line in err.splitlines() if line.startswith("erp train:")]
+    assert "a worker process was killed by the system" in line
     assert "Traceback" not in err
 
 
