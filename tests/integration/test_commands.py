@@ -212,7 +212,7 @@ def test_a_sweep_makes_each_run_once_and_compare_shows_them(erp, quick):
     assert {o["router"] for o in objects} == {"ridge", "knn"}
     assert len(objects) == 4
     (folder,) = Path("runs/comparisons").iterdir()
-    assert {"comparison.md", "comparison.csv", "curves.png"} <= {path.name for path in folder.iterdir()}
+    assert {"comparison.md", "comparison.html", "comparison.csv"} <= {path.name for path in folder.iterdir()}
 
 
 def test_one_job_of_a_sweep_fails_and_the_others_finish(erp, quick, monkeypatch):

@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -11,7 +12,8 @@ import pytest
 
 from erp.errors import ErpError
 from erp.files import write_json, write_text
-from erp.programs.compare import main, read_tested
+from erp.programs.compare import main
+from erp.report.comparisons.tested import read_tested
 
 
 @pytest.fixture
@@ -50,13 +52,16 @@ def test_finished_runs_under_out(make_run, tmp_path, capsys):
     assert "left out: runs/ridge-c: not finished" in captured.err
     assert "left out: runs/ridge-d: failed: OSError: disk full" in captured.err
     (folder,) = (tmp_path / "runs" / "comparisons").iterdir()
-    names = ["comparison.csv", "comparison.md", "contenders.csv", "curves.png", "pairs.csv"]
+    names = [
+        "comparison.csv", "comparison.html", "comparison.md", "contenders.csv", "curves-skywork.png",
+        "curves-skywork.svg", "members.csv", "pairs.csv",
+    ]  # fmt: skip
     assert sorted(path.name for path in folder.iterdir()) == names, "no predictions: no differences to draw"
     assert pd.read_csv(folder / "pairs.csv").empty
     assert str(folder.relative_to(tmp_path) / "comparison.md") in captured.err
     text = (folder / "comparison.md").read_text(encoding="utf-8")
     assert "runs/ridge-d: failed" in text
-    assert "](curves.png)" in text
+    assert "](curves-skywork.png)" in text
     assert list(pd.read_csv(folder / "comparison.csv")["run"]) == ["ridge-a", "knn-b"]
     main([])  # the comparison's own folder is no run, and a second time changes nothing
     assert [path.name for path in (tmp_path / "runs" / "comparisons").iterdir()] == [folder.name]
@@ -121,8 +126,10 @@ def test_all_wrong_paths_are_named_at_once(make_run, tmp_path):
         (["-m"], "-m: erp compare has no flags"),
         (["ouput=json"], "did you mean"),
         (["output=xml"], "output = xml"),
-        (["output=csv", "table=members"], "table = members"),
-        (["table=pairs"], "table = pairs: output = markdown shows all tables; give output=csv or output=json"),
+        (["output=csv", "table=rows"], "table = rows"),
+        (["output=html", "table=runs"], "table = runs: output = html shows all tables"),
+        (["output=latex", "table=curves"], "table = curves: is not made for output = latex; contenders, pairs and"),
+        (["table=pairs"], "table = pairs: output = markdown shows all tables; give output=csv, output=json or"),
         (["bootstrap.draws=3"], r"bootstrap\.draws = 3"),
     ],
 )
@@ -185,7 +192,7 @@ def real(trained, tmp_path, monkeypatch):
 
 def test_rewards_and_gains_are_those_of_the_runs_own_reports(real):
     results = {path: json.loads((path / "results.json").read_text()) for path in sorted(real.iterdir())}
-    tested, unpaired = read_tested(results)
+    tested, unpaired = read_tested(list(results.items()))
     assert unpaired == []
     for run in tested:
         routing, data = results[run.folder]["routing"], results[run.folder]["data"]
@@ -211,14 +218,14 @@ def test_ties_go_to_the_cheapest_then_to_pool_order(real):
     )
     expected = observed.dropna()[results["run"]["members"][1]]
     results["routing"]["router"]["reward"] = float(expected.mean())
-    (run,), _ = read_tested({folder: results})
+    (run,), _ = read_tested([(folder, results)])
     assert pd.Series(run.reward, run.ids).sort_index().tolist() == expected.sort_index().tolist()
 
 
 def test_contenders_and_pairs_of_real_runs(real, capsys):
     main([])
     said = capsys.readouterr()
-    order = [said.out.index(heading) for heading in ("## Contenders", "## Differences", "## Runs")]
+    order = [said.out.index(heading) for heading in ("## Contenders", "## Differences", "## Members", "## Runs")]
     assert order == sorted(order)
     (folder,) = (real / "comparisons").iterdir()
     assert str(folder.relative_to(real.parent) / "differences.png") in said.err
@@ -235,7 +242,8 @@ def test_contenders_and_pairs_of_real_runs(real, capsys):
     shutil.rmtree(folder)
     main(["output=csv", "table=pairs", "bootstrap.draws=100"])
     said = capsys.readouterr()
-    assert "give bootstrap.draws=120 or more" in said.err
+    (needed,) = re.findall(r"with 100 draws none of 3 differences can be told.*give bootstrap\.draws=(\d+)", said.err)
+    assert 120 < int(needed) < 150, "3 x 2 / .05 of very many groups, more of so many"
     assert pd.read_csv(StringIO(said.out))["first"].tolist() == pairs["first"].tolist()
     main(["output=json", "table=contenders"])
     plain = json.loads(capsys.readouterr().out)
@@ -243,6 +251,53 @@ def test_contenders_and_pairs_of_real_runs(real, capsys):
     assert plain[0]["sd_over_seeds"] is None
     main(["output=json"])
     assert len(json.loads(capsys.readouterr().out)) == 4, "the runs, as ever"
+
+
+def test_each_output_is_one_thing(real, capsys):
+    run = ["runs/ridge-0", "bootstrap.draws=100"]
+    main([*run, "output=html"])
+    page = capsys.readouterr().out
+    (folder,) = (real / "comparisons").iterdir()
+    assert page == (folder / "comparison.html").read_text(encoding="utf-8")
+    assert page.startswith("<!DOCTYPE html>")
+    main([*run, "output=latex"])
+    assert capsys.readouterr().out.startswith("\\begin{table}")
+
+
+@pytest.mark.parametrize("table", ["members", "curves"])
+def test_a_table_as_csv_and_as_json(real, capsys, table):
+    main(["runs/ridge-0", "bootstrap.draws=100", "output=csv", f"table={table}"])
+    frame = pd.read_csv(StringIO(capsys.readouterr().out))
+    main(["runs/ridge-0", "bootstrap.draws=100", "output=json", f"table={table}"])
+    plain = json.loads(capsys.readouterr().out)
+    results = json.loads((real / "ridge-0" / "results.json").read_text())
+    expected = {"members": 4, "curves": len(results["curves"]["router"]["cost"])}[table]
+    assert len(plain) == len(frame) == expected
+    assert list(plain[0]) == list(frame.columns)
+
+
+def test_a_run_of_long_ago_has_gaps_and_no_crash(real, capsys):
+    """As much as can be missing is missing: what is left says what the run is."""
+    path = real / "knn-0" / "results.json"
+    whole = json.loads(path.read_text())
+    names = ("table", "reward_model", "members", "backbone", "router", "split_seed", "seed", "lambda")
+    write_json(path, {"run": {name: whole["run"][name] for name in names}, "cost": {"unit": whole["cost"]["unit"]}})
+    main([])
+    said = capsys.readouterr()
+    assert "not in the pairs: runs/knn-0: results.json names no best single member" in said.err
+    (folder,) = (real / "comparisons").iterdir()
+    runs, members = (pd.read_csv(folder / f"{name}.csv") for name in ("comparison", "members"))
+    old = runs.set_index("run").loc["knn-0"]
+    assert old[["reward", "gain", "audc", "test_prompts"]].isna().all()
+    assert old["contender"] == "knn"
+    assert members.set_index(["contender", "member"]).loc[("knn", "pooled"), "runs"] == 2
+    assert members["r2"].notna().all(), "of the other split"
+    main(["runs/knn-0"])
+    text = capsys.readouterr().out
+    assert "| knn-0 |" in text
+    write_text(real / "knn-0" / "config.yaml", "[")
+    main(["runs/knn-0"])
+    assert "config.yaml" in capsys.readouterr().err
 
 
 def test_a_copied_run_cannot_be_told_from_itself(real, capsys):

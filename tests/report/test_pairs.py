@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from erp.report.pairs import CONTENDERS, PAIRS, TestedRun, pair_up
+from erp.report.comparisons.contenders import KnownRun, TestedRun
+from erp.report.comparisons.pairs import CONTENDERS, PAIRS, pair_up
 
 PANEL = ("scores.parquet", "skywork", ("a", "b"), "USD per prompt")
 
@@ -279,15 +280,100 @@ def test_many_contenders_are_compared_with_the_best_and_the_best_single_only():
     assert len(pair_up(runs[:8]).pairs) == 28 + 8
 
 
-def test_too_few_draws_for_so_many_differences_are_named():
-    runs = [run(np.arange(20.0) + k, f"r{k}") for k in range(4)]
-    (note,) = pair_up(runs, draws=200).notes
-    assert "with 200 draws none of 10 differences can be told" in note
-    assert "bootstrap.draws=400 or more" in note
-    assert set(pair_up(runs, draws=200).pairs["verdict"]) == {"cannot be told"}
-    assert pair_up(runs, draws=398).notes != []
-    enough = pair_up(runs, draws=399)  # the smallest p is 2 / 400, ten times that is .05
-    assert enough.notes == []
+def judged_draws(groups, differences, alpha=0.05):
+    """By bisection on the p of draws that all lie on one side: the fewest draws with which it is alpha / D."""
+    freedom = groups - 1
+
+    def smallest_p(draws):
+        return 2 * stats.t.cdf(stats.norm.ppf(1 / (draws + 1)) / math.sqrt(1 + 1 / freedom), freedom)
+
+    low, high = 1, 10**9
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if smallest_p(middle) <= alpha / differences else (middle + 1, high)
+    return low
+
+
+@pytest.mark.parametrize("prompts", [20, 300])
+def test_too_few_draws_for_so_many_differences_are_named(prompts):
+    runs = [run(np.linspace(1, 2, prompts) + k, f"r{k}") for k in range(4)]
+    enough = judged_draws(prompts, 10)
+    assert enough > 399, "more than the 400 of very many groups"
+    few, many = pair_up(runs, draws=enough - 1), pair_up(runs, draws=enough)
+    (note,) = few.notes
+    assert f"with {enough - 1:,} draws none of 10 differences can be told" in note
+    assert f"bootstrap.draws={enough + 1} or more" in note
+    assert set(few.pairs["verdict"]) == {"cannot be told"}
+    assert many.notes == []
+    assert set(many.pairs["verdict"]) == {"better"}
+
+
+@pytest.mark.parametrize(
+    ("groups", "contenders", "told"), [(2, 1, False), (3, 1, False), (4, 1, True), (5, 4, False), (9, 4, True)]
+)
+def test_too_few_groups_are_named_in_place_of_draws(groups, contenders, told):
+    """Differences so large that every draw shows them; where 10,000 draws do not tell, no more draws are advised."""
+    ids = [f"p{i}" for i in range(40)]
+    of = [f"g{i % groups}" for i in range(40)]
+    runs = [run(np.linspace(1, 2, 40) + k, f"r{k}", ids=ids, groups=of) for k in range(contenders)]
+    draws = 200_000 if told else 10_000
+    pairs = pair_up(runs, draws=draws)
+    assert (set(pairs.pairs["verdict"]) == {"better"}) is told
+    if told:
+        assert pairs.notes == []
+        return
+    (note,) = pairs.notes
+    assert f"with {groups} groups of test prompts none of {len(pairs.pairs)} differences can be told" in note
+    assert "draws" not in note
+    assert "test on more prompts" in note
+
+
+def test_one_group_is_named():
+    (note,) = pair_up([run([1.0, 2.0], groups=["g", "g"])]).notes
+    assert "all test prompts are one group" in note
+
+
+def test_how_contenders_stand_to_the_best_and_to_the_best_single():
+    random = np.random.default_rng(8)
+    base = random.normal(size=400)
+    noise = random.normal(scale=0.3, size=(4, 400))
+    noise -= noise.mean(axis=1, keepdims=True)
+    gains = {"best": 0.4, "near": 0.39, "low": 0.1, "bad": -0.3}
+    pairs = pair_up(
+        [run(base + gain + e, name, single=base) for (name, gain), e in zip(gains.items(), noise, strict=True)]
+    )
+    found = pairs.contenders.set_index("contender")
+    assert found["vs_best"].to_dict() == {"best": "best", "near": "cannot be told", "low": "worse", "bad": "worse"}
+    assert found["vs_single"].to_dict() == {"best": "better", "near": "better", "low": "better", "bad": "worse"}
+    for name in ("near", "low", "bad"):
+        assert found.loc[name, "p_vs_best"] == one(pairs, "best", name)["p_holm"]
+        assert found.loc[name, "p_vs_single"] == one(pairs, name, "best single")["p_holm"]
+    assert math.isnan(found.loc["best", "p_vs_best"])
+
+
+def test_a_contender_may_be_better_than_the_best_on_the_rows_they_share():
+    random = np.random.default_rng(9)
+    shared = random.normal(size=200)
+    runs = [
+        run(shared, single=shared), run(shared + 0.5 + 0.1 * random.normal(size=200), "knn", single=shared),
+        run(np.full(200, 9.0), split=1),
+    ]  # fmt: skip
+    found = pair_up(runs).contenders.set_index("contender")
+    assert found.index[0] == "ridge", "its other split is an easy one"
+    assert found.loc["knn", "vs_best"] == "better"
+
+
+def test_runs_that_are_not_tested_have_a_place_and_no_row():
+    tested = [run([1.0, 0.5]), run([0.0, 0.5], "knn")]
+    about = ("folder", "panel", "router", "backbone", "settings", "split_seed", "seed")
+    copy = KnownRun(**{name: getattr(tested[0], name) for name in about} | {"folder": Path("late"), "split_seed": 3})
+    other = KnownRun(Path("other"), ("z", *PANEL[1:]), "mlp", "minilm", {}, 0, 0)
+    pairs = pair_up([copy, other, *tested])
+    assert list(pairs.contenders["contender"]) == ["ridge", "knn"]
+    assert pairs.contenders["runs"].tolist() == [1, 1]
+    assert (pairs.places[Path("late")].contender, pairs.places[Path("late")].facts["panel"]) == ("ridge", 1)
+    assert pairs.places[Path("other")].facts["panel"] == 2
+    assert set(pairs.places) == {Path("late"), Path("other"), *(one.folder for one in tested)}
 
 
 @pytest.mark.parametrize(
@@ -314,7 +400,7 @@ def test_two_tables_of_one_name_are_told_by_their_rewards():
     ]
     pairs = pair_up(runs)
     assert len(pairs.pairs) == 3 + 1
-    (note,) = pairs.notes
+    (note,) = [note for note in pairs.notes if "groups of test prompts" not in note]
     assert note.startswith("runs/rank: compared apart from runs/ridge-0-0")
 
 

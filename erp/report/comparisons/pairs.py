@@ -1,14 +1,13 @@
-"""Which router is better, and can it be told: paired differences between many runs.
+"""Which router is better, and can it be told: paired differences between contenders, at lambda = 0.
 
-Runs of one *panel* have table, reward model, members and cost unit in common. Runs of a panel that differ in their
-seeds alone are one *contender*. Contenders are compared on the test prompts they share, at lambda = 0.
+Contenders of a panel are compared on the test prompts they share, row by row, on the same draws of a bootstrap over
+groups of prompts; p-values are corrected over all differences of the panel.
 """
 
 from __future__ import annotations
 
-import json
 import math
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,63 +16,35 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.special import ndtr, stdtrit
 
 from erp.metrics.intervals import GroupBootstrap, Interval
 from erp.metrics.significance import holm, mcnemar
-from erp.report.facts import shortened
+from erp.report.comparisons.contenders import (
+    PANEL,
+    KnownRun,
+    Place,
+    TestedRun,
+    panel_facts,
+    part_contenders,
+    part_panels,
+)
 
 Floats = NDArray[np.float64]
 SINGLE = "best single"
+UNTOLD = "cannot be told"
 MOST_ALL_PAIRS = 8  # contenders; of more, all are compared with the best of them and the best single only
+MOST_DRAWS = 1_000_000  # more are never advised
 COLUMNS_AT_ONCE = 256  # differences resampled together: bounds memory, whatever the number of pairs
-PANEL = ["panel", "table", "reward_model", "members", "cost_unit"]
 CONTENDERS = [
     *PANEL, "contender", "router", "backbone", "runs", "splits", "seeds", "prompts", "reward", "cost", "best_single",
-    "gain", "gain_low", "gain_high", "sd_over_splits", "sd_over_seeds",
+    "gain", "gain_low", "gain_high", "sd_over_splits", "sd_over_seeds", "vs_best", "p_vs_best", "vs_single",
+    "p_vs_single",
 ]  # fmt: skip
 PAIRS = [
     *PANEL, "first", "second", "rows", "prompts", "groups", "difference", "low", "high", "p_value", "p_holm",
     "verdict", "mcnemar_p", "mcnemar_why_not",
 ]  # fmt: skip
-
-
-@dataclass(frozen=True, eq=False)
-class TestedRun:
-    """One run on its N test prompts whose cells are all present, at lambda = 0.
-
-    Attributes:
-        folder: of the run.
-        panel: table, reward model, members, cost unit: what runs have in common that can be compared.
-        router, backbone: names.
-        settings: all else that makes it another contender than another run: dotted key -> value as JSON.
-        split_seed, seed: which prompts are test; initialisation.
-        ids: (N,) prompt ids, unique.
-        groups: (N,) group of every prompt; prompts of a group are resampled together.
-        observed: (N, M) rewards.
-        reward, cost: (N,) of the member that the router sends the prompt to.
-        single: (N,) reward of the best single member, chosen on train.
-    """
-
-    __test__ = False  # pytest takes every class called Test... for one of its own
-
-    folder: Path
-    panel: tuple[str, str, tuple[str, ...], str]
-    router: str
-    backbone: str
-    settings: Mapping[str, str]
-    split_seed: int
-    seed: int
-    ids: NDArray[Any]
-    groups: NDArray[Any]
-    observed: Floats
-    reward: Floats
-    cost: Floats
-    single: Floats
-
-    @property
-    def gain(self) -> Floats:
-        """Reward above the best single (N,)."""
-        return self.reward - self.single
 
 
 @dataclass(frozen=True)
@@ -82,8 +53,12 @@ class Pairs:
 
     Attributes:
         contenders: one row each (`CONTENDERS`), of every panel the largest gain over the best single first.
+            ``vs_best`` says what the corrected difference to that first one says: ``best`` (it is the first itself),
+            ``worse``, ``cannot be told``, or ``better``, which is rare: its gain is smaller over all its runs, and its
+            reward larger on the rows that both have. ``vs_single`` is ``better``, ``worse`` or ``cannot be told``.
         pairs: one row per difference (`PAIRS`): ``first`` less ``second``, the contender of the larger gain first.
             ``p_holm`` is corrected over the differences of the panel.
+        places: panel and contender of every run, also of those that are not tested.
         notes: what else a reader has to know, a line each.
         draws: of the bootstrap.
         level: of the intervals; a difference can be told where ``p_holm <= 1 - level``.
@@ -91,6 +66,7 @@ class Pairs:
 
     contenders: pd.DataFrame
     pairs: pd.DataFrame
+    places: Mapping[Path, Place]
     notes: list[str]
     draws: int
     level: float
@@ -116,14 +92,15 @@ class _Rows:
     groups: NDArray[np.int64]
 
 
-def pair_up(runs: Sequence[TestedRun], draws: int = 10_000, seed: int = 0, level: float = 0.95) -> Pairs:
+def pair_up(runs: Sequence[KnownRun], draws: int = 10_000, seed: int = 0, level: float = 0.95) -> Pairs:
     """Compare all runs that can be compared.
 
     Two contenders are compared row by row: the rows of equal prompt, split seed and seed. Where one of them has a
     single seed on a split (a router that has no use for seeds), that one stands beside every seed of the other.
 
     Args:
-        runs: in any order; of equal settings and seeds, the first ones belong together, then the second ones.
+        runs: in any order; of equal settings and seeds, the first ones belong together, then the second ones. Those
+            that are not tested have a place, and no row.
         draws: of the paired bootstrap over groups of prompts.
         seed: of the draws.
         level: of the intervals; a difference can be told where its corrected p is at most 1 - level.
@@ -134,103 +111,73 @@ def pair_up(runs: Sequence[TestedRun], draws: int = 10_000, seed: int = 0, level
     notes: list[str] = []
     contenders: list[dict[str, Any]] = []
     pairs: list[dict[str, Any]] = []
-    for position, panel in enumerate(_panels(runs, notes), start=1):
-        table, reward_model, members, unit = panel[0].panel
-        facts = dict(zip(PANEL, (position, table, reward_model, len(members), unit), strict=True))
-        ranked = sorted(_contenders(_coded(panel)), key=lambda contender: (-contender.gain, contender.name))
-        found = _differences(ranked, {"draws": draws, "seed": seed, "level": level})
-        gains = {row["first"]: row for row in found if row["second"] == SINGLE}
-        contenders += [facts | _describe(contender, gains[contender.name]) for contender in ranked]
-        pairs += [facts | row for row in found]
-        needed = math.ceil(2 * len(found) / (1 - level))  # the smallest p of B draws is 2 / (B + 1)
-        if draws + 1 < needed:
-            notes.append(
-                f"{table}, {reward_model}: with {draws:,} draws none of {len(found)} differences can be told, however "
-                f"large it is; give bootstrap.draws={needed} or more"
-            )
-    return Pairs(pd.DataFrame(contenders, columns=CONTENDERS), pd.DataFrame(pairs, columns=PAIRS), notes, draws, level)
-
-
-def _panels(runs: Sequence[TestedRun], notes: list[str]) -> list[list[TestedRun]]:
-    """Runs that can be compared, together; equal names of two tables do not make them one."""
-    panels: list[list[TestedRun]] = []
-    for run in sorted(runs, key=lambda run: str(run.panel)):  # stable: within a panel as given
-        rivals = [panel for panel in panels if panel[0].panel == run.panel]
-        same = next((panel for panel in rivals if _agree(panel[0], run)), None)
-        if same is not None:
-            same.append(run)
+    places: dict[Path, Place] = {}
+    for position, panel in enumerate(part_panels(runs, notes), start=1):
+        facts = panel_facts(position, panel[0].panel)
+        named = part_contenders(panel)
+        places |= {run.folder: Place(facts, name) for name, own in named.items() for run in own}
+        coded = _coded([run for run in panel if isinstance(run, TestedRun)])
+        tested = [_Contender(name, [coded[id(run)] for run in own if id(run) in coded]) for name, own in named.items()]
+        ranked = sorted((one for one in tested if one.runs), key=lambda one: (-one.gain, one.name))
+        if not ranked:
             continue
-        panels.append([run])
-        if rivals:
-            notes.append(
-                f"{run.folder}: compared apart from {rivals[0][0].folder}: on the same prompts of {run.panel[0]} the "
-                "observed rewards are others"
-            )
-    return panels
+        found = _differences(ranked, {"draws": draws, "seed": seed, "level": level})
+        contenders += [facts | _describe(one, found, ranked[0].name) for one in ranked]
+        pairs += [facts | row for row in found]
+        notes += [f"{facts['table']}, {facts['reward_model']}: {line}" for line in _cannot_tell(found, draws, level)]
+    frames = pd.DataFrame(contenders, columns=CONTENDERS), pd.DataFrame(pairs, columns=PAIRS)
+    return Pairs(*frames, places, notes, draws, level)
 
 
-def _agree(first: TestedRun, second: TestedRun) -> bool:
-    """Whether the same rewards were observed on the prompts that both have."""
-    at = pd.Index(first.ids).get_indexer(pd.Index(second.ids))
-    return np.allclose(first.observed[at[at >= 0]], second.observed[at >= 0], rtol=1e-9, atol=1e-12)
+def _cannot_tell(found: Sequence[Mapping[str, Any]], draws: int, level: float) -> list[str]:
+    """A line where none of the differences can be told, however large: for want of draws, or else of groups.
+
+    Holm's correction asks p <= alpha / D of the smallest of D, and no p is below that of draws that all lie on one side
+    of 0. It falls with their number, and the fewer the groups, the slower: what takes more than `MOST_DRAWS` to tell
+    takes more prompts instead.
+    """
+    groups = max(row["groups"] for row in found)
+    differences = sum(not math.isnan(row["p_value"]) for row in found)
+    if groups < 2:
+        return ["all test prompts are one group: no difference can be told; test on more prompts"]
+    needed = _draws_needed(groups, differences, 1 - level)
+    if draws + 1 >= needed:
+        return []
+    none = f"none of {differences} differences can be told, however large it is"
+    if needed <= MOST_DRAWS:
+        return [f"with {draws:,} draws {none}; give bootstrap.draws={math.ceil(needed)} or more"]
+    return [f"with {groups} groups of test prompts {none}; test on more prompts, or compare fewer contenders"]
 
 
-def _coded(panel: Sequence[TestedRun]) -> list[TestedRun]:
-    """The runs with codes for prompts and groups that hold throughout the panel, sorted by prompt."""
+def _draws_needed(groups: int, differences: int, alpha: float) -> float:
+    """B + 1 of the fewest draws whose smallest p, as `erp.metrics.significance.bootstrap_p` has it, is alpha / D."""
+    freedom = groups - 1
+    tail = float(ndtr(math.sqrt(1 + 1 / freedom) * stdtrit(freedom, alpha / (2 * differences))))
+    return 1 / tail if tail > 0 else math.inf
+
+
+def _coded(panel: Sequence[TestedRun]) -> dict[int, TestedRun]:
+    """By id of the run: the same with codes for prompts and groups that hold throughout the panel, sorted by prompt."""
+    if not panel:
+        return {}
     ids = pd.Index(np.concatenate([run.ids for run in panel])).drop_duplicates()
     named = pd.Series(np.concatenate([run.groups for run in panel]), np.concatenate([run.ids for run in panel]))
     codes, _ = pd.factorize(named[~named.index.duplicated()].reindex(ids))
-    coded = []
+    coded = {}
     for run in panel:
         at = ids.get_indexer(pd.Index(run.ids))
         order = np.argsort(at)
         parts = {name: getattr(run, name)[order] for name in ("reward", "cost", "single")}
-        coded.append(replace(run, ids=at[order], groups=codes[at[order]], **parts))
+        coded[id(run)] = replace(run, ids=at[order], groups=codes[at[order]], **parts)
     return coded
 
 
-def _contenders(panel: Sequence[TestedRun]) -> list[_Contender]:
-    """Runs that differ in their seeds alone, together; the second of equal settings and seeds opens another one."""
-    parted: dict[tuple[str, int], list[TestedRun]] = defaultdict(list)
-    seen: Counter[tuple[str, int, int]] = Counter()
-    for run in panel:
-        settings = json.dumps([run.router, run.backbone, sorted(run.settings.items())])
-        seeds = (settings, run.split_seed, run.seed)
-        parted[settings, seen[seeds]].append(run)
-        seen[seeds] += 1
-    groups = list(parted.values())
-    several = len({run.backbone for run in panel}) > 1
-    heads = [f"{runs[0].router} {runs[0].backbone}" if several else runs[0].router for runs in groups]
-    names: dict[int, str] = {}
-    for head in set(heads):
-        own = [i for i, other in enumerate(heads) if other == head]
-        names |= dict(zip(own, _named(head, [groups[i] for i in own]), strict=True))
-    return [_Contender(names[i], runs) for i, runs in enumerate(groups)]
-
-
-def _named(head: str, groups: Sequence[list[TestedRun]]) -> list[str]:
-    """Names of contenders with one router and backbone: what their settings differ in, then where they lie."""
-    settings = [runs[0].settings for runs in groups]
-    keys = sorted({key for one in settings for key in one if any(other.get(key) != one[key] for other in settings)})
-    last = Counter(key.rsplit(".", 1)[-1] for key in keys)
-    short = {key: key.rsplit(".", 1)[-1] if last[key.rsplit(".", 1)[-1]] == 1 else key for key in keys}
-    names = [
-        ", ".join([head, *(f"{short[key]}={shortened(one.get(key, 'unset').strip(chr(34)), 24)}" for key in keys)])
-        for one in settings
-    ]
-    folders = [{run.folder.resolve().parent.name for run in runs} for runs in groups]
-    for name in [name for name, times in Counter(names).items() if times > 1]:
-        alike = [i for i, other in enumerate(names) if other == name]
-        places = ["".join(folders[i]) if len(folders[i]) == 1 else "" for i in alike]
-        apart = len(set(places)) == len(alike) and all(places)
-        for k, i in enumerate(alike):
-            names[i] = f"{name} ({places[k] if apart else k + 1})"
-    return names
-
-
-def _describe(contender: _Contender, gain: Mapping[str, Any]) -> dict[str, Any]:
-    """A row of the contenders' table: the interval over prompts, and beside it the spread over splits and seeds."""
-    runs = contender.runs
+def _describe(contender: _Contender, found: Sequence[Mapping[str, Any]], best: str) -> dict[str, Any]:
+    """A row of the contenders' table: the interval over prompts, the spread over splits and seeds, and the verdicts."""
+    runs, name = contender.runs, contender.name
+    gain = next(row for row in found if row["first"] == name and row["second"] == SINGLE)
+    to_best = next((row for row in found if row["first"] == best and row["second"] == name), None)
+    turned = {"better": "worse", "worse": "better", UNTOLD: UNTOLD}
     by_split: dict[int, list[float]] = defaultdict(list)
     for run in runs:
         by_split[run.split_seed].append(float(run.gain.mean()))
@@ -238,7 +185,7 @@ def _describe(contender: _Contender, gain: Mapping[str, Any]) -> dict[str, Any]:
     freedom = sum(len(gains) - 1 for gains in within)
     squares = sum(float(((gains - gains.mean()) ** 2).sum()) for gains in within)
     return {
-        "contender": contender.name, "router": runs[0].router, "backbone": runs[0].backbone, "runs": len(runs),
+        "contender": name, "router": runs[0].router, "backbone": runs[0].backbone, "runs": len(runs),
         "splits": len(by_split), "seeds": len({run.seed for run in runs}), "prompts": gain["prompts"],
         "reward": np.concatenate([run.reward for run in runs]).mean(),
         "cost": np.concatenate([run.cost for run in runs]).mean(),
@@ -246,6 +193,9 @@ def _describe(contender: _Contender, gain: Mapping[str, Any]) -> dict[str, Any]:
         "gain": gain["difference"], "gain_low": gain["low"], "gain_high": gain["high"],
         "sd_over_splits": _sd([float(np.mean(gains)) for gains in by_split.values()]),
         "sd_over_seeds": math.sqrt(squares / freedom) if freedom else math.nan,
+        "vs_best": "best" if to_best is None else turned[to_best["verdict"]],
+        "p_vs_best": math.nan if to_best is None else to_best["p_holm"],
+        "vs_single": gain["verdict"], "p_vs_single": gain["p_holm"],
     }  # fmt: skip
 
 
@@ -316,7 +266,7 @@ def _resampled(rows: Sequence[_Rows], bootstrap: Mapping[str, Any]) -> tuple[lis
 
 def _verdict(difference: float, p: float, level: float) -> str:
     if not p <= 1 - level:  # NaN too
-        return "cannot be told"
+        return UNTOLD
     return "better" if difference > 0 else "worse"
 
 

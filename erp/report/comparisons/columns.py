@@ -1,0 +1,123 @@
+"""What the tables of a comparison show of their data frames: one list of columns for Markdown and LaTeX alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import pandas as pd
+
+from erp.report.comparisons.pairs import UNTOLD, Pairs
+from erp.report.facts import one_line
+from erp.report.text import gain_text
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column.
+
+    Attributes:
+        heading: above it.
+        key: the data frame's column.
+        kind: ``word`` (text), ``count``, ``number``, ``cost`` (in the panel's unit), ``gain`` (signed), ``share`` (of a
+            ceiling: no sign), ``percent``, ``p``.
+        ends: the data frame's columns with the ends of the interval of a gain or share.
+    """
+
+    heading: str
+    key: str
+    kind: Literal["word", "count", "number", "cost", "gain", "share", "percent", "p"] = "word"
+    ends: tuple[str, str] | None = None
+
+
+CONTENDERS = (
+    Column("contender", "contender"),
+    Column("gain", "gain", "gain", ("gain_low", "gain_high")),
+    Column("vs best", "vs_best"),
+    Column("vs single", "vs_single"),
+    Column("reward", "reward", "number"),
+    Column("best single", "best_single", "number"),
+    Column("cost", "cost", "cost"),
+    Column("sd over splits", "sd_over_splits", "number"),
+    Column("sd over seeds", "sd_over_seeds", "number"),
+    Column("runs", "runs", "count"),
+    Column("splits", "splits", "count"),
+    Column("seeds", "seeds", "count"),
+    Column("prompts", "prompts", "count"),
+)
+MCNEMAR = Column("McNemar p", "mcnemar_p", "p")
+PAIRS = (
+    Column("first", "first"),
+    Column("less second", "second"),
+    Column("rows", "rows", "count"),
+    Column("difference", "difference", "gain", ("low", "high")),
+    Column("p", "p_holm", "p"),
+    MCNEMAR,
+    Column("verdict", "verdict"),
+)
+PREDICTION = (
+    Column("R²", "r2", "number"),
+    Column("sd over splits", "r2_sd", "number"),
+    Column("ceiling", "r2_ceiling", "number"),
+    Column("R² / ceiling", "r2_corrected", "share", ("r2_corrected_low", "r2_corrected_high")),
+)
+MEMBERS = (
+    Column("member", "member"),
+    *PREDICTION,
+    Column("Pearson", "pearson", "number"),
+    Column("RMSE", "rmse", "number"),
+    Column("share", "share", "percent"),
+    Column("reward", "reward", "number"),
+    Column("cost", "cost", "cost"),
+)
+
+
+def pair_columns(panel: pd.DataFrame) -> tuple[Column, ...]:
+    """The columns of differences; without McNemar's where no difference of the panel has it."""
+    tested = panel["mcnemar_p"].notna().any()
+    return tuple(column for column in PAIRS if tested or column is not MCNEMAR)
+
+
+def panel_name(panel: pd.DataFrame) -> str:
+    """What the runs of a panel have in common, on one line."""
+    about = panel.iloc[0]
+    facts = f"{about['table']}, {about['reward_model']}, {about['members']} members, cost: {about['cost_unit']}"
+    return one_line(facts)
+
+
+def by_panel(frame: pd.DataFrame) -> list[pd.DataFrame]:
+    """The rows of a table, panel by panel."""
+    return [panel for _, panel in frame.groupby("panel")]
+
+
+def untold(contenders: pd.DataFrame) -> list[bool]:
+    """Which rows are to be bold: the best of its panel, and every contender that cannot be told from it."""
+    return [verdict in ("best", UNTOLD) for verdict in contenders["vs_best"]]
+
+
+def leads(pairs: Pairs) -> list[str]:
+    """What came out, a sentence per panel."""
+    return [_lead(panel) for panel in by_panel(pairs.contenders)]
+
+
+def _lead(panel: pd.DataFrame) -> str:
+    """Which contender is the best, how sure its gain is, and what it cannot be told from."""
+    best, others = panel.iloc[0], panel.iloc[1:]
+    told = {"better": "which is more than chance", "worse": "so the best single is better"}
+    gain = gain_text({"mean": best["gain"], "low": best["gain_low"], "high": best["gain_high"]})
+    sentence = (
+        f"On {one_line(best['table'])}, scored by {one_line(best['reward_model'])}, {best['members']} members: "
+        f"{best['contender']} gains {gain} in reward over the best single member, "
+        + told.get(best["vs_single"], "which cannot be told from 0")
+    )
+    alike = list(others["contender"][others["vs_best"] == UNTOLD])
+    if alike:
+        return f"{sentence}. It has the largest gain of {len(panel)}, and cannot be told from {_listed(alike)}."
+    return f"{sentence}. It is better than each of the others." if len(others) else f"{sentence}."
+
+
+def _listed(names: Sequence[str], most: int = 3) -> str:
+    more = [f"{len(names) - most} more"] if len(names) > most else []
+    shown = [*names[:most], *more]
+    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"

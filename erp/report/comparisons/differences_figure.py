@@ -1,0 +1,54 @@
+"""The figure of differences: every contender's gain over the best single member with its interval."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from erp.report.comparisons.columns import by_panel, panel_name
+from erp.report.comparisons.pairs import Pairs
+from erp.report.facts import shortened
+from erp.report.gains import GainRow, gain_strip
+from erp.report.style import GREY, canvas, title
+
+MOST_PANELS = 24  # of one figure; what is left out is said in it
+MOST_STRIPS = 40  # contenders of one panel
+
+
+def draw_differences(pairs: Pairs, colours: Mapping[str, str], path: Path) -> Path:
+    """A strip per panel, a line per contender.
+
+    Args:
+        pairs: with one contender at least.
+        colours: by contender, as in the curves; others are grey.
+        path: of the PNG.
+    """
+    panels = by_panel(pairs.contenders)
+    drawn = [panel.head(MOST_STRIPS) for panel in panels[:MOST_PANELS]]
+    heights = [(1.05 if len(panels) > 1 else 0.85) + 0.27 * len(panel) for panel in drawn]
+    with canvas(path, 0.5 + sum(heights)) as figure:
+        grid = figure.subplots(len(drawn), 1, height_ratios=heights, squeeze=False)[:, 0]
+        for axes, panel in zip(grid, drawn, strict=True):
+            rows = [
+                GainRow(
+                    shortened(row["contender"], 34), row["gain"], row["gain_low"], row["gain_high"],
+                    colours.get(row["contender"], GREY), core=True,
+                )
+                for row in panel.iloc[::-1].to_dict("records")
+            ]  # fmt: skip
+            # The strip's own label names the best single of one run; here every split has its own.
+            gain_strip(axes, rows, {"routing": {"best_single": {}, "members": {}}, "level": pairs.level})
+            axes.set_xlabel(f"Gain in reward over best single\nat λ = 0, with {100 * pairs.level:g}% intervals")
+            if len(panels) > 1:  # from the figure's edge: right of the names there is too little room
+                axes.set_title(" ", fontsize=9.5)
+                axes.annotate(
+                    shortened(panel_name(panel), 66), (0.012, 1), (0, 6), fontsize=9.5,
+                    xycoords=("figure fraction", "axes fraction"), textcoords="offset points",
+                ).set_in_layout(False)  # fmt: skip
+        left_out = sum(map(len, panels)) - sum(map(len, drawn))
+        note = (
+            ["Intervals that overlap may yet differ: see the paired differences"] if len(pairs.contenders) > 1 else []
+        )
+        note += [f"{left_out} more are not drawn"] if left_out else []
+        title(figure, f"{len(pairs.contenders)} contenders on test prompts", *note)
+    return path

@@ -1,0 +1,172 @@
+"""A contender's curve over all its runs: gain over best single against cost, averaged where runs can be averaged.
+
+Runs on different splits have different test prompts, so neither their rewards nor their costs are on one scale. Rewards
+are taken less that of each run's own best single member. Costs are taken as shares of the pool's range on the same
+prompts, from its cheapest to its dearest member's mean cost; at equal shares gains are averaged, those of several seeds
+on a split first. Between two points of a curve lies a mixture of both, which is a straight line. Nothing is spent
+beyond lambda = 0: from there on a curve is held.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from erp.report.comparisons.contenders import Place, Runs, look_up, value_of
+from erp.report.facts import Results, costs_differ, numbers
+from erp.report.style import LOG_FROM
+
+Floats = NDArray[np.float64]
+POINTS = 160  # of a mean curve
+
+
+@dataclass(frozen=True, eq=False)
+class MeanCurve:
+    """One contender.
+
+    Attributes:
+        name: of the contender.
+        runs: R of them have a curve.
+        share: (P,) of the pool's cost range, ascending; 0 is the cheapest member's cost, 1 the dearest's.
+        gain: (P,) mean gain over best single; the last point is lambda = 0.
+        low, high: (P,) smallest and largest gain of a run.
+    """
+
+    name: str
+    runs: int
+    share: Floats
+    gain: Floats
+    low: Floats
+    high: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class CurvePanel:
+    """All contenders of a panel, and what they are measured against; shares and gains as in `MeanCurve`.
+
+    Attributes:
+        facts: of the panel.
+        curves: the contenders in the order of the places.
+        oracle: its mean curve; None where no run has one.
+        members: name -> (2,) share and gain, means over splits.
+        single: share of the best single member, a mean over splits.
+        ends: costs of the cheapest and the dearest member, means over splits: where shares 0 and 1 lie.
+        logarithmic: whether shares are those of the range of the logarithm: the pool's costs are that far apart.
+        splits: how many there are.
+    """
+
+    facts: Mapping[str, Any]
+    curves: list[MeanCurve]
+    oracle: MeanCurve | None
+    members: dict[str, Floats]
+    single: float
+    ends: tuple[float, float]
+    logarithmic: bool
+    splits: int
+
+    def costs(self, share: Floats) -> Floats:
+        """The costs of shares, on the mean of the splits' ranges."""
+        low, high = self.ends
+        return low * (high / low) ** share if self.logarithmic else low + share * (high - low)
+
+
+@dataclass(frozen=True, eq=False)
+class _Scale:
+    """The cost range of one run, and its best single's reward."""
+
+    low: float
+    high: float
+    base: float
+    logarithmic: bool
+
+    def share(self, cost: Floats) -> Floats:
+        if self.logarithmic:
+            shares: Floats = np.log(np.maximum(cost, self.low * 1e-9) / self.low) / np.log(self.high / self.low)
+        else:
+            shares = (cost - self.low) / (self.high - self.low)
+        return shares
+
+
+def curve_panels(runs: Runs, places: Mapping[Path, Place]) -> list[CurvePanel]:
+    """Every panel whose members differ in cost, in the order of the places; runs without a curve are left out."""
+    panels: dict[int, dict[str, list[Results]]] = defaultdict(lambda: defaultdict(list))
+    results = dict(runs)
+    facts = {}
+    for folder, place in places.items():
+        if _has_curve(results[folder]):
+            panels[place.facts["panel"]][place.contender].append(results[folder])
+            facts[place.facts["panel"]] = place.facts
+    return [_panel(facts[position], contenders) for position, contenders in panels.items()]
+
+
+def _has_curve(results: Results) -> bool:
+    known = all(look_up(results, "cost", key) is not None for key in ("kind", "range"))
+    single = value_of(results, "routing", "best_single", "reward")
+    return bool(known and look_up(results, "curves", "router") and np.isfinite(single) and costs_differ(results))
+
+
+def _panel(facts: Mapping[str, Any], contenders: Mapping[str, list[Results]]) -> CurvePanel:
+    every = [run for runs in contenders.values() for run in runs]
+    by_split = {run["run"]["split_seed"]: run for run in every}  # what is not the router's is the same in all of them
+    first = list(by_split.values())
+    ranges = np.array([numbers(run["cost"]["range"]) for run in first])
+    logarithmic = bool(ranges[:, 0].min() > 0 and (ranges[:, 1] / ranges[:, 0]).mean() >= LOG_FROM)
+    ends = np.exp(np.log(ranges).mean(axis=0)) if logarithmic else ranges.mean(axis=0)
+    marks = np.mean([_marks(run, logarithmic) for run in first], axis=0)
+    oracles = [run for run in first if look_up(run, "curves", "oracle")]
+    return CurvePanel(
+        facts,
+        [_mean(name, "router", runs, logarithmic) for name, runs in contenders.items()],
+        _mean("oracle", "oracle", oracles, logarithmic) if oracles else None,
+        dict(zip(first[0]["run"]["members"], marks[:-1], strict=True)),
+        float(marks[-1, 0]), (float(ends[0]), float(ends[1])), logarithmic, len(by_split),
+    )  # fmt: skip
+
+
+def _scale(run: Results, logarithmic: bool) -> _Scale:
+    low, high = numbers(run["cost"]["range"])
+    return _Scale(float(low), float(high), value_of(run, "routing", "best_single", "reward"), logarithmic)
+
+
+def _marks(run: Results, logarithmic: bool) -> Floats:
+    """(M + 1, 2) share and gain of every member, and of the best single last."""
+    scale, members = _scale(run, logarithmic), [("members", name) for name in run["run"]["members"]]
+    points = np.array(
+        [
+            [value_of(run, "routing", *keys, axis) for axis in ("cost", "reward")]
+            for keys in (*members, ("best_single",))
+        ]
+    )
+    return np.stack([scale.share(points[:, 0]), points[:, 1] - scale.base], axis=1)
+
+
+def _mean(name: str, curve: str, runs: Sequence[Results], logarithmic: bool) -> MeanCurve:
+    """The mean of some runs' curves."""
+    points = [_points(run, curve, logarithmic) for run in runs]
+    splits = [run["run"]["split_seed"] for run in runs]
+    start, end = max(share[0] for share, _, _ in points), _over_splits(np.array([at for _, _, at in points]), splits)
+    grid = np.linspace(start, max(start, float(end[0])), POINTS)
+    gains = np.stack([np.interp(grid, share, gain) for share, gain, _ in points])
+    # The last point is lambda = 0 itself: not each run reaches that cost, and some would spend more.
+    grid, gains = np.append(grid, grid[-1]), np.concatenate([gains, [[at[1]] for _, _, at in points]], axis=1)
+    return MeanCurve(name, len(runs), grid, _over_splits(gains, splits), gains.min(axis=0), gains.max(axis=0))
+
+
+def _points(run: Results, curve: str, logarithmic: bool) -> tuple[Floats, Floats, Floats]:
+    """Shares (ascending) and gains of a run's curve, and share and gain of its first point, lambda = 0."""
+    scale, found = _scale(run, logarithmic), run["curves"][curve]
+    share, gain = scale.share(numbers(found["cost"])), numbers(found["reward"]) - scale.base
+    order = np.argsort(share, kind="stable")
+    return share[order], gain[order], np.array([share[0], gain[0]])
+
+
+def _over_splits(values: Floats, splits: Sequence[int]) -> Floats:
+    """The mean over splits (P,) of the means over their runs (R, P)."""
+    means = [values[np.array(splits) == split].mean(axis=0) for split in dict.fromkeys(splits)]
+    return np.asarray(np.mean(means, axis=0))

@@ -1,0 +1,112 @@
+"""Run folders read back: what every run is, and what it earned on every test prompt."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow
+from numpy.typing import NDArray
+
+from erp.config import validate
+from erp.decisions.choice import choose
+from erp.errors import ErpError
+from erp.report.comparisons.contenders import KnownRun, Runs, TestedRun, look_up, panel_key, value_of
+from erp.report.facts import Results, one_line
+from erp.runs import NOT_IDENTITY, RunFolder
+
+# What makes no other contender of a run: its seeds, and how sure its own report says it is.
+NOT_SETTINGS = (*NOT_IDENTITY, "seed", "split.seed", "bootstrap")
+COLUMNS = ["prompt_id", "model", "predicted", "observed", "predicted_cost", "cost"]
+
+
+def read_tested(runs: Runs) -> tuple[list[KnownRun], list[str]]:
+    """What every run is, with its test prompts where they can be read; and a line for each run where they cannot."""
+    found, untested = [], []
+    for folder, results in runs:
+        known, why_not = _read_known(folder, results)
+        try:
+            known = _read_tested(known, results)
+        except ErpError as error:
+            why_not = why_not or str(error)
+        found.append(known)
+        if why_not is not None:
+            untested.append(one_line(f"{folder}: {why_not}"))
+    return found, untested
+
+
+def _read_known(folder: Path, results: Results) -> tuple[KnownRun, str | None]:
+    """A run without its prompts; and what is wrong with its config, where that cannot be read."""
+    run, why_not = results["run"], None
+    try:
+        settings = _settings(RunFolder(folder))
+    except ErpError as error:
+        settings, why_not = {}, str(error)
+    about = (folder, panel_key(results), run["router"], run["backbone"], settings, run["split_seed"], run["seed"])
+    return KnownRun(*about), why_not
+
+
+def _settings(path: RunFolder) -> dict[str, str]:
+    """The run's config by dotted key, values as JSON, without what makes no other contender."""
+    config = path.load_config()
+    with suppress(ErpError):  # a run of another version may lack keys that have a default by now, or have more
+        config = validate("train", config).model_dump(mode="json", by_alias=True)
+    return {key: text for key, text in _flat(config) if not any(f"{key}.".startswith(f"{no}.") for no in NOT_SETTINGS)}
+
+
+def _flat(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in node.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", json.dumps(value, default=str, ensure_ascii=False)
+
+
+def _read_tested(known: KnownRun, results: Results) -> TestedRun:
+    """A run at lambda = 0, prompt by prompt. Raises ErpError with the reason why there is none."""
+    path, members = RunFolder(known.folder), list(known.panel[2])
+    single = look_up(results, "routing", "best_single", "member")
+    if single not in members:
+        raise ErpError("results.json names no best single member of the pool; train again")
+    ids, (predicted, observed, predicted_cost, cost) = _complete(path, members)
+    at = (np.arange(len(observed)), choose(predicted, predicted_cost, 0.0))
+    reward, said = observed[at], value_of(results, "routing", "router", "reward")
+    if not (len(reward) and math.isclose(reward.mean(), said, rel_tol=1e-9, abs_tol=1e-9)):
+        raise ErpError("predictions.parquet gives another reward than results.json; restore the one of this run")
+    split = _read_parquet(path.split, ["prompt_id", "group_key"]).drop_duplicates("prompt_id")
+    groups = split.set_index("prompt_id")["group_key"].reindex(ids)
+    if groups.isna().any():
+        raise ErpError("split.parquet lacks prompts of predictions.parquet; restore the one of this run")
+    return TestedRun(
+        **vars(known), ids=np.asarray(ids, dtype=object), groups=groups.to_numpy(dtype=object), observed=observed,
+        reward=reward, cost=cost[at], single=observed[:, members.index(single)],
+    )  # fmt: skip
+
+
+def _complete(path: RunFolder, members: list[str]) -> tuple[pd.Index[Any], NDArray[np.float64]]:
+    """Ids (N,) of the test prompts whose cells are all there, and the last four of `COLUMNS` as (4, N, M)."""
+    frame = _read_parquet(path.predictions, COLUMNS, [("split", "==", "test")])
+    rows, ids = pd.factorize(frame["prompt_id"])
+    columns = pd.Index(members).get_indexer(pd.Index(frame["model"]))
+    cells = len(np.unique(rows * len(members) + columns))
+    if (columns < 0).any() or not cells == len(frame) == len(ids) * len(members):
+        raise ErpError("predictions.parquet does not have every test prompt once for every member; restore it")
+    matrices = np.empty((4, len(ids), len(members)))
+    for matrix, name in zip(matrices, COLUMNS[2:], strict=True):
+        matrix[rows, columns] = frame[name]
+    complete = ~np.isnan(matrices[1]).any(axis=1)
+    return pd.Index(ids)[complete], matrices[:, complete]
+
+
+def _read_parquet(path: Path, columns: list[str], filters: list[tuple[str, str, str]] | None = None) -> pd.DataFrame:
+    try:
+        return pd.read_parquet(path, columns=columns, filters=filters)
+    except (OSError, ValueError, KeyError, pyarrow.ArrowException) as error:
+        why = "is not there" if isinstance(error, FileNotFoundError) else f"cannot be read ({str(error)[:200]})"
+        raise ErpError(f"{path.name} {why}; restore it or train again") from None

@@ -1,0 +1,153 @@
+"""A comparison on disk: ``comparison.md``, ``comparison.html``, a CSV file per table, and the figures."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from erp.files import replacing, write_text
+from erp.report.comparisons.columns import leads
+from erp.report.comparisons.contenders import Runs
+from erp.report.comparisons.curves_figure import curve_numbers, draw_curves
+from erp.report.comparisons.differences_figure import draw_differences
+from erp.report.comparisons.markdown import (
+    RUNS_TEXT,
+    contenders_to_markdown,
+    members_to_markdown,
+    pairs_to_markdown,
+    runs_to_markdown,
+)
+from erp.report.comparisons.mean_curves import CurvePanel, curve_panels
+from erp.report.comparisons.pairs import Pairs
+from erp.report.comparisons.tables import members_table, ranked_places, runs_table
+from erp.report.html import render_html
+from erp.report.numbers import NumberTable
+from erp.report.style import PALETTE, vector_figures
+from erp.report.text import escaped
+
+DIFFERENCES = "differences.png"
+MOST_COLOURS = 6  # contenders with a colour and a name in the figures of curves: what can be told apart on white
+MOST_LEADS = 3  # panels whose outcome is a paragraph at the top; more are a list
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Everything that is known of some runs side by side.
+
+    Attributes:
+        content: run folder and content of ``results.json``, for every run.
+        runs: `runs_table`.
+        members: `members_table`.
+        pairs: contenders and differences.
+        untested: a line for every run that is not in the pairs.
+        skipped: a line for every run that is left out.
+    """
+
+    content: Runs
+    runs: pd.DataFrame
+    members: pd.DataFrame
+    pairs: Pairs
+    untested: Sequence[str]
+    skipped: Sequence[str]
+
+
+def compare_runs(content: Runs, pairs: Pairs, untested: Sequence[str] = (), skipped: Sequence[str] = ()) -> Comparison:
+    """Everything, of runs whose pairs are made."""
+    places = ranked_places(pairs.contenders, pairs.places)
+    members = members_table(content, places)
+    return Comparison(content, runs_table(content, places), members, pairs, untested, skipped)
+
+
+def write_comparison(comparison: Comparison, folder: Path) -> None:
+    """Write tables, figures and both pages; figures of an earlier comparison of the same runs are replaced."""
+    pairs = comparison.pairs
+    tables = {
+        "comparison": comparison.runs, "contenders": pairs.contenders, "pairs": pairs.pairs,
+        "members": comparison.members,
+    }  # fmt: skip
+    for name, frame in tables.items():
+        with replacing(folder / f"{name}.csv") as temporary:
+            frame.to_csv(temporary, index=False)
+    numbers: dict[str, list[NumberTable]] = {}
+    curves: dict[str, str] = {}  # file -> reward model
+    colours = _colours(pairs)
+    with vector_figures():
+        for name, panels in _by_reward_model(comparison).items():
+            reward_model = str(panels[0].facts["reward_model"])
+            draw_curves(panels, colours, folder / f"{name}.png")
+            numbers[name], curves[f"{name}.png"] = curve_numbers(panels, colours), reward_model
+        if len(pairs.contenders):
+            draw_differences(pairs, colours, folder / DIFFERENCES)
+    written = {*numbers, *([Path(DIFFERENCES).stem] if len(pairs.contenders) else [])}
+    for old in [*folder.glob("*.png"), *folder.glob("*.svg")]:
+        if old.stem not in written:
+            old.unlink()
+    text = as_markdown(comparison, curves)
+    write_text(folder / "comparison.md", text)
+    write_text(folder / "comparison.html", render_html(text, folder, numbers))
+
+
+def as_markdown(comparison: Comparison, curves: Mapping[str, str] | None = None) -> str:
+    """All tables as one page.
+
+    Args:
+        comparison: the page's content.
+        curves: figures of curves, file -> reward model; None for a page without title and figures.
+    """
+    pairs, figures = comparison.pairs, curves is not None
+    parts = [f"# {len(comparison.runs)} runs compared", *_leads(pairs)] if figures else []
+    if len(pairs.contenders):
+        parts.append(contenders_to_markdown(pairs))
+        parts += [f"![Gains over best single of all contenders]({DIFFERENCES})"] if figures else []
+    for file, reward_model in (curves or {}).items():
+        parts.append(f"![Gain over best single at equal cost, {escaped(reward_model)}]({file})")
+    if len(pairs.contenders):
+        parts.append(pairs_to_markdown(pairs))
+    notes = [("To know about the pairs", pairs.notes), ("Not in the pairs", comparison.untested)] if figures else []
+    parts += [_listed(heading, lines) for heading, lines in notes if lines]
+    parts += [members_to_markdown(comparison.members), "## Runs", runs_to_markdown(comparison.runs)]
+    parts += [RUNS_TEXT] if figures else []
+    parts += [_listed("Left out", comparison.skipped)] if figures and comparison.skipped else []
+    return "\n\n".join(parts) + "\n"
+
+
+def _leads(pairs: Pairs) -> list[str]:
+    lines = [escaped(line) for line in leads(pairs)]
+    return lines if len(lines) <= MOST_LEADS else ["\n".join(f"- {line}" for line in lines)]
+
+
+def _listed(heading: str, lines: Sequence[str]) -> str:
+    return f"{heading}:\n\n" + "\n".join(f"- {escaped(line)}" for line in lines)
+
+
+def _by_reward_model(comparison: Comparison) -> dict[str, list[CurvePanel]]:
+    """The panels of each figure of curves, by the stem of its file: ``curves-<reward model>``."""
+    pairs = comparison.pairs
+    parted: dict[str, list[CurvePanel]] = {}
+    for panel in curve_panels(comparison.content, ranked_places(pairs.contenders, pairs.places)):
+        parted.setdefault(str(panel.facts["reward_model"]), []).append(panel)
+    stems: dict[str, list[CurvePanel]] = {}
+    for reward_model, panels in parted.items():
+        stem = f"curves-{re.sub(r'[^A-Za-z0-9._-]+', '-', reward_model).strip('-.')[:80] or 'reward'}"
+        taken = {other.lower() for other in stems}  # some file systems do not tell A from a
+        numbered = (stem, *(f"{stem}-{n}" for n in range(2, len(parted) + 2)))
+        stems[next(name for name in numbered if name.lower() not in taken)] = panels
+    return stems
+
+
+def _colours(pairs: Pairs) -> dict[str, str]:
+    """A colour for as many contenders as there are colours, the same in all figures: for those that rank best."""
+    ranked = ranked_places(pairs.contenders, pairs.places).values()
+    ranks: dict[str, list[int]] = {}
+    panels: dict[int, list[str]] = {}
+    for place in ranked:
+        own = panels.setdefault(place.facts["panel"], [])
+        if place.contender not in own:
+            own.append(place.contender)
+            ranks.setdefault(place.contender, []).append(len(own))
+    best = sorted(ranks, key=lambda name: (min(ranks[name]), sum(ranks[name]) / len(ranks[name]), name))
+    return dict(zip(best, PALETTE[:MOST_COLOURS], strict=False))
