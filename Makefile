@@ -41,10 +41,10 @@ reproduce: $(READY)  ## run all experiments anew on the table that ships, say ho
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python experiments/reproduce.py hydra/launcher=joblib hydra.launcher.n_jobs=$(JOBS)
 
 docs: $(READY)  ## build the docs site into site/; a broken link is an error
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 docs-serve: $(READY)  ## the docs site at http://127.0.0.1:8000, rebuilt as files change
-	$(BIN)/mkdocs serve
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
 
 lock: pyproject.toml  ## resolve the newest versions that fit and write constraints.txt
 	rm -rf .lock && $(PYTHON) -m venv .lock

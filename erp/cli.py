@@ -20,6 +20,7 @@ SUMMARIES = {
     "route": "prompts in, the chosen member of each out",
     "compare": "several runs in one table and one figure",
     "extend": "one more member for a trained router, from few labels; the others stay as they are",
+    "dashboard": "the charts that compare runs, saved as a W&B workspace",
 }
 # What of Hydra's command line each program takes, for its help.
 _PRINTS = "Hydra's flag --cfg job prints the config instead of running it."
@@ -37,6 +38,7 @@ FLAGS = {
     "route": _PRINTS,
     "compare": "Run folders and sweep files stand beside the keys, without `key=`. There are no flags.",
     "extend": _PRINTS,
+    "dashboard": _PRINTS,
 }
 
 

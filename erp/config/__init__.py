@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from erp.config.collect import CollectConfig
+from erp.config.dashboard import DashboardConfig
 from erp.config.faults import faults_of
 from erp.config.learn import (
     Bootstrap,
@@ -41,6 +42,7 @@ __all__ = [
     "Columns",
     "CompareConfig",
     "Cost",
+    "DashboardConfig",
     "Data",
     "Decoding",
     "DescribeConfig",
@@ -76,6 +78,7 @@ PROGRAMS: dict[str, type[Node]] = {
     "route": RouteConfig,
     "compare": CompareConfig,
     "extend": ExtendConfig,
+    "dashboard": DashboardConfig,
 }
 
 

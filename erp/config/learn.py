@@ -151,6 +151,7 @@ class Tracking(Node):
     project: str = "erp"
     entity: str | None = None
     tags: list[str] = Field([])
+    artifacts: bool = True
 
 
 class Bootstrap(Node):
@@ -234,8 +235,8 @@ class CompareConfig(Node):
 
     runs: list[str] = Field([])
     out: str = "runs"
-    output: Literal["markdown", "csv", "json"] = "markdown"
-    table: Literal["runs", "contenders", "pairs"] = "runs"
+    output: Literal["markdown", "csv", "json", "latex", "html"] = "markdown"
+    table: Literal["runs", "contenders", "pairs", "members", "curves"] | None = None
     bootstrap: Bootstrap = Bootstrap()
 
 

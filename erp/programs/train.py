@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from erp.costs import Costs
 from erp.decisions.policy import Calibration, Policy, require_suited
 from erp.errors import ErpError, shorten
 from erp.files import cache_folder, read_json, replacing, sha256_file
-from erp.programs.inputs import load_table, table_costs
+from erp.programs.inputs import load_table, table_costs, table_label
 from erp.programs.launch import launch
 from erp.programs.measure import choose, held_out, measure, predictions, require_categories
 from erp.report.evaluation import area, utility
@@ -35,7 +36,7 @@ from erp.table.labels import limit_labels
 from erp.table.schema import RewardTable
 from erp.table.splits import Split, split_table
 from erp.targets import expected_reward, expected_target
-from erp.tracking import Tracker, tracked
+from erp.tracking import Tracker, asked_by_agent, tracked
 from erp.training.data import RoutingData, RoutingDataModule, category_codes
 from erp.training.finetuning import require_loss, settled
 from erp.training.fitting import fit, scores_of, test_scores, validation_scores
@@ -204,15 +205,18 @@ def execute(plan: Plan) -> Result:
     config, folder = plan.config, plan.folder
     plain_config = config.model_dump(mode="json", by_alias=True)
     with folder.running(plain_config) as needed:
+        copied = partial(tracked, config.tracking, folder.path, plain_config, plan.table, table_label(config.data))
         if not needed:
-            return Result(folder.path, read_json(folder.results), fresh=False)
+            results = read_json(folder.results)
+            if asked_by_agent():  # its sweep waits for the numbers of every run that it asked for
+                with copied() as tracker:
+                    tracker.log_results(results)
+            return Result(folder.path, results, fresh=False)
         start = time.perf_counter()
         data = assemble(plan)
-        with tracked(
-            config.tracking, folder.path.name[-10:], folder.path.name, folder.path, plain_config, config.sweep
-        ) as tracker:
-            results, figures = _fit_and_test(plan, data, tracker, start)
-            tracker.log_results(results, figures)
+        with copied() as tracker:
+            results = _fit_and_test(plan, data, tracker, start)
+            tracker.log_results(results)
     return Result(folder.path, results)
 
 
@@ -236,7 +240,7 @@ def assemble(plan: Plan) -> RoutingData:
     )  # fmt: skip
 
 
-def _fit_and_test(plan: Plan, data: RoutingData, tracker: Tracker, start: float) -> tuple[dict[str, Any], list[Path]]:
+def _fit_and_test(plan: Plan, data: RoutingData, tracker: Tracker, start: float) -> dict[str, Any]:
     """Fit on train, choose on validation, read test once, write the report."""
     config, folder = plan.config, plan.folder
     pl.seed_everything(config.seed, verbose=False)
@@ -274,7 +278,8 @@ def _fit_and_test(plan: Plan, data: RoutingData, tracker: Tracker, start: float)
     results["run"] |= {"name": folder.path.name, "seconds": round(time.perf_counter() - start, 2)}
     parts = [("validation", validation, data.split.validation), ("test", test, data.split.test)]
     _write_split(plan)
-    return write_report(folder.path, results, predictions(data, parts, policy))
+    results, _ = write_report(folder.path, results, predictions(data, parts, policy))
+    return results
 
 
 def _calibrate(

@@ -1,0 +1,71 @@
+"""What the examples of parts of one's own compute, once they run."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import erp
+from erp import cli
+from tests.collect.commands import command, samples
+from tests.docs.pages import ROOT, blocks, forget_modules, parsed, write_files, write_tables
+
+EXTENDING, COLLECT = ROOT / "docs/extending.md", ROOT / "docs/collect.md"
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ERP_CACHE", str(tmp_path / "cache"))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield from forget_modules(tmp_path)
+
+
+def test_a_reward_model_of_ones_own(tmp_path, capsys):
+    arguments = [a for a in command(tmp_path) if a != "reward_model=letters"]
+    write_files(COLLECT, tmp_path)
+    assert cli.main([*arguments, "reward_model=brevity"]) == 0, capsys.readouterr().err
+    rows = samples(tmp_path, "brevity")
+    expected = 100 / (100 + rows["response"].str.len())
+    pd.testing.assert_series_equal(rows["reward"], expected, check_names=False)
+
+
+def test_a_gateway_of_ones_own_is_planned(tmp_path, capsys):
+    write_tables(tmp_path)
+    (line,) = [line for block in blocks(COLLECT) for line in block.commands if "GATEWAY_KEY engine" in line]
+    assert cli.main(parsed(line).arguments[1:]) == 0, capsys.readouterr().err
+    assert "3 prompts x 2 members x 8 samples = 48 responses" in capsys.readouterr().out
+
+
+def test_a_pool_of_ones_own_is_planned_with_its_prices(tmp_path, capsys):
+    write_tables(tmp_path)
+    write_files(EXTENDING, tmp_path)
+    arguments = ["prompts=jsonl", "prompts.path=prompts.jsonl", "pool=mine", "reward_model=verifier_exact"]
+    assert cli.main(["collect", "--config-dir", "conf", *arguments, "dry_run=true"]) == 0, capsys.readouterr().err
+    lines = {line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("  ")}
+    # "What is 0 + 0?" is 14 characters, 4 to a token; 3 prompts x 8 samples, each of the most tokens it can have
+    assert lines["large"][3:5] == ["12", f"{3 * 8 * 512:,}"]
+    assert float(lines["large"][5]) == pytest.approx((12 * 8 * 0.5 + 3 * 8 * 512 * 0.8) / 1e6, abs=0.005)
+    assert lines["large-brief"][4] == f"{3 * 8 * 64:,}"  # its own decoding, before the pool's
+
+
+@pytest.mark.slow
+def test_a_backbone_and_a_router_of_ones_own(tmp_path, capsys):
+    """The example router is opened again with trust only, and scores as its heads say."""
+    write_tables(tmp_path)
+    write_files(EXTENDING, tmp_path)
+    own = ["data=table", "data.path=scores.parquet", "tracking=off", "bootstrap.draws=200", "trainer.progress=false"]
+    own += ["backbone=letters", "router=robust", "trainer.learning_rate=0.01", "trainer.max_epochs=20"]
+    assert cli.main(["train", "--config-dir", "conf", *own]) == 0, capsys.readouterr().err
+    run = capsys.readouterr().out.strip().splitlines()[-1]
+    with pytest.raises(erp.ErpError, match="trust=true"):
+        erp.load(run)
+    router = erp.load(run, trust=True)
+    prompts = ["How many primes are there below 100?", "Write a haiku."]
+    vectors = router.backbone.embed(prompts)
+    vectors = torch.from_numpy(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
+    heads = router.module.router.heads
+    expected = vectors.double() @ heads.weight.double().T + heads.bias.double()
+    np.testing.assert_allclose(router.scores(prompts).to_numpy(), expected.detach().numpy(), atol=1e-5)
