@@ -1,12 +1,8 @@
 #!/usr/bin/env bash
-# The commands that made the table that ships with erp: about two hours on two cores. ERP_WEIGHTS holds the GGUF files.
+# What is in the table, and is there anything to route? bash run.sh [overrides of erp describe], e.g. for a table of one's own
+#   bash run.sh data=table data.path=scores.parquet reward_model.name=a,b
+# How the table that ships was made is in collect.sh.
 set -euo pipefail
 cd "$(dirname "$0")"
-erp collect --config-dir conf prompts=pilot k=4 block=25           # which of 25 tasks have something to route?
-python choose_tasks.py tables/pilot pilot.csv                      # those went into prompts=reasoning_gym
-erp collect name=mini k=8 block=33 reward_model=verifier           # prompts=reasoning_gym pool=mini are the defaults
-erp collect name=mini k=8 block=33 reward_model=yes_logit
-python pack.py tables/mini ../../erp/mini
-erp train -m router=ridge,knn,category_mean split.seed=0,1,2,3,4 reward_model.name=verifier,yes_logit tracking=off
-erp compare output=csv > results.csv
-python plot.py results.csv gains.png
+python results.py results.csv "$@"
+python plot.py results.csv figure.png

@@ -5,4 +5,4 @@ set -euo pipefail
 cd "$(dirname "$0")"
 erp train -m experiment=predictability out=../runs tracking=off "$@"
 erp compare ../runs/sweeps/predictability.json out=../runs output=csv table=members > results.csv
-python plot.py results.csv figure.png
+python plot.py results.csv figure.png ../runs/sweeps/predictability.json
