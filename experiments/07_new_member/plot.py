@@ -1,4 +1,4 @@
-"""Regret against labels, and the difference to a ridge from scratch: python plot.py results.csv curve.png."""
+"""Regret against labels, and the difference to a ridge from scratch: python plot.py results.csv figure.png."""
 
 from __future__ import annotations
 
@@ -50,5 +50,5 @@ def main(results: str, figure: str) -> None:
 
 if __name__ == "__main__":
     if len(sys.argv) != 3:
-        sys.exit("usage: python plot.py results.csv curve.png")
+        sys.exit("usage: python plot.py results.csv figure.png")
     main(*sys.argv[1:])

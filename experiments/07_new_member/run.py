@@ -1,23 +1,25 @@
-"""Regret against the labels of a new member: python run.py <reward table> <results.csv> [<most labels> [<draws>]].
+"""Regret against the labels of a new member: python run.py <results.csv> [<most labels> [<draws>]] [overrides].
 
 Each member of the pool in turn is held out; a ridge is fitted on the others; the member joins by n labels, drawn anew
 20 times from the prompts that the ridge was fitted or chosen on; regret is that of the whole pool on the test half.
+The overrides are those of erp train: table (data=table data.path=...; else the one that ships), reward model, backbone.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 
 from erp.backbones.cache import cached_embeddings
-from erp.compose import compose
+from erp.compose import check_sweep
+from erp.config import validate
 from erp.files import cache_folder
 from erp.metrics.intervals import GroupBootstrap
+from erp.programs.inputs import load_table, table_label
 from erp.routers.base import Batch, Features
 from erp.routers.extension import (
     chosen_head,
@@ -28,7 +30,6 @@ from erp.routers.extension import (
     unlabelled_clusters,
 )  # fmt: skip
 from erp.routers.ridge import Ridge
-from erp.table.read import read_table
 from erp.table.splits import split_table
 from erp.targets import expected_reward
 from erp.training.trained import build_backbone
@@ -37,17 +38,18 @@ SIZES = (16, 32, 64, 128, 256, 512, 1024)
 MOST_SHOWN = 20  # members up to which each has rows of its own
 
 
-def main(path: str, results: str, most: int = 1024, draws: int = 20) -> None:
+def main(results: str, overrides: list[str], most: int = 1024, draws: int = 20) -> None:
     """Write a row for each number of labels, method and member ("all": the mean over members, with intervals)."""
-    table = read_table(path)
-    split = split_table(table, by="group", seed=0, test=0.5, validation=0.1, near_duplicates=0.8)
-    backbone = build_backbone(compose("train", [])["backbone"], None)
-    cached = cached_embeddings(table.prompts["prompt"].tolist(), backbone, cache_folder(None))
+    config = validate("train", check_sweep("train", overrides)[0])
+    table = load_table(config.data, config.reward_model, config.pool)
+    split = split_table(table, **config.split.model_dump())
+    backbone = build_backbone(config.backbone, config.weights_dir)
+    cached = cached_embeddings(table.prompts["prompt"].tolist(), backbone, cache_folder(config.cache_dir))
     embedding, rewards = cached.take(np.arange(len(cached))), expected_reward(table).mean
     test = split.test[~np.isnan(rewards[split.test]).any(axis=1)]
     learnt = np.concatenate([split.train, split.validation])
     clusters = unlabelled_clusters(embedding[learnt], 0)
-    sizes = [n for n in SIZES if n <= most]
+    sizes = [n for n in SIZES if n <= min(most, (~np.isnan(rewards[learnt])).sum(axis=0).min())]
     known, everything = {}, fitted(embedding, rewards, split.train, split.validation)
     for m, name in enumerate(table.members):
         others = np.delete(np.arange(len(table.members)), m)
@@ -64,7 +66,7 @@ def main(path: str, results: str, most: int = 1024, draws: int = 20) -> None:
                 known[name, n, method] = np.stack([of_draw[method] for of_draw in judged]).astype(np.float32)
         print(f"{m + 1} of {len(table.members)}: {name}", file=sys.stderr)
     frame = pd.DataFrame(rows(known, table.members, split.groups[test]))
-    frame.insert(0, "table", Path(path).stem)
+    frame.insert(0, "table", table_label(config.data))
     frame.round(5).to_csv(results, index=False)
 
 
@@ -154,6 +156,7 @@ def interval(bootstrap: GroupBootstrap, values: np.ndarray, name: str) -> dict[s
 
 
 if __name__ == "__main__":
-    if len(sys.argv) not in (3, 4, 5) or not Path(sys.argv[1]).exists():
-        sys.exit("usage: python run.py <reward table> <results.csv> [<most labels> [<draws>]]")
-    main(sys.argv[1], sys.argv[2], *map(int, sys.argv[3:]))
+    given = [argument for argument in sys.argv[1:] if "=" not in argument]
+    if len(given) not in (1, 2, 3):
+        sys.exit("usage: python run.py <results.csv> [<most labels> [<draws>]] [overrides of erp train]")
+    main(given[0], [argument for argument in sys.argv[1:] if "=" in argument], *map(int, given[1:]))
