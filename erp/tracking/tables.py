@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,8 @@ def curve_rows(results: Mapping[str, Any]) -> Rows:
     """Every reward-cost curve as one long table; lambda is None at infinity.
 
     ``line`` tells the curves of several runs apart: the router's are called by their run, and references, which runs of
-    equal test prompts share, by what they are of. A curve of very many points is thinned evenly, its ends kept.
+    equal test prompts share, by what they are of and a hash of their points: another target or category left out is
+    another line. A curve of very many points is thinned evenly, its ends kept.
     """
     run, most = results["run"], MOST_ROWS // max(len(results["curves"]), 1)
     of = f"{run['table']}, {run['reward_model']}, {len(run['members'])} members, split {run['split_seed']}"
@@ -39,9 +41,15 @@ def curve_rows(results: Mapping[str, Any]) -> Rows:
     for name, curve in results["curves"].items():
         points = list(zip(curve["lambda"], curve["cost"], curve["reward"], strict=True))
         kept = np.unique(np.linspace(0, len(points) - 1, min(most, len(points))).round().astype(int))
-        line = run["name"] if name == "router" else f"{name} ({of})"
+        line = run["name"] if name == "router" else f"{name} ({of}, {_digest(points)})"
         data += [[name, *points[k], line] for k in kept]
     return {"columns": ["curve", "lambda", "cost", "reward", "line"], "data": data}
+
+
+def _digest(points: Sequence[tuple[Any, Any, Any]]) -> str:
+    """Six hex digits that tell a curve by its costs and rewards; the last digits of a float may differ by machine."""
+    text = ";".join(f"{cost:.8g},{reward:.8g}" for _, cost, reward in points)
+    return hashlib.sha256(text.encode()).hexdigest()[:6]
 
 
 def member_rows(results: Mapping[str, Any]) -> Rows:

@@ -11,12 +11,13 @@ from erp.report.comparisons.curves_figure import curve_numbers, draw_curves
 from erp.report.comparisons.mean_curves import curve_panels
 
 
-def placed(content):
-    """One panel for each of its names, one contender for each router."""
+def placed(content, splits=None):
+    """One panel for each of its names, one contender for each router; splits are by seed unless they are given."""
     keys = sorted({panel_key(run) for _, run in content}, key=str)
+    splits = splits or [str(run["run"]["split_seed"]) for _, run in content]
     return {
-        folder: Place(panel_facts(keys.index(panel_key(run)) + 1, panel_key(run)), run["run"]["router"])
-        for folder, run in content
+        folder: Place(panel_facts(keys.index(panel_key(run)) + 1, panel_key(run)), run["run"]["router"], split)
+        for (folder, run), split in zip(content, splits, strict=True)
     }
 
 
@@ -59,6 +60,35 @@ def test_a_split_counts_once_however_many_seeds_it_has(results):
     ]
     (panel,) = curve_panels(runs, placed(runs))
     assert panel.curves[0].gain[-1] == pytest.approx((0.1 + 0.4) / 2)
+
+
+def test_categories_left_out_are_splits_whatever_their_seed(results):
+    """Two routers on math (two seeds of one, so three runs) and on code; ranges 1..11 and 10..110, bases .61 and 7."""
+    math = {"costs": (1.0, 2.0, 11.0), "base": 0.61}
+    code = {"costs": (10.0, 30.0, 110.0), "base": 7.0}
+    made = [("ridge", "math", 0.1), ("ridge", "math", 0.3), ("ridge", "code", 0.6), ("knn", "math", 0.0)]
+    runs = []
+    for i, (router, split, gain) in enumerate(made):
+        facts, end = (math, 6.0) if split == "math" else (code, 60.0)
+        run = straight(results, [(end, gain), (facts["costs"][0], -0.4)], router=router, **facts)
+        oracle = {
+            "lambda": [0, None],
+            "cost": [end, end],
+            "reward": [facts["base"] + (0.5 if split == "math" else 0.9)] * 2,
+        }
+        run["curves"]["oracle"] = oracle
+        run["routing"]["best_single"]["cost"] = 11.0 if split == "math" else 30.0
+        runs.append((Path(str(i)), run))
+    (panel,) = curve_panels(runs, placed(runs, [split for _, split, _ in made]))
+    assert (panel.splits, panel.ends) == (2, (5.5, 60.5))
+    # small-7b: cost 2 of 1..11 and 30 of 10..110, the best single of code; its reward is .55 in both
+    assert panel.members["small-7b"] == pytest.approx([(0.1 + 0.2) / 2, (0.55 - 0.61 + 0.55 - 7.0) / 2])
+    assert panel.single == pytest.approx((1.0 + 0.2) / 2)
+    assert panel.oracle.runs == 2
+    assert panel.oracle.gain[-1] == pytest.approx((0.5 + 0.9) / 2)
+    ridge, knn = panel.curves
+    assert ridge.gain[-1] == pytest.approx(((0.1 + 0.3) / 2 + 0.6) / 2)
+    assert (knn.runs, knn.gain[-1]) == (1, pytest.approx(0.0))
 
 
 def test_points_need_not_be_in_the_order_of_their_costs(results):

@@ -90,7 +90,7 @@ def tables(text):
 def run(name, reward, single, panel=("t_1", "sky&work", ("a", "b"), "FLOPs per prompt")):
     ids = np.array([f"p{i}" for i in range(len(reward))], dtype=object)
     return TestedRun(
-        Path(f"runs/{name[:5]}"), panel, name, "minilm", {}, 0, 0, ids, ids, np.zeros((len(ids), 2)), reward,
+        Path(f"runs/{name[:5]}"), panel, name, "minilm", {}, "0", 0, 0, ids, ids, np.zeros((len(ids), 2)), reward,
         np.full(len(ids), 3e11), single,
     )  # fmt: skip
 

@@ -12,11 +12,12 @@ from erp.report.comparisons.pairs import pair_up
 from erp.report.comparisons.tables import CURVES, MEMBERS, curves_table, members_table
 
 
-def known(content):
-    """A place for every run; its settings are those of its router."""
+def known(content, splits=None):
+    """A place for every run; its settings are those of its router, its split is by its seed unless it is given."""
+    splits = splits or [str(run["run"]["split_seed"]) for _, run in content]
     runs = [
-        KnownRun(folder, panel_key(run), run["run"]["router"], "minilm", {}, run["run"]["split_seed"], i)
-        for i, (folder, run) in enumerate(content)
+        KnownRun(folder, panel_key(run), run["run"]["router"], "minilm", {}, split, 0, i)
+        for i, ((folder, run), split) in enumerate(zip(content, splits, strict=True))
     ]
     return pair_up(runs).places
 
@@ -50,6 +51,15 @@ def test_means_over_splits_of_means_over_seeds(content):
     assert row["cost"] == pytest.approx(2 * np.mean(means))
     assert row["prompts"] == pytest.approx((100.5 + 102 + 103) / 3)
     assert (row["runs"], row["splits"]) == (4, 3)
+
+
+def test_of_one_seed_every_category_left_out_is_a_split(content):
+    for _, run in content:
+        run["run"]["split_seed"] = 0
+    row = members_table(content, known(content, ["code", "code", "math", "math"])).set_index("member").loc["small-7b"]
+    assert (row["runs"], row["splits"]) == (4, 2)
+    assert row["r2"] == pytest.approx(np.mean([0.2, 0.55]))
+    assert row["r2_sd"] == pytest.approx(np.std([0.2, 0.55], ddof=1))
 
 
 def test_the_pooled_row_is_all_members_together(content):

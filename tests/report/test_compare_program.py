@@ -320,6 +320,76 @@ def test_settings_tell_contenders_apart_and_defaults_do_not(real, capsys):
     assert found == {"knn": 2, "ridge, alphas=[1.0]": 1, "ridge, alphas=null": 1}
 
 
+@pytest.fixture(scope="module")
+def left_out(tmp_path_factory):
+    """Real runs, two routers without code and without math, and one router on two shares of test."""
+    from erp.programs.train import train
+
+    out = tmp_path_factory.mktemp("left_out")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ERP_CACHE", str(out / "cache"))
+        common = [
+            "data=synthetic", "data.prompts=200", "data.members=3", "backbone=hashing", "tracking=off",
+            "bootstrap.draws=200", "trainer.progress=false", f"out={out / 'runs'}",
+        ]  # fmt: skip
+        return {
+            name: train([*common, f"router={name.split('-')[0]}", *more]).folder
+            for name, more in {
+                **{f"{router}-{category}": ["split.by=category", f"split.category={category}"]
+                   for router in ("ridge", "knn") for category in ("code", "math")},
+                "ridge-half": [], "ridge-third": ["split.test=0.3"],
+            }.items()
+        }  # fmt: skip
+
+
+def test_a_router_over_all_left_out_categories_is_one_contender(left_out, tmp_path, monkeypatch, capsys):
+    """Counts, gains, members and differences from the run folders by pandas."""
+    monkeypatch.chdir(tmp_path)
+    runs = {name: folder for name, folder in left_out.items() if name.endswith(("code", "math"))}
+    results = {name: json.loads((folder / "results.json").read_text()) for name, folder in runs.items()}
+    main(list(map(str, runs.values())))
+    text = capsys.readouterr().out
+    (folder,) = (tmp_path / "runs" / "comparisons").iterdir()
+    contenders, pairs, members = (pd.read_csv(folder / f"{name}.csv") for name in ("contenders", "pairs", "members"))
+    assert "not compared" not in text.replace("without rows they are not compared", "")
+    assert set(contenders["contender"]) == {"ridge", "knn"}
+    assert contenders[["runs", "splits", "seeds"]].to_numpy().tolist() == [[2, 2, 1]] * 2
+    sizes = {name: results[f"ridge-{name}"]["data"]["test"] for name in ("code", "math")}
+    first, second = pairs.iloc[0][["first", "second"]]
+    assert pairs["rows"].tolist() == [sum(sizes.values())] * 3
+    reward = {name: run["routing"]["router"]["reward"] for name, run in results.items()}
+    differences = [sizes[name] * (reward[f"{first}-{name}"] - reward[f"{second}-{name}"]) for name in sizes]
+    assert pairs["difference"].iloc[0] == pytest.approx(sum(differences) / sum(sizes.values()))
+    gains = [results[f"ridge-{name}"]["routing"]["router"]["gain_vs_best_single"]["mean"] for name in sizes]
+    ridge = contenders.set_index("contender").loc["ridge"]
+    assert ridge["sd_over_splits"] == pytest.approx(np.std(gains, ddof=1))
+    member = results["ridge-code"]["run"]["members"][0]
+    costs = [results[f"ridge-{name}"]["routing"]["members"][member]["cost"] for name in sizes]
+    row = members.set_index(["contender", "member"]).loc[("ridge", member)]
+    assert (row["splits"], row["cost"]) == (2, pytest.approx(np.mean(costs)))
+
+
+def test_kinds_of_split_are_contenders_of_their_own_and_are_not_compared(left_out, tmp_path, monkeypatch, capsys):
+    """One seed in all of them; another share of test is another split, and a category never seen another question."""
+    monkeypatch.chdir(tmp_path)
+    names = ("ridge-code", "ridge-math", "ridge-half", "ridge-third")
+    main([*(str(left_out[name]) for name in names), "output=json", "table=pairs"])
+    pairs = json.loads(capsys.readouterr().out)
+    assert {row["first"] for row in pairs} == {
+        "ridge, by=category, test=0.5", "ridge, by=group, test=0.5", "ridge, by=group, test=0.3",
+    }  # fmt: skip
+    between = [row for row in pairs if row["second"] != "best single"]
+    assert [(row["rows"], row["p_holm"], row["verdict"]) for row in between] == [(0, None, "not compared")] * 3
+    alone = sorted(row["p_value"] for row in pairs if row["second"] == "best single")
+    assert min(row["p_holm"] for row in pairs if row["p_holm"] is not None) == pytest.approx(min(1, 3 * alone[0]))
+    (folder,) = (tmp_path / "runs" / "comparisons").iterdir()
+    lead = (folder / "comparison.md").read_text(encoding="utf-8").split("\n\n")[1]
+    assert "largest gain" not in lead
+    assert "each of the others" not in lead
+    places = pd.read_csv(folder / "contenders.csv")
+    assert sorted(places["splits"]) == [1, 1, 2]
+
+
 def spoil(folder, how):
     predictions, split = folder / "predictions.parquet", folder / "split.parquet"
     if how == "missing":

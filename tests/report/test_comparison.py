@@ -83,9 +83,9 @@ def tested(runs):
         ids = np.array([f"p{i}" for i in range(len(base))], dtype=object)
         about = {"router": run["run"]["router"], "backbone": "minilm", "settings": {}} | other
         return TestedRun(
-            folder=name, panel=panel_key(run), split_seed=run["run"]["split_seed"], seed=0, ids=ids, groups=ids,
-            observed=np.stack([base, reward], axis=1)[:, :1], reward=reward, cost=base, single=(base > 0.5) * 1.0,
-            **about,
+            folder=name, panel=panel_key(run), split=str(run["run"]["split_seed"]), split_seed=run["run"]["split_seed"],
+            seed=0, ids=ids, groups=ids, observed=np.stack([base, reward], axis=1)[:, :1], reward=reward, cost=base,
+            single=(base > 0.5) * 1.0, **about,
         )  # fmt: skip
 
     return [make(name, run) for name, run in runs]
@@ -173,7 +173,7 @@ def test_figures_of_reward_models_and_pages_that_ask_for_nothing(tested, runs, r
         run = results(name=name)
         run["run"]["reward_model"] = name
         content.append((Path("runs", f"of {name}".replace("/", "-")), run))
-        known.append(KnownRun(content[-1][0], panel_key(run), "ridge", "minilm", {}, 1, 0))
+        known.append(KnownRun(content[-1][0], panel_key(run), "ridge", "minilm", {}, "1", 1, 0))
     (tmp_path / "curves.png").touch()
     write_comparison(compare_runs(content, pair_up(known, draws=500)), tmp_path)
     names = {path.stem for path in tmp_path.glob("*.png")}

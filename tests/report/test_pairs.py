@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from erp.report.comparisons.contenders import KnownRun, TestedRun
+from erp.report.comparisons.columns import leads, untold
+from erp.report.comparisons.contenders import KnownRun, Place, TestedRun
 from erp.report.comparisons.pairs import CONTENDERS, PAIRS, pair_up
 
 PANEL = ("scores.parquet", "skywork", ("a", "b"), "USD per prompt")
@@ -15,14 +16,14 @@ PANEL = ("scores.parquet", "skywork", ("a", "b"), "USD per prompt")
 
 def run(
     reward, router="ridge", settings=None, split=0, seed=0, single=0.0, ids=None, groups=None, observed=None,
-    panel=PANEL, backbone="minilm", folder=None,
+    panel=PANEL, backbone="minilm", folder=None, left_out=None,
 ):  # fmt: skip
     """A run whose prompts are p0, p1, ... and whose groups are single prompts, unless told otherwise."""
     reward = np.asarray(reward, dtype=float)
     ids = [f"p{i}" for i in range(len(reward))] if ids is None else ids
     return TestedRun(
-        Path(folder or f"runs/{router}-{split}-{seed}"), panel, router, backbone, settings or {}, split, seed,
-        np.array(ids, dtype=object), np.array(ids if groups is None else groups, dtype=object),
+        Path(folder or f"runs/{router}-{split}-{seed}"), panel, router, backbone, settings or {}, f"{left_out} {split}",
+        split, seed, np.array(ids, dtype=object), np.array(ids if groups is None else groups, dtype=object),
         np.zeros((len(reward), 2)) if observed is None else observed, reward, np.full(len(reward), 0.5),
         np.broadcast_to(single, reward.shape).astype(float),
     )  # fmt: skip
@@ -205,13 +206,56 @@ def test_without_rows_in_common_there_is_no_p_to_correct():
     pairs = pair_up(runs)
     row = one(pairs, *pairs.contenders["contender"])
     assert all(math.isnan(row[name]) for name in ("difference", "low", "high", "p_value", "p_holm", "mcnemar_p"))
-    assert (row["rows"], row["verdict"]) == (0, "cannot be told")
-    assert row["mcnemar_why_not"] == "no test prompt, split seed and seed in common"
+    assert (row["rows"], row["verdict"]) == (0, "not compared")
+    assert list(pairs.contenders["vs_best"]) == ["best", "not compared"]
+    assert untold(pairs.contenders) == [True, False]
+    assert row["mcnemar_why_not"] == "no test prompt, split and seed in common"
     rest = pairs.pairs[pairs.pairs["second"] == "best single"]
     assert rest["p_holm"].min() == pytest.approx(min(1, 2 * rest["p_value"].min()))
     # prompts that only one of them was tested on do not count
     partly = [run([1.0, 0.0, 5.0], ids=["x", "y", "z"]), run([0.0, 0.0, 5.0], "knn", ids=["y", "x", "w"])]
     assert one(pair_up(partly), "ridge", "knn")["difference"] == 0.5
+
+
+def test_splits_of_one_seed_that_leave_out_another_category_are_two():
+    """The same seed everywhere; code has two prompts, math three, and a prompt's id says nothing of its split."""
+    rewards = {("ridge", "code"): [0.9, 0.7], ("ridge", "math"): [0.4, 0.4, 0.1],
+               ("knn", "code"): [0.5, 0.5], ("knn", "math"): [0.3, 0.2, 0.1]}  # fmt: skip
+    pairs = pair_up([run(reward, router, left_out=name) for (router, name), reward in rewards.items()])
+    ridge = pairs.contenders.set_index("contender").loc["ridge"]
+    assert (ridge["runs"], ridge["splits"], ridge["seeds"]) == (2, 2, 1)
+    assert ridge["gain"] == pytest.approx((0.9 + 0.7 + 0.4 + 0.4 + 0.1) / 5)
+    assert ridge["sd_over_splits"] == pytest.approx(np.std([0.8, 0.3], ddof=1))
+    assert math.isnan(ridge["sd_over_seeds"])
+    row = one(pairs, "ridge", "knn")
+    assert (row["rows"], row["difference"]) == (5, pytest.approx((0.4 + 0.2 + 0.1 + 0.2 + 0.0) / 5))
+    apart = pair_up([run([0.9, 0.7], left_out="code"), run([0.5, 0.5], "knn", left_out="math")])
+    assert one(apart, "ridge", "knn")["rows"] == 0
+
+
+def stands(*verdicts):
+    """The lead of a best contender and others that stand so to it, in the order of their gains."""
+    random = np.random.default_rng(11)
+    base = random.normal(size=300)
+    runs = [run(base + 9, "top", split=1, single=base), run(base, "top", single=base)]  # 9 on a split of its own
+    shifts = {"cannot be told": 0.0, "better": 2.0, "worse": -2.0}
+    for k, verdict in enumerate(verdicts):
+        noise = random.normal(scale=0.1, size=300)
+        more = shifts.get(verdict, -3.0) + noise - noise.mean()
+        runs.append(run(base + more, f"r{k}", split=2 if verdict == "not compared" else 0, single=base))
+    pairs = pair_up(runs)
+    found = dict(zip(pairs.contenders["contender"], pairs.contenders["vs_best"], strict=True))
+    assert found == {"top": "best", **{f"r{k}": verdict for k, verdict in enumerate(verdicts)}}
+    (lead,) = leads(pairs)
+    return lead.partition("more than chance")[2]
+
+
+def test_the_lead_says_better_than_all_only_where_it_is_and_is_silent_of_what_was_not_compared():
+    assert stands("worse", "worse") == ". It is better than each of the others."
+    assert stands("worse", "better") == ". It has the largest gain of 3, and is worse than r1 on the rows they share."
+    assert stands("worse", "not compared") == ". It has the largest gain of 2."
+    assert stands("cannot be told", "not compared") == ". It has the largest gain of 2, and cannot be told from r0."
+    assert stands("not compared") == stands() == "."
 
 
 def test_one_prompt_and_one_group():
@@ -365,13 +409,13 @@ def test_a_contender_may_be_better_than_the_best_on_the_rows_they_share():
 
 def test_runs_that_are_not_tested_have_a_place_and_no_row():
     tested = [run([1.0, 0.5]), run([0.0, 0.5], "knn")]
-    about = ("folder", "panel", "router", "backbone", "settings", "split_seed", "seed")
-    copy = KnownRun(**{name: getattr(tested[0], name) for name in about} | {"folder": Path("late"), "split_seed": 3})
-    other = KnownRun(Path("other"), ("z", *PANEL[1:]), "mlp", "minilm", {}, 0, 0)
+    about = ("folder", "panel", "router", "backbone", "settings", "split", "split_seed", "seed")
+    copy = KnownRun(**{name: getattr(tested[0], name) for name in about} | {"folder": Path("late"), "split": "late"})
+    other = KnownRun(Path("other"), ("z", *PANEL[1:]), "mlp", "minilm", {}, "0", 0, 0)
     pairs = pair_up([copy, other, *tested])
     assert list(pairs.contenders["contender"]) == ["ridge", "knn"]
     assert pairs.contenders["runs"].tolist() == [1, 1]
-    assert (pairs.places[Path("late")].contender, pairs.places[Path("late")].facts["panel"]) == ("ridge", 1)
+    assert pairs.places[Path("late")] == Place(pairs.places[tested[0].folder].facts, "ridge", "late")
     assert pairs.places[Path("other")].facts["panel"] == 2
     assert set(pairs.places) == {Path("late"), Path("other"), *(one.folder for one in tested)}
 

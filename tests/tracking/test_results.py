@@ -160,6 +160,33 @@ def test_the_curves_are_one_long_table():
     assert data == [["router", 0, 2, 4, "ridge-1"], ["router", None, 1, 3, "ridge-1"]]
 
 
+def line_of(name, run=RUN, **curve):
+    curve = {"lambda": [0, None], "cost": [2.0, 1.0], "reward": [4.0, 3.0]} | curve
+    ((_, _, _, _, line), _) = curve_rows({"run": run, "curves": {name: curve}})["data"]
+    return line
+
+
+def test_references_share_a_line_where_their_points_are_equal():
+    """Another category left out, target or number of labels is in no fact of the line, but in its points."""
+    line = line_of("oracle")
+    assert re.fullmatch(r"oracle \(t, rm, 2 members, split 0, [0-9a-f]{6}\)", line)
+    assert line_of("oracle", {**RUN, "name": "knn-2"}, **{"lambda": [1, None]}) == line
+    assert line_of("oracle", cost=[2.0 + 1e-13, 1.0]) == line, "a sum in another order"
+    others = [line_of("oracle", reward=[4.0, 3.1]), line_of("oracle", cost=[2.5, 1.0])]
+    assert len({line, *others}) == 3
+    assert line_of("router", reward=[4.0, 3.1]) == "ridge-1"
+
+
+def test_real_runs_share_the_lines_of_what_they_were_tested_on(tmp_path):
+    def lines(*more):
+        rows = curve_rows(quick(tmp_path, "tracking=off", "split.by=category", *more).results)["data"]
+        return {name: line for name, *_, line in rows}
+
+    code, same = lines("split.category=code"), lines("split.category=code", "router=knn")
+    assert [name for name in code if code[name] == same[name]] == ["category_mean", "oracle"]
+    assert lines("split.category=math")["oracle"] != code["oracle"]
+
+
 @pytest.mark.parametrize("points", [1, MOST_ROWS // 2, MOST_ROWS // 2 + 1, 3 * MOST_ROWS])
 def test_a_long_curve_is_thinned_evenly_and_keeps_its_ends(points):
     curve = {name: list(range(points)) for name in ("lambda", "cost", "reward")}

@@ -8,7 +8,7 @@ from typing import Literal
 
 import pandas as pd
 
-from erp.report.comparisons.pairs import UNTOLD, Pairs
+from erp.report.comparisons.pairs import NOT_COMPARED, UNTOLD, Pairs
 from erp.report.facts import one_line
 from erp.report.text import gain_text
 
@@ -102,7 +102,7 @@ def leads(pairs: Pairs) -> list[str]:
 
 
 def _lead(panel: pd.DataFrame) -> str:
-    """Which contender is the best, how sure its gain is, and what it cannot be told from."""
+    """Which contender is the best, how sure its gain is, and how it stands to those that it is compared with."""
     best, others = panel.iloc[0], panel.iloc[1:]
     told = {"better": "which is more than chance", "worse": "so the best single is better"}
     gain = gain_text({"mean": best["gain"], "low": best["gain_low"], "high": best["gain_high"]})
@@ -111,10 +111,16 @@ def _lead(panel: pd.DataFrame) -> str:
         f"{best['contender']} gains {gain} in reward over the best single member, "
         + told.get(best["vs_single"], "which cannot be told from 0")
     )
-    alike = list(others["contender"][others["vs_best"] == UNTOLD])
-    if alike:
-        return f"{sentence}. It has the largest gain of {len(panel)}, and cannot be told from {_listed(alike)}."
-    return f"{sentence}. It is better than each of the others." if len(others) else f"{sentence}."
+    compared = others[others["vs_best"] != NOT_COMPARED]
+    if compared.empty:
+        return f"{sentence}."
+    if (others["vs_best"] == "worse").all():
+        return f"{sentence}. It is better than each of the others."
+    alike, above = (list(compared["contender"][compared["vs_best"] == verdict]) for verdict in (UNTOLD, "better"))
+    said = [f"has the largest gain of {len(compared) + 1}"]
+    said += [f"cannot be told from {_listed(alike)}"] if alike else []
+    said += [f"is worse than {_listed(above)} on the rows they share"] if above else []
+    return f"{sentence}. It {', and '.join(said)}."
 
 
 def _listed(names: Sequence[str], most: int = 3) -> str:

@@ -1,7 +1,7 @@
 """Which runs can be compared, and which of them are one contender.
 
-Runs of one *panel* have table, reward model, members and cost unit in common. Runs of a panel that differ in their
-seeds alone are one *contender*, named by its router and by what tells it from the others.
+Runs of one *panel* have table, reward model, members and cost unit in common. Runs of a panel that differ in split and
+seed alone are one *contender*, named by its router and by what tells it from the others.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ class KnownRun:
         panel: table, reward model, members, cost unit: what runs have in common that can be compared.
         router, backbone: names.
         settings: all else that makes it another contender than another run: dotted key -> value as JSON.
-        split_seed, seed: which prompts are test; initialisation.
+        split: all that decides which prompts are test, as one text: what splits are told apart by.
+        split_seed, seed: which of the hashed splits; initialisation.
     """
 
     folder: Path
@@ -41,6 +42,7 @@ class KnownRun:
     router: str
     backbone: str
     settings: Mapping[str, str]
+    split: str
     split_seed: int
     seed: int
 
@@ -74,10 +76,11 @@ class TestedRun(KnownRun):
 
 @dataclass(frozen=True)
 class Place:
-    """Where a run stands in a comparison: number and facts of its panel (`PANEL`), and its contender's name."""
+    """Where a run stands in a comparison: number and facts of its panel (`PANEL`), its contender's name, its split."""
 
     facts: Mapping[str, Any]
     contender: str
+    split: str
 
 
 def look_up(results: Results, *keys: str) -> Any:
@@ -138,14 +141,14 @@ def _agree(first: KnownRun, second: KnownRun) -> bool:
 
 
 def part_contenders(panel: Sequence[KnownRun]) -> dict[str, list[KnownRun]]:
-    """Runs that differ in their seeds alone, by name; the second of equal settings and seeds opens another one."""
+    """Runs that differ in split and seed alone, by name; the second of equal settings, split and seed opens another."""
     parted: dict[tuple[str, int], list[KnownRun]] = defaultdict(list)
-    seen: Counter[tuple[str, int, int]] = Counter()
+    seen: Counter[tuple[str, str, int]] = Counter()
     for run in panel:
         settings = json.dumps([run.router, run.backbone, sorted(run.settings.items())])
-        seeds = (settings, run.split_seed, run.seed)
-        parted[settings, seen[seeds]].append(run)
-        seen[seeds] += 1
+        one = (settings, run.split, run.seed)
+        parted[settings, seen[one]].append(run)
+        seen[one] += 1
     groups = list(parted.values())
     several = len({run.backbone for run in panel}) > 1
     heads = [f"{runs[0].router} {runs[0].backbone}" if several else runs[0].router for runs in groups]

@@ -28,20 +28,22 @@ FACTS = ("table", "reward_model", "members", "backbone", "router", "split_seed",
 MOST_PREDICTED = 40  # contenders in the table of predictability
 
 CONTENDERS_TEXT = (
-    "A contender is a router with its settings; its runs differ in seed and split seed alone. `gain` is its reward at "
-    "lambda = 0 on test prompts less that of the best single member, chosen on train, over all its runs; in brackets "
-    "the {level} interval, from a paired bootstrap over groups of prompts: what other prompts might have given, with "
-    "these splits and seeds. Bold: the best of the table, and every contender that cannot be told from it. `vs best` "
-    "and `vs single` are how it stands to that best contender and to the best single member, by the corrected p of the "
-    "differences. `sd over splits` is the standard deviation of the gain from one split seed to the next, `sd over "
-    "seeds` that from one seed to the next on the same split. Neither is in the interval, nor in any p."
+    "A contender is a router with its settings; its runs differ in seed and split (split seed, category left out) "
+    "alone. `gain` is its reward at lambda = 0 on test prompts less that of the best single member, chosen on train, "
+    "over all its runs; in brackets the {level} interval, from a paired bootstrap over groups of prompts: what other "
+    "prompts might have given, with these splits and seeds. Bold: the best of the table, and every contender that "
+    "cannot be told from it. `vs best` and `vs single` are how it stands to that best contender and to the best "
+    "single member, by the corrected p of the differences. `sd over splits` is the standard deviation of the gain "
+    "from one split to the next, `sd over seeds` that from one seed to the next on the same split. Neither is in the "
+    "interval, nor in any p."
 )
 PAIRS_TEXT = (
-    "Rows are pairs of rewards of the same prompt, split seed and seed; where a contender has a single seed on a "
+    "Rows are pairs of rewards of the same prompt, split and seed; where a contender has a single seed on a "
     "split, it stands beside every seed of the other. Brackets: {level} interval, each for itself, from the same "
     "bootstrap ({draws} draws of groups of prompts). `p`: two-sided, from the same draws, Holm-corrected over all "
     "differences of the table. `verdict`: the first is better or worse where p is at most {alpha}; above, it cannot be "
-    "told which is better. McNemar's exact p, for rewards of 0 and 1, is not corrected."
+    "told which is better; without rows they are not compared. McNemar's exact p, for rewards of 0 and 1, is not "
+    "corrected."
 )
 PREDICTION_TEXT = (
     "R² of all members together on test prompts: the mean over splits and its standard deviation from split to split. "
@@ -54,8 +56,8 @@ MEMBERS_TEXT = (
 )
 RUNS_TEXT = (
     "At lambda = 0 on test prompts. `gain` is the router's reward less that of the best single member, chosen on "
-    "train; in brackets its interval, from a paired bootstrap over groups of prompts. Runs with different split "
-    "seeds have different test prompts: compare their gains, not their rewards."
+    "train; in brackets its interval, from a paired bootstrap over groups of prompts. Runs on different "
+    "splits have different test prompts: compare their gains, not their rewards."
 )
 
 

@@ -23,6 +23,7 @@ from erp.report.facts import Results, costs_differ, numbers
 from erp.report.style import LOG_FROM
 
 Floats = NDArray[np.float64]
+SplitResults = tuple[str, Results]  # of a run, and what its split is
 POINTS = 160  # of a mean curve
 
 
@@ -95,12 +96,12 @@ class _Scale:
 
 def curve_panels(runs: Runs, places: Mapping[Path, Place]) -> list[CurvePanel]:
     """Every panel whose members differ in cost, in the order of the places; runs without a curve are left out."""
-    panels: dict[int, dict[str, list[Results]]] = defaultdict(lambda: defaultdict(list))
+    panels: dict[int, dict[str, list[SplitResults]]] = defaultdict(lambda: defaultdict(list))
     results = dict(runs)
     facts = {}
     for folder, place in places.items():
         if _has_curve(results[folder]):
-            panels[place.facts["panel"]][place.contender].append(results[folder])
+            panels[place.facts["panel"]][place.contender].append((place.split, results[folder]))
             facts[place.facts["panel"]] = place.facts
     return [_panel(facts[position], contenders) for position, contenders in panels.items()]
 
@@ -111,15 +112,15 @@ def _has_curve(results: Results) -> bool:
     return bool(known and look_up(results, "curves", "router") and np.isfinite(single) and costs_differ(results))
 
 
-def _panel(facts: Mapping[str, Any], contenders: Mapping[str, list[Results]]) -> CurvePanel:
-    every = [run for runs in contenders.values() for run in runs]
-    by_split = {run["run"]["split_seed"]: run for run in every}  # what is not the router's is the same in all of them
+def _panel(facts: Mapping[str, Any], contenders: Mapping[str, list[SplitResults]]) -> CurvePanel:
+    # What is not the router's is the same in all runs of a split.
+    by_split = dict(run for runs in contenders.values() for run in runs)
     first = list(by_split.values())
     ranges = np.array([numbers(run["cost"]["range"]) for run in first])
     logarithmic = bool(ranges[:, 0].min() > 0 and (ranges[:, 1] / ranges[:, 0]).mean() >= LOG_FROM)
     ends = np.exp(np.log(ranges).mean(axis=0)) if logarithmic else ranges.mean(axis=0)
     marks = np.mean([_marks(run, logarithmic) for run in first], axis=0)
-    oracles = [run for run in first if look_up(run, "curves", "oracle")]
+    oracles = [(split, run) for split, run in by_split.items() if look_up(run, "curves", "oracle")]
     return CurvePanel(
         facts,
         [_mean(name, "router", runs, logarithmic) for name, runs in contenders.items()],
@@ -146,10 +147,10 @@ def _marks(run: Results, logarithmic: bool) -> Floats:
     return np.stack([scale.share(points[:, 0]), points[:, 1] - scale.base], axis=1)
 
 
-def _mean(name: str, curve: str, runs: Sequence[Results], logarithmic: bool) -> MeanCurve:
+def _mean(name: str, curve: str, runs: Sequence[SplitResults], logarithmic: bool) -> MeanCurve:
     """The mean of some runs' curves."""
-    points = [_points(run, curve, logarithmic) for run in runs]
-    splits = [run["run"]["split_seed"] for run in runs]
+    points = [_points(run, curve, logarithmic) for _, run in runs]
+    splits = [split for split, _ in runs]
     start, end = max(share[0] for share, _, _ in points), _over_splits(np.array([at for _, _, at in points]), splits)
     grid = np.linspace(start, max(start, float(end[0])), POINTS)
     gains = np.stack([np.interp(grid, share, gain) for share, gain, _ in points])
@@ -166,7 +167,7 @@ def _points(run: Results, curve: str, logarithmic: bool) -> tuple[Floats, Floats
     return share[order], gain[order], np.array([share[0], gain[0]])
 
 
-def _over_splits(values: Floats, splits: Sequence[int]) -> Floats:
+def _over_splits(values: Floats, splits: Sequence[str]) -> Floats:
     """The mean over splits (P,) of the means over their runs (R, P)."""
     means = [values[np.array(splits) == split].mean(axis=0) for split in dict.fromkeys(splits)]
     return np.asarray(np.mean(means, axis=0))

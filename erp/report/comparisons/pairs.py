@@ -33,6 +33,7 @@ from erp.report.comparisons.contenders import (
 Floats = NDArray[np.float64]
 SINGLE = "best single"
 UNTOLD = "cannot be told"
+NOT_COMPARED = "not compared"  # for want of a row in common
 MOST_ALL_PAIRS = 8  # contenders; of more, all are compared with the best of them and the best single only
 MOST_DRAWS = 1_000_000  # more are never advised
 COLUMNS_AT_ONCE = 256  # differences resampled together: bounds memory, whatever the number of pairs
@@ -54,11 +55,12 @@ class Pairs:
     Attributes:
         contenders: one row each (`CONTENDERS`), of every panel the largest gain over the best single first.
             ``vs_best`` says what the corrected difference to that first one says: ``best`` (it is the first itself),
-            ``worse``, ``cannot be told``, or ``better``, which is rare: its gain is smaller over all its runs, and its
-            reward larger on the rows that both have. ``vs_single`` is ``better``, ``worse`` or ``cannot be told``.
+            ``worse``, ``cannot be told``, ``not compared`` (no row in common), or ``better``, which is rare: its gain
+            is smaller over all its runs, and its reward larger on the rows that both have. ``vs_single`` is ``better``,
+            ``worse`` or ``cannot be told``.
         pairs: one row per difference (`PAIRS`): ``first`` less ``second``, the contender of the larger gain first.
-            ``p_holm`` is corrected over the differences of the panel.
-        places: panel and contender of every run, also of those that are not tested.
+            ``p_holm`` is corrected over the differences of the panel that have rows.
+        places: panel, contender and split of every run, also of those that are not tested.
         notes: what else a reader has to know, a line each.
         draws: of the bootstrap.
         level: of the intervals; a difference can be told where ``p_holm <= 1 - level``.
@@ -95,12 +97,12 @@ class _Rows:
 def pair_up(runs: Sequence[KnownRun], draws: int = 10_000, seed: int = 0, level: float = 0.95) -> Pairs:
     """Compare all runs that can be compared.
 
-    Two contenders are compared row by row: the rows of equal prompt, split seed and seed. Where one of them has a
+    Two contenders are compared row by row: the rows of equal prompt, split and seed. Where one of them has a
     single seed on a split (a router that has no use for seeds), that one stands beside every seed of the other.
 
     Args:
-        runs: in any order; of equal settings and seeds, the first ones belong together, then the second ones. Those
-            that are not tested have a place, and no row.
+        runs: in any order; of equal settings, split and seed, the first ones belong together, then the second ones.
+            Those that are not tested have a place, and no row.
         draws: of the paired bootstrap over groups of prompts.
         seed: of the draws.
         level: of the intervals; a difference can be told where its corrected p is at most 1 - level.
@@ -115,7 +117,7 @@ def pair_up(runs: Sequence[KnownRun], draws: int = 10_000, seed: int = 0, level:
     for position, panel in enumerate(part_panels(runs, notes), start=1):
         facts = panel_facts(position, panel[0].panel)
         named = part_contenders(panel)
-        places |= {run.folder: Place(facts, name) for name, own in named.items() for run in own}
+        places |= {run.folder: Place(facts, name, run.split) for name, own in named.items() for run in own}
         coded = _coded([run for run in panel if isinstance(run, TestedRun)])
         tested = [_Contender(name, [coded[id(run)] for run in own if id(run) in coded]) for name, own in named.items()]
         ranked = sorted((one for one in tested if one.runs), key=lambda one: (-one.gain, one.name))
@@ -177,10 +179,10 @@ def _describe(contender: _Contender, found: Sequence[Mapping[str, Any]], best: s
     runs, name = contender.runs, contender.name
     gain = next(row for row in found if row["first"] == name and row["second"] == SINGLE)
     to_best = next((row for row in found if row["first"] == best and row["second"] == name), None)
-    turned = {"better": "worse", "worse": "better", UNTOLD: UNTOLD}
-    by_split: dict[int, list[float]] = defaultdict(list)
+    turned = {"better": "worse", "worse": "better"}
+    by_split: dict[str, list[float]] = defaultdict(list)
     for run in runs:
-        by_split[run.split_seed].append(float(run.gain.mean()))
+        by_split[run.split].append(float(run.gain.mean()))
     within = [np.array(gains) for gains in by_split.values() if len(gains) > 1]
     freedom = sum(len(gains) - 1 for gains in within)
     squares = sum(float(((gains - gains.mean()) ** 2).sum()) for gains in within)
@@ -193,7 +195,7 @@ def _describe(contender: _Contender, found: Sequence[Mapping[str, Any]], best: s
         "gain": gain["difference"], "gain_low": gain["low"], "gain_high": gain["high"],
         "sd_over_splits": _sd([float(np.mean(gains)) for gains in by_split.values()]),
         "sd_over_seeds": math.sqrt(squares / freedom) if freedom else math.nan,
-        "vs_best": "best" if to_best is None else turned[to_best["verdict"]],
+        "vs_best": "best" if to_best is None else turned.get(to_best["verdict"], to_best["verdict"]),
         "p_vs_best": math.nan if to_best is None else to_best["p_holm"],
         "vs_single": gain["verdict"], "p_vs_single": gain["p_holm"],
     }  # fmt: skip
@@ -223,7 +225,7 @@ def _differences(ranked: Sequence[_Contender], bootstrap: Mapping[str, Any]) -> 
             "prompts": len(np.unique(rows[k].prompts)), "groups": len(np.unique(rows[k].groups)),
             "difference": intervals[k].mean, "low": intervals[k].low, "high": intervals[k].high,
             "p_value": p_values[k], "p_holm": adjusted[k],
-            "verdict": _verdict(intervals[k].mean, adjusted[k], bootstrap["level"]),
+            "verdict": _verdict(len(rows[k].groups), intervals[k].mean, adjusted[k], bootstrap["level"]),
             "mcnemar_p": p_mcnemar, "mcnemar_why_not": why_not,
         })  # fmt: skip
     return found
@@ -231,12 +233,12 @@ def _differences(ranked: Sequence[_Contender], bootstrap: Mapping[str, Any]) -> 
 
 def _rows(first: _Contender, second: _Contender | None) -> _Rows:
     """The rows that two contenders share; for None the rows of the first beside the best single of its own runs."""
-    ordered = sorted(first.runs, key=lambda run: (run.split_seed, run.seed))
-    rivals = [] if second is None else sorted(second.runs, key=lambda run: (run.split_seed, run.seed))
+    ordered = sorted(first.runs, key=lambda run: (run.split, run.seed))
+    rivals = [] if second is None else sorted(second.runs, key=lambda run: (run.split, run.seed))
     parts = [(run.reward, run.single, run.ids, run.groups) for run in ordered if second is None]
     for run in ordered:
-        there = [rival for rival in rivals if rival.split_seed == run.split_seed]
-        alone = len(there) == 1 or sum(other.split_seed == run.split_seed for other in ordered) == 1
+        there = [rival for rival in rivals if rival.split == run.split]
+        alone = len(there) == 1 or sum(other.split == run.split for other in ordered) == 1
         for rival in (rival for rival in there if alone or rival.seed == run.seed):
             ids, own, its = np.intersect1d(run.ids, rival.ids, assume_unique=True, return_indices=True)
             parts.append((run.reward[own], rival.reward[its], ids, run.groups[own]))
@@ -264,7 +266,9 @@ def _resampled(rows: Sequence[_Rows], bootstrap: Mapping[str, Any]) -> tuple[lis
     return intervals, p_values
 
 
-def _verdict(difference: float, p: float, level: float) -> str:
+def _verdict(rows: int, difference: float, p: float, level: float) -> str:
+    if not rows:
+        return NOT_COMPARED
     if not p <= 1 - level:  # NaN too
         return UNTOLD
     return "better" if difference > 0 else "worse"
@@ -273,7 +277,7 @@ def _verdict(difference: float, p: float, level: float) -> str:
 def _mcnemar(rows: _Rows) -> tuple[float, str | None]:
     """The exact p-value, or NaN and why there is none."""
     if not len(rows.groups):
-        return math.nan, "no test prompt, split seed and seed in common"
+        return math.nan, "no test prompt, split and seed in common"
     if not (np.isin(rows.first, (0, 1)).all() and np.isin(rows.second, (0, 1)).all()):
         return math.nan, "rewards are not all 0 or 1"
     if len(np.unique(rows.prompts)) < len(rows.prompts):

@@ -90,7 +90,7 @@ def members_table(runs: Runs, places: Places) -> pd.DataFrame:
     """
     rows = [
         {**_about(folder, places), "router": results["run"]["router"], "backbone": results["run"]["backbone"],
-         "split_seed": results["run"]["split_seed"], "run": str(folder), **row}
+         "split": places[folder].split, "run": str(folder), **row}
         for folder, results in runs for row in _member_rows(results)
     ]  # fmt: skip
     if not rows:
@@ -98,12 +98,12 @@ def members_table(runs: Runs, places: Places) -> pd.DataFrame:
     frame = pd.DataFrame(rows)
     keys = [*PANEL, "contender", "router", "backbone", "member"]
     measured = MEMBERS[MEMBERS.index("prompts") :]
-    parted = frame.drop(columns="run").groupby([*keys, "split_seed"], sort=False, dropna=False)
+    parted = frame.drop(columns="run").groupby([*keys, "split"], sort=False, dropna=False)
     by_split = parted.mean().reset_index().groupby(keys, sort=False, dropna=False)
     found = by_split[[name for name in measured if name != "r2_sd"]].mean()
     found["r2_sd"] = by_split["r2"].std(ddof=1)
     counts = frame.groupby(keys, sort=False, dropna=False)
-    found["runs"], found["splits"] = counts["run"].nunique(), counts["split_seed"].nunique()
+    found["runs"], found["splits"] = counts["run"].nunique(), counts["split"].nunique()
     ordered = found.reset_index()
     # Contenders as the places have them; within one, the pool's order, which is that of its first run.
     ranks = {(place.facts["panel"], place.contender): rank for rank, place in enumerate(places.values())}

@@ -21,8 +21,11 @@ from erp.report.comparisons.contenders import KnownRun, Runs, TestedRun, look_up
 from erp.report.facts import Results, one_line
 from erp.runs import NOT_IDENTITY, RunFolder
 
-# What makes no other contender of a run: its seeds, and how sure its own report says it is.
-NOT_SETTINGS = (*NOT_IDENTITY, "seed", "split.seed", "bootstrap")
+# What makes no other contender of a run: which split it is on, its seed, and how sure its own report says it is. The
+# kind of split does: another share of test, or a category never seen, is another question.
+NOT_SETTINGS = (*NOT_IDENTITY, "seed", "split.seed", "split.category", "bootstrap")
+# What decides beside kind and seed which prompts are test, by kind; near-duplicates are hashed as one.
+TESTED_BY = {"group": ("test", "near_duplicates"), "prompt": ("test",), "category": ("category",)}
 COLUMNS = ["prompt_id", "model", "predicted", "observed", "predicted_cost", "cost"]
 
 
@@ -45,19 +48,32 @@ def _read_known(folder: Path, results: Results) -> tuple[KnownRun, str | None]:
     """A run without its prompts; and what is wrong with its config, where that cannot be read."""
     run, why_not = results["run"], None
     try:
-        settings = _settings(RunFolder(folder))
+        config = _config(RunFolder(folder))
     except ErpError as error:
-        settings, why_not = {}, str(error)
-    about = (folder, panel_key(results), run["router"], run["backbone"], settings, run["split_seed"], run["seed"])
+        config, why_not = {}, str(error)
+    settings = {key: text for key, text in config.items() if not _is_no_setting(key)}
+    seeds = run["split_seed"], run["seed"]
+    about = (folder, panel_key(results), run["router"], run["backbone"], settings, _split(run, config), *seeds)
     return KnownRun(*about), why_not
 
 
-def _settings(path: RunFolder) -> dict[str, str]:
-    """The run's config by dotted key, values as JSON, without what makes no other contender."""
+def _split(run: Results, config: Mapping[str, str]) -> str:
+    """What decides which prompts are test; without a config what ``results.json`` knows of it."""
+    by = run.get("split_by") or json.loads(config.get("split.by", "null"))
+    more = [f"{key}={config.get(f'split.{key}')}" for key in TESTED_BY.get(by, ())]
+    return ", ".join([f"by={by}", *more, f"seed={run['split_seed']}"])
+
+
+def _config(path: RunFolder) -> dict[str, str]:
+    """The run's config by dotted key, values as JSON."""
     config = path.load_config()
     with suppress(ErpError):  # a run of another version may lack keys that have a default by now, or have more
         config = validate("train", config).model_dump(mode="json", by_alias=True)
-    return {key: text for key, text in _flat(config) if not any(f"{key}.".startswith(f"{no}.") for no in NOT_SETTINGS)}
+    return dict(_flat(config))
+
+
+def _is_no_setting(key: str) -> bool:
+    return any(f"{key}.".startswith(f"{no}.") for no in NOT_SETTINGS)
 
 
 def _flat(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
