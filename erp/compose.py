@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
     from omegaconf import DictConfig
 
-MOST_JOBS_CHECKED = 256  # a larger sweep is checked in part; its other jobs are checked when they start
+MOST_JOBS_CHECKED = 256  # of a larger sweep every value is checked once, and combinations when their jobs start
 
 
 def conf_folder() -> Path:
@@ -87,8 +88,8 @@ def check_sweep(program: str, overrides: Sequence[str], config_file: Path | None
         ErpError: the faults of all of them.
     """
     errors, jobs = [], []
-    choices = _choices([*_parameters(program, overrides, config_file), *overrides])
-    for job in itertools.islice(itertools.product(*choices), MOST_JOBS_CHECKED):
+    choices = _choices([*swept_in_file(program, overrides, config_file), *overrides])
+    for job in _checked(choices):
         try:
             jobs.append(compose(program, [o for o in job if _concerns_the_job(o)], config_file))
         except ErpError as error:
@@ -100,21 +101,54 @@ def check_sweep(program: str, overrides: Sequence[str], config_file: Path | None
     return jobs
 
 
-def _parameters(program: str, overrides: Sequence[str], config_file: Path | None) -> list[str]:
-    """What the config itself sweeps over, as overrides, less what the command gives."""
-    keys, single = set(), []
+def _checked(choices: Sequence[list[str]]) -> Iterator[tuple[str, ...]]:
+    """The jobs, or of more than are checked as many, and every value beside the first one of each other key."""
+    yield from itertools.islice(itertools.product(*choices), MOST_JOBS_CHECKED)
+    if math.prod(map(len, choices)) > MOST_JOBS_CHECKED:
+        first = [values[0] for values in choices]
+        for at, values in enumerate(choices):
+            for value in values[1:]:
+                yield (*first[:at], value, *first[at + 1 :])
+
+
+def swept_in_file(program: str, overrides: Sequence[str], config_file: Path | None = None) -> list[str]:
+    """What an experiment file sweeps over (``hydra.sweeper.params``), as overrides, less what the command gives.
+
+    Raises:
+        ErpError: an override does not parse, or the file holds a YAML list for a text like ``a,b``.
+    """
     with _parser() as parsed:
-        for text in overrides:
-            override = parsed(text)
-            keys.add(override.get_key_element())
-            if not override.is_sweep_override():
-                single.append(text)
+        given = [parsed(text) for text in overrides]
+    settled = [text for text, o in zip(overrides, given, strict=True) if not o.is_sweep_override()]
+    groups, values = _apart(settled)  # a value's key may be of an option that the file sweeps over
+    paths = [o for o in values if o.startswith(("hydra.searchpath", "hydra.sweeper"))]
     try:
-        config = _hydra_config(program, single, config_file, return_hydra_config=True)
+        config = _hydra_config(program, [*paths, *groups], config_file, return_hydra_config=True)
     except ErpError:  # named when the jobs are composed
         return []
-    sweep = config.hydra.sweeper.get("params") or {}
+    sweep = dict(config.hydra.sweeper.get("params") or {})
+    if lists := [f"{key}: {value}" for key, value in sweep.items() if not isinstance(value, str | int | float)]:
+        raise ErpError(
+            *(f"hydra.sweeper.params.{line}: is a list; write it as one text, like router: ridge,knn" for line in lists)
+        )
+    keys = {o.get_key_element() for o in given}
     return [f"{key}={value}" for key, value in sweep.items() if key not in keys]
+
+
+def for_the_jobs(program: str, overrides: Sequence[str], config_file: Path | None = None) -> list[str]:
+    """The overrides with keys of swept groups as choices of one: Hydra gives its own config all that is no choice.
+
+    ``router=knn,mlp router.k=3`` would fail there: the default router has no ``k``.
+    """
+    in_file = swept_in_file(program, overrides, config_file)
+    with _parser() as parsed:
+        swept = {override.get_key_element() for text in overrides if (override := parsed(text)).is_sweep_override()}
+        swept |= {parsed(text).get_key_element() for text in in_file}
+    done = []
+    for text in overrides:
+        key, _, value = text.partition("=")
+        done.append(f"{key}=choice({value})" if "." in key and key.split(".")[0] in swept else text)
+    return done
 
 
 def _choices(overrides: Sequence[str]) -> list[list[str]]:

@@ -26,6 +26,7 @@ NOT_IDENTITY = (
     "weights_dir",
     "sweep",
     "trust",
+    "figures",
     "tracking",
     "cost.prices",
     "trainer.accelerator",

@@ -1,4 +1,4 @@
-"""Run experiments anew, and say how far their results are from those that stood there.
+"""Run experiments anew, and say how far their results are from those that are committed.
 
 python reproduce.py [folder ...] [key=value ...]: every folder's run.sh is run on the table that ships, with these
 overrides, and the README's table is made anew. A number of results.csv may be off by .005 plus 2%: other processors
@@ -7,6 +7,7 @@ round otherwise, and a rounding can turn a choice. Texts must be equal. Exits wi
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 import time
@@ -22,36 +23,52 @@ ABSOLUTE, RELATIVE = 0.005, 0.02
 NOT_RESULTS = ("p_value", "p_holm", "p_vs_best", "p_vs_single", "mcnemar_p", "verdict", "vs_best", "vs_single")
 
 
-def main(names: list[str], workers: list[str]) -> int:
+def main(names: list[str], overrides: list[str]) -> int:
     """Run the folders named (all of them if none is); 0 if all agree."""
-    folders = sorted(path.parent for path in HERE.glob("[0-9]*/run.sh"))
-    chosen = [folder for folder in folders if not names or folder.name in names]
-    bad, took = 0, []
-    for folder in chosen:
-        before, start = pd.read_csv(folder / "results.csv"), time.perf_counter()
-        subprocess.run(["bash", str(folder / "run.sh"), *workers], check=True)
-        said = difference(before, pd.read_csv(folder / "results.csv"))
-        took.append(f"{folder.name}: {time.perf_counter() - start:.0f} s; {said or 'as before, within tolerance'}")
-        print(took[-1], flush=True)
-        bad += said is not None
+    folders = {path.parent.name: path.parent for path in sorted(HERE.glob("[0-9]*/run.sh"))}
+    if unknown := [name for name in names if name not in folders]:
+        print(f"{', '.join(unknown)}: no such experiment; choose of {', '.join(folders)}", file=sys.stderr)
+        return 2
+    said = []
+    for name in names or folders:
+        before, start = committed(folders[name] / "results.csv"), time.perf_counter()
+        done = subprocess.run(["bash", str(folders[name] / "run.sh"), *overrides], check=False)
+        moved = f"run.sh failed ({done.returncode})" if done.returncode else None
+        moved = moved or difference(before, pd.read_csv(folders[name] / "results.csv"))
+        said.append((moved, f"{name}: {time.perf_counter() - start:.0f} s; {moved or 'as before, within tolerance'}"))
+        print(said[-1][1], flush=True)
     headlines.main(str(HERE.parent / "README.md"))
-    print("\n".join(["", *took]))
-    return 1 if bad else 0
+    print("\n".join(["", *(line for _, line in said)]))
+    return 1 if any(moved for moved, _ in said) else 0
+
+
+def committed(file: Path) -> pd.DataFrame:
+    """The results as they are committed, so that a second call compares with the same; outside git, as they stand."""
+    shown = subprocess.run(["git", "show", f"HEAD:./{file.name}"], cwd=file.parent, capture_output=True, check=False)
+    return pd.read_csv(file if shown.returncode else io.BytesIO(shown.stdout))
 
 
 def difference(before: pd.DataFrame, after: pd.DataFrame) -> str | None:
-    """The first thing by which two tables of results differ too much, in words; None if none does."""
+    """The first thing by which two tables of results differ too much, in words; None if none does.
+
+    The order of rows does not count: some are sorted by a number, and two of them may change places.
+    """
     if list(before) != list(after) or len(before) != len(after):
         return f"{len(before)} rows x {len(before.columns)} columns before, {len(after)} x {len(after.columns)} now"
-    for column in [name for name in before if name not in NOT_RESULTS]:
+    columns = [name for name in before if name not in NOT_RESULTS]
+    texts = [name for name in columns if not pd.api.types.is_numeric_dtype(before[name])]
+    if texts:
+        before, after = (frame.sort_values(texts, kind="stable", ignore_index=True) for frame in (before, after))
+    for column in columns:
         old, new = before[column], after[column]
-        if pd.api.types.is_numeric_dtype(old) and pd.api.types.is_numeric_dtype(new):
+        if column not in texts and pd.api.types.is_numeric_dtype(new):
             same = np.isclose(new, old, atol=ABSOLUTE, rtol=RELATIVE, equal_nan=True)
         else:
             same = ((old == new) | (old.isna() & new.isna())).to_numpy()
         if not same.all():
             row = int(np.flatnonzero(~same)[0])
-            return f"{(~same).sum()} numbers of {column} are others, first row {row}: {old[row]} before, {new[row]} now"
+            what = " ".join(str(before.loc[row, name]) for name in texts) or f"row {row}"
+            return f"{(~same).sum()} of {column} are others, first {what}: {old[row]} before, {new[row]} now"
     return None
 
 

@@ -66,3 +66,9 @@ def test_results_that_moved_are_told(script):
     assert "cost" in reproduce.difference(before, before.assign(cost=[1.03e11, 2e11]))
     assert "router" in reproduce.difference(before, before.assign(router=["a", "c"]))
     assert "1 x 4 now" in reproduce.difference(before, before.head(1))
+    assert reproduce.difference(before, before.iloc[::-1].reset_index(drop=True)) is None
+
+
+def test_an_experiment_that_is_not_there_is_refused(script, capsys):
+    assert script("reproduce").main(["99_nope"], []) == 2
+    assert "99_nope: no such experiment; choose of 00_mini" in capsys.readouterr().err

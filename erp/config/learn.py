@@ -193,6 +193,7 @@ class TrainConfig(Node):
     bootstrap: Bootstrap = Bootstrap()
     objective: Literal["utility", "area"] = "utility"
     seed: int = Field(0, ge=0, lt=2**32)
+    figures: bool = True
     out: str = "runs"
     cache_dir: str | None = None
     weights_dir: str | None = None

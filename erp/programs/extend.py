@@ -102,6 +102,11 @@ def prepare(config: ExtendConfig) -> Plan:
     trained = load(config.run, config.trust, config.weights_dir)
     of_run: TrainConfig = validate("train", RunFolder(Path(config.run)).load_config())
     _require_extendable(config.run, trained)
+    if of_run.labels.samples is not None:
+        raise ErpError(
+            f"run = {config.run}: its members were learnt from labels.samples = {of_run.labels.samples} of each cell, "
+            f"and a new one would be from all; train one without labels.samples"
+        )
     source = of_run.data if isinstance(config.data, SameData) else config.data
     if isinstance(source, TableData) and "://" not in source.path:
         source = source.model_copy(update={"path": str(Path(source.path).expanduser().resolve())})

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from erp.compose import check_sweep, compose, conf_folder, plain
+from erp.compose import MOST_JOBS_CHECKED, check_sweep, compose, conf_folder, for_the_jobs, plain, swept_in_file
 from erp.config import PROGRAMS
-from erp.errors import ErpError
-from erp.files import read_json
+from erp.errors import ErpError, shorten
+from erp.files import read_json, write_text
 from erp.runs import record_in_sweep, run_hash
 
 Job = Callable[[dict[str, Any]], float | None]
@@ -63,6 +63,10 @@ def launch(program: str, arguments: Sequence[str], job: Job) -> None:
     parsed = parse(arguments)
     if parsed.sweep:
         _sweep(program, parsed, job)
+    elif any(o.startswith("experiment=") for o in parsed.overrides) and swept_in_file(program, parsed.overrides):
+        raise ErpError(
+            "experiment: the file holds a sweep; give -m for all of its runs, or the keys of one run yourself"
+        )
     elif parsed.flags:
         compose(program, parsed.overrides, parsed.config_file)  # faults first, in our words
         _through_hydra(program, parsed, [], [], job)
@@ -74,21 +78,29 @@ def _sweep(program: str, parsed: Arguments, job: Job) -> None:
     if "sweep" not in PROGRAMS[program].model_fields:
         raise ErpError(f"-m: erp {program} does one thing at a time; only erp train and erp collect sweep")
     jobs_to_do = check_sweep(program, parsed.overrides, parsed.config_file)
-    sweep = jobs_to_do[0]["sweep"] or _sweep_name(jobs_to_do, parsed)
+    given = {job["sweep"] for job in jobs_to_do}
+    if len(given) > 1:
+        raise ErpError(f"sweep = {shorten(sorted(map(str, given)))}: one sweep has one name; give one")
+    # A run's own config.yaml still names the sweep that it was made in, and that one has a record already.
+    named = parsed.config_file is None or any(o.startswith("sweep=") for o in parsed.overrides)
+    sweep = (jobs_to_do[0]["sweep"] if named else None) or _sweep_name(jobs_to_do, parsed)
     record = records_folder(jobs_to_do[0]["out"]) / "sweeps" / f"{sweep}.json"
+    before = record.read_text(encoding="utf-8") if record.exists() else None
     record.unlink(missing_ok=True)  # what this sweep finds or makes is recorded anew
-    elsewhere = ["hydra.sweep.dir=sweeps/.hydra"] if "://" in jobs_to_do[0]["out"] else []
     failure: Exception | KeyboardInterrupt | None = None
     try:
-        _through_hydra(
-            program, parsed, ["-m"], [f"sweep='{sweep}'", *elsewhere], _Recorded(job)
-        )  # quoted: all digits would be a number
+        # quoted: all digits would be a number
+        parsed.overrides = for_the_jobs(program, parsed.overrides, parsed.config_file)
+        _through_hydra(program, parsed, ["-m"], [f"sweep='{sweep}'", *_for_hydra(parsed, record)], _Recorded(job))
     except (Exception, KeyboardInterrupt) as error:
         # Hydra raises the first failed job's error when all have ended. The record has every one.
         failure = error
     jobs = read_json(record)["jobs"].values() if record.exists() else []
     failed = [j for j in jobs if j["status"] != "ok"]
-    print(f"sweep {sweep}: {len(jobs) - len(failed)} ok, {len(failed)} failed; {record}")
+    if jobs:
+        print(f"sweep {sweep}: {len(jobs) - len(failed)} ok, {len(failed)} failed; {record}")
+    elif before is not None:
+        write_text(record, before)  # nothing was begun: an earlier sweep of this name stands as it did
     if isinstance(failure, KeyboardInterrupt):
         raise failure
     if isinstance(failure, BrokenProcessPool):
@@ -106,10 +118,21 @@ def _sweep(program: str, parsed: Arguments, job: Job) -> None:
 
 
 def _sweep_name(jobs: Sequence[dict[str, Any]], parsed: Arguments) -> str:
-    """The same jobs get the same name; those a sweeper draws are not known, so that its settings stand for them."""
-    drawn = [o for o in parsed.overrides if o.startswith(("hydra/sweeper", "hydra.sweeper")) or "interval(" in o]
+    """The same jobs get the same name. Where not all are known, of many or drawn ones, the command stands for them."""
     hashes = sorted(run_hash(job) for job in jobs)
-    return hashlib.sha256("".join([*hashes, *drawn]).encode()).hexdigest()[:8]
+    drawn = any(o.startswith(("hydra/sweeper", "hydra.sweeper")) or "interval(" in o for o in parsed.overrides)
+    command = parsed.overrides if drawn or len(jobs) >= MOST_JOBS_CHECKED else []
+    return hashlib.sha256("".join([*hashes, *command]).encode()).hexdigest()[:8]
+
+
+def _for_hydra(parsed: Arguments, record: Path) -> list[str]:
+    """Hydra's own settings where the command gives none: where its files lie, and that a larger objective is better."""
+    folder = (record.parent / ".hydra" / record.stem).as_posix().replace("'", r"\'")
+    mine = [f"hydra.sweep.dir='{folder}'"]
+    if any(o.startswith("hydra/sweeper=optuna") for o in parsed.overrides):
+        mine.append("hydra.sweeper.direction=maximize")  # Optuna's default is to minimise
+    keys = {o.partition("=")[0] for o in parsed.overrides}
+    return [o for o in mine if o.partition("=")[0] not in keys]
 
 
 def records_folder(out: str) -> Path:
@@ -154,7 +177,7 @@ def _through_hydra(program: str, parsed: Arguments, flags: Sequence[str], overri
     name = program if parsed.config_file is None else parsed.config_file.stem
     off = [
         "hydra.run.dir=.", "hydra.output_subdir=null", "hydra/job_logging=none", "hydra/hydra_logging=none",
-        "hydra.sweep.dir=${out}/sweeps/.hydra", "hydra.sweep.subdir=.",
+        "hydra.sweep.subdir=.",
     ]  # fmt: skip
     before = sys.argv
     # Flags last: one that takes a value must not take an override for it.

@@ -31,7 +31,7 @@ from erp.report.sections.routing import Sampled
 from erp.report.write import predictions_frame
 from erp.routers.base import Features, Router
 from erp.table.schema import RewardTable
-from erp.targets import expected_reward, samples_per_cell, separate_samples, split_half_oracle
+from erp.targets import expected_reward, expected_target, samples_per_cell, separate_samples, split_half_oracle
 from erp.training.data import RoutingData, Rows
 from erp.training.module import RoutingModule
 from erp.training.trained import category_scores, neighbour_rewards
@@ -99,6 +99,7 @@ def measure(
     notes: Sequence[str] = (),
     *,
     in_reward_units: bool = True,
+    whole: RewardTable | None = None,
 ) -> tuple[dict[str, Any], HeldOut]:
     """Every section of ``results.json`` that follows from the scores of the test rows.
 
@@ -112,6 +113,7 @@ def measure(
         notes: what a reader must know of the split.
         in_reward_units: False where the table's rewards are not of the reward model that the router learnt from: its
             scores only order members then.
+        whole: the table with labels that were not learnt from too, where there are such; noise and lengths are its.
     """
     test, settings = held_out(data, module, data.split.test, scores, policy), config.bootstrap.model_dump()
     if not in_reward_units:
@@ -121,8 +123,10 @@ def measure(
     # A threshold learnt in one reward model's units says nothing in another's.
     cascade = choices.cascade if in_reward_units else None
     sampled = _sampled(data.table, complete, cascade) if of_means else Sampled()
-    sections = evaluate(test, policy, settings, choices.lambdas, sampled, _labels(data, config))
-    every = np.flatnonzero(data.targets.complete)
+    sections = evaluate(test, policy, settings, choices.lambdas, sampled, _labels(data, config, whole))
+    table, every = data.table, np.flatnonzero(data.targets.complete)
+    if whole is not None:
+        table, every = whole, np.flatnonzero(expected_target(whole, **config.target.model_dump()).complete)
     return {
         "run": _run_facts(config, data.table, module, test.scale),
         **_data_facts(data, test, notes),
@@ -135,10 +139,10 @@ def measure(
             "prompts": len(sampled.halves.rows),
             "oracle": float(test.complete().rewards[sampled.halves.rows].max(axis=1).mean()),
         },
-        "noise": noise_section(data.table, expected_reward(data.table), every, split_half_oracle(data.table, every)),
+        "noise": noise_section(table, expected_reward(table), every, split_half_oracle(table, every)),
         "audits": {
             "length_bias": length_section(
-                length_bias(data.table, np.arange(len(data.table.prompts)), data.split.groups, **settings)
+                length_bias(table, np.arange(len(table.prompts)), data.split.groups, **settings)
             ),
             "paraphrases": consistency_section(test, data.table.prompts["prompt"].to_numpy(object)[data.split.test]),
         },
@@ -202,9 +206,9 @@ def _sampled(table: RewardTable, complete: Rows, cascade: Cascade | None) -> Sam
     )
 
 
-def _labels(data: RoutingData, config: TrainConfig) -> Labels | None:
-    """What the table's labels cost; None where no costs are known."""
-    if data.costs.kind == "none":
+def _labels(data: RoutingData, config: TrainConfig, whole: RewardTable | None) -> Labels | None:
+    """What the table's labels cost; None where no costs are known, or which labels were learnt from is not."""
+    if data.costs.kind == "none" or (config.labels.samples is not None and whole is None):
         return None
     learnt = np.concatenate([data.split.train, data.split.validation, data.split.calibration])
     if not len(learnt):  # another table: what was learnt from is not in it

@@ -52,7 +52,8 @@ class Plan:
 
     Attributes:
         config: with absolute paths.
-        table: of the run's reward model and pool.
+        table: of the run's reward model and pool, with the labels that are learnt from.
+        whole: the same with all of its labels: what a report says of the table itself.
         costs: what each answer cost.
         split: which prompts are train, validation and test.
         folder: where the run goes; its name ends in the run's hash.
@@ -60,6 +61,7 @@ class Plan:
 
     config: TrainConfig
     table: RewardTable
+    whole: RewardTable
     costs: Costs
     split: Split
     folder: RunFolder
@@ -125,7 +127,7 @@ def prepare(config: TrainConfig) -> Plan:
     """Check the plug points, read the table, split it, name the run. Raises ErpError with every fault found."""
     faults = _plug_faults(config)
     try:
-        table = load_table(config.data, config.reward_model, config.pool)
+        table = whole = load_table(config.data, config.reward_model, config.pool)
     except ErpError as error:
         raise ErpError.all_of([*faults, error]) from None
     if faults:
@@ -155,7 +157,7 @@ def prepare(config: TrainConfig) -> Plan:
         [str(config.router.get("name", "router")), str(config.backbone.get("name", "backbone")),
          run_hash(config.model_dump(mode="json", by_alias=True), table.fingerprint(), prices, *table.members)]
     )  # fmt: skip
-    return Plan(_with_absolute_paths(config), table, costs, split, RunFolder(Path(config.out) / name))
+    return Plan(_with_absolute_paths(config), table, whole, costs, split, RunFolder(Path(config.out) / name))
 
 
 def _plug_faults(config: TrainConfig) -> list[ErpError]:
@@ -205,10 +207,13 @@ def execute(plan: Plan) -> Result:
     config, folder = plan.config, plan.folder
     plain_config = config.model_dump(mode="json", by_alias=True)
     with folder.running(plain_config) as needed:
-        copied = partial(tracked, config.tracking, folder.path, plain_config, plan.table, table_label(config.data))
+        copied = partial(tracked, config.tracking, folder.path, plain_config, plan.whole, table_label(config.data))
         if not needed:
             results = read_json(folder.results)
-            if asked_by_agent():  # its sweep waits for the numbers of every run that it asked for
+            if config.figures and not folder.figures.exists():  # made without, and asked for now
+                results, _ = write_report(folder.path, results, pd.read_parquet(folder.predictions))
+            # A W&B agent waits for the numbers of every run that it asked for; others get a copy that was not made yet.
+            if asked_by_agent() or not (folder.path / "wandb").exists():
                 with copied() as tracker:
                     tracker.log_results(results)
             return Result(folder.path, results, fresh=False)
@@ -273,12 +278,13 @@ def _fit_and_test(plan: Plan, data: RoutingData, tracker: Tracker, start: float)
         test_scores(module, datamodule),
         choose(data, validation, config.target.kind == "mean"),
         plan.split.notes,
+        whole=plan.whole,
     )
     results["objective"] = {"name": config.objective, "value": objective}
     results["run"] |= {"name": folder.path.name, "seconds": round(time.perf_counter() - start, 2)}
     parts = [("validation", validation, data.split.validation), ("test", test, data.split.test)]
     _write_split(plan)
-    results, _ = write_report(folder.path, results, predictions(data, parts, policy))
+    results, _ = write_report(folder.path, results, predictions(data, parts, policy), config.figures)
     return results
 
 

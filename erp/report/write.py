@@ -21,9 +21,15 @@ from erp.report.summary import plain_summary
 
 
 def write_report(
-    folder: Path, results: Mapping[str, Any], predictions: pd.DataFrame
+    folder: Path, results: Mapping[str, Any], predictions: pd.DataFrame, figures: bool = True
 ) -> tuple[dict[str, Any], list[Path]]:
     """Write everything a reader looks at; ``results.json`` last, because it marks a report as whole.
+
+    Args:
+        folder: of the run or evaluation.
+        results: the content of ``results.json``.
+        predictions: the content of ``predictions.parquet``.
+        figures: whether to draw them, which takes longer than all the rest on a small table.
 
     Returns:
         The results as they stand in the file (plain values, verdict included) and the figures, as PNG; each has an
@@ -33,13 +39,15 @@ def write_report(
     plain["verdict"] = plain_summary(plain)
     with replacing(folder / "predictions.parquet") as temporary:
         predictions.to_parquet(temporary, index=False)
-    with vector_figures():
-        figures = draw_figures(plain, predictions, folder / "figures")
-    text = render(plain, [figure.relative_to(folder).as_posix() for figure in figures])
+    drawn: list[Path] = []
+    if figures:
+        with vector_figures():
+            drawn = draw_figures(plain, predictions, folder / "figures")
+    text = render(plain, [figure.relative_to(folder).as_posix() for figure in drawn])
     write_text(folder / "report.md", text)
     write_text(folder / "report.html", render_html(text, folder, figure_numbers(plain, predictions)))
     write_json(folder / "results.json", plain)
-    return plain, figures
+    return plain, drawn
 
 
 def predictions_frame(

@@ -28,7 +28,7 @@ def limit_labels(
         table: Any table.
         split: Of that table.
         prompts: How many prompts to learn from, drawn from train, validation and calibration in their proportion, at
-            least one of each; None = all. Fewer are a part of more, under one seed.
+            least one of each; None = all. Fewer prompts are a part of more, under one seed.
         samples: How many samples of each of their cells, drawn at random; None = all.
         seed: Of the draws.
 

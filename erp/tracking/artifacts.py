@@ -21,7 +21,7 @@ MODEL_FILES = ("checkpoint.ckpt", "config.yaml", "results.json", "split.parquet"
 def table_artifact(data: Mapping[str, Any], table: RewardTable, name: str, folder: Path) -> tuple[Artifact, str]:
     """The reward table that a run reads, and the alias of this version: its content's fingerprint, shortened.
 
-    A table may be large and must not leave the machine: the artifact holds one small file that says which one it is.
+    A table may be large: the artifact holds one small file that says which one it is.
     Equal content is one version, wherever it lies; where, stands in the metadata.
 
     Args:

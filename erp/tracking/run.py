@@ -76,15 +76,15 @@ class Tracker:
         if run is None:
             return
         # In the history too, which is where Bayesian sweeps and some charts look.
-        self.log({key: value for key, value in headline(results).items() if value is not None}, "the headline")
+        self._offer("the headline", lambda: run.log({k: v for k, v in headline(results).items() if v is not None}))
         self._offer("the summary", lambda: run.summary.update(summary(results)))
         predictions = self._folder / "predictions.parquet"
         self._offer("the routing table", lambda: _log_table(run, "routing", routing_rows(results)))
         self._offer("the curves", lambda: _log_table(run, "curves", curve_rows(results)))
         self._offer("the table of members", lambda: _log_table(run, "members", member_rows(results)))
-        self._offer("the predictions", lambda: _log_table(run, "predictions", prediction_rows(predictions)))
         self._offer("the figures", lambda: _log_figures(run, sorted(self._folder.glob("figures/*.png"))))
         if self._artifacts:
+            self._offer("the predictions", lambda: _log_table(run, "predictions", prediction_rows(predictions)))
             beside = Path(run.dir).parent
             self._offer(
                 "the router's artifact", lambda: run.log_artifact(model_artifact(self._folder, results, beside))
@@ -163,7 +163,7 @@ def _opened(tracking: Tracking, folder: Path, config: Mapping[str, Any], chosen:
         if tracking.mode == "online" and isinstance(error, wandb.errors.CommError | wandb.errors.UsageError):
             raise ErpError(
                 f"tracking.mode = online: W&B did not start ({_reason(error)}); "
-                f"`wandb login`, or tracking=wandb to record offline, or tracking=off"
+                f"log in (`wandb login`) where that is why, or take tracking=wandb to record offline, or tracking=off"
             ) from None
         _say(f"W&B did not start ({_reason(error)}); the run goes on without it")
         return None
@@ -178,7 +178,8 @@ def _log_table(run: Run, name: str, rows: Rows) -> None:
 def _log_figures(run: Run, figures: Sequence[Path]) -> None:
     import wandb
 
-    run.log({f"figures/{figure.stem}": wandb.Image(str(figure)) for figure in figures})
+    if figures:
+        run.log({f"figures/{figure.stem}": wandb.Image(str(figure)) for figure in figures})
 
 
 def _use(run: Run, artifact: Artifact, alias: str) -> None:

@@ -3,6 +3,6 @@
 #   bash run.sh data=table data.path=scores.parquet reward_model.name=a,b
 set -euo pipefail
 cd "$(dirname "$0")"
-erp train -m experiment=predictability out=../runs tracking=off "$@"
+erp train -m experiment=predictability out=../runs tracking=off figures=false "$@"
 erp compare ../runs/sweeps/predictability.json out=../runs output=csv table=members > results.csv
 python plot.py results.csv figure.png ../runs/sweeps/predictability.json

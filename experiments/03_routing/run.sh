@@ -3,7 +3,7 @@
 #   bash run.sh data=table data.path=scores.parquet reward_model.name=a,b
 set -euo pipefail
 cd "$(dirname "$0")"
-erp train -m experiment=routing out=../runs tracking=off "$@"
+erp train -m experiment=routing out=../runs tracking=off figures=false "$@"
 erp compare ../runs/sweeps/routing.json out=../runs output=csv table=pairs > pairs.csv
 python results.py ../runs/sweeps/routing.json results.csv curves.csv
 python plot.py curves.csv figure.png

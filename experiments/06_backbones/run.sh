@@ -4,6 +4,6 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 python keep.py  # embeddings of the table that ships, so that no weights are needed for it
-erp train -m experiment=backbones out=../runs tracking=off "$@"
+erp train -m experiment=backbones out=../runs tracking=off figures=false "$@"
 python results.py ../runs/sweeps/backbones.json > results.csv
 python plot.py results.csv figure.png

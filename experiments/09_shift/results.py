@@ -9,7 +9,6 @@ seen yet.
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +20,7 @@ from erp.metrics.intervals import GroupBootstrap
 from erp.programs.compare import find_runs
 from erp.report.comparisons.contenders import TestedRun
 from erp.report.comparisons.tested import read_tested
+from erp.runs import RunFolder
 
 KEYS = ["reward_model", "router"]
 NUMBERS = ("gain_seen", "gain_unseen", "gain_less", "reward_less")
@@ -34,7 +34,9 @@ def gains(sweep: str, category: bool) -> pd.DataFrame:
         if isinstance(run, TestedRun):
             part = pd.DataFrame({"prompt": run.ids, "group": run.groups, "reward": run.reward, "gain": run.gain})
             part = part.assign(reward_model=run.panel[1], router=run.router)
-            parts.append(part.assign(category=json.loads(run.settings["split.category"])) if category else part)
+            parts.append(
+                part.assign(category=RunFolder(run.folder).load_config()["split"]["category"]) if category else part
+            )
     keys = [*KEYS, "prompt", "group", *(["category"] if category else [])]
     return pd.concat(parts).groupby(keys, as_index=False)[["reward", "gain"]].mean()
 

@@ -313,3 +313,20 @@ def test_evaluate_builds_nothing_that_a_sent_folder_s_config_names(erp, quick, t
     answer = erp("evaluate", f"run={folder}")
     assert answer.code == 0, answer.err  # by the checkpoint's own policy
     assert not Path("ran").exists()
+
+
+def test_figures_are_left_out_and_drawn_later(erp, quick):
+    answer = erp("train", *quick, "figures=false")
+    assert answer.code == 0, answer.err
+    run = Path(answer.last)
+    before = json.loads((run / "results.json").read_text())
+    assert not (run / "figures").exists()
+    assert "![" not in (run / "report.md").read_text()
+    assert "<figure>" not in (run / "report.html").read_text()
+
+    again = erp("train", *quick)
+    assert Path(again.last) == run
+    assert "finished already" in again.out
+    assert {file.suffix for file in (run / "figures").iterdir()} == {".png", ".svg"}
+    assert "![" in (run / "report.md").read_text()
+    assert json.loads((run / "results.json").read_text()) == before

@@ -85,12 +85,68 @@ def test_a_sweep_s_name_is_that_of_a_file(erp, quick):
     assert answer.faults == ["erp train: sweep = a/b: names a file; give letters, digits, _ . and - only"]
 
 
+def test_keys_of_an_option_that_the_file_sweeps_over_can_be_given(erp, quick, probe, tmp_path):
+    (tmp_path / "mine/experiment/probe.yaml").write_text(PROBE.replace("ridge,knn", "knn"))
+    answer = erp("train", "-m", *probe, *quick, "router.k=3")
+    assert answer.code == 0, answer.err
+    configs = [yaml.safe_load((Path(run) / "config.yaml").read_text()) for run in record("probe")["runs"]]
+    assert [c["router"]["k"] for c in configs] == [3, 3]
+
+
+def test_a_sweep_in_a_file_wants_m_and_texts(erp, quick, probe, tmp_path):
+    answer = erp("train", *probe, *quick)
+    assert answer.code == 2
+    assert answer.faults == [
+        "erp train: experiment: the file holds a sweep; give -m for all of its runs, or the keys of one run yourself"
+    ]
+    (tmp_path / "mine/experiment/probe.yaml").write_text(PROBE.replace("0,1", "[0, 1]"))
+    answer = erp("train", "-m", *probe, *quick)
+    assert answer.code == 2
+    assert "hydra.sweeper.params.split.seed: [0, 1]: is a list; write it as one text" in answer.err
+    assert not Path("runs").exists()
+
+
+def test_the_record_of_an_earlier_sweep_stands_until_a_job_begins(erp, quick):
+    assert erp("train", "-m", *quick, "split.seed=0,1", "sweep=first").code == 0
+    first = record("first")
+    answer = erp("train", "-m", *quick, "split.seed=0,1", "sweep=first", "hydra/launcher=jobli")
+    assert answer.code == 2
+    assert "jobli" in answer.err
+    assert record("first") == first
+
+    answer = erp("train", "-m", f"config={first['runs'][0]}/config.yaml", "split.seed=5,6")
+    assert answer.code == 0, answer.err
+    assert record("first") == first
+    (other,) = set(Path("runs/sweeps").glob("*.json")) - {Path("runs/sweeps/first.json")}
+    assert len(json.loads(other.read_text())["runs"]) == 2
+
+
+def test_a_sweep_has_one_name(erp, quick):
+    answer = erp("train", "-m", *quick, "sweep=a,b")
+    assert answer.code == 2
+    assert answer.faults == ["erp train: sweep = a, b: one sweep has one name; give one"]
+
+
+def test_of_many_jobs_every_value_is_checked_and_the_command_names_the_sweep(erp, quick, monkeypatch):
+    monkeypatch.setattr("erp.compose.MOST_JOBS_CHECKED", 2)
+    monkeypatch.setattr("erp.programs.launch.MOST_JOBS_CHECKED", 2)
+    answer = erp("train", "-m", *quick, "router=ridge,knnn", "split.seed=0,1,2")
+    assert answer.code == 2
+    assert "router = knnn" in answer.err
+    names = set()
+    for router in ("ridge,knn", "ridge,category_mean"):
+        answer = erp("train", "-m", *quick, f"router={router}", "split.seed=0,1", "figures=false")
+        assert answer.code == 0, answer.err
+        names.add(answer.last.split("/")[-1])
+    assert len(names) == 2
+
+
 @pytest.mark.parametrize("file", sorted((conf_folder() / "experiment").glob("*.yaml")), ids=lambda file: file.stem)
 def test_every_experiment_says_what_it_is_and_composes(file):
     from erp.compose import check_sweep, compose
 
     assert file.read_text().startswith("# @package _global_\n# ")
-    compose("train", [f"experiment={file.stem}"])
+    compose("train", [f"experiment={file.stem}"])  # one run of it
     jobs = check_sweep("train", [f"experiment={file.stem}"])
     content = yaml.safe_load(file.read_text())
     if "hydra" in content:
@@ -201,7 +257,7 @@ def test_submitit_runs_jobs_in_processes_of_their_own(shell, quick, launcher):
     assert code == 0, err
     assert "sweep cluster: 2 ok, 0 failed" in out
     assert {job["status"] for job in record("cluster")["jobs"].values()} == {"ok"}
-    logs = list(Path("runs/sweeps/.hydra/.submitit").glob("*/*_log.out"))
+    logs = list(Path("runs/sweeps/.hydra/cluster/.submitit").glob("*/*_log.out"))
     assert len(logs) == 2
     assert all("report:" in log.read_text() for log in logs)
 
@@ -210,7 +266,7 @@ def test_submitit_runs_jobs_in_processes_of_their_own(shell, quick, launcher):
 def test_optuna_searches_for_what_is_best_on_validation(shell, quick):
     """Four draws of k: the best of them by optuna is the run whose objective is highest."""
     code, _, err = shell.run(
-        "train", "-m", *quick, "router=knn", "hydra/sweeper=optuna", "hydra.sweeper.direction=maximize",
+        "train", "-m", *quick, "router=knn", "hydra/sweeper=optuna",
         "hydra.sweeper.n_trials=4", "hydra.sweeper.n_jobs=1", "router.k=range(2,40)", "sweep=search",
     )  # fmt: skip
     assert code == 0, err
@@ -222,6 +278,6 @@ def test_optuna_searches_for_what_is_best_on_validation(shell, quick):
         values[yaml.safe_load((Path(job["run"]) / "config.yaml").read_text())["router"]["k"]] = results["objective"][
             "value"
         ]
-    best = yaml.safe_load(Path("runs/sweeps/.hydra/optimization_results.yaml").read_text())
+    best = yaml.safe_load(Path("runs/sweeps/.hydra/search/optimization_results.yaml").read_text())
     assert best["best_value"] == pytest.approx(max(values.values()))
     assert values[best["best_params"]["router.k"]] == pytest.approx(best["best_value"])

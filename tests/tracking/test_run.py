@@ -98,6 +98,25 @@ def test_a_run_that_goes_on_goes_on_under_its_id(tmp_path, monkeypatch):
     assert all(run.of("run")[0]["resume"] for run in (first, second))
 
 
+def test_a_run_made_without_a_copy_gets_it_when_it_is_asked_for_again(tmp_path):
+    made = quick(tmp_path, "tracking=off")
+    assert not (made.folder / "wandb").exists()
+    found = quick(tmp_path)
+    assert not found.fresh
+    assert recorded(found.folder).summary["gain"] == pytest.approx(
+        made.results["policy"]["gain_vs_best_single"]["mean"]
+    )
+    quick(tmp_path)
+    assert len(every(found.folder)) == 1  # and once is enough
+
+
+def test_without_artifacts_nothing_of_single_prompts_is_sent(tmp_path):
+    run = recorded(quick(tmp_path, "tracking.artifacts=false").folder)
+    assert "gain" in run.summary
+    assert not any(key.startswith("tables/predictions") for key in run.summary)
+    assert any(key.startswith("tables/curves") for key in run.summary)
+
+
 def test_a_long_choice_becomes_a_tag_that_is_taken(tmp_path):
     members = [{"name": f"organisation/model-{i}-instruct"} for i in range(5)]
     with opened(tmp_path / "one", pool={"members": members}, router={"name": "r" * 80}):
