@@ -118,9 +118,10 @@ def less(pairs: pd.DataFrame, first: str, second: str) -> pd.Series:
 
 
 def interval(row: pd.Series, column: str) -> str:
-    """A difference with its interval: +.065 (.033 to .098)."""
+    """A difference with its interval, +.065 (.033 to .098): bold where that leaves out 0."""
     low, high = row[f"{column}_low"], row[f"{column}_high"]
-    return f"{short(row[column], '+')} ({short(low)} to {short(high)})"
+    text = f"{short(row[column], '+')} ({short(low)} to {short(high)})"
+    return f"**{text}**" if low > 0 or high < 0 else text
 
 
 def share(row: pd.Series, column: str) -> str:

@@ -55,6 +55,7 @@ def test_a_difference_is_a_gain_whichever_contender_stands_first(script):
     pairs = pd.DataFrame({"first": ["a"], "second": ["b"], "difference": [0.2], "low": [-0.1], "high": [0.5]})
     assert headlines.interval(headlines.less(pairs, "a", "b"), "gain") == "+.200 (-.100 to .500)"
     assert headlines.interval(headlines.less(pairs, "b", "a"), "gain") == "-.200 (-.500 to .100)"
+    assert headlines.interval(headlines.less(pairs.assign(low=0.1), "b", "a"), "gain") == "**-.200 (-.500 to -.100)**"
 
 
 def test_results_that_moved_are_told(script):
