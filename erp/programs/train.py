@@ -212,8 +212,9 @@ def execute(plan: Plan) -> Result:
             results = read_json(folder.results)
             if config.figures and not folder.figures.exists():  # made without, and asked for now
                 results, _ = write_report(folder.path, results, pd.read_parquet(folder.predictions))
-            # A W&B agent waits for the numbers of every run that it asked for; others get a copy that was not made yet.
-            if asked_by_agent() or not (folder.path / "wandb").exists():
+            # A W&B agent waits for the numbers of every run that it asked for. Others get a copy that was not made yet,
+            # or that was lost: W&B writes its file after a run has ended, and may be killed before.
+            if asked_by_agent() or not any(folder.path.glob("wandb/*/*.wandb")):
                 with copied() as tracker:
                     tracker.log_results(results)
             return Result(folder.path, results, fresh=False)
