@@ -22,15 +22,16 @@ def rows() -> Iterator[tuple[str, str, str]]:
     ridge, check = one(routing, contender="ridge", reward_model="yes_logit"), one(routing, contender="ridge")
     yield (
         "03_routing",
-        "Does the paper's router, a ridge, earn more than the best single member? Than the best mixture of equal cost?",
-        f"by the judge {interval(ridge, 'gain')}; {interval(ridge, 'equal_cost')}. By the exact checks "
+        "The paper's router, a ridge: reward minus that of the best single member; minus that of the best mixture of "
+        "equal cost",
+        f"`yes_logit` {interval(ridge, 'gain')}; {interval(ridge, 'equal_cost')}. `verifier` "
         f"{interval(check, 'gain')}; {interval(check, 'equal_cost')}",
     )
     behind = [less(pairs[pairs["reward_model"] == m], "category_mean", "ridge") for m in ("yes_logit", "verifier")]
     yield (
         "03_routing",
-        "Category mean, which is told the task, less the ridge",
-        f"by the judge {interval(behind[0], 'gain')}; by the checks {interval(behind[1], 'gain')}",
+        "Category mean, which is told the task, minus the ridge",
+        f"`yes_logit` {interval(behind[0], 'gain')}; `verifier` {interval(behind[1], 'gain')}",
     )
     larger = results("01_routers", "llmrouter9.csv")
     names = {"auto": "`auto`, the best of sixteen", "zooter": "`zooter`", "knn": "kNN", "ridge": "the ridge"}
@@ -47,43 +48,44 @@ def rows() -> Iterator[tuple[str, str, str]]:
     shares = [one(pooled, member="pooled", reward_model=m) for m in ("yes_logit", "verifier")]
     yield (
         "02_predictability",
-        "How much of what a perfect predictor would explain does the ridge, from the prompt alone?",
-        f"of the judge's rewards {share(shares[0], 'r2_corrected')}, of the checks' {share(shares[1], 'r2_corrected')}",
+        "Share of the predictable variance that the ridge explains",
+        f"`yes_logit` {share(shares[0], 'r2_corrected')}; `verifier` {share(shares[1], 'r2_corrected')}",
     )
     cross = one(results("04_reward_models"), learnt_from="yes_logit", scored_by="verifier", router="ridge")
     yield (
         "04_reward_models",
-        "Routed by the judge, scored by the checks: gain over the best single",
+        "Routed by `yes_logit`, scored by `verifier`: gain over the best single member",
         interval(cross, "gain"),
     )
     members = results("05_pools").query("of == 'member'").sort_values("loss_without", ascending=False)
     yield (
         "05_pools",
-        "What the pool loses without one member: the one it misses most, and the next",
+        "What the pool loses without one member (`verifier`): the one it misses most; the next",
         "; ".join(f"`{row['name']}` {interval(row, 'loss_without')}" for _, row in members.head(2).iterrows()),
     )
     mpnet = one(results("06_backbones"), backbone="mpnet", reward_model="verifier")
     yield (
         "06_backbones",
-        "An encoder five times as large (mpnet less MiniLM, checks): R^2, and gain",
+        "An encoder five times as large (mpnet minus MiniLM, `verifier`): R^2; gain",
         f"{interval(mpnet, 'r2_less')}; {interval(mpnet, 'gain_less')}",
     )
     budget = one(results("08_labels"), name="twice the prompts, half the samples")
     yield (
         "08_labels",
-        "Twice the prompts with half the samples each: R^2, and reward",
+        "Twice the prompts with half the samples each (`verifier`): R^2; reward",
         f"{interval(budget, 'r2_less')}; {interval(budget, 'reward_less')}",
     )
     joins = [one(results("07_new_member", file), labels=64, method="auto", member="all") for file in FILES]
     yield (
         "07_new_member",
-        "A member joins with 64 labels: regret less that of a ridge of its own, here and on LLMRouter's table",
+        "A member joins with 64 labels: regret minus that of a ridge of its own (below 0 is better), here; on "
+        "LLMRouter's table",
         "; ".join(interval(row, "less_scratch") for row in joins),
     )
     unseen = one(results("09_shift"), router="ridge", category="all", reward_model="yes_logit")
     yield (
         "09_shift",
-        "Gain by the judge on tasks that were trained on, and on tasks never seen",
+        "Gain of the ridge by `yes_logit` on eleven tasks that were trained on; on the same, never seen",
         f"{interval(unseen, 'gain_seen')}; {interval(unseen, 'gain_unseen')}",
     )
 
@@ -131,7 +133,7 @@ def share(row: pd.Series, column: str) -> str:
 
 def short(value: float, sign: str = "-") -> str:
     """Three decimals without a leading zero."""
-    return f"{round(value, 3) + 0.0:{sign}.3f}".replace("0.", ".", 1)  # + 0.0: no -.000
+    return f"{value:{sign}.3f}".replace("0.", ".", 1)
 
 
 def table() -> str:
