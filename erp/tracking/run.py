@@ -124,6 +124,7 @@ def tracked(
     if tracking.mode == "off":
         yield Tracker(None, folder)
         return
+    folder = folder.resolve()  # W&B's service may be another process's, with another working directory
     run = _opened(tracking, folder, config, choices(config, table.reward_model, table_name))
     tracker = Tracker(run, folder, tracking.artifacts)
     if run is None:

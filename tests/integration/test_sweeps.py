@@ -164,7 +164,8 @@ class Shell:
         (folder / "mine/router/broken.yaml").write_text(
             "# Fails\nname: broken\n_target_: broken.Broken\nalphas: [1.0]\n"
         )
-        self.environment = os.environ | {"PYTHONPATH": str(folder), "ERP_CACHE": str(folder / "cache")}
+        alone = {key: value for key, value in os.environ.items() if key != "WANDB_SERVICE"}  # of an earlier test
+        self.environment = alone | {"PYTHONPATH": str(folder), "ERP_CACHE": str(folder / "cache")}
 
     def start(self, *arguments: str) -> subprocess.Popen:
         quiet = ["trainer.progress=false"] if arguments[0] == "train" else []

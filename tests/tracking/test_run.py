@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -72,6 +73,15 @@ def test_two_runs_in_one_process_are_two(tmp_path):
     assert (two.id, two.name, two.config["seed"]) == ("0000000002", "runs-0000000002", 2)
     assert one.group is None
     assert one.tags == ["router=ridge", "backbone=hashing", "reward_model=verifier", "pool=all", "data=mini"]
+
+
+def test_a_copy_lies_in_its_run_folder_wherever_w_b_s_service_was_started(tmp_path, monkeypatch):
+    for name in ("one", "two"):  # the service that the first run starts serves the second too
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        with opened(Path("runs-0000000001")):
+            pass
+        assert recorded(tmp_path / name / "runs-0000000001").name == "runs-0000000001"
 
 
 def test_a_run_that_fails_is_finished_and_the_next_is_a_new_one(tmp_path):
@@ -194,7 +204,8 @@ def test_a_service_that_dies_does_not_take_the_run_with_it(tmp_path):
             print("done")
             """)
     )
-    done = subprocess.run([sys.executable, script], capture_output=True, text=True, env=dict(os.environ), check=False)
+    alone = {key: value for key, value in os.environ.items() if key != "WANDB_SERVICE"}  # with a service of its own
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, env=alone, check=False)
     assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr
     assert "W&B did not take the headline" in done.stderr
     assert len(list(tmp_path.glob("*/results.json"))) == 1
