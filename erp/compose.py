@@ -142,12 +142,14 @@ def for_the_jobs(program: str, overrides: Sequence[str], config_file: Path | Non
     """
     in_file = swept_in_file(program, overrides, config_file)
     with _parser() as parsed:
-        swept = {override.get_key_element() for text in overrides if (override := parsed(text)).is_sweep_override()}
-        swept |= {parsed(text).get_key_element() for text in in_file}
+        given = [parsed(text) for text in overrides]
+        swept = {parsed(text).get_key_element() for text in in_file}
+    swept |= {override.get_key_element() for override in given if override.is_sweep_override()}
     done = []
-    for text in overrides:
+    for text, override in zip(overrides, given, strict=True):
         key, _, value = text.partition("=")
-        done.append(f"{key}=choice({value})" if "." in key and key.split(".")[0] in swept else text)
+        single = "." in key and key.split(".")[0] in swept and not override.is_sweep_override()
+        done.append(f"{key}=choice({value})" if single else text)
     return done
 
 

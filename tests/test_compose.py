@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from erp.compose import check_sweep, compose, conf_folder, options
+from erp.compose import check_sweep, compose, conf_folder, for_the_jobs, options
 from erp.config import PROGRAMS
 from erp.errors import ErpError
 
@@ -152,3 +152,10 @@ def test_a_key_that_only_some_jobs_know_is_named():
 
 def test_a_sweep_s_settings_are_no_part_of_its_jobs():
     check_sweep("train", ["seed=1,2", "hydra.sweep.dir=somewhere", "hydra/launcher=basic"])
+
+
+def test_single_keys_of_a_swept_group_are_choices_of_one_and_the_rest_stays():
+    swept = ["router=ridge,knn", "router.k=range(2,4)", "data.path=x.csv", "router.alphas=[1,2]", "seed=0,1"]
+    assert for_the_jobs("train", swept) == [*swept[:3], "router.alphas=choice([1,2])", swept[4]]
+    intervals = ["router=mlp,low_rank", "router.dropout=interval(0,0.5)", "split.test=0.4"]
+    assert for_the_jobs("train", intervals) == intervals
