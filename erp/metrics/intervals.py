@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,8 @@ from scipy.special import ndtr, stdtrit
 
 from erp.errors import ErpError
 from erp.metrics.significance import bootstrap_p
+
+Verdict = Literal["yes", "no", "undecided"]
 
 BLOCK_CELLS = 1 << 22
 """Draws x groups held at once: 32 MiB per array, whatever the number of draws."""
@@ -29,6 +32,21 @@ class Interval:
     mean: float
     low: float
     high: float
+
+
+def better_than_constant(difference: Interval) -> Verdict:
+    """Is the router better than the best constant at equal cost?
+
+    Args:
+        difference: of mean reward, router less the best constant at its cost.
+
+    Returns:
+        "yes" where the whole interval is above 0; "no" where none of it is; else "undecided", as where there is no
+        interval (NaN).
+    """
+    if difference.low > 0:
+        return "yes"
+    return "no" if difference.high <= 0 else "undecided"
 
 
 class GroupBootstrap:

@@ -1,8 +1,6 @@
-"""Is a difference real? p-values of paired differences, their correction, and a plain verdict."""
+"""Is a difference real? p-values of paired differences, and their correction."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,11 +8,6 @@ from scipy.special import ndtri, stdtr
 from scipy.stats import binomtest
 
 from erp.errors import ErpError
-
-if TYPE_CHECKING:  # intervals have p-values: at run time the import goes the other way
-    from erp.metrics.intervals import Interval
-
-Verdict = Literal["yes", "no", "undecided"]
 
 
 def holm(p_values: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -105,18 +98,3 @@ def mcnemar(first: NDArray[np.floating], second: NDArray[np.floating]) -> float:
         )
     wins, losses = int((both[0] > both[1]).sum()), int((both[0] < both[1]).sum())
     return float(binomtest(wins, wins + losses, 0.5).pvalue) if wins + losses else 1.0
-
-
-def better_than_constant(difference: Interval) -> Verdict:
-    """Is the router better than the best constant at equal cost?
-
-    Args:
-        difference: of mean reward, router less the best constant at its cost.
-
-    Returns:
-        "yes" where the whole interval is above 0; "no" where none of it is; else "undecided", as where there is no
-        interval (NaN).
-    """
-    if difference.low > 0:
-        return "yes"
-    return "no" if difference.high <= 0 else "undecided"

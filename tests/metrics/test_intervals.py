@@ -6,7 +6,7 @@ from erp.decisions.choice import choose, constant, one_hot, outcome
 from erp.decisions.references import best_single, oracle
 from erp.errors import ErpError
 from erp.metrics.headroom import headroom_recovered
-from erp.metrics.intervals import GroupBootstrap, Interval
+from erp.metrics.intervals import GroupBootstrap, Interval, better_than_constant
 from erp.metrics.significance import bootstrap_p
 
 
@@ -245,3 +245,19 @@ def test_no_headroom_no_share():
     assert headroom_recovered(rows, best, best + np.random.default_rng(8).normal(size=50), bootstrap) is None
     assert headroom_recovered(rows, best, best - 1, bootstrap) is None  # an oracle clearly below the best single
     assert headroom_recovered(rows, best, best + 1, GroupBootstrap(np.zeros(50, dtype=int), draws=10)) is None
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [
+        (0.1, 0.3, "yes"),
+        (-0.1, 0.3, "undecided"),
+        (0.0, 0.3, "undecided"),
+        (-0.3, -0.1, "no"),
+        (-0.3, 0.0, "no"),
+        (0.0, 0.0, "no"),
+        (float("nan"), float("nan"), "undecided"),
+    ],
+)
+def test_verdict(low, high, verdict):
+    assert better_than_constant(Interval((low + high) / 2, low, high)) == verdict

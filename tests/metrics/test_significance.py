@@ -6,8 +6,8 @@ import pytest
 from scipy.special import ndtr, stdtrit
 
 from erp.errors import ErpError
-from erp.metrics.intervals import GroupBootstrap, Interval
-from erp.metrics.significance import better_than_constant, bootstrap_p, holm, mcnemar
+from erp.metrics.intervals import GroupBootstrap
+from erp.metrics.significance import bootstrap_p, holm, mcnemar
 
 
 def test_holm_worked_by_hand():
@@ -101,19 +101,3 @@ def test_mcnemar_refuses_what_is_not_right_or_wrong():
     for bad in (np.array([0.5, 1.0]), np.array([np.nan, 1.0]), np.ones(3), np.ones((2, 1))):
         with pytest.raises(ErpError, match="not pairs of 0 and 1"):
             mcnemar(right, bad)
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "verdict"),
-    [
-        (0.1, 0.3, "yes"),
-        (-0.1, 0.3, "undecided"),
-        (0.0, 0.3, "undecided"),
-        (-0.3, -0.1, "no"),
-        (-0.3, 0.0, "no"),
-        (0.0, 0.0, "no"),
-        (float("nan"), float("nan"), "undecided"),
-    ],
-)
-def test_verdict(low, high, verdict):
-    assert better_than_constant(Interval((low + high) / 2, low, high)) == verdict

@@ -19,9 +19,8 @@ from erp.decisions.policy_budget import BudgetPolicy
 from erp.decisions.policy_guarantee import GuaranteePolicy
 from erp.decisions.references import best_constant
 from erp.metrics.benchmarks import gain
-from erp.metrics.intervals import Interval
+from erp.metrics.intervals import Interval, better_than_constant
 from erp.metrics.risk import coverage, spending
-from erp.metrics.significance import better_than_constant
 from erp.report.sections.held_out import Floats, HeldOut, means, plain
 
 
