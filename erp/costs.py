@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -20,8 +20,15 @@ if TYPE_CHECKING:
 
     from erp.table.schema import RewardTable
 
-Kind = Literal["auto", "usd", "flops", "tokens", "none"]
-_UNITS = {"usd": "USD per prompt", "flops": "FLOPs per prompt", "tokens": "tokens per prompt", "none": "none"}
+Counted = Literal["usd", "flops", "tokens", "none"]
+Kind = Literal["auto"] | Counted
+_UNITS: dict[Counted, str] = {
+    "usd": "USD per prompt",
+    "flops": "FLOPs per prompt",
+    "tokens": "tokens per prompt",
+    "none": "none",
+}
+_LENGTHS = "completion tokens"
 _CHARACTERS_PER_TOKEN = 4  # the usual rule of thumb for English; the report says "estimated"
 
 
@@ -41,48 +48,42 @@ class Price:
 
 @dataclass(frozen=True, eq=False)
 class Costs:
-    """Cost of one answer.
+    """Cost of one answer, and what train tells of it: the one place where an unknown cost becomes a number.
 
     Attributes:
         kind: What is counted.
         unit: The unit, for tables and axes.
-        values: (prompts, members), never NaN.
-        measured: (prompts, members), False where a value was unknown and filled with its member's mean, which comes
-            from other prompts, whatever their split: such cells must not count in a mean over train. True for known,
-            priced, estimated (characters / 4) and assumed values, and for kind none.
+        values: (prompts, members), never NaN: where a cost is unknown the member's ``mean`` stands.
+        measured: (prompts, members), False where a value was unknown. True for known, priced, estimated
+            (characters / 4) and assumed values, and for kind none.
+        mean: (members,) of the measured values on train: what an answer is taken to cost before it is asked for.
         notes: What was chosen, estimated or assumed, a plain sentence each.
     """
 
-    kind: Literal["usd", "flops", "tokens", "none"]
+    kind: Counted
     unit: str
     values: NDArray[np.float64]
     measured: NDArray[np.bool_]
+    mean: NDArray[np.float64]
     notes: tuple[str, ...]
-
-    def times(self, responses: int) -> Costs:
-        """Of so many responses a prompt: what choosing the best of them costs."""
-        if responses == 1:
-            return self
-        return replace(self, values=self.values * responses, notes=(*self.notes, f"for {responses} responses a prompt"))
 
 
 @dataclass(frozen=True, eq=False)
 class _Attempt:
-    """One way to count: values and measured (N, M) and notes, or why it cannot be had."""
+    """One way to count: values (N, M), NaN where unknown, and what members (M,) would need where all of theirs are."""
 
-    values: NDArray[np.float64] | None
-    measured: NDArray[np.bool_]
+    values: NDArray[np.float64]
     notes: tuple[str, ...] = ()
-    lacking: str = ""
+    needs: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
 class _Tokens:
-    """Prompt and completion tokens (N, M) without NaN where they can be had, and what was assumed for it."""
+    """Prompt and completion tokens (N, M), a completion NaN where it is unknown, and what was assumed for them."""
 
     prompt: NDArray[np.float64]
-    completion: NDArray[np.float64]  # a member without any known length is NaN throughout
-    measured: NDArray[np.bool_]  # (N, M) False where a completion is its member's mean
+    completion: NDArray[np.float64]
+    absent: NDArray[np.bool_]  # (M,) members of whose completions train knows none
     notes: tuple[str, ...]
 
 
@@ -92,54 +93,85 @@ def expected_cost(
     prices: Mapping[str, Price],
     active_parameters: Mapping[str, float],
     assumed_completion_tokens: float | None = None,
+    *,
+    train: NDArray[np.int64] | None = None,
+    kept: NDArray[np.float64] | None = None,
+    responses: int = 1,
 ) -> Costs:
     """Cost of answering each prompt with each member: the mean over a cell's samples, completed where it is unknown.
 
     usd is the table's cost_usd where it is known, else tokens times prices; flops = 2 * active parameters * tokens;
-    tokens = prompt + completion tokens. auto takes the first of usd, flops, tokens, none that every member has.
+    tokens = prompt + completion tokens. auto takes the first of usd, flops, tokens, none that every member has. Train
+    alone decides what a member has, and what stands where a cost is unknown.
 
     Args:
         table: The table of the pool.
         kind: What to count.
         prices: Member's name -> price.
         active_parameters: Member's name -> parameters used per token (7e9, not 7).
-        assumed_completion_tokens: Length of the answers of a member for which the table knows none; None = not assumed.
+        assumed_completion_tokens: Length of the answers of a member of which train knows none; None = not assumed.
+        train: Rows of the prompts that are learnt from; None = all.
+        kept: (M,) `Costs.mean` of the run whose router is used here, in place of this table's; NaN for a new member.
+        responses: How many a prompt is answered with: choosing the best of four costs four.
 
     Raises:
         ErpError: The kind asked for cannot be had, with the members that lack something.
     """
-    tokens = _tokens(table, assumed_completion_tokens)
-    uncounted = _Attempt(np.zeros(tokens.prompt.shape), np.ones(tokens.prompt.shape, dtype=bool))
-    ways: dict[str, Callable[[], _Attempt]] = {
+    rows = np.arange(len(table.prompts)) if train is None else train
+    tokens = _tokens(table, assumed_completion_tokens, rows)
+    ways: dict[Counted, Callable[[], _Attempt]] = {
         "usd": lambda: _usd(table, tokens, prices),
         "flops": lambda: _flops(table, tokens, active_parameters),
-        "tokens": lambda: _count(table, tokens),
-        "none": lambda: uncounted,
+        "tokens": lambda: _Attempt(tokens.prompt + tokens.completion, tokens.notes, {_LENGTHS: tokens.absent}),
+        "none": lambda: _Attempt(np.zeros(tokens.prompt.shape)),
     }
-    if kind != "auto":
-        if kind not in ways:
-            raise ErpError(f"cost.kind = {kind}: unknown; allowed are auto, {', '.join(ways)}; choose one")
-        attempt = ways[kind]()
-        if attempt.values is None:
-            raise ErpError(
-                f"cost.kind = {kind}: cannot be had: {attempt.lacking}; "
-                "allowed is a kind that every member of the pool has; add what is lacking or use cost.kind=auto"
-            )
-        return Costs(kind, _UNITS[kind], attempt.values, attempt.measured, attempt.notes)
+    if kind != "auto" and kind not in ways:
+        raise ErpError(f"cost.kind = {kind}: unknown; allowed are auto, {', '.join(ways)}; choose one")
     passed: list[str] = []
-    for name in ("usd", "flops", "tokens"):
+    for name in _UNITS if kind == "auto" else (kind,):
         attempt = ways[name]()
-        if attempt.values is not None:
-            notes = (_chosen(name, passed), *attempt.notes)
-            return Costs(name, _UNITS[name], attempt.values, attempt.measured, notes)
-        passed.append(f"not {name}: {attempt.lacking}")
-    assert uncounted.values is not None
-    return Costs("none", _UNITS["none"], uncounted.values, uncounted.measured, (_chosen("none", passed),))
+        values = responses * attempt.values
+        mean = _mean(values[rows]) if kept is None else np.where(np.isnan(kept), _mean(values[rows]), kept)
+        absent = np.isnan(values).all(axis=0) | np.isnan(mean)
+        if not absent.any():
+            notes = [_chosen(name, passed)] if kind == "auto" else []
+            notes += [*attempt.notes, *_of_unknown(values)]
+            notes += [f"for {responses} responses a prompt"] if responses > 1 else []
+            known = np.isfinite(values)
+            return Costs(name, _UNITS[name], np.where(known, values, mean), known, mean, tuple(notes))
+        passed.append(f"not {name}: {_lacking(table, attempt, absent)}")
+    raise ErpError(
+        f"cost.kind = {kind}: cannot be had: {passed[-1].removeprefix(f'not {kind}: ')}; "
+        "allowed is a kind that every member of the pool has; add what is lacking or use cost.kind=auto"
+    )
 
 
 def _chosen(name: str, passed: list[str]) -> str:
     what = "costs are not counted" if name == "none" else f"costs are counted in {name}"
     return f"{what} ({'; '.join(passed)})" if passed else what
+
+
+def _mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(M,) of the known values of each member; NaN for one without any."""
+    known = np.isfinite(values)
+    count = known.sum(axis=0)
+    return np.where(count > 0, np.where(known, values, 0.0).sum(axis=0) / np.maximum(count, 1), np.nan)
+
+
+def _of_unknown(values: NDArray[np.float64]) -> list[str]:
+    unknown = int(np.isnan(values).sum())
+    return [f"unknown costs are the member's mean on train in {_of_cells(unknown, values)}"] if unknown else []
+
+
+def _lacking(table: RewardTable, attempt: _Attempt, absent: NDArray[np.bool_]) -> str:
+    """`no <what> for a, b` for all that members lack, and where it is lacking only on train."""
+    elsewhere = np.isfinite(attempt.values).any(axis=0)
+    parts = []
+    for what, needed in attempt.needs.items():
+        for place, there in (("", ~elsewhere), (" on train prompts", elsewhere)):
+            members = np.array(table.members)[needed & absent & there]
+            parts += [f"no {what}{place} for {shorten(members, 3)}"] if len(members) else []
+    return ", ".join(parts)
 
 
 def _cell_mean(table: RewardTable, column: str) -> NDArray[np.float64]:
@@ -155,15 +187,7 @@ def _cell_mean(table: RewardTable, column: str) -> NDArray[np.float64]:
     return mean.reshape(shape)
 
 
-def _filled_by_member(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Unknown cells take their member's mean; which did (N, M). A member without any known cell stays NaN."""
-    known = np.isfinite(values)
-    count = known.sum(axis=0)
-    mean = np.where(count > 0, np.where(known, values, 0.0).sum(axis=0) / np.maximum(count, 1), np.nan)
-    return np.where(known, values, mean), ~known & (count > 0)
-
-
-def _tokens(table: RewardTable, assumed_completion_tokens: float | None) -> _Tokens:
+def _tokens(table: RewardTable, assumed_completion_tokens: float | None, train: NDArray[np.int64]) -> _Tokens:
     if assumed_completion_tokens is not None and not 0 < assumed_completion_tokens < np.inf:
         raise ErpError(
             f"cost.assume_completion_tokens = {assumed_completion_tokens}: allowed is a number above 0; change it"
@@ -175,24 +199,18 @@ def _tokens(table: RewardTable, assumed_completion_tokens: float | None) -> _Tok
         characters = table.prompts["prompt"].map(len).to_numpy(dtype=np.float64)
         prompt = np.where(unknown, np.ceil(characters / _CHARACTERS_PER_TOKEN)[:, None], prompt)
         notes.append(f"prompt tokens are estimated as characters / 4 in {_of_cells(int(unknown.sum()), prompt)}")
-    completion, filled = _filled_by_member(_cell_mean(table, "completion_tokens"))
-    if filled.any():
-        notes.append(f"completion tokens are the member's mean in {_of_cells(int(filled.sum()), prompt)}")
-    without = np.isnan(completion).all(axis=0)
-    if assumed_completion_tokens is not None and without.any():
-        completion[:, without] = assumed_completion_tokens
-        names = shorten(np.array(table.members)[without])
+    completion = _cell_mean(table, "completion_tokens")
+    absent = np.asarray(np.isnan(completion[train]).all(axis=0))
+    if assumed_completion_tokens is not None and absent.any():
+        completion = np.where(absent & np.isnan(completion), assumed_completion_tokens, completion)
+        names = shorten(np.array(table.members)[absent])
         notes.append(f"completion tokens are assumed to be {assumed_completion_tokens:g} for {names}")
-    return _Tokens(prompt, completion, ~filled, tuple(notes))
+        absent = np.zeros_like(absent)
+    return _Tokens(prompt, completion, absent, tuple(notes))
 
 
 def _of_cells(count: int, cells: NDArray[np.float64]) -> str:
     return "all cells" if count == cells.size else f"{count:,} of {cells.size:,} cells"
-
-
-def _lacking(table: RewardTable, absent: NDArray[np.bool_] | np.bool_, what: str) -> str:
-    """`no <what> for a, b`, or nothing."""
-    return f"no {what} for {shorten(np.array(table.members)[absent], 3)}" if absent.any() else ""
 
 
 def _known(table: RewardTable, names: Mapping[str, object]) -> NDArray[np.bool_]:
@@ -201,47 +219,24 @@ def _known(table: RewardTable, names: Mapping[str, object]) -> NDArray[np.bool_]
 
 def _usd(table: RewardTable, tokens: _Tokens, prices: Mapping[str, Price]) -> _Attempt:
     measured = _cell_mean(table, "cost_usd")
-    has_column = np.isfinite(measured).any(axis=0)
     has_price = _known(table, prices)
-    has_tokens = np.isfinite(tokens.completion).all(axis=0)
-    wanting = [
-        _lacking(table, ~has_column & ~has_price, "cost_usd and no price"),
-        _lacking(table, ~has_column & has_price & ~has_tokens, "completion tokens"),
-    ]
-    if any(wanting):
-        return _Attempt(None, tokens.measured, lacking=", ".join(part for part in wanting if part))
     priced = np.full(measured.shape, np.nan)
-    for member in np.flatnonzero(has_price & has_tokens):
+    for member in np.flatnonzero(has_price):
         price = prices[table.members[member]]
         spent = tokens.prompt[:, member] * price.input_usd_per_mtok
         priced[:, member] = (spent + tokens.completion[:, member] * price.output_usd_per_mtok) / 1e6
-    unknown = np.isnan(measured)
-    from_price = unknown & np.isfinite(priced)
-    values, filled = _filled_by_member(np.where(from_price, priced, measured))
+    from_price = np.isnan(measured) & np.isfinite(priced)
     notes = list(tokens.notes) if from_price.any() else []
     if from_price.any() and not from_price.all():
-        notes.append(f"cost_usd is unknown and computed from prices in {_of_cells(int(from_price.sum()), values)}")
-    if filled.any():
-        notes.append(f"cost_usd is the member's mean in {_of_cells(int(filled.sum()), values)}")
-    return _Attempt(values, ~filled & (tokens.measured | ~from_price), tuple(notes))
+        notes.append(f"cost_usd is unknown and computed from prices in {_of_cells(int(from_price.sum()), priced)}")
+    needs = {"cost_usd and no price": ~has_price, _LENGTHS: has_price}
+    return _Attempt(np.where(from_price, priced, measured), tuple(notes), needs)
 
 
 def _flops(table: RewardTable, tokens: _Tokens, active_parameters: Mapping[str, float]) -> _Attempt:
-    wanting = [
-        _lacking(table, ~_known(table, active_parameters), "active parameters"),
-        _lacking(table, np.isnan(tokens.completion).any(axis=0), "completion tokens"),
-    ]
-    if any(wanting):
-        return _Attempt(None, tokens.measured, lacking=", ".join(part for part in wanting if part))
-    parameters = np.array([active_parameters[member] for member in table.members], dtype=np.float64)
-    return _Attempt(2.0 * parameters * (tokens.prompt + tokens.completion), tokens.measured, tokens.notes)
-
-
-def _count(table: RewardTable, tokens: _Tokens) -> _Attempt:
-    wanting = _lacking(table, np.isnan(tokens.completion).any(axis=0), "completion tokens")
-    if wanting:
-        return _Attempt(None, tokens.measured, lacking=wanting)
-    return _Attempt(tokens.prompt + tokens.completion, tokens.measured, tokens.notes)
+    parameters = np.array([active_parameters.get(member, np.nan) for member in table.members], dtype=np.float64)
+    needs = {"active parameters": ~_known(table, active_parameters), _LENGTHS: tokens.absent}
+    return _Attempt(2.0 * parameters * (tokens.prompt + tokens.completion), tokens.notes, needs)
 
 
 def read_prices(path: str | Path) -> dict[str, Price]:

@@ -47,7 +47,7 @@ def test_the_cost_column_wins_and_prices_fill_it(table):
     assert costs.notes == ("cost_usd is unknown and computed from prices in 2 of 4 cells",)
     costs = expected_cost(table(cost_usd=[0.5, 0.75, None, 0.25]), "usd", {}, {})
     assert costs.values.tolist() == [[0.5, 0.75], [0.5, 0.25]]
-    assert costs.notes == ("cost_usd is the member's mean in 1 of 4 cells",)
+    assert costs.notes == ("unknown costs are the member's mean on train in 1 of 4 cells",)
     assert costs.measured.tolist() == [[True, True], [False, True]]
 
 
@@ -84,18 +84,68 @@ def test_prompt_tokens_are_estimated(table):
     assert costs.notes == ("prompt tokens are estimated as characters / 4 in all cells",)
 
 
-def test_missing_completion_tokens_take_the_members_mean(table):
+def test_an_unknown_cost_is_the_members_mean(table):
     known = {"prompt_tokens": [0, 0, 0, 0], "completion_tokens": [100, None, None, 400]}
     costs = expected_cost(table(**known), "tokens", {}, {})
     assert costs.values.tolist() == [[100, 400], [100, 400]]
-    assert costs.notes == ("completion tokens are the member's mean in 2 of 4 cells",)
+    assert costs.mean.tolist() == [100, 400]
+    assert costs.notes == ("unknown costs are the member's mean on train in 2 of 4 cells",)
 
 
 def test_a_missing_cell_has_a_cost_too(table):
     whole = table(**TOKENS)
     frame = whole.samples[whole.samples.index != 3]
     costs = expected_cost(type(whole)(whole.prompts, frame, whole.members, "reward"), "tokens", {}, {})
-    assert costs.values.tolist() == [[110, 220], [330, 3 + 200]]
+    assert costs.values.tolist() == [[110, 220], [330, 220]]
+
+
+FIRST, SECOND = np.array([0]), np.array([1])
+
+
+def test_unknown_costs_are_those_of_train_alone(table):
+    """Prompt 1 is train: what is known of prompt 2 stands there, and nowhere else."""
+    known = {"prompt_tokens": 0, "completion_tokens": [100, 200, None, 4000]}
+    for last in (4000, 7):
+        known["completion_tokens"][3] = last
+        costs = expected_cost(table(**known), "tokens", {}, {}, train=FIRST)
+        assert costs.values.tolist() == [[100, 200], [100, last]]
+        assert costs.mean.tolist() == [100, 200]
+    usd = expected_cost(table(cost_usd=[0.5, 0.25, None, 9]), "auto", {}, {}, train=FIRST)
+    assert (usd.kind, usd.values.tolist(), usd.mean.tolist()) == ("usd", [[0.5, 0.25], [0.5, 9]], [0.5, 0.25])
+
+
+def test_what_is_known_outside_train_only_is_not_known(table):
+    tested = {"prompt_tokens": 0, "completion_tokens": [100, None, None, 400]}
+    with pytest.raises(ErpError, match=r"cannot be had: no completion tokens on train prompts for b; allowed"):
+        expected_cost(table(**tested), "tokens", {}, {}, train=FIRST)
+    with pytest.raises(ErpError, match=r"cannot be had: no completion tokens on train prompts for a; allowed"):
+        expected_cost(table(**tested), "usd", PRICES, {}, train=SECOND)
+    some = table(cost_usd=[1.0, None, 1.0, 2.0], **TOKENS)
+    assert expected_cost(some, "auto", {}, {}, train=SECOND).kind == "usd"
+    costs = expected_cost(some, "auto", {}, {}, train=FIRST)
+    assert costs.kind == "tokens"
+    assert costs.notes[0].startswith("costs are counted in tokens (not usd: no cost_usd and no price on train prompts")
+    # A length is assumed where train knows none; what is known elsewhere stands.
+    costs = expected_cost(table(**tested), "tokens", {}, {}, 50, train=FIRST)
+    assert costs.values.tolist() == [[100, 50], [100, 400]]
+    assert costs.mean.tolist() == [100, 50]
+
+
+def test_what_a_run_kept_stands_before_this_tables_means(table):
+    known = {"prompt_tokens": 0, "completion_tokens": [100, None, None, 400]}
+    costs = expected_cost(table(**known), "tokens", {}, {}, kept=np.array([7.0, np.nan]))
+    assert costs.values.tolist() == [[100, 400], [7, 400]]
+    assert costs.mean.tolist() == [7, 400]
+    with pytest.raises(ErpError, match="no completion tokens for b"):  # what nobody counted here is not taken for known
+        expected_cost(table(**{**known, "completion_tokens": [1, None, 2, None]}), "tokens", {}, {}, kept=np.ones(2))
+
+
+def test_several_responses_cost_as_many_times(table):
+    known = {"prompt_tokens": 0, "completion_tokens": [100, None, None, 400]}
+    costs = expected_cost(table(**known), "tokens", {}, {}, responses=4)
+    assert costs.values.tolist() == [[400, 1600], [400, 1600]]
+    assert costs.mean.tolist() == [400, 1600]
+    assert costs.notes[-1] == "for 4 responses a prompt"
 
 
 def test_means_over_samples_are_weighted(tmp_path):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from erp.backbones.cache import cached_embeddings
 from erp.config import (
@@ -68,7 +69,11 @@ def run(config: EvaluateConfig) -> tuple[Path, dict[str, Any]]:
     table = require_same_members(_scored(source, config.reward_model, trained.card.reward_model), trained.members)
     same = isinstance(config.data, SameData)
     cost = _cost(config.cost, of_run.cost, of_run.cost.kind if same else trained.card.cost_kind)
-    costs = table_costs(table, of_run.pool, cost)
+    split = _split(folder, table, of_run.split.near_duplicates)
+    costs = table_costs(
+        table, of_run.pool, cost, train=split.train if len(split.train) else None,
+        kept=_kept_costs(trained, cost, of_run.cost, split), responses=of_run.target.responses,
+    )  # fmt: skip
     if costs.kind != trained.card.cost_kind:
         raise ErpError(
             f"cost.kind = {costs.kind}: the router's costs are in {trained.card.cost_kind}; "
@@ -77,7 +82,7 @@ def run(config: EvaluateConfig) -> tuple[Path, dict[str, Any]]:
     require_categories(
         trained.module.router, trained.card.router.get("name"), table, trained.card.category, learning=False
     )
-    data = _data(config, trained, table, costs, _split(folder, table, of_run.split.near_duplicates), of_run.target)
+    data = _data(config, trained, table, costs, split, of_run.target)
     datamodule = RoutingDataModule(data, of_run.trainer.batch_size, of_run.seed)
     scores = test_scores(trained.module, datamodule)
     notes = [*data.split.notes, *_remarks(trained, table, cost, of_run.cost)]
@@ -157,6 +162,15 @@ def _cost(asked: Cost, of_run: Cost, kind: str) -> Cost:
     return of_run.model_copy(update={"kind": kind, **given})
 
 
+def _kept_costs(trained: TrainedRouter, cost: Cost, of_run: Cost, split: Split) -> NDArray[np.float64] | None:
+    """What stands where this table does not know a cost: the run's train means; None where it has train at new prices.
+
+    Never the means of the table itself: they would be those of what is tested.
+    """
+    as_then = (cost.prices, cost.assume_completion_tokens) == (of_run.prices, of_run.assume_completion_tokens)
+    return np.asarray(trained.module.train_mean_cost) if as_then or not len(split.train) else None
+
+
 def _remarks(trained: TrainedRouter, table: RewardTable, cost: Cost, of_run: Cost) -> list[str]:
     """What a reader must know where this is not what the router was trained for."""
     remarks = []
@@ -206,4 +220,4 @@ def _data(
     )
     codes = category_codes(table.prompts["category"].tolist(), trained.card.categories)
     targets = expected_target(table, **target.model_dump())
-    return RoutingData(table, targets, costs.times(target.responses), split, embeddings, trained.card.categories, codes)
+    return RoutingData(table, targets, costs, split, embeddings, trained.card.categories, codes)

@@ -123,7 +123,10 @@ def prepare(config: ExtendConfig) -> Plan:
     labels, available = choose_labels(whole, known, rewarded, config.labels, config.seed, member)
     table = without_other_labels(whole, known, labels)
     extended = _config_of_the_new_run(config, of_run, trained, member, len(labels)).model_copy(update={"data": source})
-    costs = table_costs(table, extended.pool, extended.cost)
+    costs = table_costs(
+        table, extended.pool, extended.cost, train=known.learnt,
+        kept=np.append(trained.module.train_mean_cost, np.nan), responses=of_run.target.responses,
+    )  # fmt: skip
     prices = sha256_file(Path(extended.cost.prices)) if extended.cost.prices else ""
     plain = extended.model_dump(mode="json", by_alias=True)
     name = "-".join(
@@ -250,8 +253,8 @@ def _data(plan: Plan) -> RoutingData:
     )
     target = plan.config.target
     return RoutingData(
-        table, expected_target(table, **target.model_dump()), plan.costs.times(target.responses), plan.known.split,
-        embeddings, card.categories, category_codes(table.prompts["category"].tolist(), card.categories),
+        table, expected_target(table, **target.model_dump()), plan.costs, plan.known.split, embeddings,
+        card.categories, category_codes(table.prompts["category"].tolist(), card.categories),
     )  # fmt: skip
 
 
@@ -259,7 +262,8 @@ def _labels(plan: Plan, data: RoutingData) -> Labels:
     rows = plan.labels
     return Labels(
         data.embeddings.take(rows).astype(np.float64), data.category[rows], data.targets.mean[rows, :-1],
-        data.targets.mean[rows, -1], data.costs.values[rows, -1], data.costs.measured[rows, -1],
+        data.targets.mean[rows, -1],
+        np.where(data.costs.measured, data.costs.values, np.nan)[rows, -1], float(data.costs.mean[-1]),
     )  # fmt: skip
 
 

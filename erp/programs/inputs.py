@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from erp.config import Cost, MiniData, Plug, Pool, RewardModel, SyntheticData, TableData
 from erp.costs import Costs, Price, estimated_tokens, expected_cost, read_prices
 from erp.errors import ErpError
@@ -39,8 +42,16 @@ def table_label(data: TableData | MiniData | SyntheticData) -> str:
     return data.kind if not isinstance(data, TableData) else data.path.rstrip("/").split("/")[-1]
 
 
-def table_costs(table: RewardTable, pool: Pool, cost: Cost) -> Costs:
-    """What every answer cost, from the table, the pool's prices and the price file. Raises ErpError.
+def table_costs(
+    table: RewardTable,
+    pool: Pool,
+    cost: Cost,
+    *,
+    train: NDArray[np.int64] | None = None,
+    kept: NDArray[np.float64] | None = None,
+    responses: int = 1,
+) -> Costs:
+    """What every answer cost, from the table, the pool's prices and the price file; see `erp.costs.expected_cost`.
 
     What the pool's config says of a member comes before the price file, and that before what the table's maker said.
     """
@@ -58,7 +69,10 @@ def table_costs(table: RewardTable, pool: Pool, cost: Cost) -> Costs:
     }
     parameters = {n: facts["active_parameters"] for n, facts in table.facts.items() if "active_parameters" in facts}
     parameters |= {m.name: m.active_parameters for m in members if m.active_parameters is not None}
-    return expected_cost(table, cost.kind, prices, parameters, cost.assume_completion_tokens)
+    return expected_cost(
+        table, cost.kind, prices, parameters, cost.assume_completion_tokens,
+        train=train, kept=kept, responses=responses,
+    )  # fmt: skip
 
 
 def router_cost(table: RewardTable, backbone: Plug, cost: Cost, kind: str) -> float | None:

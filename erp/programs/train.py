@@ -17,7 +17,7 @@ from erp.backbones.base import Backbone, FittedBackbone
 from erp.backbones.cache import cached_embeddings
 from erp.build import build
 from erp.compose import compose
-from erp.config import Labels, TableData, TrainConfig, validate
+from erp.config import TableData, TrainConfig, validate
 from erp.costs import Costs
 from erp.decisions.policy import Calibration, Policy, require_suited
 from erp.errors import ErpError, shorten
@@ -137,19 +137,17 @@ def prepare(config: TrainConfig) -> Plan:
         raise ErpError(
             f"category_block = {config.category_block}: the table has no column `category`; add one, or give 0"
         )
-    costs = table_costs(table, config.pool, config.cost)
     policy = build(config.policy, Policy, key="policy")
+    calibration = CALIBRATION if policy.needs_calibration else 0.0
+    split = split_table(table, calibration=calibration, **config.split.model_dump())
+    table, split = limit_labels(table, split, seed=config.split.seed, **config.labels.model_dump())
+    costs = table_costs(table, config.pool, config.cost, train=split.train, responses=config.target.responses)
     router = build(config.router, Router, key="router")
     require_suited(
         policy, router=str(config.router.get("name")), scale=router.scale, cost_kind=costs.kind, members=table.members,
         has_neighbours=hasattr(router, "neighbour_rewards"),
     )  # fmt: skip
     _require_area(config, costs)
-    calibration = CALIBRATION if policy.needs_calibration else 0.0
-    split = split_table(table, calibration=calibration, **config.split.model_dump())
-    table, split = limit_labels(table, split, seed=config.split.seed, **config.labels.model_dump())
-    if config.labels != Labels():
-        costs = table_costs(table, config.pool, config.cost)  # of the labels that are left
     expected_target(table, **config.target.model_dump())  # refuses what the samples cannot tell
     _require_train_rewards(table, split)
     prices = sha256_file(Path(config.cost.prices)) if config.cost.prices else ""
@@ -240,7 +238,7 @@ def assemble(plan: Plan) -> RoutingData:
     category = table.prompts["category"]
     categories = tuple(sorted({str(c) for c in category.iloc[plan.split.train] if isinstance(c, str)}))
     return RoutingData(
-        table, expected_target(table, **config.target.model_dump()), plan.costs.times(config.target.responses),
+        table, expected_target(table, **config.target.model_dump()), plan.costs,
         plan.split, embeddings, categories,
         category_codes(category.tolist(), categories), backbone_state, config.target.kind == "mean",
     )  # fmt: skip

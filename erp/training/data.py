@@ -30,7 +30,7 @@ class RoutingData:
     Attributes:
         table: prompts and samples of one reward model and one pool.
         targets: expected rewards, (N, M).
-        costs: realised costs, (N, M).
+        costs: realised costs, (N, M), and the members' train means.
         split: which rows are train, validation and test.
         embeddings: of the N prompts.
         categories: those of the train prompts, in the order of their codes.
@@ -66,17 +66,6 @@ def category_codes(values: Sequence[object], categories: Sequence[str]) -> Rows:
     return np.fromiter(codes, dtype=np.int64, count=len(values))
 
 
-def mean_measured_cost(data: RoutingData) -> NDArray[np.float64]:
-    """(M,) predicted cost: the train mean over cells whose cost was measured, not filled in from other prompts.
-
-    A member without any measured cost on train keeps what was filled in.
-    """
-    values, measured = data.costs.values[data.split.train], data.costs.measured[data.split.train]
-    count = measured.sum(axis=0)
-    total = np.where(measured, values, 0.0).sum(axis=0)
-    return np.asarray(np.where(count > 0, total / np.maximum(count, 1), values.mean(axis=0)))
-
-
 class BatchesByRows(Dataset[Batch]):
     """Indexed by an array of row numbers: one index, one batch. Only the rows asked for are copied."""
 
@@ -86,11 +75,10 @@ class BatchesByRows(Dataset[Batch]):
         self._counts = torch.from_numpy(data.targets.count)
         self._variances = torch.from_numpy(data.targets.variance)
         samples = padded_samples(data.table) if data.of_means else data.targets.mean[:, :, None]
-        self._samples = torch.from_numpy(samples)
-        # What was filled in elsewhere comes from all prompts, test ones too: nothing may be learnt from it.
-        filled = mean_measured_cost(data) if len(data.split.train) else data.costs.values
-        known = np.where(data.costs.measured, data.costs.values, filled)
-        self._costs = torch.from_numpy(known)
+        # As wide as what is learnt from needs: sums over more, were it only padding, may round otherwise.
+        learnt = np.delete(samples, data.split.test, axis=0)
+        self._samples = torch.from_numpy(samples[:, :, : max(int((~np.isnan(learnt)).sum(axis=2).max(initial=0)), 1)])
+        self._costs = torch.from_numpy(data.costs.values)
         self._groups = torch.from_numpy(data.split.groups)
         self._category = torch.from_numpy(data.category)
 

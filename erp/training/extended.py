@@ -32,8 +32,8 @@ class Labels:
         category: (n,) codes; -1 unknown.
         others: (n, M) rewards of the members that are there, NaN where missing.
         rewards: (n,) of the new one.
-        costs: (n,) of its answers.
-        measured: (n,) False where a cost was filled in from other prompts.
+        costs: (n,) of its answers, NaN where unknown.
+        mean_cost: of one of its answers.
     """
 
     embedding: Array
@@ -41,7 +41,7 @@ class Labels:
     others: Array
     rewards: Array
     costs: Array
-    measured: NDArray[np.bool_]
+    mean_cost: float
 
 
 def extended_module(
@@ -65,15 +65,15 @@ def extended_module(
     router.take(head)
     extended.classifier.load_state_dict(module.classifier.state_dict())
     reward = joined_mean(labels, module.train_mean_reward.numpy())
-    known = labels.measured if labels.measured.any() else np.ones_like(labels.measured)
-    cost = float(labels.costs[known].mean())
     extended.train_mean_reward.copy_(torch.cat([module.train_mean_reward, torch.tensor([reward], dtype=torch.float64)]))
-    extended.train_mean_cost.copy_(torch.cat([module.train_mean_cost, torch.tensor([cost], dtype=torch.float64)]))
+    cost = torch.tensor([labels.mean_cost], dtype=torch.float64)
+    extended.train_mean_cost.copy_(torch.cat([module.train_mean_cost, cost]))
     column = _category_means(labels, len(card.categories))
     extended.category_mean.means = torch.cat([module.category_mean.means, column], dim=1)
     if module.cost_model is not None:
         assert extended.cost_model is not None
         extended.cost_model.load_state_dict(module.cost_model.state_dict())
+        known = np.isfinite(labels.costs)
         _add_costs(extended.cost_model, labels.embedding[known], labels.costs[known])
     return extended.eval()
 

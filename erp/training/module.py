@@ -20,7 +20,7 @@ from erp.routers.category_mean import CategoryMean
 from erp.routers.classifier import CategoryClassifier
 from erp.routers.losses import masked_squared_error
 from erp.routers.ridge import Ridge
-from erp.training.data import RoutingData, RoutingDataModule, mean_measured_cost
+from erp.training.data import RoutingData, RoutingDataModule
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ class RoutingModule(pl.LightningModule):
         """Fit what stands beside the router on the embeddings of the data."""
         train = data.loader(data.data.split.train)
         self.train_mean_reward.copy_(torch.from_numpy(member_means(data.data.targets.mean[data.data.split.train])))
-        self.train_mean_cost.copy_(torch.from_numpy(mean_measured_cost(data.data)))
+        self.train_mean_cost.copy_(torch.from_numpy(data.data.costs.mean))
         self.category_mean.fit(train, ())
         if self.card.categories:
             self.classifier.fit(train, data.val_dataloader(), len(self.card.categories))
@@ -261,7 +261,7 @@ class _Shown:
 
 
 class _Costs:
-    """Batches whose rewards are costs, where measured: a cost that was filled in from other prompts teaches nothing."""
+    """Batches whose rewards are costs, where measured: the member's mean, which stands elsewhere, teaches nothing."""
 
     def __init__(self, batches: Iterable[Batch], data: RoutingData) -> None:
         self._batches = batches

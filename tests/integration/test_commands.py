@@ -116,6 +116,23 @@ def test_evaluate_on_another_table_leaves_out_what_the_router_has_seen(erp, quic
     assert any("40 prompts were left out" in note for note in found["data"]["notes"])
 
 
+def test_unknown_costs_of_another_table_are_those_the_run_kept(erp, quick, tmp_path):
+    """What they cost elsewhere in the tested table would be knowledge of test."""
+    folder = erp("train", *quick, "cost.kind=tokens").last
+    kept = dict(zip(package.load(folder).members, package.load(folder).module.train_mean_cost.tolist(), strict=True))
+    fresh = long_frame(prompts=90, seed=7).assign(prompt_id=lambda f: "fresh-" + f["prompt_id"], prompt_tokens=0)
+    first, name = fresh["prompt_id"].unique()[0], next(iter(kept))
+    rest = (fresh["model"] == name) & (fresh["prompt_id"] != first)
+    fresh.loc[rest, "completion_tokens"] = None
+    paid = fresh[(fresh["model"] == name) & ~rest]["completion_tokens"].mean()
+    fresh.to_parquet(tmp_path / "other.parquet")
+    answer = erp("evaluate", f"run={folder}", "data=table", f"data.path={tmp_path / 'other.parquet'}")
+    assert answer.code == 0, answer.err
+    found = results(answer.last)
+    assert found["routing"]["members"][name]["cost"] == pytest.approx((paid + 89 * kept[name]) / 90, rel=1e-9)
+    assert found["cost"]["notes"] == ["unknown costs are the member's mean on train in 89 of 270 cells"]
+
+
 def test_route_text_json_and_python_agree(erp, quick, monkeypatch, tmp_path):
     folder = erp("train", *quick).last
     prompts = ["integral matrix proof", "coffee with a friend"]

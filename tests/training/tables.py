@@ -38,7 +38,7 @@ def routing_data(
     vectors = normalised(HashingBackbone(64).embed(table.prompts["prompt"].tolist()))
     values = table.prompts["category"].tolist()
     categories = tuple(sorted({str(values[row]) for row in split.train if values[row] is not None}))
-    costs = expected_cost(table, "auto", {}, {})
+    costs = expected_cost(table, "auto", {}, {}, train=split.train)
     return RoutingData(
         table, expected_reward(table), costs, split, Embeddings(vectors, np.arange(len(vectors))), categories,
         category_codes(values, categories),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from erp.training.data import RoutingDataModule, RowBatches, category_codes, mean_measured_cost
+from erp.training.data import RoutingDataModule, RowBatches, category_codes
 from tests.training.tables import routing_data
 
 
@@ -31,8 +31,7 @@ def test_batches_hold_each_row_of_their_split_with_its_own_values(data, part, si
         np.testing.assert_array_equal(batch.features.category.numpy(), data.category[at])
         np.testing.assert_array_equal(batch.rewards.numpy(), data.targets.mean[at])
         np.testing.assert_array_equal(batch.counts.numpy(), data.targets.count[at])
-        known = np.where(data.costs.measured, data.costs.values, mean_measured_cost(data))  # nothing from other prompts
-        np.testing.assert_array_equal(batch.costs.numpy(), known[at])
+        np.testing.assert_array_equal(batch.costs.numpy(), data.costs.values[at])
         assert batch.features.embedding.dtype == torch.float32
         assert batch.rewards.dtype == batch.costs.dtype == torch.float64
         np.testing.assert_array_equal(np.isnan(batch.rewards.numpy()), batch.counts.numpy() == 0)
