@@ -296,26 +296,3 @@ def split_half_oracle(
         by_prompt += earned[:, 0]
     sd = float(totals.std(ddof=1)) if repeats > 1 else 0.0
     return SplitHalf(float(totals.mean()), sd, by_prompt / repeats, samples.rows)
-
-
-def balanced_samples(table: RewardTable, rows: NDArray[np.int64]) -> NDArray[np.float64] | None:
-    """The complete sub-table with equal K: the first K separate samples of every cell (n, M, K), K >= 2.
-
-    Prompts with a cell of fewer than K separate samples are left out, and so are samples beyond the K-th. K is the one
-    that keeps the most samples of at least two prompts, where there are two; ties go to more prompts.
-
-    Args:
-        table: The table.
-        rows: Prompts to take from.
-
-    Returns:
-        None where no prompt has two separate samples in every cell (K = 1).
-    """
-    samples = _samples_with_at_least(2, table, rows)
-    if samples is None:
-        return None
-    least = samples.count.min(axis=1)
-    candidates = np.unique(least)
-    prompts = np.array([(least >= k).sum() for k in candidates])
-    k = int(candidates[np.argmax(np.where(prompts >= min(2, len(least)), prompts * candidates, 0))])
-    return samples.reward[least >= k, :, :k]

@@ -12,7 +12,6 @@ from erp.table.read import read_table
 from erp.table.synthetic import synthetic_table
 from erp.targets import (
     Targets,
-    balanced_samples,
     expected_reward,
     reliability,
     samples_per_cell,
@@ -234,7 +233,6 @@ def test_separate_samples_of_one_each_and_of_means():
     table, _ = synthetic_table(prompts=5, members=2, samples=1)
     found = separate_samples(table, np.arange(5))
     assert found.reward[:, :, 0].tolist() == expected_reward(table).mean.tolist()
-    assert balanced_samples(table, np.arange(5)) is None
     table.samples["n_samples"] = 3
     assert separate_samples(table, np.arange(5)) is None
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from erp.errors import ErpError
 from erp.table.schema import RewardTable
-from erp.targets import balanced_samples
+from erp.targets import Targets, expected_reward, noise_of_means
 
 _ROUNDING = 16 * np.finfo(np.float64).eps
 """A spread below this share of the largest reward is rounding, not variance."""
@@ -52,10 +52,10 @@ class Decomposition:
     Attributes:
         components: None where they are not identified.
         reason: Why not; None where they are.
-        prompts: Prompts left in the complete sub-table with equal K.
+        prompts: Complete prompts, which all count.
         of: Prompts asked about.
         members: M.
-        samples: K in the sub-table; 0 where there is none.
+        samples: Mean number of samples of their cells; 0 where there are none.
     """
 
     components: Components | None
@@ -63,71 +63,77 @@ class Decomposition:
     prompts: int
     of: int
     members: int
-    samples: int
+    samples: float
 
 
 def decompose(table: RewardTable, rows: NDArray[np.int64] | None = None) -> Decomposition:
     """Two-way decomposition mu_im = grand + alpha_i + beta_m + gamma_im over a fixed pool, plus sampling error.
 
-    With mean squares of the balanced table (N, M, K), gamma adding up to 0 over the pool: interaction =
-    (MS_interaction - MS_error) / K * (M - 1) / M; prompt = (MS_prompt - MS_error) / (K M); member = mean squared
-    deviation of the members' means - MS_interaction / (N K) * (M - 1) / M; error = MS_error. Never clipped at 0.
-    Unbalanced cells: see `erp.targets.balanced_samples`.
-
-    Source: expected mean squares of the two-way mixed model with fixed columns, restricted form (Searle, Casella &
-    McCulloch, "Variance Components", 1992; ICC(3) of Shrout & Fleiss 1979).
+    Over the prompts whose cells are all present, from all their samples: see `components`.
 
     Args:
         table: The table.
         rows: Prompts to compute it over; None = all.
     """
-    at = np.arange(len(table.prompts)) if rows is None else rows
-    samples = balanced_samples(table, at)
-    members = len(table.members)
-    if samples is None:
-        reason = "no prompt has two samples of every member: at K = 1 nothing tells interaction from noise"
-        return Decomposition(None, reason, 0, len(at), members, 0)
-    size = (len(samples), len(at), members, samples.shape[2])
-    if len(samples) < 2:
-        return Decomposition(None, "only one prompt has two samples of every member: two are needed", *size)
-    found = components(samples)
-    if found is None:
-        return Decomposition(None, "all rewards are equal: there is no variance to share out", *size)
-    return Decomposition(found, None, *size)
+    return _decompose(expected_reward(table), np.arange(len(table.prompts)) if rows is None else rows)
 
 
 def decompose_categories(table: RewardTable, rows: NDArray[np.int64] | None = None) -> dict[str, Decomposition]:
     """`decompose` for the prompts of each category, the largest first; prompts without a category are left out.
 
-    Empty where no prompt has one. K is chosen for each category by itself.
+    Empty where no prompt has one.
     """
     at = np.arange(len(table.prompts)) if rows is None else rows
-    categories = table.prompts["category"].iloc[at]
+    categories, targets = table.prompts["category"].iloc[at], expected_reward(table)
     return {
-        str(name): decompose(table, at[(categories == name).to_numpy(dtype=bool)])
+        str(name): _decompose(targets, at[(categories == name).to_numpy(dtype=bool)])
         for name in categories.value_counts().index
     }
 
 
-def components(samples: NDArray[np.floating]) -> Components | None:
-    """`decompose` for samples (N, M, K) with N, K >= 2; None where all are equal. With M = 1 only prompt and error."""
-    prompts, members, k = samples.shape
-    means = samples.mean(axis=2)
+def _decompose(targets: Targets, at: NDArray[np.int64]) -> Decomposition:
+    complete = targets.take(at[targets.complete[at]])
+    prompts, members = complete.mean.shape
+    size = (prompts, len(at), members, float(complete.count.mean()) if prompts else 0.0)
+    if not np.isfinite(noise_of_means(complete)).any(axis=0).all():
+        reason = "a member has no cell of two samples on a complete prompt: at K = 1 nothing tells interaction from noise"
+        return Decomposition(None, reason, *size)
+    if prompts < 2:
+        return Decomposition(None, "only one complete prompt: two are needed", *size)
+    found = components(complete)
+    if found is None:
+        return Decomposition(None, "all rewards are equal: there is no variance to share out", *size)
+    return Decomposition(found, None, *size)
+
+
+def components(targets: Targets) -> Components | None:
+    """`decompose` for N >= 2 complete prompts; None where all rewards are equal. With M = 1 only prompt and error.
+
+    The analysis of unweighted means: with ybar_im the cells' means, v_im the noise variance of each (s_im^2 / K_im, see
+    `erp.targets.noise_of_means`) and gamma adding up to 0 over the pool, interaction = (sum of squares of ybar centred
+    both ways / ((N - 1)(M - 1)) - mean v) (M - 1) / M; prompt = variance of the prompts' means - mean v / M; member =
+    mean squared deviation of the members' means less what interaction and noise put there; error = mean of K_im v_im.
+    Unbiased at any K, the same for every order of the samples, never clipped at 0; at equal K it is the analysis of
+    variance of the balanced table.
+
+    Source: expected mean squares of the two-way mixed model with fixed columns, restricted form, and unweighted means
+    (Searle, Casella & McCulloch, "Variance Components", 1992; ICC(3) of Shrout & Fleiss 1979).
+    """
+    means, noise = targets.mean, noise_of_means(targets)
+    prompts, members = means.shape
     by_prompt, by_member = means.mean(axis=1), means.mean(axis=0)
     beta = by_member - means.mean()
     gamma = means - by_prompt[:, None] - beta
-    ms_error = float(((samples - means[:, :, None]) ** 2).sum()) / (prompts * members * (k - 1))
-    ms_prompt = float(by_prompt.var(ddof=1)) * k * members
     freedom = (prompts - 1) * (members - 1)
-    ms_interaction = k * float((gamma**2).sum()) / freedom if freedom else 0.0
+    both_ways = float((gamma**2).sum()) / freedom if freedom else 0.0
     off = (members - 1) / members
     found = Components(
-        prompt=(ms_prompt - ms_error) / (k * members),
-        member=float((beta**2).mean()) - ms_interaction / (prompts * k) * off,
-        interaction=(ms_interaction - ms_error) / k * off,
-        error=ms_error,
+        prompt=float(by_prompt.var(ddof=1)) - float(noise.mean()) / members,
+        member=float((beta**2).mean()) - both_ways / prompts * off,
+        interaction=(both_ways - float(noise.mean())) * off,
+        error=float((noise * targets.count).mean()),
     )
-    return found if found.total > (_ROUNDING * float(np.abs(samples).max())) ** 2 else None
+    return found if found.total > (_ROUNDING * float(np.abs(means).max())) ** 2 else None
 
 
 def spearman_brown(rho: NDArray[np.floating], factor: float) -> NDArray[np.float64]:

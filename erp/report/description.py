@@ -89,10 +89,7 @@ def _variance(found: Mapping[str, Any]) -> str:
     if found["shares"] is None:
         return f"  variance shares: null, because {found['reason']}"
     shares = ", ".join(f"{name} {percent(share, 1)}" for name, share in found["shares"].items())
-    of = (
-        "" if found["prompts"] == found["of"] else f", on the {found['prompts']:,} prompts with {found['samples']} each"
-    )
-    return f"  variance of a sampled reward: {shares}{of}"
+    return f"  variance of a sampled reward: {shares}"
 
 
 def _budget(facts: Mapping[str, Any]) -> list[str]:
@@ -107,7 +104,7 @@ def _budget(facts: Mapping[str, Any]) -> list[str]:
         for point in points
     ]
     return [
-        f"The same {total['prompts'] * total['samples']:,} responses per member, spread over more or fewer prompts:",
+        f"The same {round(total['prompts'] * total['samples']):,} responses per member, spread over more or fewer prompts:",
         header,
         *rows,
     ]

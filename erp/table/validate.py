@@ -78,7 +78,7 @@ def validate(rows: pd.DataFrame, source: str) -> tuple[pd.DataFrame, tuple[str, 
     _counts_and_measures(rows, clean, faults)
     clean["prompt_id"] = _prompt_ids(rows, clean, faults)
     if "sample" not in rows:
-        clean["sample"] = clean.groupby(["prompt_id", "model"], dropna=False).cumcount()
+        clean["sample"] = _numbers_by_content(clean)
     _duplicates(clean, "sample" in rows, faults)
     _one_value_per_prompt(clean, "prompt_id" in rows, faults)
     if not faults.lines and clean["reward"].isna().all():
@@ -189,6 +189,14 @@ def _prompt_ids(rows: pd.DataFrame, clean: pd.DataFrame, faults: Faults) -> pd.S
     codes, texts = pd.factorize(clean["prompt"])
     made = np.array([f"p-{text_hash(normalise(text))[:16]}" for text in texts] + [None], dtype=object)
     return pd.Series(made[codes], index=rows.index)  # code -1 (a missing prompt) takes the None at the end
+
+
+def _numbers_by_content(clean: pd.DataFrame) -> pd.Series:
+    """Numbers of the samples of every cell, by what they hold: the order of a file's rows means nothing."""
+    cell = ["prompt_id", "model"]
+    several = clean[clean.duplicated(cell, keep=False)].sort_values(["reward", "n_samples", *MEASURE_COLUMNS])
+    numbers = several.groupby(cell, dropna=False).cumcount()
+    return numbers.reindex(clean.index, fill_value=0).astype("int64")
 
 
 def _duplicates(clean: pd.DataFrame, own_numbers: bool, faults: Faults) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import combinations
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.stats import f_oneway
 
@@ -12,8 +13,8 @@ from erp.errors import ErpError
 from erp.metrics.noise import reliability_of_differences
 from erp.metrics.variance import Components, budget_curve, components, decompose, decompose_categories, spearman_brown
 from erp.table.read import read_table
-from erp.targets import balanced_samples, expected_reward, reliability
-from tests.metrics.worked import BETA, table_of, worked_example
+from erp.targets import expected_reward, reliability
+from tests.metrics.worked import BETA, table_of, targets_of, worked_example
 
 
 def test_worked_example():
@@ -41,7 +42,7 @@ def test_against_sums_of_squares_and_scipy():
     ms_interaction = (ss_between - ss_prompt - ss_member) / ((n - 1) * (m - 1))
     # scipy's F of a one-way layout of cells gives MS_error
     ms_error = (ss_between / (n * m - 1)) / f_oneway(*y.reshape(-1, k)).statistic
-    parts = components(y)
+    parts = components(targets_of(y))
     assert parts.error == pytest.approx(ms_error, rel=1e-10)
     assert parts.interaction == pytest.approx((ms_interaction - ms_error) / k * (m - 1) / m, rel=1e-10)
     assert parts.prompt == pytest.approx((ss_prompt / (n - 1) - ms_error) / (k * m), rel=1e-10)
@@ -55,9 +56,9 @@ def test_by_hand():
     # Cell means [[1, 1], [3, 7]], one off either way in two samples: MS_error 2.
     y = np.array([[1.0, 1.0], [3.0, 7.0]])[:, :, None] + np.array([-1.0, 1.0])
     # Prompt means 1, 5; member means 2, 4; gamma = +-1. MS_prompt 32, MS_interaction 8.
-    assert components(y) == Components(prompt=30 / 4, member=1 - 8 / 4 / 2, interaction=6 / 2 / 2, error=2.0)
+    assert components(targets_of(y)) == Components(prompt=30 / 4, member=1 - 8 / 4 / 2, interaction=6 / 2 / 2, error=2.0)
     # A component of pure noise may come out below 0.
-    assert components(np.array([[[0.0, 2.0]], [[0.0, 2.0]]])).prompt == -1.0
+    assert components(targets_of(np.array([[[0.0, 2.0]], [[0.0, 2.0]]]))).prompt == -1.0
 
 
 def test_unbiased():
@@ -65,36 +66,56 @@ def test_unbiased():
     beta, gamma = np.array([0.0, 1.0, -1.0]), rng.standard_normal((4000, 5, 3))
     gamma -= gamma.mean(axis=2, keepdims=True)  # var 2/3, over 4,000 tables of five prompts
     mu = 1.5 * rng.standard_normal((4000, 5, 1)) + beta + gamma
-    found = [components(x) for x in mu[..., None] + rng.standard_normal((4000, 5, 3, 2))]
+    found = [components(targets_of(x)) for x in mu[..., None] + rng.standard_normal((4000, 5, 3, 2))]
     for name, truth in (("prompt", 2.25), ("member", 2 / 3), ("interaction", 2 / 3), ("error", 1.0)):
         values = np.array([getattr(x, name) for x in found])
         assert values.mean() == pytest.approx(truth, abs=4 * values.std() / np.sqrt(4000))
 
 
-def test_balanced_sub_table_and_what_is_left():
-    y = np.random.default_rng(0).random((10, 2, 5))
-    y[0, 1] = np.nan  # a missing cell
-    y[1, 0, 1:] = np.nan  # one sample
-    y[2, 1, 2:] = np.nan  # two samples: K = 2 keeps 8 x 2, K = 4 7 x 4, K = 5 5 x 5
-    y[3, 0, 1] = np.nan  # four samples: 0, 2, 3, 4
-    y[4, 1, 4] = np.nan
+def ragged(n, members, rng, k=5):
+    """Which of k samples each cell has: one to k of them, (n, members, k)."""
+    return np.arange(k) < rng.integers(1, k + 1, (n, members, 1))
+
+
+def test_every_sample_counts_where_cells_have_unequal_numbers():
+    rng = np.random.default_rng(1)
+    beta, gamma = np.array([0.0, 1.0, -1.0]), rng.standard_normal((3000, 6, 3))
+    gamma -= gamma.mean(axis=2, keepdims=True)
+    mu = 1.5 * rng.standard_normal((3000, 6, 1)) + beta + gamma
+    found = []
+    for x in mu[..., None] + rng.standard_normal((3000, 6, 3, 5)):
+        has = ragged(6, 3, rng)
+        has[0, :, :2] = True  # every member has a cell of two
+        found.append(components(targets_of(np.where(has, x, np.nan))))
+    for name, truth in (("prompt", 2.25), ("member", 2 / 3), ("interaction", 2 / 3), ("error", 1.0)):
+        values = np.array([getattr(x, name) for x in found])
+        assert values.mean() == pytest.approx(truth, abs=4 * values.std() / np.sqrt(len(values)))
+
+
+@pytest.mark.parametrize("order", ["as drawn", "by reward", "by reward, falling"])
+def test_the_order_of_rows_in_a_file_is_no_interaction(tmp_path, order):
+    rng = np.random.default_rng(0)
+    y = rng.normal(0, 2, (800, 1, 1)) + np.array([0.0, 0.5, 1.0])[:, None] + rng.standard_normal((800, 3, 5))
+    prompt, member, sample = np.nonzero(ragged(800, 3, rng))
+    frame = pd.DataFrame({"prompt": prompt, "model": member, "reward": y[prompt, member, sample]})
+    frame = frame.assign(prompt=frame["prompt"].map("question {}".format), model=frame["model"].map("m{}".format))
+    if order != "as drawn":
+        frame = frame.sort_values("reward", ascending=order == "by reward")
+    frame.to_parquet(tmp_path / "scores.parquet")
+    found = decompose(read_table(tmp_path / "scores.parquet"))
+    assert (found.prompts, found.of) == (800, 800)
+    assert found.samples == pytest.approx(len(frame) / 2400)
+    assert abs(found.components.shares["interaction"]) < 0.01
+    assert found.components.shares["error"] == pytest.approx(1 / (4 + 1 / 6 + 1), abs=0.02)
+
+
+def test_means_of_several_count_as_what_they_are():
+    y = np.random.default_rng(0).random((6, 2, 3))
     table = table_of(y)
-    kept = balanced_samples(table, np.arange(10))
-    assert kept.shape == (7, 2, 4)
-    assert kept[0, 0].tolist() == y[3, 0, [0, 2, 3, 4]].tolist()
-    assert kept[1:].tolist() == y[4:, :, :4].tolist()
+    means = table.samples["prompt"] == 0
+    table.samples.loc[means, "n_samples"] = 2
     found = decompose(table)
-    assert (found.prompts, found.of, found.samples) == (7, 10, 4)
-    assert found.components == components(kept)
-    assert (decompose(table, np.arange(3)).reason or "").startswith("only one prompt")
-    # two prompts of two samples are better than one of five
-    assert balanced_samples(table, np.array([2, 5])).shape == (2, 2, 2)
-
-
-def test_means_of_several_are_not_samples():
-    table = table_of(np.random.default_rng(0).random((6, 2, 3)))
-    table.samples.loc[table.samples["prompt"] == 0, "n_samples"] = 2
-    assert decompose(table).prompts == 5
+    assert (found.prompts, found.samples) == (6, 3.5)
 
 
 @pytest.mark.parametrize(
@@ -102,7 +123,7 @@ def test_means_of_several_are_not_samples():
     [
         (np.random.default_rng(0).random((9, 2, 1)), "K = 1"),
         (np.full((9, 2, 3), 0.1), "all rewards are equal"),
-        (np.random.default_rng(0).random((1, 2, 3)), "only one prompt"),
+        (np.random.default_rng(0).random((1, 2, 3)), "only one complete prompt"),
         (np.full((9, 2, 3), np.nan), "K = 1"),
     ],
 )
@@ -115,7 +136,7 @@ def test_not_identified(samples, reason):
 
 def test_large_rewards_keep_their_small_spread():
     y = np.random.default_rng(0).standard_normal((50, 3, 4))
-    assert components(y + 1e9).total == pytest.approx(components(y).total, rel=1e-5)
+    assert components(targets_of(y + 1e9)).total == pytest.approx(components(targets_of(y)).total, rel=1e-5)
 
 
 def test_one_member_is_its_reliability():
@@ -138,15 +159,16 @@ def test_by_category():
     table = table_of(y, category)
     found = decompose_categories(table)
     assert list(found) == ["maths", "code"]
-    assert found["maths"].components == components(y[:50])
-    assert (found["code"].samples, found["code"].prompts) == (2, 30)
+    assert found["maths"].components == components(targets_of(y[:50]))
+    assert found["code"].prompts == 30
+    assert found["code"].samples == pytest.approx((5 * 3 + 25 * 2) / 30, rel=1e-12)
     assert list(decompose_categories(table, np.arange(50, 90))) == ["code"]
     assert decompose_categories(table_of(y)) == {}
 
 
 def test_budget_points_are_the_reliabilities_of_the_table():
     y, _ = worked_example(300, 4)
-    parts, targets = components(y), expected_reward(table_of(y))
+    parts, targets = components(targets_of(y)), expected_reward(table_of(y))
     (point,) = budget_curve(parts, 5, 1200, [4])
     spread = targets.mean.var(axis=0, ddof=1)
     assert point.se_mean == pytest.approx(np.sqrt(spread.mean() / 300), rel=1e-10)
@@ -178,7 +200,7 @@ def test_budget_curve_against_closed_forms():
 
 def test_budget_curve_against_subsampling():
     y, _ = worked_example(6000, 8)
-    parts = components(y)
+    parts = components(targets_of(y))
     rng = np.random.default_rng(0)
     a, b = np.array(list(combinations(range(5), 2))).T
     for point in budget_curve(parts, 5, 80, [1, 2, 4, 8]):
@@ -205,5 +227,6 @@ def test_components_estimated_as_nothing():
 def test_members_of_unequal_k(tables):
     # two members have K = 3, the other 47 K = 5; two of 250 prompts are incomplete
     found = decompose(read_table(tables / "oasst_lengths.parquet"))
-    assert (found.prompts, found.of, found.members, found.samples) == (248, 250, 49, 3)
+    assert (found.prompts, found.of, found.members) == (248, 250, 49)
+    assert found.samples == pytest.approx((2 * 3 + 47 * 5) / 49, abs=0.01)
     assert min(found.components.shares.values()) > 0

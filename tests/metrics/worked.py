@@ -31,6 +31,9 @@ def table_of(samples, category=None):
 
 
 def targets_of(samples):
-    n, m, k = samples.shape
-    variance = samples.var(axis=2, ddof=1) if k > 1 else np.full((n, m), np.nan)
-    return Targets(samples.mean(axis=2), np.full((n, m), k), variance, np.sqrt(variance / k))
+    """Of samples (n, m, k), NaN behind a cell's last; every cell has one."""
+    count = (~np.isnan(samples)).sum(axis=2)
+    mean = np.nansum(samples, axis=2) / count
+    squares = np.nansum((samples - mean[:, :, None]) ** 2, axis=2)
+    variance = np.where(count > 1, squares / np.maximum(count - 1, 1), np.nan)
+    return Targets(mean, count, variance, np.sqrt(variance / count))

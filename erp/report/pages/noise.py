@@ -50,7 +50,7 @@ def _shares(noise: Mapping[str, Any]) -> str:
         [names[key], significant(found["variance"][key]), percent(number(share), 1)]
         for key, share in found["shares"].items()
     ]
-    used = f" From {found['prompts']:,} of {found['of']:,} prompts, {found['samples']} samples of each member."
+    used = f" From {found['prompts']:,} of {found['of']:,} prompts, {found['samples']:.3g} samples of each member."
     return (
         table(["Variance of a sampled reward", "Variance", "Share"], rows)
         + "\n\nInteraction is necessary for routing, not sufficient: one member may still be best everywhere. "

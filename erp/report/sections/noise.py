@@ -96,8 +96,8 @@ def _budget(found: Decomposition) -> list[dict[str, Any]] | None:
     """What as many responses as the table has would give, spread over fewer or more prompts; None at K = 1."""
     if found.components is None:
         return None
-    budget = found.prompts * found.samples
-    samples = sorted({found.samples, *(2**k for k in range(8))})
+    budget = round(found.prompts * found.samples)
+    samples = sorted({max(1, round(found.samples)), *(2**k for k in range(8))})
     fits = [k for k in samples if k <= 4 * found.samples and budget // k >= 2]
     return [asdict(point) for point in budget_curve(found.components, found.members, budget, fits)]
 
