@@ -96,7 +96,9 @@ def _decompose(targets: Targets, at: NDArray[np.int64]) -> Decomposition:
     prompts, members = complete.mean.shape
     size = (prompts, len(at), members, float(complete.count.mean()) if prompts else 0.0)
     if not np.isfinite(noise_of_means(complete)).any(axis=0).all():
-        reason = "a member has no cell of two samples on a complete prompt: at K = 1 nothing tells interaction from noise"
+        reason = (
+            "a member has no cell of two samples on a complete prompt: at K = 1 nothing tells interaction from noise"
+        )
         return Decomposition(None, reason, *size)
     if prompts < 2:
         return Decomposition(None, "only one complete prompt: two are needed", *size)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from erp.errors import ErpError
 from erp.routers.base import Batch, Features, Router
-from erp.routers.knn import scored_prompts
+from erp.routers.knn import as_values, scored_prompts
 
 MOST_POINTS = 20_000  # distinct prompts up to which K-means looks at all of them in every step
 BLOCK = 8192  # prompts assigned at once: bounds the distances at BLOCK x clusters
@@ -109,9 +109,7 @@ def distinct_points(embedding: Tensor) -> tuple[Tensor, Tensor]:
 
     What is drawn from them by a seed then does not depend on the order of the table.
     """
-    rows = np.ascontiguousarray(embedding.numpy())
-    whole = rows.view(np.dtype((np.void, rows.itemsize * rows.shape[1]))).ravel()  # one value a row: compared by bytes
-    _, first, counts = np.unique(whole, return_index=True, return_counts=True)
+    _, first, counts = np.unique(as_values(embedding), return_index=True, return_counts=True)
     return embedding[torch.from_numpy(first)], torch.from_numpy(counts)
 
 

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from erp.errors import ErpError
 from erp.routers.base import Batch, Features, Router
 
 BLOCK = 1024  # query rows at once: bounds the similarity matrix at BLOCK x train prompts
+TIES = 64  # rows of it in which ties are counted out at once
 
 
 class KNN(Router):
     """Mean reward of the k train prompts of largest cosine (2505.12601), each counted once or by exp(cosine / tau).
 
-    A missing cell does not count; a member that none of the k neighbours has falls back to its train mean.
+    A missing cell does not count; a member that none of the k neighbours has falls back to its train mean. Of train
+    prompts that are equally near, those come first whose embedding and rewards have the smaller hash: neither their
+    place in the table nor the value of a reward decides which of them are the k.
 
     Args:
         k: neighbours; None for the best of ``ks`` by squared error on validation.
@@ -33,6 +39,7 @@ class KNN(Router):
     embedding: Tensor
     rewards: Tensor
     means: Tensor
+    twin: Tensor
     neighbours: Tensor
     temperature: Tensor  # infinite: equal weights
 
@@ -58,6 +65,8 @@ class KNN(Router):
         self.temperatures = list(dict.fromkeys(temperatures or [temperature]))
         self.register_buffer("embedding", torch.empty(0, 0))
         self.register_buffer("rewards", torch.empty(0, 0, dtype=torch.float64))
+        # (n,) first train prompt of the same embedding: products of equal rows can differ in the last bit
+        self.register_buffer("twin", torch.empty(0, dtype=torch.int64))
         self.register_buffer("means", torch.empty(0, dtype=torch.float64))
         self.register_buffer("neighbours", torch.tensor(0))
         self.register_buffer("temperature", torch.tensor(math.inf, dtype=torch.float64))
@@ -79,8 +88,10 @@ class KNN(Router):
 
     def fit(self, train: Iterable[Batch], validation: Iterable[Batch]) -> None:
         """Keep the train prompts; choose k and the temperature on validation."""
-        features, self.rewards = scored_prompts(train)
-        self.embedding = features.embedding
+        features, rewards = scored_prompts(train)
+        order = by_content(features.embedding, rewards)
+        self.embedding, self.rewards = features.embedding[order], rewards[order]
+        self.twin = first_equal(self.embedding)
         self.means = torch.nan_to_num(torch.nanmean(self.rewards, dim=0))
         ks = sorted({min(k, len(self.embedding)) for k in self.ks})
         temperatures = [math.inf if tau is None else tau for tau in self.temperatures]
@@ -109,8 +120,27 @@ class KNN(Router):
         float32 orders neighbours well enough; weights are made from cosines of float64.
         """
         dtype = torch.float64 if weighted else self.embedding.dtype
-        cosine, position = torch.topk(queries.to(dtype) @ self.embedding.to(dtype).T, k, dim=1)
-        return cosine, position
+        every = queries.to(dtype) @ self.embedding.to(dtype).T
+        if (self.twin != torch.arange(len(self.twin))).any():
+            every = every[:, self.twin]
+        cosine, position = torch.topk(every, k, dim=1)
+        least = cosine[:, -1:]
+        tied = ((every >= least).sum(dim=1) > k).nonzero()[:, 0]  # more are as near as the last than there is room for
+        for rows in torch.split(tied, TIES):
+            above, level = every[rows] > least[rows], every[rows] == least[rows]
+            room = k - above.sum(dim=1, keepdim=True)
+            kept = above | (level & (level.cumsum(dim=1) <= room))
+            position[rows] = kept.nonzero()[:, 1].view(len(rows), k)
+        position = position.sort(dim=1).values
+        cosine, order = every.gather(1, position).sort(dim=1, descending=True, stable=True)
+        return cosine, position.gather(1, order)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        """Checkpoints of earlier versions do not say which prompts have equal embeddings."""
+        saved = state_dict.get(prefix + "embedding")
+        if saved is not None and prefix + "twin" not in state_dict:
+            state_dict[prefix + "twin"] = torch.arange(len(saved))
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def _running_means(self, cosine: Tensor, nearest: Tensor, ks: Sequence[int], temperature: float) -> list[Tensor]:
         """Mean rewards over the first k neighbours of each query, for ascending ks; each (B, M)."""
@@ -135,6 +165,25 @@ class KNN(Router):
             means.append(torch.where(count > 0, total / torch.where(count > 0, weight, 1.0), self.means))
             start = k
         return means
+
+
+def by_content(embedding: Tensor, rewards: Tensor) -> Tensor:
+    """(n,) order of prompts by the hash of their embeddings (n, d) and rewards (n, M)."""
+    parts = zip(embedding.numpy(), (rewards + 0.0).numpy(), strict=True)
+    digests = [hashlib.sha256(row.tobytes() + cells.tobytes()).digest() for row, cells in parts]
+    return torch.tensor(sorted(range(len(digests)), key=digests.__getitem__), dtype=torch.int64)
+
+
+def as_values(embedding: Tensor) -> NDArray[np.void]:
+    """Rows of (n, d) as one value each (n,), which are compared by their bytes."""
+    rows = np.ascontiguousarray(embedding.numpy())
+    return rows.view(np.dtype((np.void, rows.itemsize * rows.shape[1]))).ravel()
+
+
+def first_equal(embedding: Tensor) -> Tensor:
+    """(n,) position of the first row that is equal to each row of (n, d)."""
+    _, first, code = np.unique(as_values(embedding), return_index=True, return_inverse=True)
+    return torch.from_numpy(first[code])
 
 
 def scored_prompts(batches: Iterable[Batch]) -> tuple[Features, Tensor]:

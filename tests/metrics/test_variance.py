@@ -56,7 +56,9 @@ def test_by_hand():
     # Cell means [[1, 1], [3, 7]], one off either way in two samples: MS_error 2.
     y = np.array([[1.0, 1.0], [3.0, 7.0]])[:, :, None] + np.array([-1.0, 1.0])
     # Prompt means 1, 5; member means 2, 4; gamma = +-1. MS_prompt 32, MS_interaction 8.
-    assert components(targets_of(y)) == Components(prompt=30 / 4, member=1 - 8 / 4 / 2, interaction=6 / 2 / 2, error=2.0)
+    assert components(targets_of(y)) == Components(
+        prompt=30 / 4, member=1 - 8 / 4 / 2, interaction=6 / 2 / 2, error=2.0
+    )
     # A component of pure noise may come out below 0.
     assert components(targets_of(np.array([[[0.0, 2.0]], [[0.0, 2.0]]]))).prompt == -1.0
 

@@ -209,3 +209,46 @@ def test_no_train_prompt_with_a_reward_is_an_error_in_words(rows):
     empty = train.take(np.arange(rows)).with_rewards(np.full((rows, 4), np.nan))
     with pytest.raises(ErpError, match="no prompt with a reward is left to train on"):
         fitted(empty, validation)
+
+
+def with_twins(seed=0, missing=0.0):
+    """Train prompts of which every embedding stands there four times, with other rewards each time; and test."""
+    train, validation, test = problem(seed, missing=missing)
+    twins = train.take(np.tile(np.arange(40), 4))
+    noise = np.random.default_rng(seed).standard_normal(twins.rewards.shape)
+    return twins.with_rewards(twins.rewards + noise), validation, test
+
+
+@pytest.mark.parametrize("options", [{"k": 3}, {"k": 6, "temperature": 0.1}, {"ks": (2, 5, 9, 30)}])
+@pytest.mark.parametrize("missing", [0.0, 0.3])
+def test_no_order_of_the_train_prompts_changes_a_score(options, missing):
+    train, validation, test = with_twins(missing=missing)
+    first = fitted(train, validation, **options)
+    rng = np.random.default_rng(0)
+    for order in (np.argsort(train.rewards[:, 0]), *(rng.permutation(len(train)) for _ in range(4))):
+        router = fitted(train.take(order), validation, size=31, **options)
+        np.testing.assert_array_equal(scores(router, test), scores(first, test))
+        singles = np.concatenate([router.neighbour_rewards(test.take(np.array([i])).features()) for i in range(9)])
+        np.testing.assert_array_equal(singles, first.neighbour_rewards(test.features())[:9])
+
+
+def test_which_of_equally_near_prompts_count_does_not_hang_on_their_rewards():
+    """Two of four twins are averaged: taken in order of reward they would be off by .66 standard deviations."""
+    means = []
+    for seed in range(40):
+        train, validation, test = with_twins(seed)
+        router = fitted(train, validation, k=2)
+        means.append((scores(router, test) - scores(fitted(train, validation, k=4), test)).mean())
+    assert abs(np.mean(means)) < 4 * np.std(means) / np.sqrt(len(means))
+    assert abs(np.mean(means)) < 0.1
+
+
+def test_a_checkpoint_that_does_not_tell_twins_still_loads():
+    train, validation, test = with_twins()
+    router, state = fitted(train, validation, k=3), {}
+    for name, value in router.state_dict().items():
+        if name != "twin":
+            state[name] = value
+    old = KNN(k=3)
+    old.load_state_dict(state)
+    np.testing.assert_allclose(scores(old, test), scores(router, test), rtol=1e-12)
