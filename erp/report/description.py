@@ -104,7 +104,8 @@ def _budget(facts: Mapping[str, Any]) -> list[str]:
         for point in points
     ]
     return [
-        f"The same {round(total['prompts'] * total['samples']):,} responses per member, spread over more or fewer prompts:",
+        f"The same {round(total['prompts'] * total['samples']):,} responses per member, spread over more or fewer "
+        "prompts:",
         header,
         *rows,
     ]

@@ -123,9 +123,9 @@ class KNN(Router):
         every = queries.to(dtype) @ self.embedding.to(dtype).T
         if (self.twin != torch.arange(len(self.twin))).any():
             every = every[:, self.twin]
-        cosine, position = torch.topk(every, k, dim=1)
-        least = cosine[:, -1:]
-        tied = ((every >= least).sum(dim=1) > k).nonzero()[:, 0]  # more are as near as the last than there is room for
+        cosine, position = torch.topk(every, min(k + 1, len(self.embedding)), dim=1)
+        least, position = cosine[:, k - 1 : k], position[:, :k]
+        tied = (cosine[:, k:] == least).any(dim=1).nonzero()[:, 0]  # more are as near as the last
         for rows in torch.split(tied, TIES):
             above, level = every[rows] > least[rows], every[rows] == least[rows]
             room = k - above.sum(dim=1, keepdim=True)
