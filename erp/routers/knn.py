@@ -99,8 +99,8 @@ class KNN(Router):
         if errors.numel() > 1:
             for batch in validation:
                 embeddings = torch.split(batch.features.embedding, BLOCK)
-                rewards = torch.split(batch.rewards, BLOCK)
-                for block, observed in zip(embeddings, rewards, strict=True):
+                held_out = torch.split(batch.rewards, BLOCK)
+                for block, observed in zip(embeddings, held_out, strict=True):
                     nearest = self._nearest(block, ks[-1], min(temperatures) < math.inf)
                     for t, temperature in enumerate(temperatures):
                         for i, predicted in enumerate(self._running_means(*nearest, ks, temperature)):

@@ -122,11 +122,11 @@ def test_ids_are_made_from_normalised_text_where_there_is_none(tmp_path):
     assert table.notes[0].startswith("the table has no prompt_id")
 
 
-def test_repeated_rows_are_numbered_in_order_without_a_sample_column(tmp_path):
+def test_repeated_rows_are_numbered_by_content_without_a_sample_column(tmp_path):
     frame = rows(prompt_id=["q", "q", "q", "q"], prompt="same", model=["b", "a", "b", "b"])
     table = read_table(write(frame, tmp_path / "t.parquet"))
     assert table.samples[["member", "sample"]].to_numpy().tolist() == [[0, 0], [1, 0], [1, 1], [1, 2]]
-    assert table.samples["reward"].tolist() == [1.0, 0.25, 0.5, -2.0]
+    assert table.samples["reward"].tolist() == [1.0, -2.0, 0.25, 0.5]
 
 
 def test_columns_are_renamed(tmp_path):
