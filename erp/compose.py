@@ -10,27 +10,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from erp.config import validate
-from erp.errors import ErpError, shorten
+from erp.config.options import conf_folder, line_of, options
+from erp.config.typed import typed
+from erp.errors import ErpError
+from erp.files import places_of, read_yaml
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
     from omegaconf import DictConfig
 
+__all__ = ["check_sweep", "compose", "conf_folder", "for_the_jobs", "options", "resolved", "swept_in_file"]
+
 MOST_JOBS_CHECKED = 256  # of a larger sweep every value is checked once, and combinations when their jobs start
-
-
-def conf_folder() -> Path:
-    """The folder of config groups: inside the installed package, or beside it in a checkout."""
-    package = Path(__file__).resolve().parent
-    return next(folder for folder in (package / "conf", package.parent / "conf") if folder.is_dir())
-
-
-def options(group: str) -> list[str]:
-    """The options of a config group, by name."""
-    return sorted(file.stem for file in (conf_folder() / group).glob("*.yaml"))
+REPEATED = "_repeated_"  # Hydra's name of the config file that a run is repeated from
+OWN_VARIABLES = ("${oc.env:ERP_WEIGHTS}",)
 
 
 def compose(program: str, overrides: Sequence[str], config_file: Path | None = None) -> dict[str, Any]:
@@ -46,6 +40,7 @@ def compose(program: str, overrides: Sequence[str], config_file: Path | None = N
             *(f"{o}: a whole group cannot be chosen over config=; give single keys of it, like "
               f"{o.split('=')[0]}.<key>=<value>, or compose the command anew" for o in options_)
         )  # fmt: skip
+    overrides = typed(overrides)
     faults: list[str] = []
     container: dict[str, Any] = {}
     try:
@@ -117,6 +112,8 @@ def swept_in_file(program: str, overrides: Sequence[str], config_file: Path | No
     Raises:
         ErpError: an override does not parse, or the file holds a YAML list for a text like ``a,b``.
     """
+    from omegaconf import OmegaConf
+
     with _parser() as parsed:
         given = [parsed(text) for text in overrides]
     settled = [text for text, o in zip(overrides, given, strict=True) if not o.is_sweep_override()]
@@ -126,11 +123,14 @@ def swept_in_file(program: str, overrides: Sequence[str], config_file: Path | No
         config = _hydra_config(program, [*paths, *groups], config_file, return_hydra_config=True)
     except ErpError:  # named when the jobs are composed
         return []
-    sweep = dict(config.hydra.sweeper.get("params") or {})
+    params = config.hydra.sweeper.get("params")
+    sweep = {} if params is None else plain(OmegaConf.to_container(params))  # as it stands there, nothing looked up
     if lists := [f"{key}: {value}" for key, value in sweep.items() if not isinstance(value, str | int | float)]:
         raise ErpError(
             *(f"hydra.sweeper.params.{line}: is a list; write it as one text, like router: ridge,knn" for line in lists)
         )
+    if places := places_of("${", sweep):
+        raise ErpError(*(f"hydra.sweeper.params.{place}: holds ${{; write the values themselves" for place in places))
     keys = {o.get_key_element() for o in given}
     return [f"{key}={value}" for key, value in sweep.items() if key not in keys]
 
@@ -182,7 +182,7 @@ def _parser() -> Iterator[Callable[[str], Override]]:
             try:
                 (override,) = parser.parse_overrides([text])  # unlike parse_override, hands the loader on
             except HydraException as error:
-                raise ErpError(_line_of(error, [text])) from None
+                raise ErpError(line_of(error, [text])) from None
             return override
 
         yield parsed
@@ -198,9 +198,10 @@ def _compose(program: str, overrides: Sequence[str], config_file: Path | None) -
     from omegaconf.errors import OmegaConfBaseException
 
     try:
-        return plain(OmegaConf.to_container(_hydra_config(program, overrides, config_file), resolve=True))
-    except OmegaConfBaseException as error:
-        raise ErpError(_line_of(error, overrides)) from None
+        with only_named_variables(overrides):
+            return plain(OmegaConf.to_container(_hydra_config(program, overrides, config_file), resolve=True))
+    except (OmegaConfBaseException, RecursionError) as error:
+        raise ErpError(line_of(error, overrides)) from None
 
 
 def _hydra_config(
@@ -211,13 +212,73 @@ def _hydra_config(
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    folder = conf_folder() if config_file is None else config_file.resolve().parent
-    name = program if config_file is None else config_file.stem
+    name = program if config_file is None else stored(config_file)
     try:
-        with initialize_config_dir(version_base="1.3", config_dir=str(folder)):
+        with initialize_config_dir(version_base="1.3", config_dir=str(conf_folder())):
             return hydra_compose(name, overrides=list(overrides), return_hydra_config=return_hydra_config)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise ErpError(_line_of(error, overrides)) from None
+    except (HydraException, OmegaConfBaseException, RecursionError) as error:
+        raise ErpError(line_of(error, overrides)) from None
+
+
+def stored(config_file: Path) -> str:
+    """Give Hydra the content of a run's ``config.yaml``; returns the name that it knows it by.
+
+    The file may be somebody else's. It is resolved already: nothing in it is looked up, in the environment or
+    elsewhere, nor are other files.
+
+    Raises:
+        ErpError: it cannot be read, or holds what a resolved config does not.
+    """
+    from hydra.core.config_store import ConfigStore
+
+    try:
+        content = read_yaml(config_file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ErpError(f"config = {config_file}: cannot be read ({error}); give a run folder's config.yaml") from None
+    resolved(content, f"config = {config_file}")
+    if own := sorted({"defaults", "hydra"} & set(content)):
+        raise ErpError(f"config = {config_file}: has {own[0]}, which no resolved config has; leave it out")
+    ConfigStore.instance().store(REPEATED, content)
+    return REPEATED
+
+
+def resolved(content: object, where: str) -> None:
+    """Refuse what is no resolved config: no mapping, too deep, or with ``${``. Raises ErpError, a line for a key."""
+    if not isinstance(content, Mapping):
+        raise ErpError(f"{where}: is no mapping; give a run folder's config.yaml")
+    try:
+        referring = places_of("${", content)
+    except ValueError as error:
+        raise ErpError(f"{where}: {error}; give a run folder's config.yaml") from None
+    if referring:
+        raise ErpError(
+            *(f"{where}: {key} holds ${{, and nothing is looked up for a resolved config; write the value itself"
+              for key in referring)
+        )  # fmt: skip
+
+
+@contextmanager
+def only_named_variables(overrides: Sequence[str]) -> Iterator[None]:
+    """Within, configs read those environment variables alone that erp's own configs or the command name.
+
+    An experiment file, or a group's option, may be somebody else's: ``router.name: ${oc.env:OPENAI_API_KEY}`` would
+    stand in a folder's name, in reports and in checkpoints.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.resolvers import oc
+
+    named = set(re.findall(r"oc\.env:\s*['\"]?(\w+)", " ".join([*OWN_VARIABLES, *overrides])))
+
+    def env(name: str, *default: str | None) -> str | None:
+        if name not in named:
+            raise ValueError(f"${{oc.env:{name}}} is looked up only where the command names it")
+        return oc.env(name, *default)
+
+    OmegaConf.register_new_resolver("oc.env", env, replace=True)
+    try:
+        yield
+    finally:
+        OmegaConf.register_new_resolver("oc.env", oc.env, replace=True)
 
 
 def plain(container: Any) -> dict[str, Any]:
@@ -234,75 +295,3 @@ def _apart(overrides: Iterable[str]) -> tuple[list[str], list[str]]:
         is_group = (conf_folder() / override.lstrip("+~").split("=")[0].split("@")[0]).is_dir()
         (groups if is_group else values).append(override)
     return groups, values
-
-
-def _line_of(error: Exception, overrides: Sequence[str]) -> str:
-    """Hydra's message as one line: key = value, what is allowed, what to do."""
-    text = " ".join(str(error).split())
-    if match := re.search(r"Could not find '([^']+)/([^']+)'", text):
-        group, option = match.groups()
-        group, _, rest = group.partition("/")
-        option = f"{rest}/{option}" if rest else option
-        named = f", or name one of the table's as {group}.name={option}" if group == "reward_model" else ""
-        return f"{group} = {option}: there is no such option; choose one of {shorten(options(group), 20)}{named}"
-    if match := re.search(r"Could not override '([^']+)'", text):
-        key = match.group(1)
-        value = next((o.split("=", 1)[1] for o in overrides if o.startswith(f"{key}=")), "")
-        return f"{key} = {value}: {_where_known(key)}"
-    if match := re.search(r"An item is already at '([^']+)'|Multiple values for (\w+)", text):
-        return f"+{match.group(1) or match.group(2)}: is there already; leave out the +"
-    if any(
-        words in text
-        for words in (
-            "missing EQUAL",
-            "mismatched input",
-            "no viable alternative",
-            "extraneous input",
-            "LexerNoViableAlt",
-        )
-    ):
-        bad = next((o for o in overrides if not _parses(o)), text)
-        advice = "quote values that hold , = { } [ ] or spaces: 'key=\"a b\"'"
-        return f"{bad}: is not key=value in Hydra's grammar; {advice}"
-    return text
-
-
-def _parses(override: str) -> bool:
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
-
-    try:
-        OverridesParser.create().parse_override(override)
-    except HydraException:
-        return False
-    return True
-
-
-def _where_known(key: str) -> str:
-    import difflib
-
-    folder = conf_folder()
-    groups = sorted(path.name for path in folder.iterdir() if path.is_dir())
-    *parents, last = key.split(".")
-    what = "there is no such key"
-    known = {name for file in folder.glob("*.yaml") for name in _keys_in(file, parents)} - {"defaults"}
-    if not parents:
-        known.update(groups)
-    elif parents[0] in groups:
-        what = f"the chosen option of {parents[0]} has no such key"
-        keys = {option: _keys_in(folder / parents[0] / f"{option}.yaml", parents[1:]) for option in options(parents[0])}
-        if having := [option for option, names in keys.items() if last in names]:
-            return f"{what}; it belongs to {parents[0]}={shorten(having)}; see --help"
-        known.update(*keys.values())
-    elif not known:  # the fault is further up
-        return _where_known(".".join(parents))
-    near = difflib.get_close_matches(last, sorted(known), n=1)
-    return f"{what}; " + (f"did you mean {'.'.join([*parents, near[0]])}?" if near else "see --help")
-
-
-def _keys_in(file: Path, parents: Sequence[str]) -> list[str]:
-    """The keys that stand under ``parents`` in a config file; none where there is no such mapping."""
-    node = yaml.safe_load(file.read_text(encoding="utf-8"))
-    for parent in parents:
-        node = node.get(parent) if isinstance(node, Mapping) else None
-    return [str(name) for name in node] if isinstance(node, Mapping) else []

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import yaml
 
 from erp.errors import ErpError, shorten
+from erp.files import read_yaml
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -250,8 +250,8 @@ def read_prices(path: str | Path) -> dict[str, Price]:
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
-        content = json.loads(text) if str(path).lower().endswith(".json") else yaml.safe_load(text)
-    except (OSError, ValueError, yaml.YAMLError) as error:
+        content = json.loads(text) if str(path).lower().endswith(".json") else read_yaml(text)
+    except (OSError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise ErpError(f"cost.prices = {path}: cannot be read ({reason}); give a JSON or YAML file") from error
     shapes = (

@@ -7,12 +7,17 @@ import json
 import math
 import os
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import yaml
 from filelock import FileLock
+
+MOST_VALUES = 100_000  # of a YAML file, with what its aliases stand for: nine lines can stand for a billion
+DEEPEST = 64  # lists and mappings within each other
 
 
 @contextmanager
@@ -73,11 +78,81 @@ def whole_text(text: str) -> str:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object."""
-    value = json.loads(path.read_text(encoding="utf-8"))
+    """Read a JSON object. Raises ValueError where it is none."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError:
+        raise ValueError(f"{path} is nested too deeply") from None
     if not isinstance(value, dict):
         raise ValueError(f"{path} holds no JSON object")
     return value
+
+
+def read_yaml(text: str) -> Any:
+    """The value of a YAML text from anywhere: plain values alone, with bounds on its size and depth, no key twice.
+
+    Raises:
+        ValueError: it is no YAML, or beyond the bounds; on one line.
+    """
+    try:
+        _require_bounded(yaml.parse(text, Loader=yaml.SafeLoader))
+        return yaml.load(text, Loader=_PlainLoader)
+    except yaml.YAMLError as error:
+        raise ValueError(" ".join(str(error).split())[:200]) from None
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """Refuses a key that stands twice; a date is a text."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 - of PyYAML
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
+        if twice := [key for key, count in Counter(keys).items() if count > 1]:
+            raise yaml.YAMLError(f"{twice[0]} stands there twice")
+        return super().construct_mapping(node, deep)
+
+
+def _require_bounded(events: Iterator[yaml.Event]) -> None:
+    """Count values and depth, an alias as what it stands for, without building anything. Raises ValueError."""
+    open_: list[tuple[str | None, list[int]]] = [(None, [0, 0])]  # anchor; values and depth within
+    anchored: dict[str, list[int]] = {}
+    for event in events:
+        if isinstance(event, yaml.CollectionStartEvent):
+            open_.append((event.anchor, [1, 1]))
+        elif isinstance(event, yaml.CollectionEndEvent | yaml.ScalarEvent | yaml.AliasEvent):
+            if isinstance(event, yaml.AliasEvent):
+                if event.anchor not in anchored:
+                    raise ValueError(f"*{event.anchor} stands for nothing yet, or for what it is in itself")
+                anchor, found = None, anchored[event.anchor]
+            else:
+                anchor, found = open_.pop() if isinstance(event, yaml.CollectionEndEvent) else (event.anchor, [1, 0])
+            if anchor is not None:
+                anchored[anchor] = found
+            within = open_[-1][1]
+            within[:] = [within[0] + found[0], max(within[1], found[1] + 1)]
+        if len(open_) - 1 > DEEPEST or open_[-1][1][1] > DEEPEST + 1:
+            raise ValueError(f"lists and mappings are nested deeper than {DEEPEST}")
+        if open_[-1][1][0] > MOST_VALUES:
+            raise ValueError(f"it stands for more than {MOST_VALUES:,} values")
+
+
+def places_of(text: str, value: Any) -> list[str]:
+    """Where a text stands in a nested value, in its keys or texts, as dotted paths. Raises ValueError if too deep."""
+    found: set[str] = set()
+    left: list[tuple[tuple[str, ...], Any]] = [((), value)]
+    while left:
+        place, node = left.pop()
+        if len(place) > DEEPEST:
+            raise ValueError(f"lists and mappings are nested deeper than {DEEPEST}")
+        if text in (place[-1] if place else "") or (isinstance(node, str) and text in node):
+            found.add(".".join(place))
+        items = node.items() if isinstance(node, Mapping) else enumerate(node) if isinstance(node, list | tuple) else ()
+        left += [((*place, str(name)), part) for name, part in items]
+    return sorted(found)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ import yaml
 from filelock import Timeout
 
 from erp.errors import ErpError
-from erp.files import locked, plain, read_json, write_json, write_text
+from erp.files import locked, plain, read_json, read_yaml, write_json, write_text
 
 # What changes where or how a run is carried out, but not what it computes. The table stands for `data`.
 NOT_IDENTITY = (
@@ -74,8 +74,8 @@ class RunFolder:
         if not self.config.exists():
             raise ErpError(f"run = {self.path}: no config.yaml there; give a run folder that `erp train` printed")
         try:
-            value = yaml.safe_load(self.config.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeError) as error:
+            value = read_yaml(self.config.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
             reason = " ".join(str(error).split())[:200]
             raise ErpError(
                 f"run = {self.path}: config.yaml cannot be read ({reason}); restore it or train again"

@@ -5,6 +5,7 @@ import yaml
 
 from erp.compose import check_sweep, compose, conf_folder, for_the_jobs, options
 from erp.config import PROGRAMS
+from erp.config.typed import typed
 from erp.errors import ErpError
 
 QUICK = ["data=table", "data.path=scores.parquet"]
@@ -79,9 +80,9 @@ def test_an_experiment_sets_several_groups():
         ("seed=many", "seed = many: input should be a valid integer"),
         ("=3", "=3: is not key=value"),
         ("seed", "seed: is not key=value in Hydra's grammar"),
-        ("seed=[1,", "seed=[1,: is not key=value in Hydra's grammar; quote values"),
-        ("router=ridge,knn", "Ambiguous value for argument 'router=ridge,knn'"),
-        ("out=${nothing}", "Interpolation key 'nothing' not found"),
+        ("seed=[1,", "seed=[1,: is not key=value in Hydra's grammar; a text with "),
+        ("router=ridge,knn", "router = ridge,knn: are several values; -m sweeps over them, 'router=[ridge,knn]' is a "),
+        ("out=${nothing}", "out: refers to ${nothing}, and there is no such key; "),
     ],
 )
 def test_each_fault_is_one_line(override, line):
@@ -96,9 +97,9 @@ def test_an_unknown_option_lists_the_options(group):
 
 
 def test_every_fault_of_a_command_is_named_once():
-    lines = faults(*QUICK, "seed=many", "rooter=knn", "router=rigde", "split.test=3", "+typo=5", "out=[")
+    lines = faults(*QUICK, "seed=many", "rooter=knn", "router=rigde", "split.test=3", "+typo=5", "tracking.tags=[")
     assert len(lines) == 6
-    for start in ("rooter = knn", "router = rigde", "out=[", "seed = many", "split.test = 3", "typo = 5"):
+    for start in ("rooter = knn", "router = rigde", "tracking.tags=[", "seed = many", "split.test = 3", "typo = 5"):
         assert sum(line.startswith(start) for line in lines) == 1
 
 
@@ -121,6 +122,138 @@ def test_a_config_file_is_validated_too(tmp_path):
     file = tmp_path / "config.yaml"
     file.write_text(yaml.safe_dump({**compose("train", QUICK), "seed": "many"}))
     assert fault(config_file=file).startswith("seed = many")
+
+
+TYPED = [
+    "é.csv", "日本語/x.csv", "a=b/x.csv", "a b, c/x.csv", "[a]{b}(c).csv", "it's.csv", 'a"b.csv', "a;b#c&d!e<f>`g.csv",
+    "1", "007", "1e3", "true", "dir/*.parquet", "s3://bucket/a?b", "C:\\x\\", " ends in a space ", "ü~ß", "+x", "'a'b'",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", TYPED)
+@pytest.mark.parametrize("key", ["data.path", "out", "cache_dir", "weights_dir", "cost.prices"])
+def test_a_path_is_taken_as_it_was_typed(path, key):
+    found = compose("train", ["data=table", "data.path=x.csv", f"{key}={path}"])
+    for part in key.split("."):
+        found = found[part]
+    assert found == path
+
+
+@pytest.mark.parametrize("path", [path for path in TYPED if "," not in path and not set(path) & {"'", '"'}])
+def test_so_it_is_in_a_sweep_where_a_comma_parts_paths(path):
+    jobs = check_sweep("train", typed(["data=table", f"data.path={path},other.csv", "seed=0,1"], sweep=True))
+    assert [job["data"]["path"] for job in jobs] == [path, path, "other.csv", "other.csv"]
+
+
+def test_a_path_with_a_comma_is_one_in_a_sweep_if_it_is_there_or_quoted(tmp_path):
+    there = tmp_path / "a, b.csv"
+    there.touch()
+    for given in (there, f"'{there}'"):
+        jobs = check_sweep("train", typed(["data=table", f"data.path={given}", "seed=0,1"], sweep=True))
+        assert [job["data"]["path"] for job in jobs] == [str(there)] * 2
+    jobs = check_sweep("train", typed(["data=table", f"data.path='{there}',b.csv"], sweep=True))
+    assert [job["data"]["path"] for job in jobs] == [str(there), "b.csv"]
+
+
+def test_the_home_folder_is_filled_in(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/é")
+    assert compose("train", ["out=~/runs"])["out"] == "/home/é/runs"
+    assert compose("train", ["out=a~/~runs"])["out"] == "a~/~runs"
+
+
+@pytest.mark.parametrize("text", ["é", "a=b", "x~y", "a#b", "plain text", "¿qué?"])
+def test_other_texts_too_need_no_quotes(text):
+    assert compose("train", [f"tracking.project={text}"])["tracking"]["project"] == text
+
+
+def test_null_and_quoted_values_stay_what_they_are_to_hydra():
+    found = compose("train", ["cache_dir=null", 'out="a b"', "data=table", "data.path='a, b'"])
+    assert (found["cache_dir"], found["out"], found["data"]["path"]) == (None, "a b", "a, b")
+
+
+COLLECT = ["prompts=jsonl", "prompts.path=x", "pool=mini", "reward_model=verifier", "engine=openai"]
+
+
+def test_a_mapping_may_bring_keys_of_its_own():
+    found = compose("collect", [*COLLECT, "engine.extra_body={top_k: -1, min_p: 0}"])
+    assert found["engine"]["extra_body"] == {"top_k": -1, "min_p": 0}
+    line = fault(*COLLECT, "engine.extra_body.top_k=-1", program="collect")
+    assert line == (
+        "engine.extra_body.top_k = -1: is not there yet, and may be added; give +engine.extra_body.top_k=<value>"
+    )
+    assert compose("collect", [*COLLECT, "+engine.extra_body.top_k=-1"])["engine"]["extra_body"] == {"top_k": -1}
+    assert compose("train", ["split={seed: 3}"])["split"]["seed"] == 3
+    assert fault("split={sed: 3}").startswith("split.sed = 3: there is no such key; did you mean seed?")
+
+
+def test_too_deep_a_value_is_a_line():
+    assert fault(f"tracking.tags={'[' * 3000}").startswith("tracking.tags=[[[")
+
+
+LAUGHS = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]\n" for i in range(1, 10)
+)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("router: {name: '${oc.env:SECRET}'}", "router.name holds ${, and nothing is looked up"),
+        ("tracking: {tags: [a, '${oc.env:SECRET}']}", "tracking.tags.1 holds ${"),
+        ("'${oc.env:SECRET}': 1", "${oc.env:SECRET} holds ${"),
+        ("out: '${now:%Y}'", "out holds ${"),
+        ("out: '${seed}'", "out holds ${"),
+        (LAUGHS, "it stands for more than 100,000 values"),
+        ("a: &a [*a]", "*a stands for nothing yet"),
+        ("a: " + "[" * 5000 + "]" * 5000, "nested deeper than 64"),
+        ("seed: 1\nseed: 2", "seed stands there twice"),
+        ("seed: !!python/object/apply:os.getcwd []", "could not determine a constructor"),
+        ("hydra: {run: {dir: x}}", "has hydra, which no resolved config has"),
+        ("defaults: [/router: knn]", "has defaults, which no resolved config has"),
+        ("- 1", "is no mapping"),
+        ("", "is no mapping"),
+        ("seed: [", "cannot be read"),
+    ],
+)
+def test_a_config_file_from_elsewhere_is_plain_values(tmp_path, monkeypatch, content, said):
+    monkeypatch.setenv("SECRET", "sk-hidden")
+    file = tmp_path / "config.yaml"
+    file.write_text(content)
+    for line in faults(config_file=file):
+        assert line.startswith(f"config = {file}: ")
+        assert said in line
+        assert "sk-hidden" not in line
+
+
+@pytest.mark.parametrize("name", ["my config.yml", "a=b, c.yaml", "é", "config"])
+def test_a_config_file_may_be_called_anything_and_lie_beside_anything(tmp_path, name):
+    (tmp_path / "router").mkdir()
+    (tmp_path / "router" / "ridge.yaml").write_text("name: not ours")
+    (tmp_path / name).write_text(yaml.safe_dump(compose("train", [*QUICK, "seed=5"])))
+    assert compose("train", [], tmp_path / name)["seed"] == 5
+
+
+def test_anchors_within_bounds_are_read(tmp_path):
+    first = compose("train", [*QUICK, "seed=7", "split.seed=7"])
+    text = yaml.safe_dump(first).replace("seed: 7", "seed: &seed 7", 1).replace("seed: 7\n", "seed: *seed\n", 1)
+    assert text.count("&seed") == text.count("*seed") == 1
+    (tmp_path / "config.yaml").write_text(text)
+    assert compose("train", [], tmp_path / "config.yaml") == first
+
+
+def test_an_option_from_elsewhere_reads_no_variable_that_the_command_does_not_name(tmp_path, monkeypatch):
+    monkeypatch.setenv("SECRET", "sk-hidden")
+    (tmp_path / "experiment").mkdir()
+    file = tmp_path / "experiment" / "theirs.yaml"
+    path = f"hydra.searchpath=['file://{tmp_path}']"
+    for text in ("${oc.env:SECRET}", "${oc.decode:${oc.env:SECRET}}", "x${oc.env:'SECRET'}y", "${oc.env:SECRET,none}"):
+        file.write_text(f"# @package _global_\nsweep: {text}\n")
+        (line,) = set(faults(path, "experiment=theirs"))
+        assert "oc.env:SECRET} is looked up only where the command names it" in line
+        assert "sk-hidden" not in line
+    assert compose("train", ["sweep=${oc.env:SECRET}"])["sweep"] == "sk-hidden"
+    file.write_text("# @package _global_\nhydra: {sweeper: {params: {seed: '0,1', sweep: '${oc.env:SECRET}'}}}\n")
+    assert all("params.sweep: holds ${" in line for line in faults(path, "experiment=theirs", function=check_sweep))
 
 
 def test_a_good_sweep_passes():

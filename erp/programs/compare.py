@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -49,8 +50,8 @@ def main(arguments: Sequence[str]) -> None:
         raise ErpError(
             *[f"{flag}: erp compare has no flags; give run folders, sweep files and key=value" for flag in flags]
         )
-    paths = [argument for argument in arguments if "=" not in argument]
-    overrides = [argument for argument in arguments if "=" in argument]
+    overrides = [argument for argument in arguments if _is_override(argument)]
+    paths = [argument for argument in arguments if argument not in overrides]
     config: CompareConfig = validate("compare", compose("compare", overrides))
     _require_table(config)
     found = find_runs([*paths, *config.runs], Path(config.out))
@@ -119,11 +120,19 @@ def find_runs(paths: Sequence[str], out: Path) -> Found:
             )
         elif path.is_dir():
             found.faults.append(
-                f"runs = {path}: the folder is no run (it has no config.yaml); for all runs under it give out={path}"
+                f"runs = {path}: the folder is no run (it has no config.yaml); for all runs under it give "
+                f"{shlex.quote(f'out={path}')}"
             )
         else:
             found.faults.append(f"runs = {path}: there is no such run folder or sweep file; check the path")
     return found
+
+
+def _is_override(argument: str) -> bool:
+    """Whether an argument is ``key=value``, not a path that has a = in it."""
+    key = argument.partition("=")[0]
+    known = key.lstrip("+~").split(".")[0] in CompareConfig.model_fields
+    return "=" in argument and (known or not ("/" in key or Path(argument).exists()))
 
 
 def _add_sweep(path: Path, found: Found) -> None:

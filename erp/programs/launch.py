@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures.process import BrokenProcessPool
@@ -10,8 +11,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from erp.compose import MOST_JOBS_CHECKED, check_sweep, compose, conf_folder, for_the_jobs, plain, swept_in_file
+from erp.compose import (
+    MOST_JOBS_CHECKED,
+    check_sweep,
+    compose,
+    conf_folder,
+    for_the_jobs,
+    only_named_variables,
+    plain,
+    stored,
+    swept_in_file,
+)
 from erp.config import PROGRAMS
+from erp.config.typed import quoted, typed
 from erp.errors import ErpError, shorten
 from erp.files import read_json, write_text
 from erp.runs import record_in_sweep, run_hash
@@ -37,21 +49,29 @@ def parse(arguments: Sequence[str]) -> Arguments:
         if argument in ("-m", "--multirun"):
             parsed.sweep = True
         elif argument.startswith("config="):
-            parsed.config_file = Path(argument.removeprefix("config="))
-            if not parsed.config_file.is_file():
-                raise ErpError(f"{argument}: there is no such file; give the config.yaml of a run folder")
+            parsed.config_file = _file(argument.removeprefix("config="))
         elif argument.split("=")[0] in ("--config-dir", "-cd"):
-            folder = Path(argument.partition("=")[2] or next(rest, ""))
+            folder = Path(argument.partition("=")[2] or next(rest, "")).expanduser()
             if not folder.is_dir():
                 raise ErpError(f"--config-dir = {folder}: there is no such folder; give one with config groups in it")
-            parsed.overrides.append(f"hydra.searchpath=[file://{folder.resolve()}]")
+            parsed.overrides.append(f"hydra.searchpath=[{quoted(f'file://{folder.resolve()}')}]")
         elif argument.startswith("-") or (parsed.flags and "=" not in argument):
             parsed.flags.append(argument)
         elif "=" in argument or argument.startswith("~"):
             parsed.overrides.append(argument)
         else:
             raise ErpError(f"{argument}: is not key=value; see --help")
+    parsed.overrides = typed(parsed.overrides, parsed.sweep)
     return parsed
+
+
+def _file(value: str) -> Path:
+    """The file of ``config=``, also where it was quoted as Hydra wants other values. Raises ErpError."""
+    bare = value[1:-1] if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"" else value
+    for text in (value, bare):
+        if (file := Path(text).expanduser()).is_file():
+            return file
+    raise ErpError(f"config = {bare}: there is no such file; give the config.yaml of a run folder")
 
 
 def launch(program: str, arguments: Sequence[str], job: Job) -> None:
@@ -114,7 +134,7 @@ def _sweep(program: str, parsed: Arguments, job: Job) -> None:
     if failure is not None:
         raise failure
     if program == "train":
-        print(f"compare them: erp compare {record}")
+        print(f"compare them: erp compare {shlex.quote(str(record))}")
 
 
 def _sweep_name(jobs: Sequence[dict[str, Any]], parsed: Arguments) -> str:
@@ -170,19 +190,22 @@ def _through_hydra(program: str, parsed: Arguments, flags: Sequence[str], overri
     import hydra
     from omegaconf import DictConfig, OmegaConf
 
-    def task(config: DictConfig) -> float | None:
-        return job(plain(OmegaConf.to_container(config, resolve=True)))
+    given = [*parsed.overrides, *overrides]
 
-    folder = conf_folder() if parsed.config_file is None else parsed.config_file.resolve().parent
-    name = program if parsed.config_file is None else parsed.config_file.stem
+    def task(config: DictConfig) -> float | None:
+        with only_named_variables(given):
+            container = plain(OmegaConf.to_container(config, resolve=True))
+        return job(container)
+
+    name = program if parsed.config_file is None else stored(parsed.config_file)
     off = [
         "hydra.run.dir=.", "hydra.output_subdir=null", "hydra/job_logging=none", "hydra/hydra_logging=none",
         "hydra.sweep.subdir=.",
     ]  # fmt: skip
     before = sys.argv
     # Flags last: one that takes a value must not take an override for it.
-    sys.argv = [f"erp {program}", *off, *parsed.overrides, *overrides, *parsed.flags, *flags]
+    sys.argv = [f"erp {program}", *off, *given, *parsed.flags, *flags]
     try:
-        hydra.main(version_base="1.3", config_path=str(folder), config_name=name)(task)()
+        hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=name)(task)()
     finally:
         sys.argv = before

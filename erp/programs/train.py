@@ -16,7 +16,7 @@ import pytorch_lightning as pl
 from erp.backbones.base import Backbone, FittedBackbone
 from erp.backbones.cache import cached_embeddings
 from erp.build import build
-from erp.compose import compose
+from erp.compose import compose, resolved
 from erp.config import TableData, TrainConfig, validate
 from erp.costs import Costs
 from erp.decisions.policy import Calibration, Policy, require_suited
@@ -119,8 +119,10 @@ def train(config: TrainConfig | Mapping[str, Any] | Sequence[str] = ()) -> Resul
         raise ErpError(f"config = {config}: is one text; give a list of overrides, like [{config!r}]")
     if isinstance(config, TrainConfig):
         return execute(prepare(config))
-    container = config if isinstance(config, Mapping) else compose("train", list(config))
-    return execute(prepare(validate("train", container)))
+    if isinstance(config, Mapping):
+        resolved(config, "config")
+        return execute(prepare(validate("train", config)))
+    return execute(prepare(validate("train", compose("train", list(config)))))
 
 
 def prepare(config: TrainConfig) -> Plan:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
+
+from erp.config.typed import quoted
 from erp.report.facts import Results, level_of, one_line
 from erp.report.text import escaped, gain_text, significant, table
 
@@ -44,8 +47,8 @@ def extension_page(results: Results) -> list[str]:
 def extension_command(results: Results) -> str:
     """What extends the same run by the same member again."""
     joined = results["extension"]
-    member = one_line(joined["member"])
+    member = shlex.quote(f"member={quoted(one_line(joined['member']))}")
     return (
-        f"erp extend run=<folder of {joined['run']}> data=table data.path=<table> 'member=\"{member}\"' "
+        f"erp extend run=<folder of {joined['run']}> data=table data.path=<table> {member} "
         f"labels={joined['labels']} method={joined['asked']} seed={joined['seed']}"
     )

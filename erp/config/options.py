@@ -1,0 +1,98 @@
+"""The config groups and their options, and Hydra's messages about them as lines that a user can act on."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import yaml
+
+from erp.config.typed import parses
+from erp.errors import shorten
+
+MOST_SHOWN = 200  # letters of what was typed
+_NO_GRAMMAR = (
+    "missing EQUAL", "mismatched input", "no viable alternative", "extraneous input", "LexerNoViableAlt",
+)  # fmt: skip
+
+
+def conf_folder() -> Path:
+    """The folder of config groups: inside the installed package, or beside it in a checkout."""
+    package = Path(__file__).resolve().parent.parent
+    return next(folder for folder in (package / "conf", package.parent / "conf") if folder.is_dir())
+
+
+def options(group: str) -> list[str]:
+    """The options of a config group, by name."""
+    return sorted(file.stem for file in (conf_folder() / group).glob("*.yaml"))
+
+
+def line_of(error: Exception, overrides: Sequence[str]) -> str:
+    """Hydra's message as one line: key = value, what is allowed, what to do."""
+    text = " ".join(str(error).split())
+    if match := re.search(r"Could not find '([^']+)/([^']+)'", text):
+        group, option = match.groups()
+        group, _, rest = group.partition("/")
+        option = f"{rest}/{option}" if rest else option
+        named = f", or name one of the table's as {group}.name={option}" if group == "reward_model" else ""
+        return f"{group} = {option}: there is no such option; choose one of {shorten(options(group), 20)}{named}"
+    if match := re.search(r"Could not override '([^']+)'", text):
+        key = match.group(1)
+        value = next((o.split("=", 1)[1] for o in overrides if o.startswith(f"{key}=")), "")
+        return f"{key} = {value}: {_where_known(key)}"
+    if match := re.search(r"Ambiguous value for argument '(\+*)([^=]+)=(.*?)' 1\. To use it", text):
+        _, key, value = match.groups()
+        return f"{key} = {value}: are several values; -m sweeps over them, '{key}=[{value}]' is a list of them"
+    if match := re.search(r"Interpolation key '([^']+)' not found full_key: (\S+)", text):
+        return f"{match[2]}: refers to ${{{match[1]}}}, and there is no such key; name another, or give a value"
+    if match := re.search(r"An item is already at '([^']+)'|Multiple values for (\w+)", text):
+        return f"+{match.group(1) or match.group(2)}: is there already; leave out the +"
+    if any(words in text for words in _NO_GRAMMAR) or isinstance(error, RecursionError):
+        bad = next((o for o in overrides if not parses(o)), text)
+        bad = bad if len(bad) <= MOST_SHOWN else f"{bad[:MOST_SHOWN]}..."
+        advice = "a text with , = { } [ ] ( ) or quotes in it is quoted twice: 'key=\"a, b\"'"
+        return f"{bad}: is not key=value in Hydra's grammar; {advice}"
+    return text
+
+
+def _where_known(key: str) -> str:
+    folder = conf_folder()
+    groups = sorted(path.name for path in folder.iterdir() if path.is_dir())
+    *parents, last = key.split(".")
+    if parents and parents[0] in groups and _is_open(parents):
+        return f"is not there yet, and may be added; give +{key}=<value>"
+    what = "there is no such key"
+    known = {name for file in folder.glob("*.yaml") for name in _keys_in(file, parents)} - {"defaults"}
+    if not parents:
+        known.update(groups)
+    elif parents[0] in groups:
+        what = f"the chosen option of {parents[0]} has no such key"
+        keys = {option: _keys_in(folder / parents[0] / f"{option}.yaml", parents[1:]) for option in options(parents[0])}
+        if having := [option for option, names in keys.items() if last in names]:
+            return f"{what}; it belongs to {parents[0]}={shorten(having)}; see --help"
+        known.update(*keys.values())
+    elif not known:  # the fault is further up
+        return _where_known(".".join(parents))
+    near = difflib.get_close_matches(last, sorted(known), n=1)
+    return f"{what}; " + (f"did you mean {'.'.join([*parents, near[0]])}?" if near else "see --help")
+
+
+def _is_open(path: Sequence[str]) -> bool:
+    """Whether an option of a group has an empty mapping there: its keys are the user's."""
+    folder = conf_folder() / path[0]
+    return any(_node(folder / f"{option}.yaml", path[1:]) == {} for option in options(path[0]))
+
+
+def _keys_in(file: Path, parents: Sequence[str]) -> list[str]:
+    """The keys that stand under ``parents`` in a config file; none where there is no such mapping."""
+    node = _node(file, parents)
+    return [str(name) for name in node] if isinstance(node, Mapping) else []
+
+
+def _node(file: Path, path: Sequence[str]) -> object:
+    node = yaml.safe_load(file.read_text(encoding="utf-8"))
+    for name in path:
+        node = node.get(name) if isinstance(node, Mapping) else None
+    return node
