@@ -27,6 +27,14 @@ class Backbone:
         """Vectors of the prompts, (n, d) float32; the caller normalises them."""
         raise NotImplementedError(f"{type(self).__name__} defines no embed")
 
+    def window(self) -> int | None:
+        """How many tokens of a prompt are read at once; None where all are, however many."""
+        return None
+
+    def unread(self, prompts: Sequence[str]) -> NDArray[np.int64]:
+        """How many tokens of each prompt are in no vector, (n,)."""
+        return np.zeros(len(prompts), dtype=np.int64)
+
 
 @runtime_checkable
 class Weighted(Protocol):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,13 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from erp.backbones.base import Backbone, normalised
+from erp.backbones.store import KEY_BYTES, Store, append, begin, mended, opened
 from erp.errors import ErpError
-from erp.files import locked, read_json, write_json
+from erp.files import locked
 
-KEY_BYTES = 16  # half a sha256: no two of 10^12 prompts collide
 SHIPPED = Path(__file__).resolve().parent.parent / "mini" / "features"  # of the table that ships with the package
 CHUNK = 512  # prompts embedded between two writes: what a killed process loses at most
+_FORMAT = 2  # of the files; another has other folders, so that two versions of this package do not meet in one
 
 
 class Embeddings:
@@ -48,84 +50,88 @@ def embed_prompts(prompts: Sequence[str], backbone: Backbone) -> NDArray[np.floa
 def cached_embeddings(prompts: Sequence[str], backbone: Backbone, cache: Path, progress: bool = True) -> Embeddings:
     """Embeddings of ``prompts`` from the cache; only prompts it does not hold are embedded, and added to it.
 
-    Files, under a folder named by the backbone's fingerprint: ``vectors.f32`` (rows of d numbers) and ``keys.bin``
-    (one hash per row, written after its row). A process killed in between leaves a tail of vectors without keys,
-    which the next writer cuts off. Writers take turns by a lock; readers need none. Embeddings that ship with the
+    They lie in a folder named by the backbone's fingerprint (`erp.backbones.store`). Every row that is used is held
+    against its checksum. Where one does not fit, all that do not are dropped, which is said in a line, and those that
+    are needed are embedded again. Writers take turns by a lock; readers need none. Embeddings that ship with the
     package are copied, not computed.
+
+    Raises:
+        ErpError: the cache cannot be read or written, or does not keep what is written.
     """
     folder = cache / "embeddings" / _folder_name(backbone)
     keys = [_key(prompt) for prompt in prompts]
-    index = _read_index(folder)
-    new = {key: prompt for key, prompt in zip(keys, prompts, strict=True) if key not in index}
-    if new:
-        try:
-            with locked(folder / "embeddings"):
-                index = _read_index(folder)  # another process may have added some meanwhile
-                _append({key: prompt for key, prompt in new.items() if key not in index}, backbone, folder, progress)
-        except OSError as error:
-            if error.errno is None:  # not the system's: transformers raises bare ones for files of a model
-                raise
-            raise ErpError(
-                f"cache_dir = {cache}: cannot be written ({error.strerror}); what was embedded so far is kept; "
-                f"make room there or give another cache_dir"
-            ) from None
-        index = _read_index(folder)
-    dimension = int(read_json(folder / "about.json")["dimension"])
-    # As many rows as there are keys: a writer at work, or a killed one, leaves part of a row behind them.
-    vectors = np.memmap(folder / "vectors.f32", dtype=np.float32, mode="r", shape=(len(index), dimension))
-    return Embeddings(vectors, np.fromiter((index[key] for key in keys), dtype=np.int64, count=len(keys)))
+    with _named(cache, "read", "check who may read it,"):
+        found = _found(folder, keys)
+    if found is None:
+        with _named(cache, "written", "make room there"), locked(folder / "embeddings"):
+            store, lost, of = mended(folder)
+            if lost:
+                _say(f"cache_dir = {cache}: {lost:,} of {of:,} embeddings in {folder.name} were damaged or incomplete; "
+                     "they were dropped, and those that are needed are embedded again")  # fmt: skip
+            there = store.index() if store else {}
+            new = {key: prompt for key, prompt in zip(keys, prompts, strict=True) if key not in there}
+            _add(new, backbone, folder, store, progress)
+            found = _found(folder, keys)
+    if found is None:
+        raise ErpError(f"cache_dir = {cache}: does not keep what is written there; give another cache_dir")
+    return found
+
+
+def _found(folder: Path, keys: Sequence[bytes]) -> Embeddings | None:
+    """The embeddings of these prompts; None where one is not there, or does not fit."""
+    store = opened(folder)
+    index = store.index() if store else {}
+    if store is None or not all(key in index for key in keys):
+        return None
+    rows = np.fromiter((index[key] for key in keys), dtype=np.int64, count=len(keys))
+    return Embeddings(store.vectors, rows) if all(store.fitting(np.unique(rows))) else None
+
+
+@contextmanager
+def _named(cache: Path, done: str, remedy: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:  # not the system's: transformers raises bare ones for files of a model
+            raise
+        raise ErpError(
+            f"cache_dir = {cache}: cannot be {done} ({error.strerror}); what was embedded so far is kept; "
+            f"{remedy} or give another cache_dir"
+        ) from None
+
+
+def _say(line: str) -> None:
+    tqdm.write(line, file=sys.stderr)
 
 
 def _folder_name(backbone: Backbone) -> str:
-    return hashlib.sha256(backbone.fingerprint().encode()).hexdigest()[:16]
+    return hashlib.sha256(f"format {_FORMAT} {backbone.fingerprint()}".encode()).hexdigest()[:16]
 
 
 def _key(prompt: str) -> bytes:
     return hashlib.sha256(prompt.encode("utf-8", "surrogatepass")).digest()[:KEY_BYTES]
 
 
-def _read_index(folder: Path) -> dict[bytes, int]:
-    file = folder / "keys.bin"
-    data = file.read_bytes() if file.exists() else b""
-    return {data[i * KEY_BYTES : (i + 1) * KEY_BYTES]: i for i in range(len(data) // KEY_BYTES)}
-
-
-def _append(new: dict[bytes, str], backbone: Backbone, folder: Path, progress: bool) -> None:
-    shipped = _shipped(backbone)
-    keys_file, vectors_file, about = folder / "keys.bin", folder / "vectors.f32", folder / "about.json"
-    bar = tqdm(total=len(new), desc="embedding", unit="prompt", disable=not progress or not new)
-    with bar, keys_file.open("ab") as keys, vectors_file.open("ab") as vectors:
-        rows = keys.tell() // KEY_BYTES
-        keys.truncate(rows * KEY_BYTES)
-        if about.exists():
-            vectors.truncate(rows * int(read_json(about)["dimension"]) * 4)
+def _add(new: Mapping[bytes, str], backbone: Backbone, folder: Path, store: Store | None, progress: bool) -> None:
+    """Embed prompts and add them to the store; None: to one that begins here."""
+    shipped = opened(SHIPPED / _folder_name(backbone))
+    at_hand = shipped.index() if shipped else {}
+    with tqdm(total=len(new), desc="embedding", unit="prompt", disable=not progress or not new) as bar:
         for chunk in _chunks(list(new.items())):
-            at_hand = [shipped.get(key) for key, _ in chunk]
-            if any(vector is None for vector in at_hand):
-                embedded = backbone.embed([prompt for _, prompt in chunk])
+            rows = [at_hand.get(key, -1) for key, _ in chunk]
+            if shipped and min(rows) >= 0 and all(shipped.fitting(rows)):
+                embedded, unread, window = shipped.vectors[rows], shipped.unread()[rows], shipped.window
             else:
-                embedded = np.array(at_hand, dtype=np.float32)
+                prompts = [prompt for _, prompt in chunk]
+                embedded, unread, window = backbone.embed(prompts), backbone.unread(prompts), backbone.window()
             if not np.isfinite(embedded).all():
                 raise ErpError("backbone: gave an embedding that is not finite; check its weights and dtype")
-            rows_of_chunk = normalised(embedded)
-            if not about.exists():
-                vectors.truncate(0)
-                write_json(about, {"backbone": backbone.fingerprint(), "dimension": rows_of_chunk.shape[1]})
-            for stream, data in ((vectors, rows_of_chunk.tobytes()), (keys, b"".join(key for key, _ in chunk))):
-                stream.write(data)
-                stream.flush()
-                os.fsync(stream.fileno())
+            vectors = normalised(embedded)
+            if store is None or store.vectors.shape[1] != vectors.shape[1]:
+                begin(folder, backbone.fingerprint(), vectors.shape[1], window)
+                store = opened(folder)
+            append(folder, [key for key, _ in chunk], vectors, unread)
             bar.update(len(chunk))
-
-
-def _shipped(backbone: Backbone) -> dict[bytes, NDArray[np.float32]]:
-    """Embeddings of this backbone that came with the package."""
-    folder = SHIPPED / _folder_name(backbone)
-    index = _read_index(folder)
-    if not index:
-        return {}
-    rows = np.fromfile(folder / "vectors.f32", dtype=np.float32).reshape(len(index), -1)
-    return {key: rows[row] for key, row in index.items()}
 
 
 def _chunks(items: list[tuple[bytes, str]]) -> Iterator[list[tuple[bytes, str]]]:

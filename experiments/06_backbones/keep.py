@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from erp.backbones.base import Backbone
-from erp.backbones.cache import KEY_BYTES, cached_embeddings
+from erp.backbones.cache import cached_embeddings
+from erp.backbones.store import KEY_BYTES
 from erp.compose import compose
 from erp.config import validate
 from erp.files import cache_folder, read_json

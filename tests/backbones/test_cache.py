@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from erp.backbones.base import Backbone, normalised
-from erp.backbones.cache import CHUNK, KEY_BYTES, cached_embeddings, embed_prompts
+from erp.backbones.cache import CHUNK, cached_embeddings, embed_prompts
 from erp.backbones.hashing import HashingBackbone
+from erp.backbones.store import ENTRY_BYTES
 from erp.errors import ErpError
 
 PROMPTS = ["red fox", "blue whale", "red fox jumps", "green tea"]
@@ -139,16 +140,16 @@ def test_half_a_key_is_cut_off(tmp_path):
     folder = only_folder(tmp_path)
     with (folder / "vectors.f32").open("ab") as stream:
         stream.write(b"\x7f" * DIMENSIONS * 4)
-    with (folder / "keys.bin").open("ab") as stream:
-        stream.write(b"\x01" * (KEY_BYTES // 2))
+    with (folder / "index.bin").open("ab") as stream:
+        stream.write(b"\x01" * (ENTRY_BYTES // 2))
     assert np.array_equal(ask(PROMPTS, tmp_path), expected(PROMPTS))
-    assert (folder / "keys.bin").stat().st_size == len(PROMPTS) * KEY_BYTES
+    assert (folder / "index.bin").stat().st_size == len(PROMPTS) * ENTRY_BYTES
 
 
 def test_vectors_left_before_the_first_key_do_not_count(tmp_path):
     ask(PROMPTS, tmp_path)
     folder = only_folder(tmp_path)
-    (folder / "keys.bin").unlink()
+    (folder / "index.bin").unlink()
     (folder / "about.json").unlink()
     assert np.array_equal(ask(PROMPTS[1:], tmp_path), expected(PROMPTS[1:]))
 
@@ -171,7 +172,7 @@ def test_eight_processes_appending_at_once_leave_one_consistent_cache(tmp_path):
     assert np.array_equal(ask(prompts, tmp_path, backbone), expected(prompts))
     assert backbone.seen == []
     folder = only_folder(tmp_path)
-    assert (folder / "keys.bin").stat().st_size == 600 * KEY_BYTES
+    assert (folder / "index.bin").stat().st_size == 600 * ENTRY_BYTES
     assert (folder / "vectors.f32").stat().st_size == 600 * DIMENSIONS * 4
 
 
