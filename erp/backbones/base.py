@@ -35,6 +35,13 @@ class Backbone:
         """How many tokens of each prompt are in no vector, (n,)."""
         return np.zeros(len(prompts), dtype=np.int64)
 
+    def recipe(self) -> str | None:
+        """Of a backbone that learns: a text that names all that ``fit`` depends on beside the prompts.
+
+        What was learnt is then kept for other runs; None: every run learns anew.
+        """
+        return None
+
 
 @runtime_checkable
 class Weighted(Protocol):
@@ -60,6 +67,9 @@ class FittedBackbone(Protocol):
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take up what ``state`` gave. Raises ErpError where it is not of this backbone."""
+
+    def recipe(self) -> str | None:
+        """Of `Backbone`."""
 
 
 @runtime_checkable

@@ -60,10 +60,10 @@ def cached_embeddings(prompts: Sequence[str], backbone: Backbone, cache: Path, p
     """
     folder = cache / "embeddings" / _folder_name(backbone)
     keys = [_key(prompt) for prompt in prompts]
-    with _named(cache, "read", "check who may read it,"):
+    with named(cache, "read", "check who may read it,"):
         found = _found(folder, keys)
     if found is None:
-        with _named(cache, "written", "make room there"), locked(folder / "embeddings"):
+        with named(cache, "written", "make room there"), locked(folder / "embeddings"):
             store, lost, of = mended(folder)
             if lost:
                 _say(f"cache_dir = {cache}: {lost:,} of {of:,} embeddings in {folder.name} were damaged or incomplete; "
@@ -88,7 +88,8 @@ def _found(folder: Path, keys: Sequence[bytes]) -> Embeddings | None:
 
 
 @contextmanager
-def _named(cache: Path, done: str, remedy: str) -> Iterator[None]:
+def named(cache: Path, done: str, remedy: str) -> Iterator[None]:
+    """Name the cache where the system does not let it be read or written. Raises ErpError."""
     try:
         yield
     except OSError as error:

@@ -57,6 +57,12 @@ class JoinedBackbone(Backbone):
             if isinstance(part, FittedBackbone):
                 part.fit(prompts)
 
+    def recipe(self) -> str | None:
+        """Those of the parts that learn; None where none does, or one has none."""
+        recipes = [part.recipe() if isinstance(part, FittedBackbone) else "" for part in self.parts]
+        known = [recipe for recipe in recipes if recipe is not None]
+        return f"{self.kind()} {known}" if any(known) and len(known) == len(recipes) else None
+
     def state(self) -> dict[str, Any]:
         """What those parts learnt, by their position."""
         return {

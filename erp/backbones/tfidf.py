@@ -6,6 +6,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from erp.backbones.base import Backbone, plain_text
 from erp.errors import ErpError
 
 _ITERATIONS = 10  # power iterations of the randomised SVD: more than scikit-learn's 4, as nothing here is slow
+_VERSION = 1  # raise it with any change of how is learnt: what was kept would be of the old way
 _NOTHING = 1e-6  # a singular value that is rounding beside the largest
 
 
@@ -73,6 +75,11 @@ class TfidfBackbone(Backbone):
         _, values, rows = randomized_svd(weighted, dimensions, n_iter=_ITERATIONS, random_state=self.seed)
         spanned = values > _NOTHING * values[0]  # what the train prompts do not span would be directions of chance
         self._learnt = _Learnt(terms, idf, np.ascontiguousarray(rows[spanned], dtype=np.float32))
+
+    def recipe(self) -> str:
+        """Class, settings, and the versions of what computes."""
+        settings = f"{self.dimensions} {self.ngram_max} {self.vocabulary} {self.seed} {_VERSION}"
+        return f"{self.kind()} {settings} scikit-learn={version('scikit-learn')} numpy={version('numpy')}"
 
     def state(self) -> dict[str, Any]:
         """Terms, idf (float64) and components (float32) as a list and tensors."""

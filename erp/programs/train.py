@@ -13,8 +13,9 @@ import numpy as np
 import pandas as pd
 import pytorch_lightning as pl
 
-from erp.backbones.base import Backbone, FittedBackbone
+from erp.backbones.base import Backbone
 from erp.backbones.cache import cached_embeddings
+from erp.backbones.fitted import fit_once
 from erp.build import build
 from erp.compose import compose, resolved
 from erp.config import TableData, TrainConfig, validate
@@ -230,13 +231,9 @@ def assemble(plan: Plan) -> RoutingData:
     """Targets and embeddings of the plan's table."""
     config, table = plan.config, plan.table
     backbone = build_backbone(config.backbone, config.weights_dir)
-    backbone_state: dict[str, Any] = {}
-    if isinstance(backbone, FittedBackbone):
-        backbone.fit(table.prompts["prompt"].iloc[plan.split.train].tolist())
-        backbone_state = backbone.state()
-    embeddings = cached_embeddings(
-        table.prompts["prompt"].tolist(), backbone, cache_folder(config.cache_dir), config.trainer.progress
-    )
+    prompts, cache = table.prompts["prompt"], cache_folder(config.cache_dir)
+    backbone_state = fit_once(backbone, prompts.iloc[plan.split.train].tolist(), cache)
+    embeddings = cached_embeddings(prompts.tolist(), backbone, cache, config.trainer.progress)
     category = table.prompts["category"]
     categories = tuple(sorted({str(c) for c in category.iloc[plan.split.train] if isinstance(c, str)}))
     return RoutingData(
