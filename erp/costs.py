@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -12,6 +11,7 @@ import numpy as np
 
 from erp.errors import ErpError, shorten
 from erp.files import read_yaml
+from erp.values import CHARACTERS_PER_TOKEN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -29,12 +29,6 @@ _UNITS: dict[Counted, str] = {
     "none": "none",
 }
 _LENGTHS = "completion tokens"
-_CHARACTERS_PER_TOKEN = 4  # the usual rule of thumb for English; the report says "estimated"
-
-
-def estimated_tokens(text: str) -> int:
-    """Tokens of a text by its length, where nobody counted them."""
-    return math.ceil(len(text) / _CHARACTERS_PER_TOKEN)
 
 
 @dataclass(frozen=True)
@@ -197,7 +191,7 @@ def _tokens(table: RewardTable, assumed_completion_tokens: float | None, train: 
     unknown = np.isnan(prompt)
     if unknown.any():
         characters = table.prompts["prompt"].map(len).to_numpy(dtype=np.float64)
-        prompt = np.where(unknown, np.ceil(characters / _CHARACTERS_PER_TOKEN)[:, None], prompt)
+        prompt = np.where(unknown, np.ceil(characters / CHARACTERS_PER_TOKEN)[:, None], prompt)
         notes.append(f"prompt tokens are estimated as characters / 4 in {_of_cells(int(unknown.sum()), prompt)}")
     completion = _cell_mean(table, "completion_tokens")
     absent = np.asarray(np.isnan(completion[train]).all(axis=0))

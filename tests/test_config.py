@@ -77,7 +77,9 @@ def test_each_kind_of_fault_is_one_line(changes, line):
 def test_the_branch_of_a_union_is_not_part_of_a_key():
     lines = faults(train(data={"kind": "table", "path": "x", "columns": {"rewrd": "score"}, "pth": "y"}))
     assert lines[0].startswith("data.columns.rewrd = score: there is no such key; did you mean reward?")
-    assert lines[1].startswith("data.pth = y: there is no such key; did you mean path? known here: kind, path, columns")
+    assert lines[1].startswith(
+        "data.pth = y: there is no such key; did you mean path? known here: kind, path, copies, columns"
+    )
     (fault,) = faults(train(data={"kind": "synthetic", "prompt": 5}))
     assert fault.startswith("data.prompt = 5: there is no such key; did you mean prompts?")
 

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from erp.build import build
-from erp.collect.prompts.base import PromptSet, prompt_frame
+from erp.collect.prompts.base import PromptSet, prompt_frame, with_ids_of
 from erp.collect.score import Scorer, rewards_folder
 from erp.collect.store import Store
 from erp.config import CollectConfig, Member
@@ -69,7 +69,8 @@ def prompts_of(store: Store, config: CollectConfig, source: PromptSet) -> pd.Dat
         asked = jsonable({key: value for key, value in config.prompts.items() if key != "name"})
         if store.read_json(SETTINGS)["source"] == asked:
             return store.read_frame(PROMPTS)
-    return prompt_frame(source.prompts())
+    prompts = prompt_frame(source.prompts())
+    return with_ids_of(store.read_frame(PROMPTS), prompts) if store.exists(PROMPTS) else prompts
 
 
 def _settings(config: CollectConfig, prompts: pd.DataFrame) -> dict[str, Any]:

@@ -10,9 +10,9 @@ import pandas as pd
 from erp.collect.store import Store
 from erp.collect.units import Unit, sampling_units
 from erp.config import CollectConfig, Member
+from erp.values import CHARACTERS_PER_TOKEN
 
 LOGS = 100  # of a member's finished units that are looked at for its speed
-CHARACTERS_PER_TOKEN = 4  # of English text; used until a prompt has been counted
 
 
 @dataclass(frozen=True)

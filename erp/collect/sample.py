@@ -14,6 +14,7 @@ from erp.collect.units import Report, Unit, request_seed
 from erp.config import Member
 from erp.engines.base import Engine, Failure, Request, Response
 from erp.files import whole_text
+from erp.values import token_count
 
 COLUMNS = [
     *("prompt_id", "model", "sample", "response"),
@@ -100,7 +101,8 @@ class Sampler:
                 failed[identity] = whole_text(answer.error)
                 continue
             for j, r in enumerate(answer):
-                counted = (r.prompt_tokens, r.completion_tokens, r.finish_reason, seeds[i] + j)
+                tokens = token_count(r.prompt_tokens, "a prompt"), token_count(r.completion_tokens, r.text)
+                counted = (*tokens, r.finish_reason, seeds[i] + j)
                 rows.append((identity, member.name, j, whole_text(r.text), *counted))
         return rows, failed
 

@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from erp.build import build
 from erp.collect import score
+from erp.collect.checks import warnings
 from erp.collect.collection import facts_changed, reopen, same_reward_model, write_manifest, write_reward_manifest
 from erp.collect.sample import Sampler
 from erp.collect.score import Scorer
@@ -24,7 +25,7 @@ BARREN = 3  # units in a row of which nothing comes: then something is wrong tha
 
 
 def sample_all(store: Store, config: CollectConfig, prompts: int, held: dict[str, Any]) -> str:
-    """Sample what is left of every member of the pool; returns what became of it in a line.
+    """Sample what is left of every member of the pool; returns what became of it in a line, after what is odd.
 
     ``prompts`` is how many there are; ``held`` what the collection is made from, perhaps more members than this pool's.
 
@@ -60,7 +61,8 @@ def sample_all(store: Store, config: CollectConfig, prompts: int, held: dict[str
         return f"{len(units)} units sampled; unfinished: {shorten(lacking)}, which are not of this pool: {store.url}"
     if not finished or facts_changed(store, held):
         write_manifest(store, held, count)
-    return f"{_counted(todo, units, 'sampled')}, {count} failed prompts: {store.url}"
+    odd = warnings(store, held, blocks) if todo else []
+    return "\n".join([*odd, f"{_counted(todo, units, 'sampled')}, {count} failed prompts: {store.url}"])
 
 
 def score_all(store: Store, config: CollectConfig, prompts: int) -> str:

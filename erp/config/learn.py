@@ -26,6 +26,9 @@ class Columns(Node):
     completion_tokens: str | None = None
     cost_usd: str | None = None
     n_samples: str | None = None
+    reward_sd: str | None = None
+    reward_var: str | None = None
+    response: str | None = None
     reward_model: str | None = None
 
 
@@ -34,6 +37,7 @@ class TableData(Node):
 
     kind: Literal["table"]
     path: str
+    copies: Literal["error", "fold", "keep"] = "error"
     columns: Columns = Columns()
 
 

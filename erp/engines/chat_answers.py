@@ -11,6 +11,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from erp.files import whole_text
+from erp.values import whole_number
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def _text(message: Mapping[str, Any]) -> str:
 
 
 def _count(usage: Mapping[str, Any], name: str) -> int | None:
-    return value if isinstance(value := usage.get(name), int) else None
+    return whole_number(usage.get(name))
 
 
 def _logged_tokens(choice: Mapping[str, Any]) -> int | None:

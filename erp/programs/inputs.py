@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from erp.config import Cost, MiniData, Plug, Pool, RewardModel, SyntheticData, TableData
-from erp.costs import Costs, Price, estimated_tokens, expected_cost, read_prices
+from erp.costs import Costs, Price, expected_cost, read_prices
 from erp.errors import ErpError
 from erp.table.read import read_table
 from erp.table.schema import RewardTable
 from erp.table.select import select_members
 from erp.table.synthetic import synthetic_table
+from erp.values import estimated_tokens
 
 MINI = Path(__file__).resolve().parent.parent / "mini"  # the table that ships with the package
 
@@ -33,7 +34,7 @@ def load_table(data: TableData | MiniData | SyntheticData, reward_model: RewardM
         table = read_table(MINI, reward_model=reward_model.name or "verifier")
     else:
         columns = data.columns.model_dump(exclude_none=True)
-        table = read_table(data.path, columns=columns, reward_model=reward_model.name)
+        table = read_table(data.path, columns=columns, reward_model=reward_model.name, copies=data.copies)
     return select_members(table, names)
 
 

@@ -57,6 +57,8 @@ def _oracles(facts: Mapping[str, Any]) -> list[str]:
         spread = facts["split_half_oracle_sd"]
         lines.append(f"  split-half oracle {facts['split_half_oracle']:.4f}  +/- {spread:.4f} over halves: too low")
         bracket = f"between {gap['split_half']:.4f} (too low) and {gap['naive']:.4f} (too high, by luck)"
+    if facts["noise"]["doubt"] is not None:
+        bracket += "; the samples look like copies, so the lower end is not to be believed"
     lines.append(f"  oracle            {facts['oracle']:.4f}  best observed member of each prompt: too high, by luck")
     return [*lines, "", f"Headroom over the best single member: {bracket}."]
 
@@ -65,13 +67,14 @@ def _noise(facts: Mapping[str, Any]) -> list[str]:
     noise = facts["noise"]
     if noise["reason"] is not None:
         return [f"How much of it is noise: {noise['reason']}."]
+    doubt = [] if noise["doubt"] is None else [f"  warning: {one_line(noise['doubt'])}"]
     lines = [_variance(noise["components"])]
     if noise["reliability_pooled"] is not None:
         lines.append(
             f"  a perfect predictor's R^2 against these labels: {noise['reliability_pooled']:.4f} on rewards, all "
             "members together" + _of_differences(noise["reliability_of_differences"])
         )
-    return ["How much of it is noise:", *lines]
+    return ["How much of it is noise:", *doubt, *lines]
 
 
 def _of_differences(found: Mapping[str, Any] | None) -> str:

@@ -55,6 +55,22 @@ def folder_rows(root: Path, reward_model: str | None) -> tuple[pd.DataFrame, str
     return rows, name, tuple(notes)
 
 
+def with_responses(root: Path, rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows with a column `response`, where the folder has it. It is most of the bytes: read where needed."""
+    texts = _read(root, _parts(root / "samples"), KEYS, ["response"])
+    return rows if "response" not in texts else rows.merge(texts, on=KEYS, how="left", validate="one_to_one")
+
+
+def greedy_members(root: Path) -> set[str]:
+    """Members that were sampled at temperature 0, as far as the manifest says: their samples are one response."""
+    settings = _json(root / MANIFEST).get("settings")
+    members = settings.get("members") if isinstance(settings, dict) else None
+    if not isinstance(members, dict):
+        return set()
+    decoding = {str(name): said.get("decoding") for name, said in members.items() if isinstance(said, dict)}
+    return {name for name, said in decoding.items() if isinstance(said, dict) and said.get("temperature") == 0}
+
+
 def member_facts(root: Path) -> dict[str, dict[str, float]]:
     """What a finished folder's manifest says of its members: prices and parameters, numbers only."""
     entries = _json(root / MANIFEST).get("pool") or []

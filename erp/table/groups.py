@@ -23,13 +23,23 @@ def normalise(prompt: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", prompt).split())
 
 
+def exact(prompt: str) -> str:
+    """The very text: composed Unicode (NFC) and plain line ends, which no reader can see the difference of."""
+    return unicodedata.normalize("NFC", prompt).replace("\r\n", "\n").replace("\r", "\n")
+
+
+def text_id(prompt: str) -> str:
+    """An id made from the very text, 16 hexadecimal digits: two ids for two texts, indentation and all."""
+    return text_hash(exact(prompt))[:16]
+
+
 def text_hash(text: str) -> str:
     """First 32 hexadecimal digits of the text's SHA-256."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def text_key(prompt: str) -> str:
-    """Hash of the normalised text, case folded too: prompts of one key are the same question to a reader."""
+    """Hash of the normalised text, case folded too: prompts of one key are kept together, and are not one prompt."""
     return text_hash(_folded(prompt))
 
 

@@ -8,17 +8,22 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from erp.errors import ErpError, shorten
-from erp.table.folder import folder_rows, member_facts
+from erp.table.copies import mostly_alike, suspects
+from erp.table.folder import folder_rows, greedy_members, member_facts, with_responses
 from erp.table.schema import DEFAULT_REWARD_MODEL, RewardTable, assemble
 from erp.table.sources import long_rows
-from erp.table.validate import validate
+from erp.table.validate import Copies, validate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
 def read_table(
-    path: str | Path, *, columns: Mapping[str, str] | None = None, reward_model: str | None = None
+    path: str | Path,
+    *,
+    columns: Mapping[str, str] | None = None,
+    reward_model: str | None = None,
+    copies: Copies = "error",
 ) -> RewardTable:
     """Read and check a reward table.
 
@@ -26,6 +31,8 @@ def read_table(
         path: A folder with a manifest.json; one long .parquet, .jsonl or .csv file; hf://datasets/<owner>/<name>[:split].
         columns: Our column name -> the file's, for a long file with other names.
         reward_model: Which reward model's scores to read; None = the only one there is.
+        copies: What becomes of rows that repeat an earlier one where no `sample` column numbers them: error, fold (each
+            is read once) or keep (they are samples).
 
     Raises:
         ErpError: Every fault of the table, by row and column; or the path, the columns or the reward model do not fit.
@@ -38,13 +45,17 @@ def read_table(
                 "allowed with a long file only; leave data.columns out"
             )
         rows, chosen, notes = folder_rows(Path(path), reward_model)
-        facts = member_facts(Path(path))
+        if (rows["completion_tokens"].fillna(0) <= 0).any() or mostly_alike(rows):
+            rows = with_responses(Path(path), rows)
+        facts, greedy = member_facts(Path(path)), greedy_members(Path(path))
     else:
         rows = long_rows(source, columns or {})
         rows, chosen = _rows_of(rows, reward_model, source)
-        notes, facts = (), {}
-    clean, seen = validate(rows, source)
-    return assemble(clean, chosen, (*notes, *seen), facts)
+        notes, facts, greedy = (), {}, set()
+    clean, seen = validate(rows, source, copies)
+    found = {} if copies == "keep" else suspects(clean)
+    found = {name: why for name, why in found.items() if name not in greedy}
+    return assemble(clean, chosen, (*notes, *seen), facts, found)
 
 
 def _rows_of(rows: pd.DataFrame, wanted: str | None, source: str) -> tuple[pd.DataFrame, str]:

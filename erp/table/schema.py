@@ -21,7 +21,7 @@ SAMPLE_COLUMNS = ("prompt", "member", "sample", "reward", "n_samples", *MEASURE_
 REQUIRED_COLUMNS = ("prompt", "model", "reward")
 OPTIONAL_COLUMNS = (
     *("prompt_id", "sample", "category", "split", "group", "reference"),
-    *(*MEASURE_COLUMNS, "n_samples", "reward_model"),
+    *(*MEASURE_COLUMNS, "n_samples", "reward_sd", "reward_var", "response", "reward_model"),
 )
 DEFAULT_REWARD_MODEL = "reward"  # what the reward model of a file that does not name one is called
 
@@ -40,11 +40,13 @@ class RewardTable:
             which are str or None.
         samples: One row per sampled response, sorted by prompt, member, sample: prompt (row of `prompts`), member
             (position in `members`), sample, reward (NaN = missing), n_samples (how many responses the reward is a mean
-            of), prompt_tokens, completion_tokens, cost_usd (of one response; NaN = unknown).
+            of), prompt_tokens, completion_tokens, cost_usd (of one response; NaN = unknown); where the file has it
+            reward_var, the unbiased variance of the reward between these n_samples responses (NaN = unknown).
         members: Names of the pool's members (M,).
         reward_model: Name of the reward model that gave the rewards.
         notes: What was odd in the input and how it was handled, a plain sentence each.
         facts: Member's name -> what the table's maker says of it: prices (USD per million tokens), parameters.
+        suspects: Member's name -> why its samples look like copies of each other.
     """
 
     prompts: pd.DataFrame
@@ -53,6 +55,7 @@ class RewardTable:
     reward_model: str
     notes: tuple[str, ...] = ()
     facts: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    suspects: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def has_categories(self) -> bool:
@@ -98,7 +101,7 @@ def _canonical_samples(
     prompt = prompt_rank[samples["prompt"].to_numpy()].astype("<i8")
     member = member_rank[samples["member"].to_numpy()].astype("<i8")
     measures: list[NDArray[np.generic]] = [samples["n_samples"].to_numpy().astype("<i8")]
-    for column in ("reward", *MEASURE_COLUMNS):
+    for column in ("reward", *MEASURE_COLUMNS, *(["reward_var"] if "reward_var" in samples else [])):
         values = samples[column].to_numpy().astype("<f8") + 0.0  # + 0.0 turns -0.0 into 0.0
         measures.append(np.where(np.isnan(values), np.nan, values).astype("<f8"))  # one bit pattern for every NaN
     keys = [member, prompt]
@@ -114,6 +117,7 @@ def assemble(
     reward_model: str,
     notes: tuple[str, ...],
     facts: Mapping[str, Mapping[str, float]] | None = None,
+    suspects: Mapping[str, str] | None = None,
 ) -> RewardTable:
     """Build the table from valid rows in the long form.
 
@@ -123,6 +127,7 @@ def assemble(
         reward_model: Name of the reward model.
         notes: What was seen while reading.
         facts: What is said of the members.
+        suspects: Members whose samples look like copies.
     """
     codes, ids = pd.factorize(rows["prompt_id"], sort=True)
     members_codes, members = pd.factorize(rows["model"], sort=True)
@@ -134,11 +139,13 @@ def assemble(
         texts[column][pd.isna(texts[column])] = None
     prompts = pd.DataFrame(texts, dtype=object)
     samples = pd.DataFrame({"prompt": codes.astype(np.int64), "member": members_codes.astype(np.int64)})
-    for column in SAMPLE_COLUMNS[2:]:
+    for column in (*SAMPLE_COLUMNS[2:], *(["reward_var"] if "reward_var" in rows else [])):
         samples[column] = rows[column].to_numpy()
     order = np.lexsort([samples["sample"], samples["member"], samples["prompt"]])
     samples = samples.iloc[order].reset_index(drop=True)
-    table = RewardTable(prompts, samples, tuple(str(m) for m in members), reward_model, notes, facts or {})
+    table = RewardTable(
+        prompts, samples, tuple(str(m) for m in members), reward_model, notes, facts or {}, suspects or {}
+    )
     return with_missing_note(table)
 
 

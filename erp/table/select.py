@@ -57,4 +57,5 @@ def select_members(table: RewardTable, names: Sequence[str] | None) -> RewardTab
         )
     prompts = table.prompts.iloc[kept].reset_index(drop=True)
     facts = {name: table.facts[name] for name in names if name in table.facts}
-    return with_missing_note(RewardTable(prompts, samples, tuple(names), table.reward_model, notes, facts))
+    suspects = {name: table.suspects[name] for name in names if name in table.suspects}
+    return with_missing_note(RewardTable(prompts, samples, tuple(names), table.reward_model, notes, facts, suspects))

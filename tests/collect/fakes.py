@@ -23,13 +23,17 @@ class KnownEngine(Engine):
         fail: texts whose prompts fail as long as the file ``mended`` beside the diary is not there.
         die: the process is killed at a text once: the file ``died`` beside the diary says that it was.
         voice: goes into every answer.
+        cached: members whose first answer to a prompt is given again.
+        counts: whether tokens are counted; if not, ``counted`` is what is said instead.
     """
 
     pace = frozenset(["diary", "seconds", "fail", "die"])
 
     def __init__(
-        self, diary: str, seconds: float = 0.0, fail: list[str] | None = None, die: str | None = None, voice: str = ""
-    ) -> None:
+        self, diary: str, seconds: float = 0.0, fail: list[str] | None = None, die: str | None = None, voice: str = "",
+        cached: list[str] | None = None, counts: bool = True, counted: object = None,
+    ) -> None:  # fmt: skip
+        self.cached, self.counts, self.counted = cached or [], counts, counted
         self.diary, self.seconds, self.fail, self.die, self.voice = Path(diary), seconds, fail or [], die, voice
 
     def generate(
@@ -47,11 +51,13 @@ class KnownEngine(Engine):
             if text in self.fail and not (self.diary.parent / "mended").exists():
                 yield i, Failure("the server is not well")
                 continue
-            yield i, [self._answer(text, member, requests[i].seed + j) for j in range(k)]
+            again = member.name in self.cached
+            yield i, [self._answer(text, member, requests[i].seed + (0 if again else j)) for j in range(k)]
 
     def _answer(self, text: str, member: Member, seed: int) -> Response:
         said = hashlib.sha256(f"{self.voice}{member.name}|{text}|{seed}".encode()).hexdigest()
-        return Response(said[: 4 + seed % 3], len(text), 4 + seed % 3, "stop")
+        length = 4 + seed % 3
+        return Response(said[:length], len(text), length if self.counts else self.counted, "stop")
 
 
 class Letters(RewardAdapter):

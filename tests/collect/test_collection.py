@@ -1,3 +1,4 @@
+import hashlib
 import json
 import random
 import shutil
@@ -515,3 +516,54 @@ def test_scoring_adds_no_member(collect, tmp_path):
     table = read_table(tmp_path / "table")
     assert table.members == ("org/big", "small")
     assert "stranger" not in json.loads((tmp_path / "table/collect.json").read_text())["facts"]
+
+
+def test_responses_from_a_cache_are_told_when_collected_and_when_read(collect, tmp_path, capsys):
+    members = "[{name: small}, {name: greedy, decoding: {temperature: 0.0}}, {name: fresh}]"
+    code, out, _ = collect("engine.cached=[small, greedy]", members=members)
+    assert code == 0
+    (line,) = [line for line in out.splitlines() if line.startswith("warning")]
+    assert line.startswith("warning: small: all 3 responses are the same text for 7 of 7 prompts, at temperature ")
+    table = read_table(tmp_path / "table")
+    assert dict(table.suspects) == {"small": "all samples of a prompt are equal in 7 of 7 cells"}
+    assert cli.main(["describe", "data=table", f"data.path={tmp_path / 'table'}"]) == 0
+    assert "warning: not to be believed, because samples look like copies (small: " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("counted", [0, -1, None, "many", 2**70, True])
+def test_a_length_that_cannot_be_true_is_unknown_told_and_estimated(collect, tmp_path, counted):
+    code, out, _ = collect(f"engine.counted={json.dumps(counted)}", "engine.counts=false")
+    assert code == 0
+    assert "warning: small: the tokens of 21 of 21 responses are unknown" in out
+    rows = samples(tmp_path)
+    assert rows["completion_tokens"].isna().all()
+    table = read_table(tmp_path / "table")
+    lengths = (rows["response"].str.len() / 4).apply(lambda n: -(-n // 1))
+    assert table.samples["completion_tokens"].sum() == lengths.sum()
+    assert "completion tokens are estimated as characters / 4 in 42 of 42 rows" in table.notes
+
+
+def test_programs_that_differ_in_indentation_are_two_prompts(collect, tmp_path):
+    texts = ["if a:\n    b()\n    c()", "if a:\n    b()\nc()", "What is 2\u00b3?", "What is 23?"]
+    (tmp_path / "prompts.jsonl").write_text("".join(json.dumps({"prompt": text}) + "\n" for text in [*texts, texts[0]]))
+    code, out, _ = collect()
+    assert code == 0
+    assert "1 of 5 rows repeat a prompt's text and are left out" in out
+    table = read_table(tmp_path / "table")
+    assert sorted(table.prompts["prompt"]) == sorted(texts)
+    assert "4 texts differ from another in case, white space or Unicode form alone" in " ".join(table.notes)
+
+
+def test_a_collection_begun_with_ids_of_folded_texts_goes_on(collect, tmp_path):
+    texts = ["one line", "two\nlines"]
+    (tmp_path / "prompts.jsonl").write_text("".join(json.dumps({"prompt": text}) + "\n" for text in texts))
+    old = [hashlib.sha256(" ".join(text.split()).encode()).hexdigest()[:16] for text in texts]
+    (tmp_path / "old.jsonl").write_text(
+        "".join(json.dumps({"prompt": text, "prompt_id": key}) + "\n" for text, key in zip(texts, old, strict=True))
+    )
+    source = f"prompts.path={tmp_path / 'prompts.jsonl'}"
+    assert collect(f"prompts.path={tmp_path / 'old.jsonl'}")[0] == 0
+    code, out, _ = collect(source)
+    assert code == 0, out
+    assert "4 units sampled already" in out or "2 units sampled already" in out
+    assert sorted(samples(tmp_path)["prompt_id"].unique()) == sorted(old)

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from erp.errors import ErpError
+from erp.table.groups import group_keys
 from erp.table.read import read_table
 
 
@@ -113,13 +114,34 @@ def test_categorical_text_columns(tmp_path):
     assert table.prompts["category"].tolist() == ["y", "x"]
 
 
-def test_ids_are_made_from_normalised_text_where_there_is_none(tmp_path):
-    frame = rows(prompt_id=..., prompt=["What  is\n2+2?", "What is 2+2? ", "Say hello", "say hello"])
+@pytest.mark.parametrize("texts", [
+    ("What is 2\u00b3?", "What is 23?"),
+    ("for x in y:\n    f(x)\n    g(x)", "for x in y:\n    f(x)\ng(x)"),
+    ("Say hello", "say hello"),
+    ("a  b", "a b"),
+    ("\uff21 or B?", "A or B?"),
+])  # fmt: skip
+def test_ids_are_made_from_the_very_text_and_what_looks_alike_is_one_group(tmp_path, texts):
+    frame = rows(prompt_id=..., prompt=[texts[0], texts[0], texts[1], texts[1]])
     table = read_table(write(frame, tmp_path / "t.parquet"))
-    assert len(table.prompts) == 3  # white space is folded, case is not
-    assert table.prompts["prompt_id"].is_unique
-    assert "What  is\n2+2?" in set(table.prompts["prompt"])
+    assert sorted(table.prompts["prompt"]) == sorted(texts)  # as they are, each with its rewards
+    assert table.prompts["prompt_id"].nunique() == 2
+    of = {
+        text: set(table.samples["reward"][table.samples["prompt"] == row])
+        for row, text in table.prompts["prompt"].items()
+    }
+    assert of == {texts[0]: {0.25, 1.0}, texts[1]: {0.5, -2.0}}
     assert table.notes[0].startswith("the table has no prompt_id")
+    assert table.notes[1].startswith("2 texts differ from another in case, white space or Unicode form alone")
+    assert len(set(group_keys(table.prompts))) == 1
+
+
+@pytest.mark.parametrize("texts", [("caf\u00e9?\nYes", "cafe\u0301?\r\nYes"), ("a\rb", "a\nb")])
+def test_composed_letters_and_line_ends_make_no_other_prompt(tmp_path, texts):
+    frame = rows(prompt_id=..., prompt=[texts[0], texts[0], texts[1], texts[1]], model=["a", "b", "a", "b"])
+    table = read_table(write(frame, tmp_path / "t.parquet"))
+    assert len(table.prompts) == 1
+    assert not any("texts differ" in note for note in table.notes)
 
 
 def test_repeated_rows_are_numbered_by_content_without_a_sample_column(tmp_path):
@@ -187,7 +209,7 @@ def test_faults_name_row_and_column(tmp_path, changes, expected):
 def test_all_faults_at_once_and_ten_lines_at_most(tmp_path):
     n = 5000
     frame = pd.DataFrame(
-        {"prompt": [f"p{i}" for i in range(n)], "model": "m", "reward": "bad", "completion_tokens": -1}
+        {"prompt": [f"p{i}" for i in range(n)], "model": "m", "reward": "bad", "completion_tokens": -4}
     )
     frame.loc[17, "model"] = None
     path = write(frame, tmp_path / "t.parquet")
@@ -196,7 +218,7 @@ def test_all_faults_at_once_and_ten_lines_at_most(tmp_path):
     assert len(lines) <= 11
     assert "row 17, column model" in text
     assert "row 0, column reward = 'bad'" in text
-    assert "row 0, column completion_tokens = -1" in text
+    assert "row 0, column completion_tokens = -4" in text
     assert lines[-1] == f"data.path = {path}: and {2 * n + 1 - (len(lines) - 1):,} more faults"
 
 
@@ -295,3 +317,67 @@ def test_the_real_tables_are_read_as_they_are(tables):
         assert got.sort_index().to_numpy().tolist() == want.sort_index().to_numpy().tolist()
     notes = read_table(tables / "alpaca_eval.parquet").notes
     assert notes == ("10 of 44,275 cells are missing",)
+
+
+def ids(*numbers):
+    return rows(prompt_id="q", prompt="same", model="m", sample=list(numbers))
+
+
+@pytest.mark.parametrize("ending", ["parquet", "jsonl", "csv"])
+@pytest.mark.parametrize("first", [0, 2**53, 2**62, 2**63 - 2, 2**64 - 4])
+def test_sample_numbers_of_64_bits_stay_apart_and_in_order(tmp_path, ending, first):
+    numbers = [first + 3, first + 1, first + 2, first]
+    frame = ids(*numbers)
+    frame["sample"] = np.array(numbers, dtype=np.uint64) if first >= 2**62 else np.array(numbers)
+    table = read_table(write(frame, tmp_path / f"t.{ending}"))
+    assert table.samples["reward"].tolist() == [-2.0, 1.0, 0.5, 0.25]
+    assert table.samples["sample"].is_monotonic_increasing
+    assert table.samples["sample"].is_unique
+
+
+def test_a_sample_number_that_has_lost_its_last_digits_is_refused(tmp_path):
+    path = write(ids(2.0**60, 1.0, 2.0, 3.0), tmp_path / "t.parquet")
+    assert "row 0, column sample = 1.152921504606847e+18: allowed is a whole number, exact" in fault(path)[0]
+
+
+@pytest.mark.parametrize("words", [["True", "False", "true", "FALSE"], [True, False, True, False]])
+@pytest.mark.parametrize("ending", ["parquet", "jsonl", "csv"])
+def test_true_and_false_are_one_and_zero_in_every_form(tmp_path, words, ending):
+    table = read_table(write(rows(reward=words), tmp_path / f"t.{ending}"))
+    assert table.samples["reward"].tolist() == [0.0, 1.0, 0.0, 1.0]
+
+
+@pytest.mark.parametrize("bad", [pd.Timestamp("2026-01-01"), pd.Timedelta("1s")])
+def test_a_time_is_no_reward(tmp_path, bad):
+    assert "not a number" in fault(write(rows(reward=[bad] * 4), tmp_path / "t.parquet"))[0]
+
+
+@pytest.mark.parametrize("n", [2**70, 1e300, 2.5, True, "many"])
+def test_n_samples_that_are_no_count(tmp_path, n):
+    path = write(rows(n_samples=[str(n), "1", "1", "1"]), tmp_path / "t.csv")
+    assert "row 0, column n_samples" in fault(path)[0]
+
+
+def test_tokens_that_cannot_be_true_are_unknown_and_told(tmp_path):
+    frame = rows(prompt_tokens=[0, 5, -1, 7], completion_tokens=[-1, 9, 0, 3])
+    table = read_table(write(frame, tmp_path / "t.parquet"))
+    assert np.array_equal(table.samples["prompt_tokens"], [7, np.nan, 5, np.nan], equal_nan=True)
+    # `small` has no response of any length: it was not counted. An empty answer beside others is one
+    assert np.array_equal(table.samples["completion_tokens"], [3, np.nan, 9, np.nan], equal_nan=True)
+    assert "prompt_tokens is 0 beside a text, or -1, in 2 of 4 rows and counts as unknown" in table.notes
+    assert "completion_tokens is 0 beside a text, or -1, in 2 of 4 rows and counts as unknown" in table.notes
+    frame = rows(completion_tokens=[0, 9, 4, 3])
+    assert read_table(write(frame, tmp_path / "t.parquet")).samples["completion_tokens"].tolist() == [3, 4, 9, 0]
+
+
+def test_unknown_tokens_are_estimated_where_the_response_was_read(tmp_path):
+    frame = rows(completion_tokens=[0, 9, None, 0], response=["12345678", "1", "123456789", ""])
+    table = read_table(write(frame, tmp_path / "t.parquet"))
+    assert table.samples["completion_tokens"].tolist() == [0, 3, 9, 2]  # ceil(characters / 4); an empty answer has none
+    assert "completion tokens are estimated as characters / 4 in 2 of 4 rows" in table.notes
+
+
+def test_rewards_too_large_to_square_name_their_column(tmp_path):
+    (line,) = fault(write(rows(reward=[1e300, -3e300, 0.0, 1e10]), tmp_path / "t.parquet"))
+    assert "column reward: the largest is 3e+300 in size" in line
+    assert len(read_table(write(rows(reward=[1e90, -3e90, 0.0, 1e10]), tmp_path / "t.parquet")).samples) == 4

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -10,6 +9,7 @@ import pandas as pd
 
 from erp.errors import ErpError
 from erp.files import whole_text
+from erp.table.groups import text_hash, text_id
 from erp.table.schema import PROMPT_COLUMNS
 
 
@@ -59,7 +59,7 @@ def prompt_frame(prompts: Iterable[Prompt]) -> pd.DataFrame:
     rows = [
         [
             None if value is None else whole_text(value)
-            for value in (p.prompt_id or prompt_id(p.text), p.text, p.category, p.group, p.split, p.reference)
+            for value in (p.prompt_id or text_id(p.text), p.text, p.category, p.group, p.split, p.reference)
         ]
         for p in prompts
     ]
@@ -78,6 +78,16 @@ def prompt_frame(prompts: Iterable[Prompt]) -> pd.DataFrame:
     return frame
 
 
-def prompt_id(text: str) -> str:
-    """An id made from a text, blanks at its ends and runs of blanks aside."""
-    return hashlib.sha256(" ".join(text.split()).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+def with_ids_of(held: pd.DataFrame, prompts: pd.DataFrame) -> pd.DataFrame:
+    """The prompts under the ids that a collection holds them by, where those were made from texts as they once were.
+
+    Ids used to leave out runs of blanks. A collection that was begun then goes on.
+    """
+    made = [_folded_id(text) for text in held["prompt"]]
+    same = held.drop(columns="prompt_id").equals(prompts.drop(columns="prompt_id"))
+    own = prompts["prompt_id"].tolist() == [text_id(text) for text in prompts["prompt"]]
+    return held if same and own and held["prompt_id"].tolist() == made else prompts
+
+
+def _folded_id(text: str) -> str:
+    return text_hash(" ".join(text.split()))[:16]

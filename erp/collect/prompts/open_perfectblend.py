@@ -35,7 +35,7 @@ class OpenPerfectBlend(PromptSet):
     """First human turns of ``mlabonne/open-perfectblend`` (1,420,909 conversations, Apache-2.0), as in the paper.
 
     The whole dataset is streamed once. Left out, and counted in ``notes``: rows whose first human turn is not there or
-    empty, texts that are too short or too long, repeats of a text (blanks aside). Of the rest ``limit`` are drawn; the
+    empty, texts that are too short or too long, repeats of a text. Of the rest ``limit`` are drawn; the
     sample depends on the dataset's content and the seed, not on the order of its rows. System turns are dropped.
 
     Near-duplicates are not looked for: ``group`` stays null. MetaMathQA rephrases about 15 thousand questions many
@@ -161,7 +161,7 @@ class OpenPerfectBlend(PromptSet):
             f"{counts['empty']:,} {of_rows} have no human turn with a text and are left out": counts["empty"],
             f"{counts['short']:,} {of_rows} are under {self.min_chars:,} characters and left out": counts["short"],
             f"{counts['long']:,} {of_rows} are over {self.max_chars or 0:,} characters and left out": counts["long"],
-            f"{repeats:,} {of_rows} repeat a prompt's text, blanks aside, and are left out": repeats,
+            f"{repeats:,} {of_rows} repeat a prompt's text and are left out": repeats,
             f"{strangers:,} {of_rows} {strange}; {called}": strangers,
             f"{sum(draw.shares().values()):,} of {sum(draw.sizes().values()):,} prompts were drawn (seed {self.seed}, "
             f"{self.balance}): {shares}": True,

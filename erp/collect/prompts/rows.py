@@ -18,7 +18,7 @@ Row = tuple[str, Mapping[str, Any]]  # what an error calls the row ("line 3"), a
 class RowPrompts(PromptSet):
     """Base of the prompt sets that read rows with named columns.
 
-    Rows without a prompt and repeats of a text (blanks aside) are left out and counted in ``notes``. A reference that
+    Rows without a prompt and repeats of a text are left out and counted in ``notes``. A reference that
     is an object is stored as its JSON text; one that is a plain value as ``{"answer": value}``, which verifiers read.
 
     Args:
@@ -67,7 +67,7 @@ class RowPrompts(PromptSet):
             self.chosen(list(self._present))
         told = {
             f"{self._empty:,} of {self._read:,} rows have no prompt and are left out": self._empty,
-            f"{repeats:,} of {self._read:,} rows repeat a prompt's text, blanks aside, and are left out": repeats,
+            f"{repeats:,} of {self._read:,} rows repeat a prompt's text and are left out": repeats,
             f"{of_how_many} (seed {self.seed})": of_how_many,
         }
         self.notes[:] = [note for note, told_of in told.items() if told_of]

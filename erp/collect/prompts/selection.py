@@ -10,6 +10,7 @@ from typing import Literal
 
 from erp.collect.prompts.base import Prompt
 from erp.errors import ErpError
+from erp.table.groups import exact
 
 Balance = Literal["proportional", "equal"]
 
@@ -21,9 +22,11 @@ def check_limit(limit: int | None) -> None:
 
 
 def ticket(text: str, seed: int) -> int:
-    """The text's place in the draw of ``seed``: 64 bits of a keyed hash; blanks at the ends and their runs aside."""
-    plain = " ".join(text.split()).encode("utf-8", "surrogatepass")
-    return int.from_bytes(hashlib.blake2b(plain, digest_size=8, key=str(seed).encode()).digest())
+    """The text's own place in the draw of ``seed``: a keyed hash, 64 bits of it blanks aside, 64 of the very text."""
+    very = exact(text)
+    parts = (plain.encode("utf-8", "surrogatepass") for plain in (" ".join(very.split()), very))
+    key = str(seed).encode()
+    return int.from_bytes(b"".join(hashlib.blake2b(part, digest_size=8, key=key).digest() for part in parts))
 
 
 def quotas(sizes: Mapping[str, int], total: int, balance: Balance) -> dict[str, int]:
@@ -109,7 +112,7 @@ class Draw:
             old = self._strata[home]
             old.size -= 1
             other = old.held.pop(key, prompt)
-            if home == name:  # texts that differ in blanks alone: the choice is not the order of rows'
+            if home == name:  # texts that differ in line ends alone: the choice is not the order of rows'
                 prompt = min(prompt, other, key=lambda p: p.text)
         self._home[key] = name
         stratum = self._strata.setdefault(name, _Stratum())

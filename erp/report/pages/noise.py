@@ -16,6 +16,8 @@ def noise_page(results: Results) -> list[str]:
     noise = results["noise"]
     of_means = "" if results["run"]["target"] == "mean" else "What follows is of mean rewards. "
     parts = ["## How much is noise", of_means + _headroom(noise["headroom"])]
+    if noise.get("doubt"):  # runs made before do not say
+        parts.insert(1, f"**Warning.** What is said of noise in this report is {escaped(noise['doubt'])}.")
     if noise["reason"] is not None:
         parts.append(f"Reliability, variance shares and label budgets are {noise['reason']}.")
     else:

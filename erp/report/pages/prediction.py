@@ -45,7 +45,9 @@ def _members(results: Results) -> str:
     ]  # fmt: skip
     if _one_sample(results):  # nothing to divide by
         header, rows = [*header[:3], *header[4:]], [[*row[:3], *row[4:]] for row in rows]
-    return table(header, rows)
+    doubt = results["noise"].get("doubt")  # runs made before do not say
+    marked = f"\n\nWhat a perfect predictor would reach is {escaped(doubt)}." if doubt else ""
+    return table(header, rows) + marked
 
 
 def _one_sample(results: Results) -> bool:

@@ -154,6 +154,8 @@ def _rows_notes(results: Results) -> list[str]:
             notes[0] += " Its headroom's interval holds 0, so no share of it is given."
     if routing["router"]["headroom_recovered"] is None:
         notes.append("No share of the headroom is given: " + escaped(plain_summary(results).splitlines()[1]))
+    if results["noise"].get("doubt"):
+        notes.append(f"The split-half oracle is {escaped(results['noise']['doubt'])}.")
     notes += _sampled_notes(results)
     other = results["policy"].get("best_single_member")
     if other is not None and other != routing["best_single"].get("member"):

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from erp.metrics.noise import pooled_reliability, reliability_of_differences
 from erp.metrics.variance import Decomposition, budget_curve, decompose, decompose_categories
+from erp.table.copies import doubt
 from erp.table.schema import RewardTable
 from erp.targets import SplitHalf, Targets, reliability
 
@@ -30,6 +31,7 @@ def noise_section(table: RewardTable, targets: Targets, rows: Rows, halves: Spli
     rhos = reliability(targets, rows)
     overall = decompose(table, rows)
     return {
+        "doubt": doubt(table.suspects),
         "reason": None if np.isfinite(rhos).any() else _why_not(table, targets, rows),
         "reliability": _by_member(table, rhos),
         "reliability_pooled": _number(pooled_reliability(targets, rows)),

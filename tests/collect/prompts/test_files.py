@@ -22,7 +22,7 @@ ROWS = [
     {"prompt": "Name a bird.", "prompt_id": "p2", "category": "chat", "group": "g", "split": "test"},
     {"prompt": "  ", "prompt_id": "p3", "category": "chat"},
     {"prompt": None, "prompt_id": "p4", "category": "chat"},
-    {"prompt": " What is\n2 + 2? ", "prompt_id": "p5", "category": "math"},
+    {"prompt": "What is 2 + 2?", "prompt_id": "p5", "category": "math"},
     {"prompt": "Write a poem.", "prompt_id": "p6", "category": "chat", "reference": {"words": [1, 2]}},
 ]
 KEPT = [
@@ -32,7 +32,7 @@ KEPT = [
 ]
 COUNTED = [
     "2 of 6 rows have no prompt and are left out",
-    "1 of 6 rows repeat a prompt's text, blanks aside, and are left out",
+    "1 of 6 rows repeat a prompt's text and are left out",
 ]
 
 

@@ -31,7 +31,7 @@ WARTS = [
     row(ULTRA, ("human", "  First question?\n"), ("gpt", "Yes."), ("human", "Second question?"), ("gpt", "No.")),
     row(ULTRA, ("system", "You are terse."), ("human", "After a system turn?"), ("gpt", "Yes.")),
     asked(META, "What is 1 + 1?"),
-    asked(META, "What  is 1 + 1?\n"),  # a repeat but for blanks
+    asked(META, "What is 1 + 1?\n"),  # a repeat but for its end
     asked(ULTRA, "   "),
     asked(ULTRA, None),
     row(ULTRA, ("gpt", "Nobody asked.")),
@@ -71,13 +71,13 @@ def test_first_human_turns_are_kept_and_the_rest_is_counted(tmp_path, write):
         Prompt("After a system turn?", category=ULTRA),
         Prompt("First question?", category=ULTRA),
         Prompt("From where?", category="somebody/new-source"),
-        Prompt("What  is 1 + 1?", category=META),
+        Prompt("What is 1 + 1?", category=META),
     ]
     assert made.notes == [
         "4 of 11 rows have no human turn with a text and are left out",
         "1 of 11 rows are under 5 characters and left out",
         "1 of 11 rows are over 100 characters and left out",
-        "1 of 11 rows repeat a prompt's text, blanks aside, and are left out",
+        "1 of 11 rows repeat a prompt's text and are left out",
         "1 of 11 rows come from sources that are not known here (somebody/new-source); the source is their category",
         f"4 of 4 prompts were drawn (seed 0, proportional): {META} 1, {ULTRA} 2, somebody/new-source 1",
         f"{META} rephrases a question many times; group is null: near-duplicates are for the table's split",

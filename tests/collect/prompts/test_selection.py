@@ -63,7 +63,7 @@ def test_a_draw_holds_its_shares():
 @pytest.mark.parametrize("balance", ["proportional", "equal"])
 def test_the_order_of_rows_does_not_matter(balance):
     rows = prompts(a=300, b=40, c=7)
-    rows += [Prompt("a  5\n", category="a"), Prompt("a 9", category="b"), Prompt(" b 3", category="a")]
+    rows += [Prompt("a 5", category="a"), Prompt("a 9", category="b"), Prompt("b 3", category="a")]
     wanted = draw(rows, 25, balance=balance)
     for order in range(5):
         shuffled = random.Random(order).sample(rows, len(rows))
