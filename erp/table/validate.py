@@ -128,9 +128,12 @@ def _measures(rows: pd.DataFrame, clean: pd.DataFrame, faults: Faults, notes: li
 
 
 def _has_text(clean: pd.DataFrame, value: pd.Series, column: str) -> pd.Series:
-    """Where 0 tokens cannot be: every prompt has some; a response that was read shows it; else a member has some."""
+    """Where 0 tokens cannot be: a prompt has some, unless no prompt's are counted; so has a response that was read.
+
+    Where responses were not read, a member of which none has any was not counted.
+    """
     if column == "prompt_tokens":
-        return pd.Series(data=True, index=value.index)
+        return pd.Series(data=bool((value > 0).any()), index=value.index)
     if "response" in clean:
         return clean["response"].fillna("") != ""
     return ~(value > 0).groupby(clean["model"]).transform("any").astype(bool)
