@@ -10,6 +10,7 @@ import numpy as np
 from scipy.special import comb
 
 from erp.errors import ErpError
+from erp.table.means import row_variance, written_out
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -59,14 +60,22 @@ class Targets:
     Attributes:
         mean: Mean reward over the samples; NaN = missing.
         count: How many responses it is a mean of; 0 = missing.
-        variance: Unbiased variance between the separate samples of the cell; NaN with fewer than two of them.
+        variance: Unbiased variance between the responses of the cell; NaN where fewer than two tell of it.
         standard_error: Of the mean; NaN where the variance is.
+        freedom: Degrees of freedom of the variance; None = count - 1 wherever there is one.
     """
 
     mean: NDArray[np.float64]
     count: NDArray[np.int64]
     variance: NDArray[np.float64]
     standard_error: NDArray[np.float64]
+    freedom: NDArray[np.int64] | None = None
+
+    @property
+    def degrees(self) -> NDArray[np.int64]:
+        """Degrees of freedom of the variance, 0 where there is none."""
+        freedom = self.count - 1 if self.freedom is None else self.freedom
+        return np.where(np.isfinite(self.variance), freedom, 0)
 
     @property
     def complete(self) -> NDArray[np.bool_]:
@@ -75,44 +84,60 @@ class Targets:
 
     def take(self, rows: NDArray[np.int64]) -> Targets:
         """Of these prompts only."""
-        return Targets(self.mean[rows], self.count[rows], self.variance[rows], self.standard_error[rows])
+        freedom = None if self.freedom is None else self.freedom[rows]
+        return Targets(self.mean[rows], self.count[rows], self.variance[rows], self.standard_error[rows], freedom)
 
 
 def expected_reward(table: RewardTable) -> Targets:
     """Mean, count and error of the rewards of every (prompt, member).
 
-    A row that is already a mean of `n_samples` responses weighs that much. Its spread is unknown, so variances come
-    from the rows of a single response alone.
+    A row that is already a mean of `n_samples` responses weighs that much. Variances come from the rows whose spread is
+    known: single responses, means of 0/1 attempts, and means whose variance the table tells (`erp.table.means`).
     """
     shape = (len(table.prompts), len(table.members))
-    cell, reward, weight = _present(table)
+    cell, reward, weight, spread = _present(table)
     size = shape[0] * shape[1]
     count = np.bincount(cell, weights=weight, minlength=size)
     mean = np.full(size, np.nan)
     np.divide(np.bincount(cell, weights=weight * reward, minlength=size), count, out=mean, where=count > 0)
-    single = weight == 1
-    variance = _variance(cell[single], reward[single], size)
+    known = np.isfinite(spread)
+    variance, freedom = _variance(cell[known], reward[known], weight[known], spread[known], size)
     error = np.sqrt(np.divide(variance, count, out=np.full(size, np.nan), where=count > 0))
     return Targets(
-        mean.reshape(shape), count.astype(np.int64).reshape(shape), variance.reshape(shape), error.reshape(shape)
-    )
+        mean.reshape(shape), count.astype(np.int64).reshape(shape), variance.reshape(shape), error.reshape(shape),
+        freedom.reshape(shape),
+    )  # fmt: skip
 
 
-def _present(table: RewardTable) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
-    """Cell number, reward and n_samples of every row that has a reward."""
-    rows = table.samples[table.samples["reward"].notna()]
-    cell = rows["prompt"].to_numpy(dtype=np.int64) * len(table.members) + rows["member"].to_numpy(dtype=np.int64)
-    return cell, rows["reward"].to_numpy(dtype=np.float64), rows["n_samples"].to_numpy(dtype=np.int64)
+def _present(
+    table: RewardTable,
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64], NDArray[np.float64]]:
+    """Cell number, reward, n_samples, and variance between these responses (NaN unknown), of rows with a reward."""
+    seen = table.samples["reward"].notna().to_numpy()
+    rows = table.samples[seen]
+    n = rows["n_samples"].to_numpy(dtype=np.int64)
+    return _cells(table)[seen], rows["reward"].to_numpy(dtype=np.float64), n, row_variance(table, seen)
 
 
-def _variance(cell: NDArray[np.int64], reward: NDArray[np.float64], size: int) -> NDArray[np.float64]:
-    """Unbiased variance within each cell (size,), in two passes: rewards may be large beside their spread."""
-    count = np.bincount(cell, minlength=size)
-    mean = np.bincount(cell, weights=reward, minlength=size) / np.maximum(count, 1)
-    squares = np.bincount(cell, weights=(reward - mean[cell]) ** 2, minlength=size)
+def _cells(table: RewardTable) -> NDArray[np.int64]:
+    """Cell number of every row."""
+    prompt, member = (table.samples[column].to_numpy(dtype=np.int64) for column in ("prompt", "member"))
+    return np.asarray(prompt * len(table.members) + member)
+
+
+def _variance(
+    cell: NDArray[np.int64], reward: NDArray[np.float64], n: NDArray[np.int64], spread: NDArray[np.float64], size: int
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Unbiased variance within each cell and its degrees of freedom (size,), from means of n and their variances.
+
+    In two passes: rewards may be large beside their spread.
+    """
+    count = np.bincount(cell, weights=n, minlength=size)
+    mean = np.bincount(cell, weights=n * reward, minlength=size) / np.maximum(count, 1)
+    squares = np.bincount(cell, weights=n * (reward - mean[cell]) ** 2 + (n - 1) * spread, minlength=size)
     variance = np.full(size, np.nan)
     np.divide(squares, count - 1, out=variance, where=count >= 2)
-    return variance
+    return variance, np.maximum(count - 1, 0).astype(np.int64)
 
 
 def samples_per_cell(targets: Targets) -> tuple[int, int]:
@@ -146,7 +171,7 @@ def reliability(targets: Targets, rows: NDArray[np.int64] | None = None) -> NDAr
             continue
         observed = float(mean[present, member].var(ddof=1))
         if observed > (_ROUNDING * float(np.abs(mean[present, member]).max())) ** 2:
-            pooled = np.average(own[known], weights=samples[known] - 1)
+            pooled = np.average(own[known], weights=targets.degrees[at][present, member][known])
             rho[member] = 1.0 - float((np.where(known, own, pooled) / samples).mean()) / observed
     return rho
 
@@ -164,7 +189,7 @@ def noise_of_means(targets: Targets, rows: NDArray[np.int64] | None = None) -> N
     at = slice(None) if rows is None else rows
     count, variance = targets.count[at], targets.variance[at]
     known = np.isfinite(variance)
-    freedom = np.where(known, count - 1, 0)
+    freedom = targets.degrees[at]
     total = freedom.sum(axis=0)
     pooled = np.where(total > 0, (freedom * np.where(known, variance, 0.0)).sum(axis=0) / np.maximum(total, 1), np.nan)
     return np.where(count > 0, np.where(known, variance, pooled) / np.maximum(count, 1), np.nan)
@@ -192,7 +217,7 @@ def expected_target(table: RewardTable, kind: str = "mean", quantile: float = 0.
     samples = padded_samples(table)
     count = (~np.isnan(samples)).sum(axis=2)
     fewest, needed = int(count[count > 0].min()), n if kind == "best_of_n" else 2
-    if (table.samples["n_samples"] > 1).any():
+    if int(count.sum()) < int(targets.count.sum()):
         raise ErpError(
             f"target.kind = {kind}: the table holds means of several responses; target.kind=mean is allowed there; "
             "give the separate samples"
@@ -217,8 +242,14 @@ def expected_target(table: RewardTable, kind: str = "mean", quantile: float = 0.
 
 
 def padded_samples(table: RewardTable) -> NDArray[np.float64]:
-    """Rewards of every cell's responses (N, M, K), NaN behind the last; a row that is a mean already stands as one."""
-    cell, reward, _ = _present(table)  # rows are sorted by cell
+    """Rewards of every cell's responses (N, M, K), NaN behind the last.
+
+    A mean of 0/1 attempts stands there as these; where the table holds other means, every mean as one response.
+    """
+    cell, reward = _singles(table)  # rows are sorted by cell
+    present = _present(table)
+    if len(cell) < int(present[2].sum()):
+        cell, reward = present[:2]
     shape = (len(table.prompts), len(table.members))
     counts = np.bincount(cell, minlength=shape[0] * shape[1])
     first = np.cumsum(counts) - counts
@@ -228,7 +259,7 @@ def padded_samples(table: RewardTable) -> NDArray[np.float64]:
 
 
 def separate_samples(table: RewardTable, rows: NDArray[np.int64]) -> Samples | None:
-    """Rewards of the single responses (n_samples = 1, reward known) of the prompts in which every cell has one.
+    """Rewards of the single responses of the prompts in which every cell has one; attempts behind a mean are such.
 
     Args:
         table: The table.
@@ -240,10 +271,18 @@ def separate_samples(table: RewardTable, rows: NDArray[np.int64]) -> Samples | N
     return _samples_with_at_least(1, table, rows)
 
 
-def _samples_with_at_least(least: int, table: RewardTable, rows: NDArray[np.int64]) -> Samples | None:
+def _singles(table: RewardTable, *, as_normal: bool = False) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Cell number and reward of every single response, sorted by cell (`erp.table.means.written_out`)."""
+    seen = table.samples["reward"].notna().to_numpy()
+    row, reward = written_out(table, seen, as_normal=as_normal)
+    return _cells(table)[seen][row], reward
+
+
+def _samples_with_at_least(
+    least: int, table: RewardTable, rows: NDArray[np.int64], *, as_normal: bool = False
+) -> Samples | None:
     """`separate_samples` of the prompts with at least so many in every cell."""
-    cell, reward, weight = _present(table)
-    cell, reward = cell[weight == 1], reward[weight == 1]
+    cell, reward = _singles(table, as_normal=as_normal)
     members = len(table.members)
     counts = np.bincount(cell, minlength=len(table.prompts) * members)
     first = (np.cumsum(counts) - counts).reshape(-1, members)  # rows are sorted by cell
@@ -265,7 +304,8 @@ def split_half_oracle(
     """Reward of choosing each prompt's member on one half of its samples, scored on the other half.
 
     It understates the oracle, as the naive maximum of means overstates it. Ties on the first half go by pool
-    order. With an odd K the half that chooses is the smaller one.
+    order. With an odd K the half that chooses is the smaller one. Means of 0/1 attempts are halved as these attempts,
+    so that the wins of a half are hypergeometric; means whose variance the table tells, as normal responses.
 
     Args:
         table: The table.
@@ -276,7 +316,7 @@ def split_half_oracle(
     Returns:
         None where no prompt has two samples in every cell (K = 1).
     """
-    samples = _samples_with_at_least(2, table, rows)
+    samples = _samples_with_at_least(2, table, rows, as_normal=True)
     if samples is None:
         return None
     reward, count = samples.reward, samples.count

@@ -38,7 +38,7 @@ from erp.report.sections.held_out import HeldOut
 from erp.report.summary import plain_summary
 from erp.report.write import write_report
 from erp.runs import RunFolder, run_hash
-from erp.table.groups import group_keys, text_key
+from erp.table.groups import group_keys, ids_as_kept, text_key
 from erp.table.schema import RewardTable
 from erp.table.splits import Split
 from erp.targets import expected_target
@@ -191,6 +191,7 @@ def _split(folder: RunFolder, table: RewardTable, near_duplicates: float | None)
     """
     saved = folder.load_split()
     prompts = table.prompts.assign(
+        prompt_id=ids_as_kept(table.prompts, saved["prompt_id"]),
         text_key=[text_key(prompt) for prompt in table.prompts["prompt"]],
         group_key=group_keys(table.prompts, near_duplicates).astype(str),
     )

@@ -18,7 +18,7 @@ from erp.metrics.intervals import GroupBootstrap
 from erp.report.sections.held_out import Floats, HeldOut, plain
 from erp.routers.extension import ClusterHead, Head, chosen_head, fit_clusters, fit_heads
 from erp.runs import RunFolder
-from erp.table.groups import group_keys, text_key
+from erp.table.groups import group_keys, ids_as_kept, text_key
 from erp.table.schema import RewardTable
 from erp.table.splits import Split
 from erp.training.data import Rows
@@ -50,7 +50,7 @@ def known_prompts(folder: RunFolder, table: RewardTable, near_duplicates: float 
     saved = folder.load_split()
     frame = pd.DataFrame(
         {
-            "prompt_id": table.prompts["prompt_id"],
+            "prompt_id": ids_as_kept(table.prompts, saved["prompt_id"]),
             "text_key": [text_key(prompt) for prompt in table.prompts["prompt"]],
         }
     ).merge(saved, how="left", on=["prompt_id", "text_key"])

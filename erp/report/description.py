@@ -49,9 +49,8 @@ def _oracles(facts: Mapping[str, Any]) -> list[str]:
         lines.append(f"  category oracle   {facts['category_oracle']:.4f}  best member of each category")
     gap = facts["noise"]["headroom"]
     if facts["split_half_oracle"] is None:
-        lines.append(
-            "  split-half oracle      -  not identifiable at K=1: nobody can tell how much of the oracle is luck"
-        )
+        why = facts["noise"]["reason"] or "no prompt has two separate samples of every member"
+        lines.append(f"  split-half oracle      -  {why}")
         bracket = f"at most {gap['naive']:.4f}"
     else:
         spread = facts["split_half_oracle_sd"]

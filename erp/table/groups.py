@@ -33,6 +33,22 @@ def text_id(prompt: str) -> str:
     return text_hash(exact(prompt))[:16]
 
 
+def ids_as_kept(prompts: pd.DataFrame, kept: pd.Series) -> NDArray[np.object_]:
+    """Ids (N,) by which a run's folder knows prompts: ids made from texts were once of the folded text.
+
+    Args:
+        prompts: Frame with the columns prompt_id and prompt.
+        kept: The ids in the folder.
+    """
+    known, ids = set(kept), prompts["prompt_id"].to_numpy(dtype=object).copy()
+    for row in [i for i, key in enumerate(ids) if key not in known]:
+        text = prompts["prompt"].iloc[row]
+        before = f"p-{text_hash(normalise(text))[:16]}"
+        if ids[row] == f"p-{text_id(text)}" and before in known:
+            ids[row] = before
+    return ids
+
+
 def text_hash(text: str) -> str:
     """First 32 hexadecimal digits of the text's SHA-256."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]

@@ -1,5 +1,6 @@
 """The commands as users chain them: train, evaluate, route, sweep, compare."""
 
+import hashlib
 import io
 import json
 from pathlib import Path
@@ -347,3 +348,45 @@ def test_figures_are_left_out_and_drawn_later(erp, quick):
     assert {file.suffix for file in (run / "figures").iterdir()} == {".png", ".svg"}
     assert "![" in (run / "report.md").read_text()
     assert json.loads((run / "results.json").read_text()) == before
+
+
+def test_a_table_of_pass_rates_has_ceilings_and_a_split_half_oracle(erp, tmp_path):
+    frame = long_frame(prompts=240, members=3, samples=10)
+    frame["reward"] = (frame["reward"] > frame["reward"].median()).astype(float)
+    of = frame.groupby(["prompt_id", "prompt", "category", "model"])
+    of.agg(reward=("reward", "mean"), n_samples=("reward", "size"), cost_usd=("cost_usd", "mean")).reset_index().to_csv(
+        "rates.csv", index=False
+    )
+    said = erp("describe", "data=table", "data.path=rates.csv").out
+    assert "240 prompts x 3 members, K = 10" in said
+    assert "variance of a sampled reward: prompt" in said
+    assert "K=1" not in said
+    run = erp("train", "data=table", "data.path=rates.csv", "backbone=hashing", "router=ridge", "bootstrap.draws=200")
+    assert run.code == 0, run.err
+    found = results(run.last)
+    assert found["oracle_split_half"]["reward"] < found["routing"]["oracle"]["reward"]
+    assert 0 < found["prediction"]["r2_pooled_ceiling"] < 1
+    report = (Path(run.last) / "report.md").read_text()
+    assert "identifiable" not in report
+
+
+def test_a_run_that_knows_prompts_by_ids_of_folded_texts_still_knows_them(erp, tmp_path):
+    frame = long_frame().drop(columns="prompt_id")
+    frame["prompt"] = frame["prompt"] + "\n  and so on"
+    frame.to_parquet("t.parquet")
+    quick = ("backbone=hashing", "router=ridge", "bootstrap.draws=200", "figures=false", "tracking=off")
+    run = Path(erp("train", "data=table", "data.path=t.parquet", *quick).last)
+    split = pd.read_parquet(run / "split.parquet")
+    texts = {f"p-{hashlib.sha256(text.encode()).hexdigest()[:16]}": text for text in frame["prompt"].unique()}
+    split["prompt_id"] = [
+        f"p-{hashlib.sha256(' '.join(texts[key].split()).encode()).hexdigest()[:16]}" for key in split["prompt_id"]
+    ]
+    split.to_parquet(run / "split.parquet", index=False)
+    said = erp("evaluate", f"run={run}", "data=same")
+    assert said.code == 0, said.err
+    again, first = results(said.last)["data"], results(run)["data"]
+    assert [again[part] for part in ("train", "validation", "test")] == [
+        first["train"],
+        first["validation"],
+        first["test"],
+    ]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from erp.metrics.noise import pooled_reliability, reliability_of_differences
 from erp.metrics.variance import Decomposition, budget_curve, decompose, decompose_categories
 from erp.table.copies import doubt
+from erp.table.means import why_unknown
 from erp.table.schema import RewardTable
 from erp.targets import SplitHalf, Targets, reliability
 
@@ -49,9 +50,8 @@ def _why_not(table: RewardTable, targets: Targets, rows: Rows) -> str:
         return "not identifiable from one complete prompt"
     if np.isfinite(targets.variance[rows]).any():
         return "not identifiable, because no member's rewards vary between prompts"
-    if (table.samples["n_samples"] > 1).any():
-        return "not identifiable from means: the table holds no separate samples to tell noise from signal"
-    return AT_K1
+    means = why_unknown(table)
+    return AT_K1 if means is None else f"not identifiable from means: {means}"
 
 
 def _number(value: float) -> float | None:
