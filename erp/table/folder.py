@@ -143,7 +143,7 @@ def _read(root: Path, parts: list[Path], required: list[str], optional: list[str
         table = pyarrow.concat_tables(frames, promote_options="permissive")
     except pyarrow.ArrowException as error:
         raise ErpError(f"data.path = {root}: parts have columns of different types ({error}); collect again") from error
-    frame: pd.DataFrame = table.to_pandas(ignore_metadata=True)
+    frame: pd.DataFrame = table.to_pandas(ignore_metadata=True, integer_object_nulls=True)
     return frame
 
 

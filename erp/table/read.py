@@ -45,7 +45,7 @@ def read_table(
                 "allowed with a long file only; leave data.columns out"
             )
         rows, chosen, notes = folder_rows(Path(path), reward_model)
-        if (rows["completion_tokens"].fillna(0) <= 0).any() or mostly_alike(rows):
+        if _some_length_is_unknown(rows) or mostly_alike(rows):
             rows = with_responses(Path(path), rows)
         facts, greedy = member_facts(Path(path)), greedy_members(Path(path))
     else:
@@ -56,6 +56,12 @@ def read_table(
     found = {} if copies == "keep" else suspects(clean)
     found = {name: why for name, why in found.items() if name not in greedy}
     return assemble(clean, chosen, (*notes, *seen), facts, found)
+
+
+def _some_length_is_unknown(rows: pd.DataFrame) -> bool:
+    if "completion_tokens" not in rows:
+        return False
+    return not bool((pd.to_numeric(rows["completion_tokens"], errors="coerce") > 0).all())
 
 
 def _rows_of(rows: pd.DataFrame, wanted: str | None, source: str) -> tuple[pd.DataFrame, str]:

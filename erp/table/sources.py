@@ -94,7 +94,7 @@ def _parquet(path: str, columns: Mapping[str, str]) -> pd.DataFrame:
     names = pyarrow.parquet.read_schema(path).names
     chosen = selection(path, names, columns)
     table = pyarrow.parquet.read_table(path, columns=list(dict.fromkeys(chosen.values())))
-    return _renamed(table.to_pandas(ignore_metadata=True), chosen)
+    return _renamed(table.to_pandas(ignore_metadata=True, integer_object_nulls=True), chosen)
 
 
 def _csv(path: str, columns: Mapping[str, str]) -> pd.DataFrame:

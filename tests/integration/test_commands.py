@@ -390,3 +390,25 @@ def test_a_run_that_knows_prompts_by_ids_of_folded_texts_still_knows_them(erp, t
         first["validation"],
         first["test"],
     ]
+
+
+def test_cached_responses_are_marked_wherever_noise_is(erp, tmp_path):
+    frame = long_frame(samples=1).drop(columns="sample")
+    cached = frame.loc[frame.index.repeat(3)].reset_index(drop=True)
+    cached.to_parquet("logged.parquet")
+    refused = erp("describe", "data=table", "data.path=logged.parquet")
+    assert refused.code == 2
+    assert "1,440 of 2,160 rows repeat an earlier row" in refused.faults[0]
+    assert "data.copies=fold" in refused.faults[0]
+    assert (
+        "not identifiable at K=1" in erp("describe", "data=table", "data.path=logged.parquet", "data.copies=fold").out
+    )
+    cached.assign(sample=cached.groupby(["prompt_id", "model"]).cumcount()).to_parquet("numbered.parquet")
+    said = erp("describe", "data=table", "data.path=numbered.parquet").out
+    assert "warning: not to be believed, because samples look like copies (" in said
+    quick = ("backbone=hashing", "router=ridge", "bootstrap.draws=200", "tracking=off", "figures=false")
+    run = Path(erp("train", "data=table", "data.path=numbered.parquet", *quick).last)
+    assert results(run)["noise"]["doubt"].startswith("not to be believed")
+    report = (run / "report.md").read_text()
+    for claim in ("What is said of noise", "The split-half oracle is", "What a perfect predictor would reach is"):
+        assert any(claim in line and "not to be believed" in line for line in report.splitlines()), claim

@@ -381,3 +381,27 @@ def test_rewards_too_large_to_square_name_their_column(tmp_path):
     (line,) = fault(write(rows(reward=[1e300, -3e300, 0.0, 1e10]), tmp_path / "t.parquet"))
     assert "column reward: the largest is 3e+300 in size" in line
     assert len(read_table(write(rows(reward=[1e90, -3e90, 0.0, 1e10]), tmp_path / "t.parquet")).samples) == 4
+
+
+def test_long_numbers_beside_a_missing_one_stay_apart(tmp_path):
+    numbers = pd.array([2**60, 2**60 + 1, None, None], dtype="Int64")
+    frame = rows(prompt_id=["a", "b", "c", "d"], model="m", group=numbers, prompt=["1", "2", "3", "4"])
+    table = read_table(write(frame, tmp_path / "t.parquet"))
+    assert table.prompts["group"].tolist() == [str(2**60), str(2**60 + 1), None, None]
+
+
+@pytest.mark.parametrize("first", [0, 2**62, 2**63])
+@pytest.mark.parametrize("tokens", [{}, {"completion_tokens": ["5", "-1", None, "7"]}])
+def test_a_folder_that_others_wrote(tmp_path, first, tokens):
+    keys = {"prompt_id": "q", "model": "m", "sample": np.arange(first, first + 4, dtype=np.uint64)}
+    (tmp_path / "samples").mkdir()
+    (tmp_path / "rewards" / "r").mkdir(parents=True)
+    pd.DataFrame({"prompt_id": ["q"], "prompt": ["x"]}).to_parquet(tmp_path / "prompts.parquet")
+    pd.DataFrame({**keys, **tokens}).to_parquet(tmp_path / "samples" / "part-0.parquet")
+    pd.DataFrame({**keys, "reward": [1.0, 2, 3, 4]}).to_parquet(tmp_path / "rewards" / "r" / "part-0.parquet")
+    for folder in (tmp_path / "rewards" / "r", tmp_path):
+        (folder / "manifest.json").write_text("{}")
+    table = read_table(tmp_path)
+    assert table.samples["reward"].tolist() == [1, 2, 3, 4]
+    assert table.samples["sample"].is_unique
+    assert table.samples["completion_tokens"].notna().sum() == (2 if tokens else 0)
