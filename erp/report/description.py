@@ -50,6 +50,7 @@ def _oracles(facts: Mapping[str, Any]) -> list[str]:
     gap = facts["noise"]["headroom"]
     if facts["split_half_oracle"] is None:
         why = facts["noise"]["reason"] or "no prompt has two separate samples of every member"
+        why = why.split(": ", 1)[0]  # the whole reason stands with the noise
         lines.append(f"  split-half oracle      -  {why}")
         bracket = f"at most {gap['naive']:.4f}"
     else:
