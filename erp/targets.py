@@ -10,6 +10,7 @@ import numpy as np
 from scipy.special import comb
 
 from erp.errors import ErpError
+from erp.rounding import CELL, tied_for_most
 from erp.table.means import row_variance, written_out
 
 if TYPE_CHECKING:
@@ -331,7 +332,8 @@ def split_half_oracle(
         first = keys < limit  # chosen_by of the samples, at random
         choosing = np.where(first, reward, 0.0).sum(axis=2) / chosen_by
         scoring = np.where(first | absent, 0.0, reward).sum(axis=2) / (count - chosen_by)
-        earned = np.take_along_axis(scoring, choosing.argmax(axis=1)[:, None], axis=1)
+        chosen = tied_for_most(choosing, CELL * np.abs(choosing)).argmax(axis=1)
+        earned = np.take_along_axis(scoring, chosen[:, None], axis=1)
         totals[repeat] = earned.mean()
         by_prompt += earned[:, 0]
     sd = float(totals.std(ddof=1)) if repeats > 1 else 0.0

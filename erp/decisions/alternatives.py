@@ -17,12 +17,11 @@ from numpy.typing import NDArray
 from erp.decisions.checks import require_costs, require_finite
 from erp.decisions.choice import Outcome
 from erp.errors import ErpError, shorten
+from erp.rounding import MEAN, size_of, snapped
 from erp.targets import Samples
 
 ALL_CHAINS = 6
 """Members of a pool up to which `best_cascade` tries every chain: 57 of them; twice as many with each member more."""
-SAME = 1e-12
-"""Relative to the largest number: means closer than this differ by rounding."""
 _BLOCK = 4_000_000  # counts held at once in `favourite_of_all`: 32 MB
 
 
@@ -203,15 +202,15 @@ def best_cascade(
     observed = samples.reward[~np.isnan(samples.reward)]
     quantiles = np.quantile(observed, np.linspace(0, 1, thresholds), method="inverted_cdf")
     grid = np.concatenate([[-np.inf], np.unique(quantiles), [np.inf]])
-    order = tuple(int(member) for member in np.argsort(mean_cost, kind="stable"))
+    order = tuple(int(member) for member in np.argsort(snapped(mean_cost, MEAN), kind="stable"))
     chains, reward, cost = _candidates(order, samples, costs, grid)
-    scale = float(np.abs(costs).max())
-    tied = cost <= budget + SAME * scale
+    hair = MEAN * size_of(costs)
+    tied = cost <= budget + hair
     if not tied.any():
         return None
     # A tie of means is one but for rounding; -inf and a quantile below all of the chain's rewards tie, for one.
-    tied &= reward >= reward[tied].max() - SAME * np.abs(observed).max()
-    tied &= cost <= cost[tied].min() + SAME * scale
+    tied &= reward >= reward[tied].max() - MEAN * size_of(observed)
+    tied &= cost <= cost[tied].min() + hair
     length = np.array([len(chain) for chain in chains])
     tied &= (length == length[tied.any(axis=1)].min())[:, None]
     threshold = tied.any(axis=0).argmax()

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from erp.decisions.checks import require_costs, require_finite, require_lambda, require_matrix
 from erp.errors import ErpError
+from erp.rounding import CELL, snapped, tied_for_most
 
 BLOCK = 16_384
 """Rows decided at once: utilities of a block stay in cache, whatever the number of prompts."""
@@ -62,16 +63,24 @@ class Outcome:
         return float(self.cost.mean())
 
 
-def choose(scores: NDArray[np.floating], costs: NDArray[np.floating], lambda_: float) -> NDArray[np.int64]:
+def choose(
+    scores: NDArray[np.floating],
+    costs: NDArray[np.floating],
+    lambda_: float,
+    allowed: NDArray[np.bool_] | None = None,
+    rounding: float = CELL,
+) -> NDArray[np.int64]:
     """The decision rule: argmax of scores - lambda * cost.
 
     Ties go to the cheapest, then to pool order. At lambda = infinity the cheapest member wins; among equally cheap
-    ones the best score, then pool order.
+    ones the best score, then pool order. What differs by rounding ties, at every scale of scores and costs.
 
     Args:
         scores: (N, M) predicted rewards.
         costs: (M,) or (N, M) predicted costs.
         lambda_: reward per unit of cost, 0 to infinity.
+        allowed: (N, M) who may answer, at least one in every row; None: all.
+        rounding: share of a score or cost that may be rounding.
 
     Returns:
         (N,) position of the chosen member.
@@ -83,41 +92,55 @@ def choose(scores: NDArray[np.floating], costs: NDArray[np.floating], lambda_: f
     shape = require_matrix("scores", scores)
     require_costs("costs", costs, shape)
     chosen = np.empty(len(scores), dtype=np.int64)
+    order = np.argsort(snapped(costs, rounding), kind="stable") if costs.ndim == 1 and allowed is None else None
     for start in range(0, len(scores), BLOCK):
         rows = slice(start, start + BLOCK)
         block = np.asarray(scores[rows], dtype=np.float64)
         require_finite("scores", block, start)
-        if costs.ndim == 1:
-            chosen[rows] = _choose_by_member_cost(block, costs, lambda_)
+        if order is not None:
+            chosen[rows] = _choose_in_order(block, costs, order, lambda_, rounding)
         else:
-            chosen[rows] = _choose_by_cell_cost(block, costs[rows], lambda_)
+            of_rows = np.broadcast_to(costs, shape)[rows]
+            may = None if allowed is None else allowed[rows]
+            chosen[rows] = _choose_by_cell_cost(block, of_rows, lambda_, may, rounding)
     return chosen
 
 
-def _choose_by_member_cost(
-    scores: NDArray[np.float64], costs: NDArray[np.floating], lambda_: float
+def _choose_in_order(
+    scores: NDArray[np.float64], costs: NDArray[np.floating], order: NDArray[np.int64], lambda_: float, rounding: float
 ) -> NDArray[np.int64]:
     """`choose` with one cost per member: columns in order of cost make argmax's "first" mean "cheapest"."""
-    order = np.argsort(costs, kind="stable")
     if math.isinf(lambda_):
-        order = order[costs[order] == costs[order[0]]]
+        cheapest = snapped(costs, rounding)[order]
+        order, lambda_ = order[cheapest == cheapest[0]], 0.0
     utility = scores[:, order]
-    if 0 < lambda_ < math.inf:
-        utility -= lambda_ * costs[order]
-    chosen: NDArray[np.int64] = order[utility.argmax(axis=1)]
+    errors = np.abs(utility)
+    if lambda_ > 0:
+        price = lambda_ * costs[order]
+        utility = utility - price
+        errors += np.abs(price)
+    errors *= rounding
+    chosen: NDArray[np.int64] = order[tied_for_most(utility, errors).argmax(axis=1)]
     return chosen
 
 
-def _choose_by_cell_cost(scores: NDArray[np.float64], costs: NDArray[np.floating], lambda_: float) -> NDArray[np.int64]:
+def _choose_by_cell_cost(
+    scores: NDArray[np.float64],
+    costs: NDArray[np.floating],
+    lambda_: float,
+    allowed: NDArray[np.bool_] | None,
+    rounding: float,
+) -> NDArray[np.int64]:
     """`choose` with a cost per prompt and member: the first criterion's ties are decided by the second."""
+    sizes = np.abs(costs)
     if math.isinf(lambda_):
-        tied = costs == costs.min(axis=1, keepdims=True)
-        preference: NDArray[np.floating] = scores
+        tied = tied_for_most(-costs, rounding * sizes, allowed)
+        tied = tied_for_most(scores, rounding * np.abs(scores), tied)
     else:
-        utility = scores - lambda_ * costs
-        tied = utility == utility.max(axis=1, keepdims=True)
-        preference = -costs
-    chosen: NDArray[np.int64] = np.where(tied, preference, -np.inf).argmax(axis=1)
+        errors = rounding * (np.abs(scores) + lambda_ * sizes)
+        tied = tied_for_most(scores - lambda_ * costs, errors, allowed)
+        tied = tied_for_most(-costs, rounding * sizes, tied)
+    chosen: NDArray[np.int64] = tied.argmax(axis=1)
     return chosen
 
 

@@ -16,11 +16,10 @@ from numpy.typing import NDArray
 
 from erp.decisions.checks import require_costs, require_finite, require_lambda, require_matrix
 from erp.errors import ErpError
+from erp.rounding import CELL, MEAN, snapped, tied_for_most
 
 BLOCK = 32_768
 """Rows whose envelopes are walked at once; bounds memory to a few copies of (BLOCK, M)."""
-SAME = 1e-12
-"""Relative difference of breakpoints that are one and the same but for rounding: (.3 - .1) / c and (.5 - .3) / c."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +57,7 @@ class _Walk:
 
     start: NDArray[np.int64]  # (rows,) member at lambda = 0
     lambdas: NDArray[np.float64]  # (E,)
+    early: NDArray[np.float64]  # (E,) from where on the two members tie but for rounding
     row: NDArray[np.int64]  # (E,) row in the whole table
     old: NDArray[np.int64]  # (E,) member left
     new: NDArray[np.int64]  # (E,) member taken
@@ -80,8 +80,8 @@ def exact_curve(
         costs: (N, M) or (M,) observed costs.
 
     Returns:
-        One point per distinct breakpoint, the one at lambda = 0 first. Breakpoints within a relative ``SAME`` of their
-        neighbour are one, at the last of them: no policy lives between two roundings of one number.
+        One point per distinct breakpoint, the one at lambda = 0 first. Breakpoints that differ by rounding alone, such
+        as (.3 - .1) / c and (.5 - .3) / c, are one, at the last of them: no policy lives between two roundings.
 
     Raises:
         ErpError: on numbers that are not finite and on shapes that do not fit.
@@ -95,12 +95,13 @@ def exact_curve(
     require_finite("rewards", rewards)
     require_costs("costs", costs, shape)
     costs = np.broadcast_to(costs, shape)
-    first, lambdas, steps = np.zeros(2), [np.zeros(1)], [np.zeros((2, 1))]
+    first, lambdas, early, steps = np.zeros(2), [np.zeros(1)], [np.zeros(1)], [np.zeros((2, 1))]
     offset = 0
     for walk in _walks(scores, predicted_costs):
         rows = np.arange(offset, offset + len(walk.start))
         first += rewards[rows, walk.start].sum(), costs[rows, walk.start].sum()
         lambdas.append(walk.lambdas)
+        early.append(walk.early)
         steps.append(
             np.stack([table[walk.row, walk.new] - table[walk.row, walk.old] for table in (rewards, costs)], dtype=float)
         )
@@ -109,8 +110,10 @@ def exact_curve(
     order = np.argsort(all_lambdas)
     all_lambdas = all_lambdas[order]
     totals = first[:, None] + np.concatenate(steps, axis=1)[:, order].cumsum(axis=1)
-    # One point per distinct lambda: the state after the last of its changes.
-    last = np.flatnonzero(np.append(all_lambdas[1:] * (1 - SAME) > all_lambdas[:-1], True))
+    totals[np.abs(totals) <= MEAN * np.abs(totals).max(axis=1, keepdims=True)] = 0.0  # what cancels: a free end is free
+    # One point per distinct lambda: the state after the last of its changes, where no later one is made already.
+    ahead = np.minimum.accumulate(np.concatenate(early)[order][::-1])[::-1]
+    last = np.flatnonzero(np.append(ahead[1:] > all_lambdas[:-1], True))
     reward, cost = totals[:, last] / len(scores)
     return Curve(lambdas=all_lambdas[last], cost=cost, reward=reward)
 
@@ -120,8 +123,8 @@ def members_along(
 ) -> NDArray[np.int64]:
     """Who gets each prompt at each of several lambdas, by the same breakpoints as `exact_curve`.
 
-    `choose` at a breakpoint compares two utilities that are equal but for rounding, and may take either. Here a change
-    is made from its breakpoint on: at a curve's own lambdas these are the choices of the curve's points.
+    A change is made from where the two utilities are equal but for rounding: at a curve's own lambdas these are the
+    choices of the curve's points.
 
     Args:
         scores: (N, M) predicted rewards.
@@ -143,7 +146,7 @@ def members_along(
     offset = 0
     for walk in _walks(scores, predicted_costs):
         now = walk.start.copy()
-        interval = np.searchsorted(grid, walk.lambdas, side="left")  # l: changes in (grid[l - 1], grid[l]]
+        interval = np.searchsorted(grid, walk.early, side="left")  # l: changes in (grid[l - 1], grid[l]]
         by_interval = np.argsort(interval, kind="stable")  # a row's changes stay in the order of its walk
         ends = np.searchsorted(interval[by_interval], np.arange(len(grid)), side="right")
         for place, changes in zip(order, np.split(by_interval, ends)[:-1], strict=True):
@@ -160,14 +163,14 @@ def _walks(scores: NDArray[np.floating], predicted_costs: NDArray[np.floating]) 
     per_cell = predicted_costs.ndim == 2
     shared = np.argsort(predicted_costs, kind="stable")[None] if not per_cell else None
     # Equal costs need an order by score, which differs between rows: then one cost per member is not enough.
-    if not per_cell and len(np.unique(predicted_costs)) < shape[1]:
+    if not per_cell and len(np.unique(snapped(predicted_costs))) < shape[1]:
         predicted_costs, per_cell = np.broadcast_to(predicted_costs, shape), True
     for offset in range(0, shape[0], BLOCK):
         block = np.asarray(scores[offset : offset + BLOCK], dtype=np.float64)
         require_finite("scores", block, offset)
         if per_cell:
-            block_costs = np.asarray(predicted_costs[offset : offset + BLOCK], dtype=np.float64)
-            order = np.lexsort((-block, block_costs), axis=-1)
+            block_costs = snapped(predicted_costs[offset : offset + BLOCK])
+            order = np.lexsort((-snapped(block), block_costs), axis=-1)
             yield _walk(np.take_along_axis(block, order, 1), np.take_along_axis(block_costs, order, 1), order, offset)
         else:
             assert shared is not None
@@ -180,7 +183,8 @@ def _walk(scores: NDArray[np.float64], costs: NDArray[np.float64], order: NDArra
     A walk only ever moves to a cheaper column, so one pass over columns from the dearest down sees each row at each of
     its stops, together with all other rows that stop there. Because argmin and argmax take the first of equals, a row
     never stands on a column whose cost another column before it has: the divisor below is never 0. Nor is a breakpoint
-    negative: a cheaper column with at least the same score would have been taken instead.
+    negative: a cheaper column with at least the same score would have been taken instead. Ties are those of `choose`:
+    a change is early by as much as rounding of the two utilities may hide.
 
     Args:
         scores: (n, M).
@@ -189,10 +193,10 @@ def _walk(scores: NDArray[np.float64], costs: NDArray[np.float64], order: NDArra
         offset: row number of the first row.
     """
     n, m = scores.shape
-    column = scores.argmax(axis=1)
-    reached = np.zeros(n)  # lambda at which each row took its present column
+    column = tied_for_most(scores, CELL * np.abs(scores)).argmax(axis=1)
+    reached, hidden = np.zeros(n), np.zeros(n)  # lambda at which each row took its present column, and its `early`
     start = np.take_along_axis(np.broadcast_to(order, (n, m)), column[:, None], 1)[:, 0]
-    lambdas, rows, old, new = [], [], [], []
+    lambdas, early, rows, old, new = [], [], [], [], []
     for a in range(m - 1, 0, -1):
         here = np.flatnonzero(column == a)
         if not len(here):
@@ -205,7 +209,9 @@ def _walk(scores: NDArray[np.float64], costs: NDArray[np.float64], order: NDArra
         # Rounding may put a breakpoint a hair before the one that led here.
         reached[here] = np.maximum(reached[here], breakpoints[np.arange(len(here)), b])
         column[here] = b
+        hidden[here] = np.maximum(hidden[here], _early(reached[here], scores[here], costs[of], a, b))
         lambdas.append(reached[here])
+        early.append(hidden[here])
         rows.append(here + offset)
         old.append(order[of, a] if len(costs) > 1 else np.full(len(here), order[0, a]))
         new.append(order[of, b])
@@ -213,7 +219,25 @@ def _walk(scores: NDArray[np.float64], costs: NDArray[np.float64], order: NDArra
     return _Walk(
         start=start,
         lambdas=np.concatenate([np.empty(0), *lambdas]),
+        early=np.concatenate([np.empty(0), *early]),
         row=np.concatenate(empty + rows),
         old=np.concatenate(empty + old),
         new=np.concatenate(empty + new),
     )
+
+
+def _early(
+    reached: NDArray[np.float64],
+    scores: NDArray[np.float64],
+    costs: NDArray[np.float64],
+    a: int,
+    b: NDArray[np.int64],
+) -> NDArray[np.float64]:
+    """Lambda from which `choose` takes column b (n,) for a tie with column ``a``; above 0 where the breakpoint is."""
+    rows = np.arange(len(reached))
+    of = rows if len(costs) > 1 else np.zeros(1, dtype=np.int64)
+    size = np.abs(scores[rows, a]) + np.abs(scores[rows, b])
+    cost_size, apart = np.abs(costs[of, a]) + np.abs(costs[of, b]), costs[of, a] - costs[of, b]
+    with np.errstate(over="ignore", invalid="ignore"):
+        hidden = np.minimum(CELL * (size + reached * cost_size) / apart, reached / 2)
+        return np.where(np.isfinite(reached), reached - hidden, reached)

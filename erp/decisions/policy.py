@@ -208,34 +208,6 @@ def unknown_fault(reference: str, members: tuple[str, ...]) -> str:
     )
 
 
-def choose_among(
-    allowed: NDArray[np.bool_], scores: Floats, costs: Floats, lambda_: float = math.inf
-) -> NDArray[np.int64]:
-    """The decision rule of `erp.decisions.choice.choose`, ties included, among the members that are allowed.
-
-    Args:
-        allowed: (N, M), at least one in every row.
-        scores: (N, M).
-        costs: (M,) or (N, M).
-        lambda_: 0 to infinity; infinity takes the cheapest, of equally cheap ones the best score, then pool order.
-
-    Returns:
-        (N,) position of the chosen member.
-
-    Raises:
-        ErpError: on scores or costs that are not finite, on shapes that do not fit.
-    """
-    require_scores_and_costs(scores, costs)
-    if math.isinf(lambda_):
-        first, second = -np.broadcast_to(costs, scores.shape), scores
-    else:
-        first, second = scores - lambda_ * costs, -np.broadcast_to(costs, scores.shape)
-    first = np.where(allowed, first, -np.inf)
-    tied = first == first.max(axis=1, keepdims=True)
-    chosen: NDArray[np.int64] = np.where(tied, second, -np.inf).argmax(axis=1)
-    return chosen
-
-
 def require_scores_and_costs(scores: Floats, costs: Floats) -> tuple[int, int]:
     """What every policy checks first; returns (N, M). Raises ErpError on what `choose` refuses."""
     shape = require_matrix("scores", scores)

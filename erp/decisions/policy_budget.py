@@ -22,9 +22,7 @@ from erp.decisions.policy import (
 )
 from erp.decisions.references import best_single
 from erp.errors import ErpError
-
-SAME = 1e-9
-"""Relative to the largest mean cost: a budget this near an end of what can be spent is that end."""
+from erp.rounding import MEAN, size_of
 
 
 @dataclass(frozen=True)
@@ -93,14 +91,15 @@ class BudgetPolicy(Policy):
             budget = self.share_of_best_single * float(np.broadcast_to(costs, (n, m))[:, single].mean())
         curve = exact_curve(scores, costs, scores, costs)  # "realised" is what is predicted
         least, most = float(curve.cost[-1]), float(curve.cost[0])
-        if budget <= least:
+        hair = MEAN * size_of(least, most)
+        if budget <= least + hair:
             below, above, share = math.inf, math.inf, 0.0
-        elif budget >= most:
+        elif budget >= most - hair:
             below, above, share = 0.0, 0.0, 0.0
         else:
-            p = int(np.flatnonzero(curve.cost >= budget)[-1])  # so the next point costs less than the budget
+            p = int(np.flatnonzero(curve.cost >= budget - hair)[-1])  # so the next point costs less than the budget
             below, above = float(curve.lambdas[p]), float(curve.lambdas[p + 1])
-            share = float((curve.cost[p] - budget) / (curve.cost[p] - curve.cost[p + 1]))
+            share = float(max(curve.cost[p] - budget, 0.0) / (curve.cost[p] - curve.cost[p + 1]))
         self._found = _Found(budget, below, above, share, least, most)
 
     def choose(self, scores: Floats, costs: Floats, neighbours: Floats | None = None) -> Choice:
@@ -127,7 +126,7 @@ class BudgetPolicy(Policy):
     def notes(self) -> tuple[str, ...]:
         """Where the budget could not be met, or was not needed."""
         found = self._learnt()
-        rounding = SAME * abs(found.most)
+        rounding = MEAN * size_of(found.least, found.most)
         if found.budget < found.least - rounding:
             return (
                 f"The budget {found.budget:.4g} is less than the cheapest choice costs on validation "

@@ -10,14 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from erp.decisions.checks import require_lambda
-from erp.decisions.choice import Choice, one_hot
+from erp.decisions.choice import Choice, choose, one_hot
 from erp.decisions.policy import (
     Calibration,
     Floats,
     Observed,
     Policy,
     State,
-    choose_among,
     finite,
     not_calibrated,
     number_in,
@@ -29,6 +28,7 @@ from erp.decisions.policy import (
 from erp.decisions.policy_risk import complete_rows, fixed_sequence, lost, one_per_group, upper_bound
 from erp.decisions.references import best_single
 from erp.errors import ErpError
+from erp.rounding import CELL
 
 
 @dataclass(frozen=True)
@@ -227,7 +227,7 @@ class GuaranteePolicy(Policy):
         members, margins = np.full(n, reference), []
         for let_in in order.T:
             allowed[rows, let_in] = True
-            now = choose_among(allowed, scores, costs, self._price)
+            now = choose(scores, costs, self._price, allowed)
             changed = np.flatnonzero(now != members)
             margins.append(losses[changed, now[changed]])
             members = now
@@ -235,9 +235,10 @@ class GuaranteePolicy(Policy):
 
     def _members(self, scores: Floats, costs: Floats, reference: int, margin: float) -> NDArray[np.int64]:
         """Who answers, (N,)."""
-        allowed = _predicted_losses(scores, reference) <= margin
+        rounding = CELL * (np.abs(scores) + np.abs(scores[:, reference, None]))  # .5 - .3 is within .3 - .1
+        allowed = _predicted_losses(scores, reference) <= margin + rounding
         allowed[:, reference] = True
-        return choose_among(allowed, scores, costs, self._price)
+        return choose(scores, costs, self._price, allowed)
 
     @property
     def _price(self) -> float:

@@ -9,19 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from erp.decisions.checks import require_lambda
-from erp.decisions.choice import Choice, one_hot
+from erp.decisions.choice import Choice, choose, one_hot
 from erp.decisions.policy import (
     Calibration,
     Floats,
     Policy,
     State,
-    choose_among,
     not_calibrated,
     position_in,
     require_scores_and_costs,
 )
 from erp.decisions.references import best_single
 from erp.errors import ErpError
+from erp.rounding import CELL
 
 BLOCK = 1_000_000  # neighbours' rewards looked at at once: a few copies of 8 MB
 
@@ -94,7 +94,7 @@ class GuardedPolicy(Policy):
         premium = self.lambda_ * (costs - costs[..., single, None])  # (M,) or (N, M) of each member over b
         ahead = _ahead(neighbours, single, np.broadcast_to(premium, (n, m)), self.z)
         ahead[:, single] = True
-        return one_hot(choose_among(ahead, scores, costs, self.lambda_), m)
+        return one_hot(choose(scores, costs, self.lambda_, ahead), m)
 
     def state(self) -> State:
         """The best single member's position."""
@@ -121,11 +121,14 @@ def _ahead(neighbours: Floats, single: int, premium: Floats, z: float) -> NDArra
         rows = slice(start, start + step)
         block = np.asarray(neighbours[rows], dtype=np.float64)
         d = block - block[:, :, single, None] - premium[rows, None]
+        sizes = np.abs(block) + np.abs(block[:, :, single, None]) + np.abs(premium[rows, None])
+        d[np.abs(d) <= CELL * sizes] = 0.0
         present = ~np.isnan(d)
         count = present.sum(axis=1)
         mean = np.where(present, d, 0.0).sum(axis=1) / np.maximum(count, 1)
+        rounding = CELL * np.where(present, sizes, 0.0).sum(axis=1) / np.maximum(count, 1)  # .1 + .2 - .3 is no lead
         squares = (np.where(present, d - mean[:, None], 0.0) ** 2).sum(axis=1)
         variance = np.where(count > 1, squares / np.maximum(count - 1, 1), np.inf)
         bar = z * np.sqrt(variance / np.maximum(count, 1)) if z > 0 else np.zeros_like(mean)
-        ahead[rows] = (count > 0) & (mean > bar)
+        ahead[rows] = (count > 0) & (mean > bar + rounding)
     return ahead

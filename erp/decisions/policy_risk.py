@@ -8,9 +8,7 @@ from scipy.special import betaincinv
 
 from erp.decisions.checks import require_matrix
 from erp.errors import ErpError
-
-SAME = 1e-12
-"""Relative to the two rewards: a loss within this of what is tolerated is tolerated."""
+from erp.rounding import CELL
 
 
 def lost(rewards: NDArray[np.floating], reference: int, tolerated_loss: float) -> NDArray[np.bool_]:
@@ -28,7 +26,7 @@ def lost(rewards: NDArray[np.floating], reference: int, tolerated_loss: float) -
         (N, M).
     """
     own = np.asarray(rewards[:, reference, None], dtype=np.float64)
-    rounding = SAME * np.maximum(np.abs(own), np.abs(rewards))
+    rounding = CELL * (np.abs(own) + np.abs(rewards))
     return np.asarray(own - rewards > tolerated_loss + rounding)
 
 

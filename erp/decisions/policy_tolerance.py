@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
-from erp.decisions.choice import Choice, one_hot
-from erp.decisions.policy import Floats, Policy, choose_among, require_scores_and_costs
+from erp.decisions.choice import Choice, choose, one_hot
+from erp.decisions.policy import Floats, Policy, require_scores_and_costs
 from erp.errors import ErpError
-
-SAME = 1e-12
-"""Relative to the two scores: a difference within this of tau is tau."""
+from erp.rounding import CELL
 
 
 class TolerancePolicy(Policy):
@@ -49,6 +49,6 @@ class TolerancePolicy(Policy):
         _, m = require_scores_and_costs(scores, costs)
         scores = np.asarray(scores, dtype=np.float64)
         best = scores.max(axis=1, keepdims=True)
-        rounding = SAME * np.maximum(np.abs(best), np.abs(scores)) if self.tau else 0.0  # .8 - .7 is within .1
+        rounding = CELL * (np.abs(best) + np.abs(scores))  # .8 - .7 is within .1
         allowed = best - scores <= self.tau + rounding
-        return one_hot(choose_among(allowed, scores, costs), m)
+        return one_hot(choose(scores, costs, math.inf, allowed), m)

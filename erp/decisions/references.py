@@ -14,9 +14,7 @@ from numpy.typing import NDArray
 from erp.decisions.checks import require_finite, require_matrix
 from erp.decisions.choice import Choice, choose, one_hot
 from erp.errors import ErpError
-
-SAME = 1e-12
-"""Relative to the largest reward: a mixture that gains less than this on a single member gains rounding."""
+from erp.rounding import MEAN, size_of, tied_for_most
 
 
 def best_single(mean_reward: NDArray[np.floating], mean_cost: NDArray[np.floating], lambda_: float = 0.0) -> int:
@@ -33,7 +31,7 @@ def best_single(mean_reward: NDArray[np.floating], mean_cost: NDArray[np.floatin
         ErpError: when no member has a mean.
     """
     known = _with_a_mean(mean_reward)
-    return int(known[choose(mean_reward[None, known], mean_cost[known], lambda_)[0]])
+    return int(known[choose(mean_reward[None, known], mean_cost[known], lambda_, rounding=MEAN)[0]])
 
 
 def best_constant(
@@ -52,7 +50,7 @@ def best_constant(
             several.
 
     Returns:
-        (M,) weights that sum to 1. The last bit of the mixture's cost may pass the budget.
+        (M,) weights that sum to 1. A member that costs the budget but for rounding fits it.
 
     Raises:
         ErpError: when no member has a mean, on a reward or cost that is not finite, shapes that do not fit, a NaN
@@ -70,7 +68,8 @@ def best_constant(
     require_finite("mean reward", np.where(unknown, 0.0, mean_reward))
     require_finite("mean cost", np.where(unknown, 0.0, mean_cost))
     weights = np.zeros(len(mean_reward))
-    low, high = known[mean_cost[known] <= budget], known[mean_cost[known] > budget]
+    fits = mean_cost[known] <= budget + MEAN * size_of(mean_cost[known])
+    low, high = known[fits], known[~fits]
     if not len(low):
         weights[best_single(mean_reward, mean_cost, math.inf)] = 1.0
         return weights
@@ -79,10 +78,10 @@ def best_constant(
     if not len(high):
         return weights
     # Few members: every pair that brackets the budget, so all edges of the hull there, and no hull is needed.
-    share = (budget - mean_cost[low, None]) / (mean_cost[high] - mean_cost[low, None])
+    share = np.maximum(budget - mean_cost[low, None], 0.0) / (mean_cost[high] - mean_cost[low, None])
     mixed = (1 - share) * mean_reward[low, None] + share * mean_reward[high]
     a, b = np.unravel_index(mixed.argmax(), mixed.shape)
-    if mixed[a, b] > mean_reward[single] + SAME * np.abs(mean_reward[known]).max():
+    if mixed[a, b] > mean_reward[single] + MEAN * size_of(mean_reward[known]):
         weights[single] = 0.0
         weights[low[a]], weights[high[b]] = 1 - share[a, b], share[a, b]
     return weights
@@ -130,7 +129,9 @@ def category_oracle(rewards: NDArray[np.floating], categories: NDArray[np.object
         raise ErpError(f"categories = {len(codes)} names: {n} prompts need {n}; take the same prompts for both")
     # The same number of prompts under every member: sums rank as means do.
     sums = _sums_by_code(rewards, codes, len(code_of))
-    return one_hot(sums.argmax(axis=1)[codes], m)
+    sizes = _sums_by_code(np.abs(rewards), codes, len(code_of))
+    best = tied_for_most(sums, MEAN * sizes).argmax(axis=1)
+    return one_hot(best[codes], m)
 
 
 def _codes(categories: Iterable[Hashable]) -> tuple[dict[Hashable, int], NDArray[np.int64]]:

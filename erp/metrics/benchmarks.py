@@ -15,10 +15,11 @@ from scipy.spatial import KDTree
 from erp.decisions.choice import Outcome
 from erp.errors import ErpError
 from erp.metrics.economics import paired_difference, saving_at_no_less_reward
-from erp.metrics.routing import clip_curve, require_points
+from erp.metrics.routing import all_equal, clip_curve, require_points
+from erp.rounding import MEAN, size_of, snapped
 
 SAME = 1e-9
-"""Differences of shares, of the weak-strong gap and of scaled distances that are rounding."""
+"""Shares, and distances in units of the pool's ranges, that are rounding."""
 
 
 def aiq(
@@ -49,7 +50,7 @@ def aiq(
         ErpError: when lengths differ, there is no point, or a number is not finite.
     """
     cost, reward, (c_min, c_max) = clip_curve(curve_cost, curve_reward, members_cost, members_reward)
-    if not c_max > c_min:
+    if all_equal(members_cost):
         return float("nan")
     cost, reward = _upper_hull(cost, reward)
     return float(np.trapezoid(np.append(reward, reward[-1]), np.append(cost, c_max)) / (c_max - c_min))
@@ -79,7 +80,7 @@ def apgr(
         ErpError: when lengths differ, a number is not finite or a share is not within 0 and 1.
     """
     share, path = _pair_path(strong_share, reward, weak_reward, strong_reward)
-    if not strong_reward > weak_reward:
+    if not _is_better(strong_reward, weak_reward):
         return float("nan")
     return float((np.trapezoid(path, share) - weak_reward) / (strong_reward - weak_reward))
 
@@ -112,10 +113,10 @@ def cpt(
     if not 0 <= x < np.inf:
         raise ErpError(f"x = {x}: not a share of the gap; 0 or more, finite, is allowed; .5 and .8 are usual")
     share, path = _pair_path(strong_share, reward, weak_reward, strong_reward)
-    if not strong_reward > weak_reward:
+    if not _is_better(strong_reward, weak_reward):
         return float("nan")
     target = weak_reward + x * (strong_reward - weak_reward)
-    reached = np.flatnonzero(path >= target - SAME * (strong_reward - weak_reward))
+    reached = np.flatnonzero(path >= target - MEAN * size_of(path, target))
     if not len(reached):
         return float("nan")
     at = reached[0]
@@ -209,11 +210,16 @@ def pareto(
             "curves = nothing: no frontier; one router or more is allowed; give the costs and rewards of each"
         )
     points = {name: np.stack(require_points(f"curve of {name}", *curve), axis=1) for name, curve in curves.items()}
-    ranges = np.ptp(np.stack(require_points("members", members_cost, members_reward), axis=1), axis=0)
-    has_scale = bool((ranges > 0).all())
-    scale = np.where(ranges > 0, ranges, 1.0)
-    tree = KDTree(np.stack(_frontier(*np.concatenate(list(points.values())).T), axis=1) / scale)
-    away = {name: tree.query(own / scale)[0] for name, own in points.items()}
+    members = np.stack(require_points("members", members_cost, members_reward))
+    has_scale = not any(all_equal(axis) for axis in members)
+    scale = np.array([1.0 if all_equal(axis) else np.ptp(axis) for axis in members])
+    # Curves in the pool's units, so that a shift of all rewards or costs moves nothing, ties included.
+    every = np.concatenate(list(points.values()))
+    every = np.stack([snapped(axis, MEAN, size_of(axis)) for axis in every.T], axis=1)
+    scaled = (every - every.min(axis=0)) / scale
+    tree = KDTree(np.stack(_frontier(*scaled.T), axis=1))
+    ends = np.cumsum([len(own) for own in points.values()])[:-1]
+    away = dict(zip(points, (tree.query(own)[0] for own in np.split(scaled, ends)), strict=True))
     on = {name: int((distances <= SAME).sum()) for name, distances in away.items()}
     return {
         name: Pareto(
@@ -223,6 +229,11 @@ def pareto(
         )
         for name, distances in away.items()
     }
+
+
+def _is_better(strong: float, weak: float) -> bool:
+    """Whether there is a gap to recover, beyond rounding."""
+    return strong - weak > MEAN * size_of(strong, weak)
 
 
 def _frontier(

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from erp.metrics.prediction import require_same_shape
+from erp.rounding import snapped
 
 _ROUNDING = 16 * np.finfo(np.float64).eps
 """Differences that spread less than this share of the largest reward are equal but for rounding."""
@@ -28,7 +29,7 @@ def pairwise_order_accuracy(predicted: NDArray[np.floating], observed: NDArray[n
     """
     require_same_shape(predicted, observed)
     right, pairs = 0.0, 0
-    scores, targets = np.ascontiguousarray(predicted.T), np.ascontiguousarray(observed.T)
+    scores, targets = (np.ascontiguousarray(snapped(values).T) for values in (predicted, observed))
     for a in range(len(scores) - 1):
         # (M - a - 1, N) at once: NaN compares as neither greater nor smaller, and drops out.
         truth = (targets[a] > targets[a + 1 :]).astype(np.int8) - (targets[a] < targets[a + 1 :])
@@ -56,7 +57,7 @@ def top1_accuracy(predicted: NDArray[np.floating], observed: NDArray[np.floating
     """
     require_same_shape(predicted, observed)
     complete = ~np.isnan(observed).any(axis=1)
-    scores, targets = predicted[complete], observed[complete]
+    scores, targets = snapped(predicted[complete]), snapped(observed[complete])
     if not scores.size:
         return float("nan")
     top = scores == scores.max(axis=1, keepdims=True)
@@ -127,7 +128,7 @@ def kendall_tau(predicted: NDArray[np.floating], observed: NDArray[np.floating])
         ErpError: when the shapes differ.
     """
     require_same_shape(predicted, observed)
-    scores, targets = np.ascontiguousarray(predicted.T), np.ascontiguousarray(observed.T)
+    scores, targets = (np.ascontiguousarray(snapped(values).T) for values in (predicted, observed))
     agreement, untied_scores, untied_targets = np.zeros((3, len(predicted)), dtype=np.int64)
     for a in range(len(scores) - 1):
         # (M - a - 1, N) at once: NaN compares as neither greater nor smaller.

@@ -12,6 +12,7 @@ from scipy.special import entr
 from erp.decisions.checks import require_matrix
 from erp.decisions.choice import Outcome
 from erp.errors import ErpError
+from erp.rounding import MEAN, difference, mean_difference, size_of
 
 
 def share_entropy(shares: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -47,12 +48,13 @@ def share_to_dearest(shares: NDArray[np.floating], mean_cost: NDArray[np.floatin
     Returns:
         (...); NaN where all members cost the same.
     """
-    dearest = np.asarray(shares, dtype=np.float64)[..., mean_cost == mean_cost.max()].sum(axis=-1)
-    return dearest if mean_cost.max() > mean_cost.min() else np.full_like(dearest, np.nan)
+    is_dearest = mean_cost >= mean_cost.max() - MEAN * size_of(mean_cost)
+    dearest = np.asarray(shares, dtype=np.float64)[..., is_dearest].sum(axis=-1)
+    return np.full_like(dearest, np.nan) if is_dearest.all() else dearest
 
 
 def paired_difference(name: str, router: NDArray[np.floating], single: NDArray[np.floating]) -> float:
-    """Mean over prompts of router - single, exactly 0 for equal arrays.
+    """Mean over prompts of router - single, exactly 0 where the differences cancel but for rounding.
 
     Args:
         name: what the values are, for the message.
@@ -69,7 +71,7 @@ def paired_difference(name: str, router: NDArray[np.floating], single: NDArray[n
         )
     if not (np.isfinite(router).all() and np.isfinite(single).all()):
         raise ErpError(f"{name}: not finite for some prompts; only finite numbers are allowed; drop missing cells")
-    return float((router - single).mean())
+    return mean_difference(router, single)
 
 
 def saving_at_no_less_reward(router: Outcome, single: Outcome) -> float | None:
@@ -149,12 +151,12 @@ def break_even(router: Outcome, single: Outcome, collection: float, router_cost:
     saving = saving_at_no_less_reward(router, single)
     if saving is None:
         return BreakEven(None, None, None, "earns less than the best single: its lower cost is not a saving")
-    net = saving - router_cost
+    net = float(difference(np.asarray(saving), np.asarray(router_cost), MEAN))
     if collection == 0 and net >= 0:
         return BreakEven(saving, net, 0.0, None)
     if net <= 0:
         reason = "saves nothing" if saving <= 0 else "costs as much per prompt as it saves"
         return BreakEven(saving, net, math.inf, reason)
     # Less a hair: 0.3 / 0.1 is 3 prompts, not 2.9999999999999996 nor 3.0000000000000004.
-    ratio = collection / net * (1 - 1e-12)
+    ratio = collection / net * (1 - MEAN)
     return BreakEven(saving, net, float(math.ceil(ratio)) if ratio < math.inf else math.inf, None)

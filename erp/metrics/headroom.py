@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from erp.metrics.intervals import GroupBootstrap, Interval
+from erp.rounding import difference
 
 
 def headroom_recovered(
@@ -31,7 +32,7 @@ def headroom_recovered(
         ErpError: when lengths differ or values are not finite.
     """
     # Both in one pass over the draws, which is what takes the time with many groups.
-    gains = np.concatenate([(oracle - best_single)[:, None], rows - best_single[:, None]], axis=1)
+    gains = difference(np.concatenate([oracle[:, None], rows], axis=1), best_single[:, None])
     headroom, *shares = bootstrap.of_means(gains, _headroom_and_shares)
     return shares if headroom.low > 0 else None
 

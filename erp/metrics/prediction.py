@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from erp.errors import ErpError
+from erp.rounding import snapped
 
 ROUNDING = 16 * np.finfo(np.float64).eps
 """A range below this share of the largest value is rounding: means of equal samples differ in their last bits."""
@@ -97,7 +98,7 @@ def spearman(predicted: NDArray[np.floating], observed: NDArray[np.floating]) ->
     """
     return np.array(
         [
-            _correlation(rankdata(p), rankdata(o)) if _varies(p) and _varies(o) else np.nan
+            _correlation(rankdata(snapped(p)), rankdata(snapped(o))) if _varies(p) and _varies(o) else np.nan
             for p, o in _members(predicted, observed)
         ]
     )
@@ -167,6 +168,7 @@ def equal_bins(predicted: NDArray[np.floating], bins: int) -> NDArray[np.int64]:
     """
     if bins < 1:
         raise ErpError(f"bins = {bins}: no bin to put predictions in; 1 or more is allowed; 10 is usual")
+    predicted = snapped(predicted)
     ranks = np.searchsorted(np.sort(predicted), predicted, side="left")  # of ties the lowest
     return np.asarray(ranks * bins // max(len(predicted), 1), dtype=np.int64)
 

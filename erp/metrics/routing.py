@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from erp.decisions.choice import Choice
 from erp.errors import ErpError
+from erp.rounding import MEAN, mean_difference, size_of
 
 
 def cost_range(costs: NDArray[np.floating]) -> tuple[float, float]:
@@ -21,6 +22,11 @@ def cost_range(costs: NDArray[np.floating]) -> tuple[float, float]:
     """
     means = costs.mean(axis=0)
     return float(means.min()), float(means.max())
+
+
+def all_equal(means: NDArray[np.floating]) -> bool:
+    """Whether the means of all members (M,) are one but for rounding: then there is no range to measure on."""
+    return float(np.ptp(means)) <= MEAN * size_of(means)
 
 
 def audc(
@@ -51,7 +57,7 @@ def audc(
         ErpError: when lengths differ, there is no point, or a number is not finite.
     """
     cost, reward, (c_min, c_max) = clip_curve(curve_cost, curve_reward, members_cost, members_reward)
-    if not c_max > c_min:
+    if all_equal(members_cost):
         return float("nan")
     order = np.argsort(cost, kind="stable")
     best = np.maximum.accumulate(reward[order])
@@ -68,7 +74,7 @@ def clip_curve(
     """The part of a curve inside the pool's cost range: what every area is taken of.
 
     The first point is the pool's cheapest member (of several, the best), at which every curve starts. Points cheaper
-    than c_min are moved there; points dearer than c_max are left out.
+    than c_min are moved there; points dearer than c_max, by more than rounding, are left out.
 
     Args:
         curve_cost: (P,) mean costs, any order.
@@ -85,10 +91,11 @@ def clip_curve(
     cost, reward = require_points("curve", curve_cost, curve_reward)
     pool_cost, pool_reward = require_points("members", members_cost, members_reward)
     c_min, c_max = float(pool_cost.min()), float(pool_cost.max())
-    inside = cost <= c_max
+    hair = MEAN * size_of(pool_cost)  # a running sum ends a hair beside the mean that it equals
+    inside = cost <= c_max + hair
     return (
-        np.concatenate([[c_min], np.maximum(cost[inside], c_min)]),
-        np.concatenate([[pool_reward[pool_cost == c_min].max()], reward[inside]]),
+        np.concatenate([[c_min], np.clip(cost[inside], c_min, c_max)]),
+        np.concatenate([[pool_reward[pool_cost <= c_min + hair].max()], reward[inside]]),
         (c_min, c_max),
     )
 
@@ -130,4 +137,4 @@ def regret(choice: Choice, rewards: NDArray[np.floating], costs: NDArray[np.floa
     if not (math.isfinite(lambda_) and lambda_ >= 0):
         raise ErpError(f"lambda = {lambda_}: regret has no value there; 0 or more, finite, is allowed; give a price")
     utility = rewards - lambda_ * costs
-    return float((utility.max(axis=1) - (choice.weights * utility).sum(axis=1)).mean())
+    return mean_difference(utility.max(axis=1), (choice.weights * utility).sum(axis=1))

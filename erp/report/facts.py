@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from erp.metrics.routing import all_equal
+
 Results = Mapping[str, Any]
 
 ROW_NAMES = {
@@ -41,9 +43,8 @@ def costs_differ(results: Results) -> bool:
     ends = results["cost"]["range"]
     if results["cost"]["kind"] == "none" or ends is None:
         return False
-    low, high = number(ends[0]), number(ends[1])
-    # Means of equal costs differ in the last bits.
-    return math.isfinite(high - low) and high - low > 1e-9 * abs(high)
+    ends = numbers(ends)
+    return bool(np.isfinite(ends).all()) and not all_equal(ends)
 
 
 def percent(share: float, decimals: int = 0) -> str:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from erp.decisions.choice import choose
 from erp.errors import ErpError
+from erp.rounding import MEAN
 from erp.routers.base import Batch, Dimensions, Features, Router, concatenated
 from erp.routers.fitting import fit_router
 
@@ -98,7 +99,8 @@ class Auto(Router):
             for name in possible:
                 utilities[self.names.index(name)] = self._utility(self._every()[name], everything, fold)
             # Ties, and candidates that could not be told apart, go to the first.
-            best = int(torch.nan_to_num(utilities, nan=-torch.inf).argmax())
+            known = utilities.nan_to_num(nan=-torch.inf)
+            best = int((known >= known.max() - MEAN * known.max().abs()).int().argmax())
             self.choice = torch.tensor(best)
         else:
             self.choice = torch.tensor(self.names.index(possible[0]))

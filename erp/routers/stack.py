@@ -12,6 +12,7 @@ from scipy.optimize import nnls
 from torch import Tensor, nn
 
 from erp.errors import ErpError
+from erp.rounding import size_of
 from erp.routers.base import Batch, Dimensions, Features, Router, concatenated
 from erp.routers.fitting import fit_router
 
@@ -137,7 +138,7 @@ def _convex_weights(scores: NDArray[np.float64], rewards: NDArray[np.float64]) -
     columns = np.stack([centred(part) for part in scores], axis=1)
     target = centred(np.nan_to_num(rewards))
     parts = columns.shape[1]
-    size = SUM_TO_ONE * max(float(np.abs(columns).max(initial=0.0)), 1e-12) * np.sqrt(len(target) or 1)
+    size = SUM_TO_ONE * (size_of(columns) or 1.0) * np.sqrt(len(target) or 1)
     # A ridge so small that it only decides between parts that are equal.
     tiny = 1e-6 * size / SUM_TO_ONE * np.eye(parts)
     system = np.concatenate([columns, size * np.ones((1, parts)), tiny])

@@ -10,7 +10,7 @@ import yaml
 
 from erp.build import build
 from erp.decisions.choice import Choice, choose, one_hot
-from erp.decisions.policy import LambdaPolicy, Policy, choose_among, draw_members, require_suited
+from erp.decisions.policy import LambdaPolicy, Policy, draw_members, require_suited
 from erp.decisions.policy_budget import BudgetPolicy
 from erp.decisions.policy_guarantee import GuaranteePolicy
 from erp.decisions.policy_guarded import GuardedPolicy
@@ -188,11 +188,11 @@ def test_the_rule_among_all_is_choose_and_among_some_is_choose_on_those(per_cell
     costs = np.broadcast_to(part.predicted_costs, part.scores.shape)
     everyone = np.ones(part.scores.shape, dtype=bool)
     np.testing.assert_array_equal(
-        choose_among(everyone, part.scores, part.predicted_costs, lambda_), choose(part.scores, costs, lambda_)
+        choose(part.scores, part.predicted_costs, lambda_, everyone), choose(part.scores, costs, lambda_)
     )
     some = np.random.default_rng(6).random(part.scores.shape) < 0.5
     some[:, 1] |= ~some.any(axis=1)
-    got = choose_among(some, part.scores, part.predicted_costs, lambda_)
+    got = choose(part.scores, part.predicted_costs, lambda_, some)
     for i, member in enumerate(got):
         among = np.flatnonzero(some[i])
         assert member == among[choose(part.scores[i : i + 1, among], costs[i : i + 1, among], lambda_)[0]]

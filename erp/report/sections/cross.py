@@ -11,6 +11,7 @@ from erp.decisions.references import best_single, oracle
 from erp.metrics.discrimination import pairwise_order_accuracy, top1_accuracy
 from erp.metrics.intervals import GroupBootstrap
 from erp.report.sections.held_out import HeldOut, named_intervals, plain
+from erp.rounding import difference
 
 
 def cross_section(
@@ -33,11 +34,11 @@ def cross_section(
     base = held_out.rewards[:, held_out.single()]
     router = held_out.outcome(held_out.choice(0.0)).reward
     favourite = held_out.outcome(oracle(learnt, held_out.costs)).reward
-    columns = {"router": (router - base)[:, None], "favourite": (favourite - base)[:, None]}
+    columns = {"router": difference(router, base)[:, None], "favourite": difference(favourite, base)[:, None]}
     own = None
     if np.isfinite(scored_train_mean).any():
         own = best_single(scored_train_mean, held_out.train_mean_cost)
-        columns["router_vs_own"] = (router - held_out.rewards[:, own])[:, None]
+        columns["router_vs_own"] = difference(router, held_out.rewards[:, own])[:, None]
     intervals = named_intervals(columns, bootstrap)
     return {
         "prompts": held_out.size[0],

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from erp.decisions.choice import Choice, Outcome, choose, constant, one_hot, outcome
-from erp.decisions.curve import Curve, exact_curve, members_along
+from erp.decisions.curve import Curve, exact_curve
 from erp.decisions.policy import Observed, Policy
 from erp.decisions.references import best_single
 from erp.metrics.intervals import GroupBootstrap, Interval
@@ -76,10 +76,6 @@ class HeldOut:
     def choice(self, lambda_: float, scores: Floats | None = None) -> Choice:
         """The decision rule on the router's scores, or on others."""
         return one_hot(choose(self.scores if scores is None else scores, self.predicted_costs, lambda_), self.size[1])
-
-    def choice_at(self, lambda_: float) -> Choice:
-        """The point of the router's exact curve that is in force at a lambda, also where that is a breakpoint."""
-        return one_hot(members_along(self.scores, self.predicted_costs, np.array([lambda_]))[0], self.size[1])
 
     def decided(self, policy: Policy) -> Choice:
         """What a policy decides on the router's scores."""

@@ -22,6 +22,7 @@ from erp.metrics.benchmarks import gain
 from erp.metrics.intervals import Interval, better_than_constant
 from erp.metrics.risk import coverage, spending
 from erp.report.sections.held_out import Floats, HeldOut, means, plain
+from erp.rounding import MEAN, difference, size_of
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def choose_lambdas(validation: HeldOut) -> Chosen | None:
         return None
     curve = complete.curve()
     # Ties go to the largest lambda, the cheapest in prediction.
-    most = np.flatnonzero(curve.reward == curve.reward.max())[-1]
+    most = np.flatnonzero(curve.reward >= curve.reward.max() - MEAN * size_of(curve.reward))[-1]
     enough = np.flatnonzero(curve.reward >= complete.constant(complete.single()).mean_reward - 1e-12)
     cheapest = enough[np.lexsort((-enough, curve.cost[enough]))[0]] if len(enough) else None
     return Chosen(float(curve.lambdas[most]), None if cheapest is None else float(curve.lambdas[cheapest]))
@@ -55,9 +56,9 @@ def outcomes_at(held_out: HeldOut, policy: Outcome, chosen: Chosen | None) -> di
     """What the router earns at every point that is reported."""
     points = {"lambda_0": held_out.outcome(held_out.choice(0.0)), "policy": policy}
     if chosen is not None:
-        points["most_reward"] = held_out.outcome(held_out.choice_at(chosen.most_reward))
+        points["most_reward"] = held_out.outcome(held_out.choice(chosen.most_reward))
         if chosen.same_reward is not None:
-            points["same_reward"] = held_out.outcome(held_out.choice_at(chosen.same_reward))
+            points["same_reward"] = held_out.outcome(held_out.choice(chosen.same_reward))
     return points
 
 
@@ -67,21 +68,20 @@ def point_gains(held_out: HeldOut, points: Mapping[str, Outcome], policy_lambda:
     columns = {}
     for name, point in points.items():
         constant = held_out.rewards @ constant_weights(held_out, point)
-        columns[f"{name}_constant"] = (point.reward - constant)[:, None]
-        columns[f"{name}_reward"] = (point.reward - base.reward)[:, None]
-        columns[f"{name}_cost"] = (base.cost - point.cost)[:, None]
+        columns[f"{name}_constant"] = difference(point.reward, constant)[:, None]
+        columns[f"{name}_reward"] = difference(point.reward, base.reward)[:, None]
+        columns[f"{name}_cost"] = difference(base.cost, point.cost)[:, None]
     own = held_out.constant(held_out.single(policy_lambda))
-    gained = (points["policy"].reward - own.reward)[:, None]
+    gained = difference(points["policy"].reward, own.reward)[:, None]
     columns["policy_gain"] = gained
     if math.isfinite(policy_lambda):
-        columns["policy_utility"] = gained - policy_lambda * (points["policy"].cost - own.cost)[:, None]
+        columns["policy_utility"] = gained - policy_lambda * difference(points["policy"].cost, own.cost)[:, None]
     return columns
 
 
 def constant_weights(held_out: HeldOut, point: Outcome) -> Floats:
     """The best constant at the point's cost, (M,): chosen by rewards on train, mixed to what the point costs here."""
-    # A hair more, or a router that is one member would be thought a hair too cheap for it.
-    return best_constant(held_out.train_mean_reward, held_out.means[0], point.mean_cost * (1 + 1e-12))
+    return best_constant(held_out.train_mean_reward, held_out.means[0], point.mean_cost)
 
 
 def policy_section(

@@ -9,7 +9,9 @@ import numpy as np
 
 from erp.decisions.curve import Curve, exact_curve
 from erp.metrics.benchmarks import apgr, cpt, pareto
+from erp.metrics.routing import all_equal
 from erp.report.sections.held_out import HeldOut
+from erp.rounding import CELL, MEAN, size_of, snapped
 
 FRONTIER_POINTS = 200  # of each curve: distances depend on the points given, so all are thinned alike
 
@@ -20,7 +22,7 @@ def pareto_section(held_out: HeldOut, curves: Mapping[str, Curve]) -> dict[str, 
     The oracle is no rival: it would be the frontier.
     """
     cost, reward = held_out.means
-    if not cost.max() > cost.min():
+    if all_equal(cost):
         return None
     points = {name: curve.thin(FRONTIER_POINTS) for name, curve in curves.items() if name != "oracle"}
     rivals = {name: (curve.cost, curve.reward) for name, curve in points.items()}
@@ -41,12 +43,14 @@ def pair_section(held_out: HeldOut) -> dict[str, Any] | None:
 
     The strong member is chosen on train, as the weak one is by its mean cost there.
     """
-    strong, weak = held_out.single(), int(np.argmin(held_out.train_mean_cost))
-    if strong == weak or not held_out.train_mean_cost[weak] < held_out.train_mean_cost[strong]:
+    price = snapped(held_out.train_mean_cost, MEAN)
+    strong, weak = held_out.single(), int(price.argmin())
+    if not price[weak] < price[strong]:
         return None
     members, calls = [weak, strong], np.array([0.0, 1.0])
     # Every threshold on the difference, from "all to the strong one" on: where 0 lies does not matter.
-    ahead = held_out.scores[:, strong] - held_out.scores[:, weak]
+    scores = held_out.scores[:, members]
+    ahead = snapped(scores[:, 1] - scores[:, 0], CELL, 2 * size_of(scores))
     ahead = ahead - ahead.min() + (np.ptp(ahead) or 1.0)
     curve = exact_curve(np.stack([np.zeros_like(ahead), ahead], axis=1), calls, held_out.rewards[:, members], calls)
     low, high = held_out.rewards[:, weak].mean(), held_out.rewards[:, strong].mean()

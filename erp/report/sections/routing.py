@@ -17,6 +17,7 @@ from erp.metrics.headroom import headroom_recovered
 from erp.metrics.intervals import GroupBootstrap, Interval
 from erp.metrics.significance import mcnemar
 from erp.report.sections.held_out import Floats, HeldOut, means, plain
+from erp.rounding import difference
 from erp.targets import Samples, SplitHalf
 
 
@@ -60,11 +61,11 @@ def routing_gains(held_out: HeldOut, rows: Mapping[str, Outcome]) -> dict[str, F
     """Per prompt: every row's and member's gain over the best single, and the router's over the category mean."""
     base = rows["best_single"].reward[:, None]
     gains = {
-        "rows": np.stack([row.reward for row in rows.values()], axis=1) - base,
-        "members": held_out.rewards - base,
+        "rows": difference(np.stack([row.reward for row in rows.values()], axis=1), base),
+        "members": difference(held_out.rewards, base),
     }
     if "category_mean" in rows:
-        gains["router_over_category_mean"] = (rows["router"].reward - rows["category_mean"].reward)[:, None]
+        gains["router_over_category_mean"] = difference(rows["router"].reward, rows["category_mean"].reward)[:, None]
     return gains
 
 
@@ -152,6 +153,6 @@ def _tests(held_out: HeldOut, rows: Mapping[str, Outcome], bootstrap: GroupBoots
     binary = bool(np.isin(held_out.rewards, (0.0, 1.0)).all())
     alone = bootstrap.groups == len(router)
     return {
-        "p_vs_best_single": bootstrap.p_values((router - single)[:, None])[0],
+        "p_vs_best_single": bootstrap.p_values(difference(router, single)[:, None])[0],
         "mcnemar_vs_best_single": mcnemar(router, single) if binary and alone else None,
     }
