@@ -17,6 +17,7 @@ from erp.config import CollectConfig, Member
 from erp.engines.base import Engine
 from erp.errors import ErpError, shorten
 from erp.files import jsonable
+from erp.table.asked import DEFAULT_RULE
 from erp.table.folder import MANIFEST, MEMBER_FACTS
 
 SETTINGS = "collect.json"
@@ -67,7 +68,8 @@ def prompts_of(store: Store, config: CollectConfig, source: PromptSet) -> pd.Dat
     """The prompts: those the collection has, where they can be no others, else from their source."""
     if source.fixed and store.exists(SETTINGS) and store.exists(PROMPTS):
         asked = jsonable({key: value for key, value in config.prompts.items() if key != "name"})
-        if store.read_json(SETTINGS)["source"] == asked:
+        rule = {"prompt_from": DEFAULT_RULE}  # of collections that were begun before there was a choice
+        if rule | store.read_json(SETTINGS)["source"] == rule | asked:
             return store.read_frame(PROMPTS)
     prompts = prompt_frame(source.prompts())
     return with_ids_of(store.read_frame(PROMPTS), prompts) if store.exists(PROMPTS) else prompts

@@ -39,6 +39,8 @@ class TableData(Node):
     path: str
     copies: Literal["error", "fold", "keep"] = "error"
     columns: Columns = Columns()
+    prompt_from: Literal["last_user", "first_user", "conversation"] | None = None
+    config_name: str | None = None
 
 
 class MiniData(Node):
@@ -221,6 +223,7 @@ class RouteConfig(Node):
 
     run: str
     input: str | None = None
+    input_format: Literal["text", "jsonl"] | None = None
     output: Literal["text", "json"] = "text"
     lambda_: float | None = Field(None, alias="lambda", ge=0)
     batch_size: int = Field(32, ge=1)

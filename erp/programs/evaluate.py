@@ -44,6 +44,7 @@ from erp.table.splits import Split
 from erp.targets import expected_target
 from erp.training.data import RoutingData, RoutingDataModule, category_codes
 from erp.training.fitting import test_scores
+from erp.training.module import Card
 from erp.training.trained import TrainedRouter, load
 
 
@@ -66,7 +67,7 @@ def run(config: EvaluateConfig) -> tuple[Path, dict[str, Any]]:
     folder = RunFolder(Path(config.run))
     of_run: TrainConfig = validate("train", folder.load_config())
     source = of_run.data if isinstance(config.data, SameData) else config.data
-    table = require_same_members(_scored(source, config.reward_model, trained.card.reward_model), trained.members)
+    table = require_same_members(_scored(source, config.reward_model, trained.card), trained.members)
     same = isinstance(config.data, SameData)
     cost = _cost(config.cost, of_run.cost, of_run.cost.kind if same else trained.card.cost_kind)
     split = _split(folder, table, of_run.split.near_duplicates)
@@ -132,7 +133,8 @@ def _cross(
     name, here = trained.card.reward_model, data.table.reward_model
     found: dict[str, Any] = {"learnt_from": name, "scored_by": here}
     try:
-        other = require_same_members(load_table(source, RewardModel(name=name), Pool()), trained.members)
+        other = load_table(source, RewardModel(name=name), Pool(), trained.card.prompt_from)
+        other = require_same_members(other, trained.members)
     except ErpError:
         return {**found, "reason": f"the table has no rewards of {name}, so how far both agree is not known"}
     place = dict(zip(other.prompts["prompt_id"], range(len(other.prompts)), strict=True))
@@ -148,12 +150,12 @@ def _cross(
     return {**found, "reason": None, **cross_section(test.take(both), learnt[both], own, bootstrap)}
 
 
-def _scored(source: TableData | MiniData | SyntheticData, wanted: RewardModel, trained_on: str) -> RewardTable:
+def _scored(source: TableData | MiniData | SyntheticData, wanted: RewardModel, card: Card) -> RewardTable:
     """The table under the reward model asked for, else the router's own where the table has it, else its only one."""
     if wanted.name is None:
         with contextlib.suppress(ErpError):
-            return load_table(source, RewardModel(name=trained_on), Pool())
-    return load_table(source, wanted, Pool())
+            return load_table(source, RewardModel(name=card.reward_model), Pool(), card.prompt_from)
+    return load_table(source, wanted, Pool(), card.prompt_from)
 
 
 def _cost(asked: Cost, of_run: Cost, kind: str) -> Cost:

@@ -110,7 +110,7 @@ def prepare(config: ExtendConfig) -> Plan:
     source = of_run.data if isinstance(config.data, SameData) else config.data
     if isinstance(source, TableData) and "://" not in source.path:
         source = source.model_copy(update={"path": str(Path(source.path).expanduser().resolve())})
-    whole = load_table(source, RewardModel(name=trained.card.reward_model), Pool())
+    whole = load_table(source, RewardModel(name=trained.card.reward_model), Pool(), trained.card.prompt_from)
     member = _new_member(config.member, whole.members, trained.members)
     whole = require_same_members(whole, [*trained.members, member])
     require_categories(

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from erp.config import Cost, MiniData, Plug, Pool, RewardModel, SyntheticData, TableData
 from erp.costs import Costs, Price, expected_cost, read_prices
 from erp.errors import ErpError
+from erp.table.asked import PromptFrom
 from erp.table.read import read_table
 from erp.table.schema import RewardTable
 from erp.table.select import select_members
@@ -20,8 +21,20 @@ from erp.values import estimated_tokens
 MINI = Path(__file__).resolve().parent.parent / "mini"  # the table that ships with the package
 
 
-def load_table(data: TableData | MiniData | SyntheticData, reward_model: RewardModel, pool: Pool) -> RewardTable:
-    """The reward table of one reward model and one pool. Raises ErpError naming every fault found."""
+def load_table(
+    data: TableData | MiniData | SyntheticData, reward_model: RewardModel, pool: Pool, asked: PromptFrom | None = None
+) -> RewardTable:
+    """The reward table of one reward model and one pool.
+
+    Args:
+        data: where it is.
+        reward_model: whose scores.
+        pool: whose members.
+        asked: what a router was trained to be asked of a conversation; None: as ``data`` says.
+
+    Raises:
+        ErpError: every fault found.
+    """
     names = None if pool.members is None else [member.name for member in pool.members]
     if names is not None and len(set(names)) < len(names):
         twice = sorted({name for name in names if names.count(name) > 1})
@@ -34,7 +47,14 @@ def load_table(data: TableData | MiniData | SyntheticData, reward_model: RewardM
         table = read_table(MINI, reward_model=reward_model.name or "verifier")
     else:
         columns = data.columns.model_dump(exclude_none=True)
-        table = read_table(data.path, columns=columns, reward_model=reward_model.name, copies=data.copies)
+        if asked is not None and data.prompt_from not in (None, asked):
+            raise ErpError(
+                f"data.prompt_from = {data.prompt_from}: the run was trained on {asked}, which goes on; leave it out"
+            )
+        table = read_table(
+            data.path, columns=columns, reward_model=reward_model.name, prompt_from=asked or data.prompt_from,
+            config_name=data.config_name, copies=data.copies,
+        )  # fmt: skip
     return select_members(table, names)
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from io import BufferedIOBase
 from pathlib import Path
 from typing import Any, cast
@@ -15,8 +15,11 @@ from tqdm import tqdm
 
 from erp.config import RouteConfig, validate
 from erp.errors import ErpError
-from erp.files import jsonable, whole_text
+from erp.files import jsonable
 from erp.programs.launch import launch
+from erp.table.asked import DEFAULT_RULE, PromptFrom, label_of, prompt_of
+from erp.table.records import Format, decoded, format_of, record, rows
+from erp.table.shards import kind_of, shards
 from erp.training.trained import TrainedRouter, load
 
 READ_AT_ONCE = 1 << 20  # bytes; a pipe holds less, usually 64 KiB
@@ -39,7 +42,7 @@ def main(arguments: Sequence[str]) -> None:
 def _job(container: dict[str, Any]) -> None:
     config: RouteConfig = validate("route", container)
     trained = load(config.run, config.trust, config.weights_dir)
-    batches = _batches(config.input, config.batch_size)
+    batches = _batches(config.input, config.input_format, config.batch_size, trained.card.prompt_from)
     answers = route(trained, batches, config.lambda_)
     answered = 0
     for answer in tqdm(answers, desc="routing", unit="prompt", disable=not sys.stderr.isatty()):
@@ -59,13 +62,8 @@ def route(
         ErpError: a request has no category, and the router reads it.
     """
     told = trained.told
-    for batch in batches:
-        without = next((r.line for r in batch if r.category is None), None)
-        if trained.reads_category and without is not None:
-            raise ErpError(
-                f"input: line {without} has no category, and this router reads it; give input=<file>.jsonl with a "
-                f"`category` on every line (any other word where it is unknown)"
-            )
+    for whole in batches:
+        batch = list(itertools.takewhile(lambda r: r.category is not None, whole)) if trained.reads_category else whole
         found = trained.decide([r.prompt for r in batch], [r.category for r in batch], lambda_)
         for request, row, costs, m in zip(batch, found.scores, found.costs, found.chosen, strict=True):
             yield {
@@ -80,6 +78,11 @@ def route(
                     for i, name in enumerate(trained.members)
                 },
             }
+        if len(batch) < len(whole):
+            raise ErpError(
+                f"input: line {whole[len(batch)].line} has no category, and this router reads it; give "
+                f"input=<file>.jsonl with a `category` on every line (any other word where it is unknown)"
+            )
 
 
 def as_text(answer: dict[str, Any]) -> str:
@@ -94,66 +97,116 @@ def as_text(answer: dict[str, Any]) -> str:
     )  # fmt: skip
 
 
-def _batches(file: str | None, size: int) -> Iterator[list[Request]]:
+def _batches(file: str | None, input_format: Format | None, size: int, rule: PromptFrom) -> Iterator[list[Request]]:
     if file is None:
         if sys.stdin is None:
             raise ErpError("input: stdin is closed; give a prompt a line there, or input=<file>.jsonl")
-        yield from read_arriving(cast(BufferedIOBase, sys.stdin.buffer), size)
+        yield from read_arriving(cast(BufferedIOBase, sys.stdin.buffer), size, input_format, rule)
         return
-    requests = read_jsonl(Path(file))
-    while batch := list(itertools.islice(requests, size)):
-        yield batch
+    named = f"input = {file}"
+    path = Path(file).expanduser()
+    if path.exists() and not path.is_dir() and (kind_of(file) is None or not path.is_file()):  # /dev/stdin, a pipe
+        with path.open("rb") as stream:
+            yield from read_arriving(cast(BufferedIOBase, stream), size, input_format, rule, named)
+        return
+    files = shards(named, file, ("json", "text", "parquet", "csv"))
+    if len(files) > 1:
+        raise ErpError(f"{named}: means {len(files)} files; give one, so that a line has a number")
+    if input_format is not None:
+        files = [replace(files[0], kind="text" if input_format == "text" else "json")]
+    found = (request(named, place, row, rule) for place, row in rows(named, files))
+    yield from _batched([found], size)
 
 
-def read_arriving(stream: BufferedIOBase, size: int) -> Iterator[list[Request]]:
+def read_arriving(
+    stream: BufferedIOBase,
+    size: int,
+    input_format: Format | None = None,
+    rule: PromptFrom = DEFAULT_RULE,
+    named: str = "input = stdin",
+) -> Iterator[list[Request]]:
     """A prompt a line, in batches of what has arrived, ``size`` at most: a slow writer's prompt is answered at once.
 
     While a batch is answered the system's pipe fills, so that a fast writer gets full batches. Blank lines are passed
     over, and keep their number.
 
+    Args:
+        stream: of bytes.
+        size: of the largest batch.
+        input_format: what a line is; None lets the first line say (``format_of``).
+        rule: what is asked of a conversation.
+        named: how errors call the stream.
+
     Raises:
-        ErpError: a line is not UTF-8.
+        ErpError: a line is at fault; those before it have come.
     """
-    number, rest, more = 0, b"", True
+    return _batched(_arriving(stream, _Lines(named, rule, input_format)), size)
+
+
+@dataclass
+class _Lines:
+    """Lines as they come, and what they have turned out to be."""
+
+    named: str
+    rule: PromptFrom
+    format: Format | None
+    number: int = 0
+
+    def requests(self, lines: Iterable[bytes]) -> Iterator[Request]:
+        for raw in lines:
+            self.number += 1
+            place = f"line {self.number}"
+            text = decoded(self.named, raw, place).strip()
+            if not text:
+                continue
+            self.format = self.format or format_of(self.named, text)
+            row = {"prompt": text} if self.format == "text" else record(self.named, text, place)
+            yield request(self.named, place, row, self.rule)
+
+
+def _arriving(stream: BufferedIOBase, reader: _Lines) -> Iterator[Iterator[Request]]:
+    rest, more = b"", True
     while more:
         arrived = stream.read1(READ_AT_ONCE)  # waits until there is something, but not for more
         more = bool(arrived)
         *lines, rest = (rest + (arrived or b"\n")).split(b"\n")  # the last line may end without a newline
-        requests = []
-        for number, line in enumerate(lines, number + 1):  # noqa: B020 - goes on counting
-            if text := _decoded(line, number, "stdin").strip():
-                requests.append(Request(number, text))
-        for start in range(0, len(requests), size):
-            yield requests[start : start + size]
+        yield reader.requests(lines)
 
 
-def read_jsonl(path: Path) -> Iterator[Request]:
-    """Objects with ``prompt`` and optional ``category``, one a line. Raises ErpError naming the line at fault."""
-    try:
-        stream = path.open("rb")
-    except OSError as error:
-        raise ErpError(f"input = {path}: cannot be read ({error.strerror}); give a .jsonl file") from None
-    with stream:
-        for number, raw in enumerate(stream, 1):
-            line = _decoded(raw, number, str(path))
-            if not line.strip():
-                continue
+def _batched(arrivals: Iterable[Iterator[Request]], size: int) -> Iterator[list[Request]]:
+    """Batches of what has arrived. What comes before a fault is passed on before the fault is raised."""
+    for requests in arrivals:
+        fault: ErpError | None = None
+        more = True
+        while more:
+            batch: list[Request] = []
             try:
-                value = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
-                raise ErpError(f"input = {path}: line {number} is not JSON ({reason}); one object a line") from None
-            prompt = value.get("prompt") if isinstance(value, dict) else None
-            if not isinstance(prompt, str) or not prompt.strip():
-                raise ErpError(f'input = {path}: line {number} has no text under "prompt"; give {{"prompt": "..."}}')
-            category = value.get("category")
-            yield Request(number, whole_text(prompt), None if category is None else whole_text(str(category)))
+                for one in itertools.islice(requests, size):
+                    batch.append(one)  # one by one: what comes before a fault is kept
+            except ErpError as error:
+                fault = error
+            more = len(batch) == size and fault is None
+            if batch:
+                yield batch
+        if fault is not None:
+            raise fault
 
 
-def _decoded(line: bytes, number: int, source: str) -> str:
+def request(named: str, place: str, row: Mapping[str, Any], rule: PromptFrom) -> Request:
+    """One row's ``prompt`` or ``messages``, and its ``category``. Raises ErpError naming the line at fault."""
     try:
-        return line.decode("utf-8")
-    except UnicodeDecodeError as error:
+        prompt = prompt_of(row, rule)
+    except ValueError as error:
+        raise ErpError(f"{named}: {place}: {error}; correct the line") from None
+    if prompt is None or not prompt.strip():
         raise ErpError(
-            f"input = {source}: line {number} is not UTF-8 ({error.reason}); give text in that encoding"
+            f'{named}: {place} has no text under "prompt" and no "messages"; give {{"prompt": "..."}}, or say what a '
+            "line is with input_format=text"
+        )
+    try:
+        category = label_of(row.get("category"))
+    except ValueError as error:
+        raise ErpError(
+            f"{named}: {place}, column category: {error}; give a text, or null where it is unknown"
         ) from None
+    return Request(int(place.rsplit(" ", 1)[-1]), prompt, category)

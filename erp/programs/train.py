@@ -251,6 +251,7 @@ def _fit_and_test(plan: Plan, data: RoutingData, tracker: Tracker, start: float)
         config.router, config.backbone, config.policy, data.table.members, data.categories,
         data.embeddings.dimension, data.table.reward_model, data.costs.kind, data.costs.unit, config.category,
         config.cost.predict, config.category_block, backbone_state=data.backbone_state,
+        prompt_from=data.table.prompt_from,
     )  # fmt: skip
     module = RoutingModule(
         build(config.router, Router, key="router"), card, config.trainer.learning_rate, config.trainer.weight_decay,

@@ -12,6 +12,7 @@ import pyarrow
 import pyarrow.parquet
 
 from erp.errors import ErpError, shorten
+from erp.table.asked import DEFAULT_RULE, PromptFrom
 from erp.table.schema import MEASURE_COLUMNS, PROMPT_COLUMNS
 
 MANIFEST = "manifest.json"
@@ -22,6 +23,12 @@ KEYS = ["prompt_id", "model", "sample"]
 def reward_folder(root: Path, reward_model: str) -> Path:
     """Where a reward model's scores lie; its name is escaped, because names of the hub hold a slash."""
     return root / "rewards" / quote(reward_model, safe="")
+
+
+def is_folder_form(path: str) -> bool:
+    """Whether a path is such a folder, finished or begun; any other folder is one of long files."""
+    parts = (MANIFEST, "prompts.parquet", "samples", "rewards", "collect.json")
+    return "://" not in path and Path(path).is_dir() and any((Path(path) / part).exists() for part in parts)
 
 
 def folder_rows(root: Path, reward_model: str | None) -> tuple[pd.DataFrame, str, tuple[str, ...]]:
@@ -35,7 +42,7 @@ def folder_rows(root: Path, reward_model: str | None) -> tuple[pd.DataFrame, str
     if not (root / MANIFEST).is_file():
         raise ErpError(
             f"data.path = {root}: holds no {MANIFEST}, which is written last: it is no reward table, or an "
-            "unfinished one; give a finished table's folder, or one long file"
+            "unfinished one; give a finished table's folder, or long files"
         )
     _json(root / MANIFEST)
     scores, name, higher_is_better = _reward_model(root, reward_model)
@@ -79,6 +86,17 @@ def member_facts(root: Path) -> dict[str, dict[str, float]]:
         for entry in entries
         if isinstance(entry, dict) and "name" in entry
     }
+
+
+def asked_by(root: Path, wanted: PromptFrom | None) -> PromptFrom:
+    """What was asked of conversations when a finished folder was collected. Raises ErpError: another is wanted."""
+    source = (_json(root / MANIFEST).get("settings") or {}).get("source") or {}
+    held: PromptFrom = source.get("prompt_from") or DEFAULT_RULE
+    if wanted not in (None, held):
+        raise ErpError(
+            f"data.prompt_from = {wanted}: {root} was collected with {held}, and holds the texts alone; leave it out"
+        )
+    return held
 
 
 def _json(path: Path) -> dict[str, Any]:

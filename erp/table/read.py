@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from erp.errors import ErpError, shorten
+from erp.table.asked import DEFAULT_RULE, PromptFrom
 from erp.table.copies import mostly_alike, suspects
-from erp.table.folder import folder_rows, greedy_members, member_facts, with_responses
+from erp.table.folder import asked_by, folder_rows, greedy_members, is_folder_form, member_facts, with_responses
 from erp.table.schema import DEFAULT_REWARD_MODEL, RewardTable, assemble
-from erp.table.sources import long_rows
+from erp.table.sources import Source, long_rows
 from erp.table.validate import Copies, validate
 
 if TYPE_CHECKING:
@@ -24,21 +26,26 @@ def read_table(
     columns: Mapping[str, str] | None = None,
     reward_model: str | None = None,
     copies: Copies = "error",
+    prompt_from: PromptFrom | None = None,
+    config_name: str | None = None,
 ) -> RewardTable:
     """Read and check a reward table.
 
     Args:
-        path: A folder with a manifest.json; one long .parquet, .jsonl or .csv file; hf://datasets/<owner>/<name>[:split].
+        path: A folder with a manifest.json; long .parquet, .jsonl, .ndjson, .json, .csv or .tsv files, packed or not:
+            one, a folder of them or a pattern, here or where fsspec reaches; hf://datasets/<owner>/<name>[:split].
         columns: Our column name -> the file's, for a long file with other names.
         reward_model: Which reward model's scores to read; None = the only one there is.
         copies: What becomes of rows that repeat an earlier one where no `sample` column numbers them: error, fold (each
             is read once) or keep (they are samples).
+        prompt_from: What is asked of a conversation; None = as the table was collected, else its last user turn.
+        config_name: Which configuration of a dataset of the hub, where it has several.
 
     Raises:
         ErpError: Every fault of the table, by row and column; or the path, the columns or the reward model do not fit.
     """
     source = str(path)
-    if not source.startswith("hf:") and Path(path).is_dir():
+    if is_folder_form(source):
         if columns:
             raise ErpError(
                 f"data.columns = {shorten(columns)}: a folder has fixed column names; "
@@ -48,14 +55,15 @@ def read_table(
         if _some_length_is_unknown(rows) or mostly_alike(rows):
             rows = with_responses(Path(path), rows)
         facts, greedy = member_facts(Path(path)), greedy_members(Path(path))
+        rule = asked_by(Path(path), prompt_from)
     else:
-        rows = long_rows(source, columns or {})
+        rows, notes = long_rows(Source(source, columns or {}, config_name), prompt_from)
         rows, chosen = _rows_of(rows, reward_model, source)
-        notes, facts, greedy = (), {}, set()
+        facts, greedy, rule = {}, set(), prompt_from or DEFAULT_RULE
     clean, seen = validate(rows, source, copies)
     found = {} if copies == "keep" else suspects(clean)
     found = {name: why for name, why in found.items() if name not in greedy}
-    return assemble(clean, chosen, (*notes, *seen), facts, found)
+    return replace(assemble(clean, chosen, (*notes, *seen), facts, found), prompt_from=rule)
 
 
 def _some_length_is_unknown(rows: pd.DataFrame) -> bool:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from erp.table.asked import DEFAULT_RULE, PromptFrom
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -47,6 +49,7 @@ class RewardTable:
         notes: What was odd in the input and how it was handled, a plain sentence each.
         facts: Member's name -> what the table's maker says of it: prices (USD per million tokens), parameters.
         suspects: Member's name -> why its samples look like copies of each other.
+        prompt_from: What was asked of conversations.
     """
 
     prompts: pd.DataFrame
@@ -56,6 +59,7 @@ class RewardTable:
     notes: tuple[str, ...] = ()
     facts: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     suspects: Mapping[str, str] = field(default_factory=dict)
+    prompt_from: PromptFrom = DEFAULT_RULE
 
     @property
     def has_categories(self) -> bool:

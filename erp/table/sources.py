@@ -1,165 +1,200 @@
-"""Where rows come from: a parquet, JSON-lines or CSV file, or a dataset of the hub. Values are left as they are."""
+"""Where a long table's rows come from: files of one kind, or a dataset of the hub. Values are left as they are."""
 
 from __future__ import annotations
 
-import json
+import io
 import re
-from pathlib import Path
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pyarrow
 import pyarrow.parquet
 
 from erp.errors import ErpError, shorten
-from erp.table.schema import MEASURE_COLUMNS, OPTIONAL_COLUMNS, REQUIRED_COLUMNS
+from erp.files import whole_text
+from erp.table.asked import DEFAULT_RULE, PromptFrom, prompt_of
+from erp.table.records import delimiter_of, rows
+from erp.table.schema import MEASURE_COLUMNS, REQUIRED_COLUMNS
+from erp.table.shape import selection
+from erp.table.shards import Shard, shards, unreadable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
 _NUMBERS = ("reward", "sample", "n_samples", *MEASURE_COLUMNS)
-_HUB = re.compile(r"^hf:/{1,2}datasets/([^/:]+/[^/:]+)(?::(.+))?$")
+_HUB_FILE = re.compile(r"^hf:/{1,2}datasets/[^/]+/[^/]+/.+")
+_HUB = re.compile(r"^hf:/{1,2}datasets/([^/:@]+/[^/:@]+)(?::([^/]+))?$")
+_SEEN = 200  # rows that are looked at for what a column holds
 
 
-def long_rows(path: str, columns: Mapping[str, str]) -> pd.DataFrame:
-    """Rows of a long table under our column names, raw values, index 0..n-1 = row of the file.
+@dataclass(frozen=True)
+class Source:
+    """A long table that is not read yet.
 
-    Args:
-        path: A .parquet, .jsonl or .csv file, or hf://datasets/<owner>/<name>[:split].
-        columns: Our name -> the file's name, for the columns that are named differently there.
+    Attributes:
+        path: a file, a folder, a pattern, or hf://datasets/<owner>/<name>[:split].
+        columns: our name -> the file's name, for the columns that are named differently there.
+        config_name: which configuration of a dataset of the hub.
+    """
+
+    path: str
+    columns: Mapping[str, str]
+    config_name: str | None = None
+
+    @property
+    def named(self) -> str:
+        """How errors call it."""
+        return f"data.path = {self.path}"
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What was read: a frame with the table's own names, our name -> its, and notes."""
+
+    frame: pd.DataFrame
+    chosen: Mapping[str, str]
+    notes: tuple[str, ...] = ()
+
+
+def long_rows(source: Source, prompt_from: PromptFrom | None = None) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """Rows of a long table under our column names, and notes.
+
+    Raw values, but for conversations, of which the text is taken that is asked; index 0..n-1 = row of the file, or of
+    all files, one behind the other in the order of their names.
 
     Raises:
         ErpError: The path cannot be read, or lacks columns.
     """
-    readers: dict[str, Callable[[str, Mapping[str, str]], pd.DataFrame]]
-    readers = {".parquet": _parquet, ".jsonl": _json_lines, ".csv": _csv}
-    if path.startswith("hf:"):
-        return _hub(path, columns)
-    file = Path(path)
-    if not file.exists():
-        raise ErpError(f"data.path = {path}: there is no such file or folder; give a reward table's path")
-    reader = readers.get(file.suffix.lower())
-    if reader is None:
-        raise ErpError(
-            f"data.path = {path}: not a known kind of file; a reward table is a folder with a manifest.json or one of "
-            f"{', '.join(readers)}; convert the file or correct the path"
-        )
     try:
-        return reader(path, columns).reset_index(drop=True)
-    except (OSError, ValueError, pyarrow.ArrowException) as error:  # ValueError: parse, decode and JSON errors
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ErpError(
-            f"data.path = {path}: the file cannot be read ({reason}); "
-            f"check that it is a whole {file.suffix.lower()[1:]} file in UTF-8"
-        ) from error
+        if source.path.startswith("hf:") and not _HUB_FILE.match(source.path):
+            read = _hub(source)
+        else:
+            path = re.sub("^hf:/+", "hf://", source.path)  # pathlib makes one stroke of two
+            files = shards(source.named, path, ("parquet", "json", "csv"))
+            read = {"parquet": _parquet, "json": _json, "csv": _csv}[files[0].kind](source, files)
+    except ErpError:
+        raise
+    except Exception as error:  # parse, decode and JSON errors, and those of every cloud's client
+        raise unreadable(source.named, error, "check that it is whole, of the kind its name says, and UTF-8") from error
+    # one column of the file may serve two of ours
+    frame = pd.DataFrame({ours: read.frame[theirs] for ours, theirs in read.chosen.items()}).reset_index(drop=True)
+    frame["prompt"] = _asked(source, frame["prompt"], read.chosen["prompt"], prompt_from or DEFAULT_RULE)
+    return frame, read.notes
 
 
-def selection(path: str, present: Sequence[str], columns: Mapping[str, str]) -> dict[str, str]:
-    """Which of the file's columns are read: our name -> the file's name.
+def _asked(source: Source, prompts: pd.Series, column: str, rule: PromptFrom) -> pd.Series:
+    """The texts that are asked. Raises ErpError, naming the first row whose conversation has none."""
+    if prompts.dtype != object and column != "messages":
+        return prompts
 
-    Raises:
-        ErpError: A required column is not there, or `columns` names what does not exist.
-    """
-    faults = []
-    known = (*REQUIRED_COLUMNS, *OPTIONAL_COLUMNS)
-    for ours, theirs in columns.items():
-        if ours not in known:
-            faults.append(
-                f"data.columns.{ours} = {theirs}: a reward table has no column {ours}; "
-                f"allowed are {', '.join(known)}; write `ours: theirs`"
+    def text(row: int, value: Any) -> object:
+        listed = hasattr(value, "__len__") and len(value) and all(hasattr(turn, "keys") for turn in value)
+        if not listed and not (column == "messages" and isinstance(value, str)):
+            return value  # a text, or what no prompt can be: checked with the other values
+        try:
+            return prompt_of({column: value}, rule, column)
+        except ValueError as error:
+            raise ErpError(
+                f"{source.named}: row {row}, column {column}: {error}; correct it, or choose data.prompt_from"
+            ) from None
+
+    return pd.Series([text(i, v) for i, v in enumerate(prompts)], index=prompts.index, dtype=object)
+
+
+def _parquet(source: Source, files: Sequence[Shard]) -> _Read:
+    schemas: dict[str, pyarrow.DataType] = {}
+    for shard in files:
+        with shard.opened() as stream:
+            schemas |= {field.name: field.type for field in pyarrow.parquet.read_schema(stream)}
+        schemas |= dict.fromkeys(shard.columns, pyarrow.string())
+    numbers = [n for n, t in schemas.items() if pyarrow.types.is_integer(t) or pyarrow.types.is_floating(t)]
+    chosen = selection(source.path, list(schemas), source.columns, numbers)
+    tables = []
+    for shard in files:
+        with shard.opened() as stream:
+            file = pyarrow.parquet.ParquetFile(stream)
+            own = [name for name in dict.fromkeys(chosen.values()) if name in file.schema_arrow.names]
+            table = file.read(columns=own)
+        for name, value in shard.columns.items():
+            if name in chosen.values() and name not in own:
+                table = table.append_column(name, pyarrow.array([value] * len(table), pyarrow.string()))
+        tables.append(table)
+    try:
+        whole = pyarrow.concat_tables(tables, promote_options="permissive")
+    except pyarrow.ArrowException as error:
+        raise ErpError(f"{source.named}: its files have columns of different types ({error}); convert them") from error
+    return _Read(whole.to_pandas(ignore_metadata=True, integer_object_nulls=True), chosen)
+
+
+def _csv(source: Source, files: Sequence[Shard]) -> _Read:
+    frames, signs = [], set()
+    for shard in files:
+        with shard.opened() as stream:
+            data = io.BytesIO(stream.read())
+        header = data.readline().decode("utf-8-sig")
+        sign = delimiter_of(header, (*REQUIRED_COLUMNS, *source.columns.values()))
+        data.seek(0)
+        # every cell as text and only the empty one missing: a model may be called "NA", and 007 is not 7
+        frame = pd.read_csv(data, sep=sign, dtype=str, keep_default_na=False, na_values=[""], encoding="utf-8-sig")
+        if not isinstance(frame.index, pd.RangeIndex):  # pandas takes a surplus first cell of every row for an index
+            raise ErpError(
+                f"{source.named}: the rows have more cells than the header has names; "
+                f"the cells are read as separated by {sign!r}; quote those that hold it"
             )
-        elif theirs not in present:
-            faults.append(
-                f"data.columns.{ours} = {theirs}: {path} has no such column; "
-                f"its columns are {shorten(present, 20)}; correct the name"
-            )
-    lacking = [name for name in REQUIRED_COLUMNS if name not in present and name not in columns]
-    if lacking:
-        faults.append(
-            f"data.path = {path}: no column {', '.join(lacking)}; its columns are {shorten(present, 20) or 'none'}; "
-            "name the file's own columns with data.columns, for example data.columns.reward=score"
-        )
-    if faults:
-        raise ErpError(*faults)
-    wanted = {name: columns.get(name, name) for name in known}
-    return {ours: theirs for ours, theirs in wanted.items() if theirs in present}
+        frames.append(frame.assign(**{name: value for name, value in shard.columns.items() if name not in frame}))
+        signs.add(sign)
+    whole = pd.concat(frames, ignore_index=True)
+    seen = whole.head(_SEEN)
+    numbers = [str(name) for name in seen if not pd.to_numeric(seen[name], errors="coerce").isna().all()]
+    chosen = selection(source.path, [str(name) for name in whole.columns], source.columns, numbers)
+    notes = tuple(f"the file's cells are separated by {sign!r}, as its header is" for sign in sorted(signs - {","}))
+    return _Read(whole, chosen, notes)
 
 
-def _renamed(frame: pd.DataFrame, chosen: Mapping[str, str]) -> pd.DataFrame:
-    """The chosen columns under our names; one column of the file may serve two of ours."""
-    return pd.DataFrame({ours: frame[theirs] for ours, theirs in chosen.items()})
-
-
-def _parquet(path: str, columns: Mapping[str, str]) -> pd.DataFrame:
-    names = pyarrow.parquet.read_schema(path).names
-    chosen = selection(path, names, columns)
-    table = pyarrow.parquet.read_table(path, columns=list(dict.fromkeys(chosen.values())))
-    return _renamed(table.to_pandas(ignore_metadata=True, integer_object_nulls=True), chosen)
-
-
-def _csv(path: str, columns: Mapping[str, str]) -> pd.DataFrame:
-    # every cell as text and only the empty one missing: a model may be called "NA", and 007 is not 7
-    frame = pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""], encoding="utf-8-sig")
-    if not isinstance(frame.index, pd.RangeIndex):  # pandas takes a surplus first cell of every row for an index
-        raise ValueError("the rows have more cells than the header has names")
-    return _renamed(frame, selection(path, [str(c) for c in frame.columns], columns))
-
-
-def _json_lines(path: str, columns: Mapping[str, str]) -> pd.DataFrame:
-    """Objects, one a line; json and not pandas.read_json, which turns the id "007" into 7 and dates into times."""
-    records: list[dict[str, object]] = []
-    with Path(path).open(encoding="utf-8-sig") as lines:
-        for number, line in enumerate(lines):
-            if not line.strip():
-                continue
-            try:
-                record = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise ValueError(f"line {number + 1} is not JSON: {error.msg}") from error
-            if not isinstance(record, dict):
-                raise ValueError(f"line {number + 1} is not a JSON object")
-            records.append(record)
-    present = list(dict.fromkeys(key for record in records for key in record))
+def _json(source: Source, files: Sequence[Shard]) -> _Read:
+    """Objects; by json and not pandas.read_json, which turns the id "007" into 7 and dates into times."""
+    records = [record for _, record in rows(source.named, files)]
     if not records:
-        return pd.DataFrame(columns=list(REQUIRED_COLUMNS))
-    chosen = selection(path, present, columns)
-    return pd.DataFrame(
-        {
-            # numbers in their own type at once; ids stay as they are, as null among them would make floats of them
-            ours: pd.Series(
-                [_whole_text(record.get(theirs)) for record in records], dtype=None if ours in _NUMBERS else "object"
-            )
-            for ours, theirs in chosen.items()
-        }
-    )
+        return _Read(pd.DataFrame(columns=list(REQUIRED_COLUMNS)), {name: name for name in REQUIRED_COLUMNS})
+    present = list(dict.fromkeys(key for record in records for key in record))
+    numbers = list(dict.fromkeys(k for r in records[:_SEEN] for k, v in r.items() if type(v) in (int, float)))
+    chosen = selection(source.path, present, source.columns, numbers)
+    # numbers in their own type at once; ids stay as they are, as null among them would make floats of them
+    plain = {theirs for ours, theirs in chosen.items() if ours in _NUMBERS}
+    columns = {
+        theirs: pd.Series([_whole(r.get(theirs)) for r in records], dtype=None if theirs in plain else "object")
+        for theirs in dict.fromkeys(chosen.values())
+    }
+    return _Read(pd.DataFrame(columns), chosen)
 
 
-def _whole_text(value: object) -> object:
-    r"""The value, lone surrogates ("\ud800" in JSON) replaced: no file or tokenizer could take them."""
-    if isinstance(value, str) and not value.isascii():
-        return value.encode("utf-8", "replace").decode("utf-8")
-    return value
+def _whole(value: object) -> object:
+    return whole_text(value) if isinstance(value, str) else value
 
 
-def _hub(path: str, columns: Mapping[str, str]) -> pd.DataFrame:
-    match = _HUB.match(path)
+def _hub(source: Source) -> _Read:
+    match = _HUB.match(source.path)
     if match is None:
-        raise ErpError(f"data.path = {path}: not a dataset of the hub; write hf://datasets/<owner>/<name>[:split]")
+        raise ErpError(f"{source.named}: not a dataset of the hub; write hf://datasets/<owner>/<name>[:split]")
     import datasets  # here, because it is slow to import and only this form of path needs it
 
     name, split = match.groups()
+    configured = () if source.config_name is None else (source.config_name,)
     try:
-        splits = [split] if split else datasets.get_dataset_split_names(name)
-        data = datasets.load_dataset(name, split=splits[0]) if len(splits) == 1 else None
+        splits = [split] if split else datasets.get_dataset_split_names(name, *configured)
+        data: Any = datasets.load_dataset(name, *configured, split=splits[0]) if len(splits) == 1 else None
     except Exception as error:  # the hub's client raises a dozen unrelated kinds
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ErpError(
-            f"data.path = {path}: the dataset cannot be read ({reason}); check the name, the split and the network"
-        ) from error
+        advice = "check the name, the split, data.config_name and the network"
+        raise unreadable(source.named, error, advice) from error
     if data is None:
         raise ErpError(
-            f"data.path = {path}: the dataset has several splits; they are {shorten(splits)}; "
-            f"name one, for example {path}:{splits[0]}"
+            f"{source.named}: the dataset has several splits; they are {shorten(splits)}; "
+            f"name one, for example {source.path}:{splits[0]}"
         )
-    chosen = selection(path, data.column_names, columns)
-    return _renamed(data.select_columns(list(dict.fromkeys(chosen.values()))).to_pandas(), chosen)
+    types = {
+        column: str(getattr(kind, "dtype", "")) for column, kind in (getattr(data, "features", None) or {}).items()
+    }
+    numbers = [column for column, kind in types.items() if kind.startswith(("int", "uint", "float"))]
+    chosen = selection(source.path, data.column_names, source.columns, numbers)
+    return _Read(data.select_columns(list(dict.fromkeys(chosen.values()))).to_pandas(), chosen)

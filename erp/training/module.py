@@ -20,6 +20,7 @@ from erp.routers.category_mean import CategoryMean
 from erp.routers.classifier import CategoryClassifier
 from erp.routers.losses import masked_squared_error
 from erp.routers.ridge import Ridge
+from erp.table.asked import DEFAULT_RULE, PromptFrom
 from erp.training.data import RoutingData, RoutingDataModule
 
 
@@ -39,6 +40,7 @@ class Card:
         category_block: weight of a block of category indicators behind the embedding; 0 for none.
         policy_state: what the policy learnt after training.
         backbone_state: what a fitted backbone learnt from the train prompts.
+        prompt_from: what is asked of a conversation.
     """
 
     router: dict[str, Any]
@@ -55,6 +57,7 @@ class Card:
     category_block: float = 0.0
     policy_state: dict[str, Any] = field(default_factory=dict)
     backbone_state: dict[str, Any] = field(default_factory=dict)
+    prompt_from: PromptFrom = DEFAULT_RULE
 
     @property
     def dimensions(self) -> Dimensions:

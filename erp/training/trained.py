@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,10 @@ from erp.build import build
 from erp.decisions.choice import Choice
 from erp.decisions.policy import LambdaPolicy, Policy
 from erp.errors import ErpError, shorten
-from erp.files import replacing, whole_text
+from erp.files import plain, replacing, whole_text
 from erp.routers.base import Features, Router
 from erp.runs import RunFolder
+from erp.table.asked import PromptFrom, as_text, label_of
 from erp.training.data import category_codes
 from erp.training.module import Card, RoutingModule
 
@@ -82,7 +83,7 @@ class TrainedRouter:
         if not len(prompts):
             nothing = np.zeros((0, len(self.members)))
             return Decisions(nothing, nothing, np.zeros(0, dtype=np.int64))
-        features = self._features(_texts(prompts), category)
+        features = self._features(_texts(prompts, self.card.prompt_from), category)
         with torch.no_grad():
             scores = self.module.router.scores(features).to(torch.float64).numpy()
             costs = self.module.predicted_costs(features.embedding).numpy()
@@ -109,13 +110,19 @@ class TrainedRouter:
         values: list[object] = list(category) if isinstance(category, Iterable) else []
         if isinstance(category, str) or len(values) != prompts:
             raise ErpError(f"category = {_shown(category)}: {prompts} prompts have one category each; give a list")
-        return values
+        try:
+            return [None if value is pd.NA else label_of(plain(value)) for value in values]
+        except ValueError as error:
+            raise ErpError(
+                f"category = {_shown(category)}: one {error}; give a text for each prompt, or None"
+            ) from None
 
     def scores(self, prompts: Sequence[str], category: Sequence[object] | None = None) -> pd.DataFrame:
         """Predicted expected reward of every member on every prompt.
 
         Args:
-            prompts: n prompts.
+            prompts: n prompts: texts, or conversations (lists of ``{role, content}``), asked as the run's
+                ``data.prompt_from`` says.
             category: of each prompt, for routers that read it; unknown ones count as unseen.
 
         Returns:
@@ -124,7 +131,9 @@ class TrainedRouter:
         Raises:
             ErpError: prompts that are no list of texts, not one category a prompt, or none for a router that reads it.
         """
-        return pd.DataFrame(self.decide(_texts(prompts), category, 0.0).scores, columns=list(self.members))
+        return pd.DataFrame(
+            self.decide(_texts(prompts, self.card.prompt_from), category, 0.0).scores, columns=list(self.members)
+        )
 
     def route(
         self, prompts: Sequence[str], lambda_: float | None = None, category: Sequence[object] | None = None
@@ -142,7 +151,7 @@ class TrainedRouter:
         Raises:
             ErpError: as ``scores``, or a lambda that is no price.
         """
-        prompts = _texts(prompts)
+        prompts = _texts(prompts, self.card.prompt_from)
         found = self.decide(prompts, category, lambda_)
         rows = np.arange(len(prompts))
         return pd.DataFrame(
@@ -170,14 +179,23 @@ def neighbour_rewards(module: RoutingModule, features: Features) -> Scores | Non
     return None if ask is None else np.asarray(ask(features).numpy())
 
 
-def _texts(prompts: Sequence[str]) -> list[str]:
-    """The prompts as a list. Raises ErpError on one bare text, and on items that are none."""
-    if isinstance(prompts, str) or not isinstance(prompts, Iterable):
+def _texts(prompts: Sequence[Any], rule: PromptFrom) -> list[str]:
+    """The prompts' texts. Raises ErpError on one bare text or conversation, and on items that are neither."""
+    if isinstance(prompts, str | Mapping) or not isinstance(prompts, Iterable):
         raise ErpError(f"prompts = {_shown(prompts)}: is no list of texts; give [prompt, ...]")
-    texts = list(prompts)
-    wrong = [f"{i} ({_shown(text)})" for i, text in enumerate(texts) if not isinstance(text, str)]
+    texts: list[str] = []
+    wrong: list[str] = []
+    for i, prompt in enumerate(prompts):
+        try:
+            text = as_text(prompt, rule)
+        except ValueError:
+            text = None
+        if text is None:
+            wrong.append(f"{i} ({_shown(prompt)})")
+        else:
+            texts.append(text)
     if wrong:
-        raise ErpError(f"prompts: no text at position {shorten(wrong)}; give a str for every prompt")
+        raise ErpError(f"prompts: no text at position {shorten(wrong)}; give a str for every prompt, or its messages")
     return texts
 
 

@@ -244,7 +244,7 @@ def test_wrong_columns_list_what_is_there(tmp_path):
     [
         ("t.parquet", b"not parquet", "cannot be read"),
         ("t.jsonl", b'{"prompt": "a"}\n{"prompt": ', "line 2 is not JSON"),
-        ("t.jsonl", b"[1, 2]\n", "line 1 is not a JSON object"),
+        ("t.jsonl", b"[1, 2]\n", "item 1 is a int; put one object on each line"),
         ("t.csv", b"prompt,model,reward\n\xff\xfe,a,1\n", "cannot be read"),
         ("t.csv", b"prompt,model,reward\np,a,1,surplus\n", "more cells than the header"),
         ("t.txt", b"prompt", "not a known kind of file"),
@@ -285,7 +285,7 @@ def test_a_dataset_of_the_hub(monkeypatch):
             return rows()[self.names]
 
     hub = types.SimpleNamespace(
-        get_dataset_split_names=lambda name: {"me/one": ["train"], "me/two": ["train", "test"]}[name],
+        get_dataset_split_names=lambda name, *_: {"me/one": ["train"], "me/two": ["train", "test"]}[name],
         load_dataset=lambda name, split: Data(),
     )
     monkeypatch.setitem(sys.modules, "datasets", hub)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from erp.collect.prompts.files import Choose
-from erp.collect.prompts.rows import Row, RowPrompts
+from erp.collect.prompts.rows import RowPrompts
 from erp.errors import ErpError
+from erp.table.asked import DEFAULT_RULE, PromptFrom
+from erp.table.records import Choose, Row
 
 
 class HubDataset(RowPrompts):
@@ -20,6 +21,8 @@ class HubDataset(RowPrompts):
         revision: branch, tag or commit; give a commit for prompts that never change.
         columns: our name -> the dataset's, of prompt, prompt_id, category, group, split, reference; null for our own
             name. ``columns.split`` is a column; ``split`` is where its rows come from.
+        prompt_from: what is asked of a conversation: its ``last_user`` or ``first_user`` turn, or all of the
+            ``conversation``.
         streaming: read over the network as far as needed, and keep nothing on disk; false downloads into the cache.
         limit: prompts to keep; None for all.
         seed: None keeps the first ``limit``; a number draws a sample, categories in proportion, and reads everything.
@@ -32,11 +35,12 @@ class HubDataset(RowPrompts):
         config_name: str | None = None,
         revision: str | None = None,
         columns: dict[str, str | None] | None = None,
+        prompt_from: PromptFrom = DEFAULT_RULE,
         streaming: bool = True,
         limit: int | None = None,
         seed: int | None = None,
     ) -> None:
-        super().__init__("prompts.dataset", dataset, columns, limit, seed)
+        super().__init__("prompts.dataset", dataset, columns, prompt_from, limit, seed)
         self.fixed = not Path(dataset).exists()
         self.split = split
         self.config_name = config_name

@@ -10,11 +10,11 @@ from typing import Any, Literal
 from tqdm import tqdm
 
 from erp.collect.prompts.base import Prompt, PromptSet
-from erp.collect.prompts.files import JSON_LINES, json_rows, parquet_rows
 from erp.collect.prompts.hub import hub_rows
-from erp.collect.prompts.rows import Row
 from erp.collect.prompts.selection import Balance, Draw, check_limit
 from erp.errors import ErpError, shorten
+from erp.table.records import Row, rows
+from erp.table.shards import shards
 
 DATASET = "mlabonne/open-perfectblend"
 ROWS = 1_420_909
@@ -110,9 +110,8 @@ class OpenPerfectBlend(PromptSet):
     def _rows(self) -> Iterator[Row]:
         if self.path is None:
             return hub_rows(self.dataset, "train", None, self.revision, True, self._columns)
-        if self.path.endswith(JSON_LINES):
-            return ((place, self._complete(place, row)) for place, row in json_rows(self.path))
-        return parquet_rows(self.path, self._columns)
+        found = rows(self._named(), shards(self._named(), self.path, ("parquet", "json")), self._columns)
+        return ((place, self._complete(place, row)) for place, row in found)
 
     def _columns(self, present: Sequence[str]) -> list[str]:
         wanted = ["conversations", "source"]

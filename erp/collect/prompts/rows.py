@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from erp.collect.prompts.base import Prompt, PromptSet
 from erp.collect.prompts.selection import Draw, First, check_limit
 from erp.errors import ErpError, shorten
+from erp.table.asked import PromptFrom, label_of, nothing, prompt_of
+from erp.table.records import Row
 from erp.table.schema import PROMPT_COLUMNS
-
-Row = tuple[str, Mapping[str, Any]]  # what an error calls the row ("line 3"), and its values by the source's names
 
 
 class RowPrompts(PromptSet):
     """Base of the prompt sets that read rows with named columns.
+
+    A row's prompt is the text in its column ``prompt``, or a conversation there or in ``messages``: a list of
+    ``{role, content}``.
 
     Rows without a prompt and repeats of a text are left out and counted in ``notes``. A reference that
     is an object is stored as its JSON text; one that is a plain value as ``{"answer": value}``, which verifiers read.
@@ -25,17 +27,25 @@ class RowPrompts(PromptSet):
         key: the config key that names the source, for error lines.
         source: what that key says.
         columns: our name -> the source's, where it has another; null for our own name.
+        prompt_from: what is asked of a conversation.
         limit: prompts to keep; None for all.
         seed: None keeps the first ``limit``, and reads no further; a number draws a sample, categories in proportion,
             that does not depend on the order of rows.
     """
 
     def __init__(
-        self, key: str, source: str, columns: Mapping[str, str | None] | None, limit: int | None, seed: int | None
+        self,
+        key: str,
+        source: str,
+        columns: Mapping[str, str | None] | None,
+        prompt_from: PromptFrom,
+        limit: int | None,
+        seed: int | None,
     ) -> None:
         super().__init__()
         check_limit(limit)
         self.key, self.source, self.limit, self.seed = key, source, limit, seed
+        self.prompt_from = prompt_from
         self.columns = {ours: theirs for ours, theirs in (columns or {}).items() if theirs is not None}
         if unknown := [name for name in columns or {} if name not in PROMPT_COLUMNS]:
             raise ErpError(
@@ -85,6 +95,8 @@ class RowPrompts(PromptSet):
         faults = []
         for ours in {"prompt": None, **self.columns} if required is None else required:
             theirs = self.columns.get(ours, ours)
+            if theirs == "prompt" and "messages" in present:
+                continue
             if theirs not in present:
                 named = f"prompts.columns.{ours} = {theirs}" if ours in self.columns else f"{self.key} = {self.source}"
                 lacks = f"{self.source} has no such column" if ours in self.columns else f"there is no column {theirs}"
@@ -94,7 +106,7 @@ class RowPrompts(PromptSet):
                 )
         if faults:
             raise ErpError(*faults)
-        theirs_all = [self.columns.get(ours, ours) for ours in PROMPT_COLUMNS]
+        theirs_all = [*(self.columns.get(ours, ours) for ours in PROMPT_COLUMNS), "messages"]
         return list(dict.fromkeys(name for name in theirs_all if name in present))
 
     def _all(self) -> Iterator[Prompt]:
@@ -110,42 +122,34 @@ class RowPrompts(PromptSet):
                 yield prompt
 
     def _prompt(self, place: str, row: Mapping[str, Any]) -> Prompt | None:
-        text = row.get(self.columns.get("prompt", "prompt"))
-        if text is None or _is_nan(text):
-            return None
-        if not isinstance(text, str):
-            raise self._wrong(place, "prompt", text)
-        if not text.strip():
+        column = self.columns.get("prompt")
+        try:
+            text = prompt_of(row, self.prompt_from, column)
+        except ValueError as error:
+            raise self._wrong(place, "prompt", error) from None
+        if text is None or not text.strip():
             return None
         own = {ours: self._label(place, row, ours) for ours in ("prompt_id", "category", "group", "split")}
         return Prompt(text, reference=_reference(row.get(self.columns.get("reference", "reference"))), **own)
 
     def _label(self, place: str, row: Mapping[str, Any], ours: str) -> str | None:
         """A text or a whole number, as text; None where there is nothing."""
-        value = row.get(self.columns.get(ours, ours))
-        if value is None or _is_nan(value):
-            return None
-        if isinstance(value, float) and value.is_integer():  # whole numbers that a null among them made floats of
-            value = int(value)
-        if isinstance(value, bool) or not isinstance(value, str | int):
-            raise self._wrong(place, ours, value)
-        return str(value) if str(value).strip() else None
+        try:
+            return label_of(row.get(self.columns.get(ours, ours)))
+        except ValueError as error:
+            raise self._wrong(place, ours, error) from None
 
-    def _wrong(self, place: str, ours: str, value: object) -> ErpError:
+    def _wrong(self, place: str, ours: str, error: ValueError) -> ErpError:
         theirs = self.columns.get(ours, ours)
         return ErpError(
-            f"{self.key} = {self.source}: {place}, column {theirs}: is a {type(value).__name__}, not a text; "
+            f"{self.key} = {self.source}: {place}, column {theirs}: {error}; "
             f"name a column of texts with prompts.columns.{ours}, or convert this one"
         )
 
 
-def _is_nan(value: object) -> bool:
-    return isinstance(value, float) and math.isnan(value)
-
-
 def _reference(value: Any) -> str | None:
     """What a verifier needs, as the text of a JSON object."""
-    if value is None or _is_nan(value):
+    if nothing(value):
         return None
     if isinstance(value, str):
         try:

@@ -212,10 +212,10 @@ def test_a_parquet_row_is_named_by_number(tmp_path):
     [
         (JsonLines, "absent.jsonl", "there is no such file or folder"),
         (Parquet, "absent.parquet", "there is no such file or folder"),
-        (Parquet, "empty", "holds no .parquet file"),
-        (JsonLines, "empty", "holds no .jsonl or .jsonl.gz or .ndjson file"),
+        (Parquet, "empty", "holds no .parquet or .pq file"),
+        (JsonLines, "empty", "holds no .jsonl or .ndjson or .json file"),
         (Parquet, "text.parquet", "cannot be read ("),
-        (JsonLines, "latin.jsonl", "cannot be read ('utf-8' codec"),
+        (JsonLines, "latin.jsonl", "line 1 is not UTF-8"),
     ],
 )
 def test_what_cannot_be_read_is_one_line(tmp_path, kind, name, told):

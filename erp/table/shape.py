@@ -1,0 +1,69 @@
+"""Which columns of a long table are read, and what to do with a table of another shape."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from erp.errors import ErpError, shorten
+from erp.table.schema import OPTIONAL_COLUMNS, REQUIRED_COLUMNS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+def selection(
+    path: str, present: Sequence[str], columns: Mapping[str, str], numbers: Sequence[str] = ()
+) -> dict[str, str]:
+    """Which of the file's columns are read: our name -> the file's name.
+
+    Without a column ``prompt``, that of conversations is read: ``messages``.
+
+    Args:
+        path: of the table, for error lines.
+        present: the file's columns.
+        columns: our name -> the file's, as the user said.
+        numbers: those of the file's columns that hold numbers.
+
+    Raises:
+        ErpError: A required column is not there, or `columns` names what does not exist.
+    """
+    faults = []
+    known = (*REQUIRED_COLUMNS, *OPTIONAL_COLUMNS)
+    if "prompt" not in present and "prompt" not in columns and "messages" in present:
+        columns = {**columns, "prompt": "messages"}
+    for ours, theirs in columns.items():
+        if ours not in known:
+            faults.append(
+                f"data.columns.{ours} = {theirs}: a reward table has no column {ours}; "
+                f"allowed are {', '.join(known)}; write `ours: theirs`"
+            )
+        elif theirs not in present:
+            faults.append(
+                f"data.columns.{ours} = {theirs}: {path} has no such column; "
+                f"its columns are {shorten(present, 20)}; correct the name"
+            )
+    lacking = [name for name in REQUIRED_COLUMNS if name not in present and name not in columns]
+    if lacking:
+        advice = _melted(present, columns, numbers) if {"model", "reward"} <= set(lacking) else None
+        faults.append(
+            f"data.path = {path}: no column {', '.join(lacking)}; its columns are {shorten(present, 20) or 'none'}; "
+            + (advice or "name the file's own columns with data.columns, for example data.columns.reward=score")
+        )
+    if faults:
+        raise ErpError(*faults)
+    wanted = {name: columns.get(name, name) for name in known}
+    return {ours: theirs for ours, theirs in wanted.items() if theirs in present}
+
+
+def _melted(present: Sequence[str], columns: Mapping[str, str], numbers: Sequence[str]) -> str | None:
+    """How to make a long table of a wide one; None unless it looks like one: two columns of numbers or more."""
+    ours = {*OPTIONAL_COLUMNS, *REQUIRED_COLUMNS, *columns.values()}
+    models = [name for name in numbers if name not in ours]
+    if len(models) < 2:
+        return None
+    kept = [name for name in present if name not in models]
+    melt = f"df.melt(id_vars={kept}, value_vars={models}, var_name='model', value_name='reward')"
+    return (
+        f"it looks wide: a row for each prompt and a column for each model ({shorten(models, 4)}); a long table has "
+        f"a row for each reward: in pandas {melt} makes one; leave out columns that are no model's"
+    )
