@@ -11,6 +11,7 @@ import numpy as np
 
 from erp.errors import ErpError, shorten
 from erp.files import read_yaml
+from erp.units import UNITS
 from erp.values import CHARACTERS_PER_TOKEN
 
 if TYPE_CHECKING:
@@ -22,12 +23,7 @@ if TYPE_CHECKING:
 
 Counted = Literal["usd", "flops", "tokens", "none"]
 Kind = Literal["auto"] | Counted
-_UNITS: dict[Counted, str] = {
-    "usd": "USD per prompt",
-    "flops": "FLOPs per prompt",
-    "tokens": "tokens per prompt",
-    "none": "none",
-}
+_KINDS: tuple[Counted, ...] = ("usd", "flops", "tokens", "none")
 _LENGTHS = "completion tokens"
 
 
@@ -122,7 +118,7 @@ def expected_cost(
     if kind != "auto" and kind not in ways:
         raise ErpError(f"cost.kind = {kind}: unknown; allowed are auto, {', '.join(ways)}; choose one")
     passed: list[str] = []
-    for name in _UNITS if kind == "auto" else (kind,):
+    for name in _KINDS if kind == "auto" else (kind,):
         attempt = ways[name]()
         values = responses * attempt.values
         mean = _mean(values[rows]) if kept is None else np.where(np.isnan(kept), _mean(values[rows]), kept)
@@ -132,7 +128,7 @@ def expected_cost(
             notes += [*attempt.notes, *_of_unknown(values)]
             notes += [f"for {responses} responses a prompt"] if responses > 1 else []
             known = np.isfinite(values)
-            return Costs(name, _UNITS[name], np.where(known, values, mean), known, mean, tuple(notes))
+            return Costs(name, UNITS[name].base, np.where(known, values, mean), known, mean, tuple(notes))
         passed.append(f"not {name}: {_lacking(table, attempt, absent)}")
     raise ErpError(
         f"cost.kind = {kind}: cannot be had: {passed[-1].removeprefix(f'not {kind}: ')}; "

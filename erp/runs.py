@@ -17,6 +17,7 @@ from filelock import Timeout
 
 from erp.errors import ErpError
 from erp.files import locked, plain, read_json, read_yaml, write_json, write_text
+from erp.units import with_shown_lambdas
 
 # What changes where or how a run is carried out, but not what it computes. The table stands for `data`.
 NOT_IDENTITY = (
@@ -83,6 +84,10 @@ class RunFolder:
         if not isinstance(value, dict):
             raise ErpError(f"run = {self.path}: config.yaml is no mapping; restore it or train again")
         return value
+
+    def load_results(self) -> dict[str, Any]:
+        """The content of ``results.json``, lambdas per shown unit of cost whenever it was written."""
+        return with_shown_lambdas(read_json(self.results))
 
     def load_split(self) -> pd.DataFrame:
         """Which prompts the router has seen: ``prompt_id, split, text_key, group_key``. Raises ErpError without it."""

@@ -166,7 +166,7 @@ def _add_run(path: Path, found: Found) -> None:
     try:
         status = read_json(folder.status) if folder.status.exists() else {}
         if status.get("status") == "ok" and folder.results.exists():
-            results = read_json(folder.results)
+            results = folder.load_results()
             runs_table([(path, results)])  # it says what it is
             found.runs[path] = results
             return

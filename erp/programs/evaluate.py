@@ -28,11 +28,11 @@ from erp.config import (
 )
 from erp.costs import Costs
 from erp.errors import ErpError
-from erp.files import cache_folder, read_json
+from erp.files import cache_folder
 from erp.metrics.intervals import GroupBootstrap
 from erp.programs.inputs import load_table, require_same_members, table_costs, table_label
 from erp.programs.launch import launch
-from erp.programs.measure import Choices, measure, predictions, require_categories
+from erp.programs.measure import chosen_in, measure, predictions, require_categories
 from erp.report.sections.cross import cross_section
 from erp.report.sections.held_out import HeldOut
 from erp.report.summary import plain_summary
@@ -87,7 +87,7 @@ def run(config: EvaluateConfig) -> tuple[Path, dict[str, Any]]:
     datamodule = RoutingDataModule(data, of_run.trainer.batch_size, of_run.seed)
     scores = test_scores(trained.module, datamodule)
     notes = [*data.split.notes, *_remarks(trained, table, cost, of_run.cost)]
-    choices = Choices.from_plain(read_json(folder.results)["chosen_on_validation"], trained.members)
+    choices = chosen_in(folder.load_results(), trained.members)
     crossed = table.reward_model != trained.card.reward_model
     results, test = measure(
         data,

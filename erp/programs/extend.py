@@ -16,11 +16,11 @@ from erp.backbones.cache import cached_embeddings
 from erp.config import ExtendConfig, Member, Pool, RewardModel, SameData, TableData, TrainConfig, validate
 from erp.costs import Costs
 from erp.errors import ErpError, shorten
-from erp.files import cache_folder, read_json, replacing, sha256_file
+from erp.files import cache_folder, replacing, sha256_file
 from erp.programs.inputs import load_table, require_same_members, table_costs
 from erp.programs.joining import Known, choose_labels, compare_methods, every_head, known_prompts, without_other_labels
 from erp.programs.launch import launch
-from erp.programs.measure import Choices, measure, predictions, require_categories
+from erp.programs.measure import chosen_in, measure, predictions, require_categories
 from erp.report.facts import one_line
 from erp.report.summary import plain_summary
 from erp.report.write import write_report
@@ -93,7 +93,7 @@ def run(config: ExtendConfig) -> tuple[Path, dict[str, Any], bool]:
     plan = prepare(config)
     with plan.folder.running(plan.config.model_dump(mode="json", by_alias=True)) as needed:
         if not needed:
-            return plan.folder.path, read_json(plan.folder.results), False
+            return plan.folder.path, plan.folder.load_results(), False
         return plan.folder.path, _extend(plan), True
 
 
@@ -224,9 +224,7 @@ def _extend(plan: Plan) -> dict[str, Any]:
     save_module(module, plan.folder.checkpoint)
     # What is tested is what was saved.
     module = load_module(plan.folder.checkpoint, plan.asked.trust, plan.asked.weights_dir)
-    choices = Choices.from_plain(
-        read_json(RunFolder(Path(plan.asked.run)).results)["chosen_on_validation"], plan.table.members
-    )
+    choices = chosen_in(RunFolder(Path(plan.asked.run)).load_results(), plan.table.members)
     results, test = measure(
         data, module, plan.config, plan.trained.policy, test_scores(module, datamodule), choices, _notes(plan)
     )

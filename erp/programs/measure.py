@@ -35,6 +35,7 @@ from erp.targets import expected_reward, expected_target, samples_per_cell, sepa
 from erp.training.data import RoutingData, Rows
 from erp.training.module import RoutingModule
 from erp.training.trained import category_scores, neighbour_rewards
+from erp.units import with_shown_lambdas
 
 # What a number may depend on beside config and table.
 RECORDED = ("erp", "torch", "sentence-transformers", "scikit-learn", "numpy")
@@ -65,14 +66,19 @@ class Choices:
         }  # fmt: skip
 
     @classmethod
-    def from_plain(cls, found: Mapping[str, Any], members: Sequence[str]) -> Choices:
-        """Read back what `as_plain` wrote."""
-        cascade = found["cascade"]
+    def from_plain(cls, found: Mapping[str, Any], members: Sequence[str], size: float = 1.0) -> Choices:
+        """Read back what `as_plain` wrote; ``size``: base units of cost in the unit that its lambdas are a price of."""
+        cascade, most, same = found["cascade"], found["most_reward"], found["same_reward"]
         return cls(
-            None if found["most_reward"] is None else Chosen(found["most_reward"], found["same_reward"]),
+            None if most is None else Chosen(most / size, None if same is None else same / size),
             None if cascade is None
             else Cascade(tuple(members.index(name) for name in cascade["chain"]), cascade["threshold"]),
         )  # fmt: skip
+
+
+def chosen_in(results: Mapping[str, Any], members: Sequence[str]) -> Choices:
+    """What a run chose on validation, from its ``results.json``."""
+    return Choices.from_plain(results["chosen_on_validation"], members, results["cost"]["shown_size"])
 
 
 def choose(data: RoutingData, validation: HeldOut, of_means: bool = True) -> Choices:
@@ -127,8 +133,8 @@ def measure(
     table, every = data.table, np.flatnonzero(data.targets.complete)
     if whole is not None:
         table, every = whole, np.flatnonzero(expected_target(whole, **config.target.model_dump()).complete)
-    return {
-        "run": _run_facts(config, data.table, module, test.scale),
+    found = {
+        "run": _run_facts(config, data.table, module, policy, test.scale),
         **_data_facts(data, test, notes),
         **sections,
         "chosen_on_validation": choices.as_plain(data.table.members),
@@ -147,7 +153,8 @@ def measure(
             "paraphrases": consistency_section(test, data.table.prompts["prompt"].to_numpy(object)[data.split.test]),
         },
         "level": config.bootstrap.level,
-    }, test  # fmt: skip
+    }  # fmt: skip
+    return with_shown_lambdas(found), test
 
 
 def require_categories(
@@ -226,7 +233,9 @@ def _paid(costs: Costs, counts: NDArray[np.float64], rows: Rows) -> float:
     return collection_cost(costs.values[rows], counts[rows])
 
 
-def _run_facts(config: TrainConfig, table: RewardTable, module: RoutingModule, scale: str) -> dict[str, Any]:
+def _run_facts(
+    config: TrainConfig, table: RewardTable, module: RoutingModule, policy: Policy, scale: str
+) -> dict[str, Any]:
     """What a run is, for its results."""
     return {
         "router": config.router.get("name", "router"),
@@ -239,7 +248,7 @@ def _run_facts(config: TrainConfig, table: RewardTable, module: RoutingModule, s
         "split_by": config.split.by,
         "split_seed": config.split.seed,
         "policy": config.policy.get("name", "policy"),
-        "lambda": config.policy.get("lambda", 0.0),
+        "lambda": policy.lambda_ if "lambda" in config.policy else 0.0,
         "target": config.target.label,
         "category": config.category,
         "scale": scale,

@@ -21,6 +21,7 @@ from erp.table.asked import DEFAULT_RULE, PromptFrom, label_of, prompt_of
 from erp.table.records import Format, decoded, format_of, record, rows
 from erp.table.shards import kind_of, shards
 from erp.training.trained import TrainedRouter, load
+from erp.units import unit_of
 
 READ_AT_ONCE = 1 << 20  # bytes; a pipe holds less, usually 64 KiB
 
@@ -86,15 +87,16 @@ def route(
 
 
 def as_text(answer: dict[str, Any]) -> str:
-    """One line for a reader: tab-separated, the choice first, then every member."""
-    others = "  ".join(
-        f"{name} {m.get('predicted_reward', m.get('score')):.4f} ({m['predicted_cost']:.4g})"
-        for name, m in answer["members"].items()
-    )
-    return "\t".join(
-        [str(answer["line"]), answer["member"], f"{answer.get('predicted_reward', answer.get('score')):.4f}",
-         f"{answer['predicted_cost']:.4g} {answer['cost_unit']}", others]
-    )  # fmt: skip
+    """One line for a reader: tab-separated, the choice first, then every member; costs in the unit of reports."""
+    unit = unit_of(answer["cost_unit"])
+
+    def told(found: dict[str, Any]) -> tuple[float, float]:
+        return found.get("predicted_reward", found.get("score", 0.0)), found["predicted_cost"] / unit.size
+
+    reward, cost = told(answer)
+    others = [(name, *told(member)) for name, member in answer["members"].items()]
+    listed = "  ".join(f"{name} {reward:.4f} ({cost:.4g})" for name, reward, cost in others)
+    return "\t".join([str(answer["line"]), answer["member"], f"{reward:.4f}", f"{cost:.4g} {unit.shown}", listed])
 
 
 def _batches(file: str | None, input_format: Format | None, size: int, rule: PromptFrom) -> Iterator[list[Request]]:

@@ -22,7 +22,7 @@ from erp.config import TableData, TrainConfig, validate
 from erp.costs import Costs
 from erp.decisions.policy import Calibration, Policy, require_suited
 from erp.errors import ErpError, shorten
-from erp.files import cache_folder, read_json, replacing, sha256_file
+from erp.files import cache_folder, replacing, sha256_file
 from erp.programs.inputs import load_table, table_costs, table_label
 from erp.programs.launch import launch
 from erp.programs.measure import choose, held_out, measure, predictions, require_categories
@@ -43,6 +43,7 @@ from erp.training.finetuning import require_loss, settled
 from erp.training.fitting import fit, scores_of, test_scores, validation_scores
 from erp.training.module import Card, RoutingModule
 from erp.training.trained import add_to_card, build_backbone, load_module
+from erp.units import with_base_lambda
 
 CALIBRATION = 0.1  # share of prompts carved out of the train half for a policy that promises something
 
@@ -210,7 +211,7 @@ def execute(plan: Plan) -> Result:
     with folder.running(plain_config) as needed:
         copied = partial(tracked, config.tracking, folder.path, plain_config, plan.whole, table_label(config.data))
         if not needed:
-            results = read_json(folder.results)
+            results = folder.load_results()
             if config.figures and not folder.figures.exists():  # made without, and asked for now
                 results, _ = write_report(folder.path, results, pd.read_parquet(folder.predictions))
             # A W&B agent waits for the numbers of every run that it asked for. Others get a copy that was not made yet,
@@ -247,14 +248,17 @@ def _fit_and_test(plan: Plan, data: RoutingData, tracker: Tracker, start: float)
     """Fit on train, choose on validation, read test once, write the report."""
     config, folder = plan.config, plan.folder
     pl.seed_everything(config.seed, verbose=False)
+    router_node, policy_node = (
+        with_base_lambda(node, data.costs.kind, config.cost.lambda_per) for node in (config.router, config.policy)
+    )
     card = Card(
-        config.router, config.backbone, config.policy, data.table.members, data.categories,
+        router_node, config.backbone, policy_node, data.table.members, data.categories,
         data.embeddings.dimension, data.table.reward_model, data.costs.kind, data.costs.unit, config.category,
         config.cost.predict, config.category_block, backbone_state=data.backbone_state,
         prompt_from=data.table.prompt_from,
     )  # fmt: skip
     module = RoutingModule(
-        build(config.router, Router, key="router"), card, config.trainer.learning_rate, config.trainer.weight_decay,
+        build(router_node, Router, key="router"), card, config.trainer.learning_rate, config.trainer.weight_decay,
         build_backbone(config.backbone, config.weights_dir),
     )  # fmt: skip
     datamodule = RoutingDataModule(data, config.trainer.batch_size, config.seed)
@@ -265,7 +269,7 @@ def _fit_and_test(plan: Plan, data: RoutingData, tracker: Tracker, start: float)
     datamodule = settled(module, datamodule, folder.checkpoint, cache_folder(config.cache_dir), config.trainer.progress)
     data = datamodule.data
     scores = validation_scores(module, datamodule)
-    policy = build(config.policy, Policy, key="policy")
+    policy = build(policy_node, Policy, key="policy")
     validation = held_out(data, module, data.split.validation, scores, policy)
     _calibrate(policy, plan, data, module, datamodule, validation)
     objective = utility(validation, policy) if config.objective == "utility" else area(validation)

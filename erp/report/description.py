@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from erp.report.facts import one_line, percent
-from erp.report.text import spread_text
+from erp.report.text import interval_text
 
 MOST_CATEGORIES = 20  # listed; output=json has all
 
@@ -143,11 +143,7 @@ def _categories(facts: Mapping[str, Any]) -> list[str]:
 def _length(facts: Mapping[str, Any]) -> list[str]:
     found = facts["length_bias"]
     names = {"between": "given prompt and member", "within": "within a cell (same prompt, same member)"}
-    known = [
-        f"{spread_text(*(found[key][end] for end in ('mean', 'low', 'high')))} {text}"
-        for key, text in names.items()
-        if found[key] is not None
-    ]
+    known = [f"{interval_text(found[key])} {text}" for key, text in names.items() if found[key] is not None]
     if not known:
         return [f"Does length buy reward: not known, {found['between_reason']}."]
     return [f"Does length buy reward: correlation with log length {'; '.join(known)}."]

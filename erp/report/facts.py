@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from erp.metrics.routing import all_equal
+from erp.units import lambda_phrase, unit_of
 
 Results = Mapping[str, Any]
 
@@ -87,22 +88,10 @@ def short_names(results: Results, length: int) -> dict[str, str]:
     }
 
 
-def scaled_unit(unit: str, largest: float) -> tuple[float, str]:
-    """A factor that brings costs to readable numbers, and the unit that then belongs to them.
-
-    Prices of a prompt are fractions of a cent and FLOPs are trillions; neither makes a good tick label.
-    """
-    if not (math.isfinite(largest) and largest > 0):
-        return 1.0, unit
-    if unit.endswith("per prompt") and largest < 0.1:
-        for factor, word in ((1e3, "thousand"), (1e6, "million")):
-            if largest * factor >= 0.1:
-                return factor, unit.removesuffix("prompt") + f"{word} prompts"
-    if largest >= 1e4:
-        words = ((1e3, "thousand"), (1e6, "million"), (1e9, "billion"), (1e12, "trillion"), (1e15, "quadrillion"))
-        size, word = max((pair for pair in words if pair[0] <= largest), key=lambda pair: pair[0])
-        return 1 / size, f"{word} {unit}"
-    return 1.0, unit
+def shown_unit(base: str) -> tuple[float, str]:
+    """The factor that brings costs to the unit they are shown in, and that unit; the same in every report."""
+    unit = unit_of(base)
+    return 1 / unit.size, unit.shown
 
 
 def routing_members(results: Results) -> list[tuple[str, Mapping[str, Any]]]:
@@ -120,10 +109,7 @@ def predicted_members(results: Results) -> tuple[list[str], list[str]]:
 
 def policy_label(results: Results) -> str:
     """What the run decides by, on one line."""
-    policy = results["policy"]
-    if policy["name"] != "lambda":
-        return one_line(policy["label"])
-    return "lambda = infinity" if policy["lambda"] is None else f"lambda = {policy['lambda']:g}"
+    return one_line(results["policy"]["label"])
 
 
 def policy_sign(results: Results) -> str:
@@ -143,5 +129,15 @@ def cost_header(results: Results) -> str:
 
 def cost_scale(results: Results) -> tuple[float, str]:
     """The factor and unit in which this run's costs are shown."""
-    ends = results["cost"]["range"]
-    return scaled_unit(results["cost"]["unit"], math.nan if ends is None else number(ends[1]))
+    return shown_unit(results["cost"]["unit"])
+
+
+def lambda_text(results: Results, lambda_: float | None) -> str:
+    """A lambda of ``results.json`` with its name and what it is a price of; null stands for infinity."""
+    return lambda_phrase(lambda_, unit_of(results["cost"]["unit"]))
+
+
+def lambda_header(results: Results) -> str:
+    """The heading of a column of lambdas."""
+    price = unit_of(results["cost"]["unit"]).price
+    return f"λ ({price})" if price else "λ"

@@ -13,6 +13,7 @@ from erp.report.facts import (
     Results,
     cost_scale,
     costs_differ,
+    lambda_header,
     level_of,
     number,
     numbers,
@@ -104,7 +105,8 @@ def _curve(results: Results, caption: str, curve: Results, ends: list[str], coun
     costs = numbers(curve["cost"]) * cost_scale(results)[0]
     return NumberTable(
         f"{caption}{_how_many(len(kept), count)}",
-        ["λ", *_cost_column(results, "Cost"), "Reward", *({"low": "from", "high": "to"}[end] for end in ends)],
+        [lambda_header(results), *_cost_column(results, "Cost"), "Reward",
+         *({"low": "from", "high": "to"}[end] for end in ends)],
         [
             [_lambda(curve["lambda"][i]), significant(costs[i]), significant(curve["reward"][i]),
              *(significant(curve[end][i]) for end in ends)]
@@ -127,7 +129,7 @@ def _shares(results: Results) -> NumberTable:
     return NumberTable(
         "Share of prompts sent to each member that is ever chosen, along the router's curve"
         + _how_many(len(kept), len(results["curves"]["router"]["cost"])),
-        ["λ", *_cost_column(results, "Cost"), *map(one_line, used)],
+        [lambda_header(results), *_cost_column(results, "Cost"), *map(one_line, used)],
         [
             [_lambda(along["lambda"][i]), significant(costs[i]),
              *(percent(number(along["members"][name][i]), 1) for name in used)]

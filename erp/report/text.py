@@ -9,6 +9,8 @@ from typing import Any
 
 from erp.report.facts import number, one_line, percent
 
+MOST_DECIMALS = 15
+
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table, the first column to the left and the others to the right; cells must be escaped."""
@@ -42,31 +44,41 @@ def significant(value: float | None) -> str:
 
 def gain_text(gain: Mapping[str, float | None]) -> str:
     """A signed gain with its interval, for tables."""
-    mean, low, high = (number(gain[key]) for key in ("mean", "low", "high"))
-    if math.isnan(mean):
-        return "-"
-    texts = [
-        value if value in ("0", "-") or value.startswith("-") else f"+{value}"
-        for value in map(significant, (mean, low, high))
-    ]
-    return texts[0] if math.isnan(low) or math.isnan(high) else f"{texts[0]} ({texts[1]} to {texts[2]})"
+    return interval_text(gain, signed=True)
 
 
-def spread_text(mean: float, low: float, high: float) -> str:
-    """``mean (low to high)`` with as many decimals as the interval supports."""
+def interval_text(found: Mapping[str, float | None], *, signed: bool = False) -> str:
+    """An interval of ``results.json`` as text."""
+    mean, low, high = (number(found[key]) for key in ("mean", "low", "high"))
+    return spread_text(mean, low, high, signed=signed)
+
+
+def spread_text(mean: float, low: float, high: float, *, signed: bool = False) -> str:
+    """``mean (low to high)`` with the digits that the interval deserves, three at most; without one, three digits."""
     if math.isnan(mean):
         return "-"
     if math.isnan(low) or math.isnan(high):
-        return f"{mean:.4g}"
-    if mean == low == high == 0:
-        return "0 (0 to 0)"
-    half = (high - low) / 2 or abs(mean)
-    decimals = min(max(0, -math.floor(math.log10(half / 3))), 12)  # one digit of .03 to .09, two of .01 to .03
-    while decimals < 12 and any(value != 0 and round(value, decimals) == 0 for value in (low, high)):
+        return _rounded(mean, _three_digits(mean), signed)
+    values = (mean, low, high)
+    decimals = _three_digits(*values)
+    if high > low:
+        decimals = min(decimals, -math.floor(math.log10((high - low) / 6)))  # half of .03 to .09: two decimals
+    while decimals < MOST_DECIMALS and any(value != 0 and round(value, decimals) == 0 for value in (low, high)):
         decimals += 1  # an interval that ends beside 0 must not look as if it held it
-    # + 0.0 makes a plain 0 of what rounds to -0.0
-    texts = [f"{round(value, decimals) + 0.0:.{decimals}f}" for value in (mean, low, high)]
+    texts = [_rounded(value, decimals, signed) for value in values]
     return f"{texts[0]} ({texts[1]} to {texts[2]})"
+
+
+def _three_digits(*values: float) -> int:
+    """Decimals that show three significant digits of the largest; below 0: whole tens, hundreds and so on."""
+    largest = max(map(abs, values))
+    return min(2 - math.floor(math.log10(largest)), MOST_DECIMALS) if 0 < largest < math.inf else 0
+
+
+def _rounded(value: float, decimals: int, signed: bool) -> str:
+    value = round(value, decimals) + 0.0 if math.isfinite(value) else value  # + 0.0: a plain 0 of what rounds to -0.0
+    sign = "+" if signed and value > 0 else ""
+    return "0" if value == 0 else f"{sign}{value:,.{max(decimals, 0)}f}"
 
 
 def percents(*shares: float) -> str:
@@ -75,8 +87,3 @@ def percents(*shares: float) -> str:
     while decimals < 6 and any(share != 0 and round(100 * share, decimals) == 0 for share in shares):
         decimals += 1
     return " to ".join(percent(share, decimals) for share in shares)
-
-
-def lambda_text(lambda_: float | None) -> str:
-    """Lambda in words; null stands for infinity."""
-    return "infinity" if lambda_ is None else f"{lambda_:g}"

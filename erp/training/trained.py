@@ -25,6 +25,7 @@ from erp.runs import RunFolder
 from erp.table.asked import PromptFrom, as_text, label_of
 from erp.training.data import category_codes
 from erp.training.module import Card, RoutingModule
+from erp.units import UNITS
 
 Scores = NDArray[np.float64]
 
@@ -79,7 +80,7 @@ class TrainedRouter:
 
         A policy that tosses a coin between two members tosses it by the text: the same prompt goes the same way.
         """
-        policy = self.policy if lambda_ is None else LambdaPolicy(lambda_)
+        policy = self.policy if lambda_ is None else LambdaPolicy(lambda_ / UNITS[self.card.cost_kind].size)
         if not len(prompts):
             nothing = np.zeros((0, len(self.members)))
             return Decisions(nothing, nothing, np.zeros(0, dtype=np.int64))
@@ -142,7 +143,8 @@ class TrainedRouter:
 
         Args:
             prompts: n prompts.
-            lambda_: reward per unit of cost; None for the policy the run was trained with.
+            lambda_: reward per unit of cost as reports show it: per trillion FLOPs, per USD per thousand prompts, or
+                per token; None for the policy the run was trained with.
             category: as in ``scores``.
 
         Returns:

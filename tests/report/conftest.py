@@ -7,6 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from erp.units import lambda_phrase, unit_of
+
 
 def interval(mean, half):
     return {"mean": mean, "low": mean - half, "high": mean + half}
@@ -170,7 +172,7 @@ def make_results(
             },
         },
         "policy": {
-            "name": "lambda", "label": f"lambda = {lambda_:g}", "notes": [], "promise": None,
+            "name": "lambda", "label": lambda_phrase(lambda_, unit_of(unit)), "notes": [], "promise": None,
             "lambda": lambda_, "reward": line["reward"][at_policy], "cost": line["cost"][at_policy],
             "gain_vs_best_single": interval(line["reward"][at_policy] - base, half),
             "best_single_member": members[best], "best_single_reward": base, "best_single_cost": float(costs[best]),

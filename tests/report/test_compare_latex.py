@@ -133,9 +133,9 @@ def test_contenders_with_their_marks(pairs):
     assert len(decimals) == 1, "digits of a column stand under each other"
     assert [read(cell) for cell in head if "multicolumn" not in cell][:2] == ["Contender", "Reward"]
     assert "300" in rows[0][[read(cell) if "multi" not in cell else "" for cell in head].index("Cost") + 2]
-    assert "billion FLOPs per prompt" in text
+    assert "trillion FLOPs per prompt" in text
     assert "Bold: the best, and every contender that cannot be told from it." in text
-    assert r"\caption{Contenders: t\_1, sky\&work, 2 members, cost: FLOPs per prompt.}" in text
+    assert r"\caption{Contenders: t\_1, sky\&work, 2 members, cost: trillion FLOPs per prompt.}" in text
     assert len(set(re.findall(r"\\label\{(.*)\}", text))) == 2
 
 

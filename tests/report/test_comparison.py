@@ -62,7 +62,7 @@ def test_markdown_says_once_what_all_runs_share(runs):
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert len(rows) == 8
     assert "scores.parquet" not in rows[2]
-    assert "+0.04100 (+0.02100 to +0.06100)" in rows[2]
+    assert "+0.041 (+0.021 to +0.061)" in rows[2]
     assert "All runs" not in runs_to_markdown(runs_table(runs[:1]))
 
 
@@ -102,7 +102,7 @@ def test_contenders_come_before_their_differences(tested):
     assert [line.split("|")[1].strip() for line in lines_of(contenders, "| ")[2:]] == ["ridge", "knn", "category_mean"]
     ridge = lines_of(contenders, "| ridge")[0]
     gain = np.mean([run.gain.mean() for run in tested if run.router == "ridge"])
-    assert f"| **+{gain:.4f} (" in ridge, "the best is bold"
+    assert f"| **+{gain:.2f} (" in ridge, "the best is bold"
     assert "**" not in lines_of(contenders, "| category_mean")[0], "it can be told from the best"
     assert "Bold: the best of the table, and every contender that cannot be told from it" in contenders
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines_of(differences, "| ")[2:]]
@@ -130,7 +130,7 @@ def test_panels_and_names_that_would_break_a_table(tested, results):
     other = TestedRun(**{**vars(tested[0]), "panel": panel_key(odd), "router": "x|y"})
     pairs = pair_up([*tested, other], draws=500)
     text = contenders_to_markdown(pairs) + pairs_to_markdown(pairs)
-    assert text.count("### a\\|b c, skywork, 3 members, cost: USD per prompt") == 2
+    assert text.count("### a\\|b c, skywork, 3 members, cost: USD per thousand prompts") == 2
     assert lines_of(text, "| x\\|y")
 
 
@@ -158,7 +158,7 @@ def test_the_page_says_first_what_came_out(tested, runs):
     text = as_markdown(compare_runs(runs, pair_up(tested, draws=2000)), {})
     lead = text.split("\n\n")[1]
     gain = np.mean([run.gain.mean() for run in tested if run.router == "ridge"])
-    assert lead.startswith(f"On scores.parquet, scored by skywork, 3 members: ridge gains +{gain:.4f} (")
+    assert lead.startswith(f"On scores.parquet, scored by skywork, 3 members: ridge gains +{gain:.2f} (")
     assert lead.endswith("which is more than chance. It is better than each of the others.")
     twin = TestedRun(**{**vars(tested[2]), "router": "twin", "folder": Path("runs/twin")})
     content = [*runs, (Path("runs/twin"), runs[0][1])]

@@ -281,7 +281,7 @@ def test_numbers_of_the_curve(results, predictions):
 def test_the_policys_gain_in_the_figure_is_over_best_single(results, predictions):
     run = results("cheaper")
     (row,) = [row for row in figure_numbers(run, predictions(run))["reward_cost"][0].rows if "policy" in row[0]]
-    assert row[0] == "the run's policy, λ = 10"
+    assert row[0] == "the run's policy, λ = 10 per USD per thousand prompts"
     assert row[3:] == [f"{run['policy']['reward'] - 0.61:.5f}", "-", "-"]
 
 

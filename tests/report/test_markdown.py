@@ -55,8 +55,9 @@ def test_summary_of_a_router_that_is_the_best_single(results):
 
 
 def test_summary_at_the_policys_lambda_and_without_costs(results):
-    assert "Its policy (lambda = 10) earns 0.6481 at 3.300 USD per thousand prompts" in plain_summary(
-        results("cheaper")
+    assert (
+        "Its policy (lambda = 10 per USD per thousand prompts) earns 0.6481 at 3.300 USD per thousand prompts"
+        in plain_summary(results("cheaper"))
     )
     assert "lambda = infinity" in plain_summary(results("flops"))
     free = plain_summary(results("free"))
@@ -86,17 +87,17 @@ def test_report_leads_with_the_verdict_and_has_the_rows(results):
              "erp train config="]  # fmt: skip
     assert [text.index(part) for part in order] == sorted(text.index(part) for part in order)
     assert cells(text, "**ridge**") == [
-        "**ridge** (the router)", "0.6500", "4.092", "+0.04000 (+0.02000 to +0.06000)", "21% (11% to 32%)", "-"
+        "**ridge** (the router)", "0.6500", "4.092", "+0.040 (+0.020 to +0.060)", "21% (11% to 32%)", "-"
     ]  # fmt: skip
     assert cells(text, "best single (large")[1:] == ["0.6100", "6.000", "-", "0%", "-"]
-    assert cells(text, "oracle")[1:] == ["0.8000", "3.274", "+0.1900 (+0.1700 to +0.2100)", "100%", "-"]
+    assert cells(text, "oracle")[1:] == ["0.8000", "3.274", "+0.190 (+0.170 to +0.210)", "100%", "-"]
     assert cells(text, "the run's policy, lambda = 0")[1] == "0.6500"
     assert cells(text, "small-7b")[1:3] == ["0.5500", "1.000"]
     members = [
         line.split("|")[1].strip() for line in text.splitlines() if line.startswith(("| large", "| small", "| tiny"))
     ]
     assert members == ["large-70b", "small-7b", "tiny-1b"] * 2, "the best first, in both tables"
-    assert cells(text, "lambda = 0")[3:] == ["large-70b", "0.6100", "+0.04000 (+0.02000 to +0.06000)", "yes"]
+    assert cells(text, "lambda = 0")[3:] == ["large-70b", "0.6100", "+0.040 (+0.020 to +0.060)", "yes"]
     assert cells(text, "cascade (tiny-1b -> large-70b)")[1:3] == ["0.6600", "4.092"]
     assert cells(text, "sample all, keep the favourite")[2] == "7.200"
     for fact in ("10 of 44,275 cells are missing", "prompt tokens are estimated", "7 test prompts lack", "1,000 test"):
@@ -161,7 +162,7 @@ def test_an_interval_beside_zero_never_looks_as_if_it_held_it():
     assert spread_text(12.0, 8.0, 16.0) == "12 (8 to 16)"
     assert percents(0.003, 0.2) == "0.3% to 20.0%"
     assert percents(0.41) == "41%"
-    assert gain_text({"mean": 0.5, "low": None, "high": None}) == "+0.5000"
+    assert gain_text({"mean": 0.5, "low": None, "high": None}) == "+0.500"
     assert gain_text({"mean": None, "low": None, "high": None}) == "-"
 
 

@@ -9,7 +9,7 @@ from typing import Literal
 import pandas as pd
 
 from erp.report.comparisons.pairs import NOT_COMPARED, UNTOLD, Pairs
-from erp.report.facts import one_line
+from erp.report.facts import one_line, shown_unit
 from erp.report.text import gain_text
 
 
@@ -82,8 +82,8 @@ def pair_columns(panel: pd.DataFrame) -> tuple[Column, ...]:
 def panel_name(panel: pd.DataFrame) -> str:
     """What the runs of a panel have in common, on one line."""
     about = panel.iloc[0]
-    facts = f"{about['table']}, {about['reward_model']}, {about['members']} members, cost: {about['cost_unit']}"
-    return one_line(facts)
+    _, unit = shown_unit(about["cost_unit"])
+    return one_line(f"{about['table']}, {about['reward_model']}, {about['members']} members, cost: {unit}")
 
 
 def by_panel(frame: pd.DataFrame) -> list[pd.DataFrame]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from erp.report.comparisons.mean_curves import CurvePanel, MeanCurve
 from erp.report.curves import ALL_NAMED, y_limits
-from erp.report.facts import one_line, scaled_unit, shortened
+from erp.report.facts import one_line, shortened, shown_unit
 from erp.report.numbers import NumberTable
 from erp.report.style import BLACK, GREY, Label, canvas, cost_axis, freeze, nice_ticks, place_labels, title
 from erp.report.text import significant
@@ -108,7 +108,7 @@ def _signed(gain: float) -> str:
 
 def _panel(axes: Axes, panel: CurvePanel, colours: Mapping[str, str]) -> tuple[list[Label], list[Floats], Floats]:
     """Draw one panel; returns its labels and what they have to keep off."""
-    factor, unit = scaled_unit(str(panel.facts["cost_unit"]), panel.ends[1])
+    factor, unit = shown_unit(str(panel.facts["cost_unit"]))
 
     def points(share: Floats, gain: Floats) -> Floats:
         return np.stack([panel.costs(share) * factor, gain], axis=1)
@@ -156,7 +156,7 @@ def curve_numbers(panels: Sequence[CurvePanel], colours: Mapping[str, str]) -> l
     """The numbers behind the figure: gains of the named contenders at equal shares of the pool's cost range."""
     tables = []
     for panel in panels[:MOST_PANELS]:
-        factor, unit = scaled_unit(str(panel.facts["cost_unit"]), panel.ends[1])
+        factor, unit = shown_unit(str(panel.facts["cost_unit"]))
         named = [curve for curve in panel.curves if curve.name in colours]
         shares = np.linspace(0, max((curve.share[-1] for curve in named), default=0.0), ROWS)
         columns = [np.interp(shares, c.share, c.gain, left=np.nan, right=c.gain[-1]) for c in named]

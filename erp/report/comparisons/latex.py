@@ -24,7 +24,7 @@ from erp.report.comparisons.columns import (
     untold,
 )
 from erp.report.comparisons.pairs import Pairs
-from erp.report.facts import number, scaled_unit
+from erp.report.facts import number, shown_unit
 
 # A [ or * after the end of a row would be read as its argument; -- and ?` are ligatures.
 SPECIAL = {
@@ -178,5 +178,4 @@ def _decimals_of(frame: pd.DataFrame, values: np.ndarray[Any, Any]) -> int:
 
 def _cost_unit(frame: pd.DataFrame) -> tuple[float, str]:
     """The factor and unit in which a table's costs are readable."""
-    costs = frame["cost"] if "cost" in frame else pd.Series([math.nan])
-    return scaled_unit(str(frame["cost_unit"].iloc[0]), number(costs.max()))
+    return shown_unit(str(frame["cost_unit"].iloc[0]))

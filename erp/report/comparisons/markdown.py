@@ -20,7 +20,7 @@ from erp.report.comparisons.columns import (
 )
 from erp.report.comparisons.pairs import MOST_ALL_PAIRS, Pairs
 from erp.report.comparisons.tables import POOLED
-from erp.report.facts import number, percent
+from erp.report.facts import number, percent, shown_unit
 from erp.report.text import escaped, gain_text, significant, spread_text, table
 
 # Columns that say what a run is. Where all runs agree, they are said once, above the table.
@@ -108,7 +108,9 @@ def runs_to_markdown(frame: pd.DataFrame) -> str:
     rows = []
     for record in frame.to_dict("records"):
         cells = {name: _fact(record[name]) for name in ("run", *FACTS) if name not in same}
-        cells |= {name: significant(record[name]) for name in ("reward", "cost", "best_single")}
+        factor, unit = shown_unit(record["cost_unit"])
+        cells |= {"reward": significant(record["reward"]), "cost": f"{significant(record['cost'] * factor)} {unit}"}
+        cells["best single"] = significant(record["best_single"])
         for name, heading in (("gain", "gain"), ("gain_vs_category_mean", "gain over category mean")):
             cells[heading] = gain_text(
                 {"mean": record[name], "low": record[f"{name}_low"], "high": record[f"{name}_high"]}
@@ -143,6 +145,8 @@ def _cell(row: Mapping[Any, Any], column: Column) -> str:
         return percent(value, 1)
     if column.kind == "p":
         return f"{value:.2g}"
+    if column.kind == "cost":
+        return significant(value * shown_unit(row["cost_unit"])[0])
     if column.ends is None:
         return significant(value)
     low, high = (row[end] for end in column.ends)

@@ -63,6 +63,7 @@ def _run_row(folder: Path, results: Results) -> dict[str, Any]:
         "test_prompts": look_up(results, "data", "test"),
         "reward": value_of(results, "routing", "router", "reward"),
         "cost": value_of(results, "routing", "router", "cost"),
+        "cost_unit": look_up(results, "cost", "unit") or "none",
         "best_single": value_of(results, "routing", "best_single", "reward"),
     }
     row |= _interval("gain", look_up(results, "routing", "router", "gain_vs_best_single"))

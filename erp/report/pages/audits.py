@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from erp.report.facts import Results, number, percent
-from erp.report.text import escaped, gain_text, significant, spread_text
+from erp.report.text import escaped, gain_text, interval_text, significant
 
 
 def audits_page(results: Results) -> list[str]:
@@ -18,16 +18,12 @@ def audits_page(results: Results) -> list[str]:
     return ["## Audits", "\n".join(f"- {line}" for line in lines)]
 
 
-def _spread(interval: Mapping[str, float | None]) -> str:
-    return spread_text(*(number(interval[key]) for key in ("mean", "low", "high")))
-
-
 def _length(found: Mapping[str, Any]) -> str:
     names = {
         "between": "given prompt and member",
         "within": "within a cell, where the same member answers the same prompt",
     }
-    known = [f"{_spread(found[key])} {text}" for key, text in names.items() if found[key] is not None]
+    known = [f"{interval_text(found[key])} {text}" for key, text in names.items() if found[key] is not None]
     if not known:
         return f"Length bias is not known: {found['between_reason']}."
     return (

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from erp.report.facts import ROW_NAMES, Results, cost_scale, costs_differ, number, numbers, percent
-from erp.report.text import escaped, gain_text, lambda_text, percents, significant, table
+from erp.report.facts import ROW_NAMES, Results, cost_scale, costs_differ, lambda_text, number, numbers, percent
+from erp.report.text import escaped, gain_text, percents, significant, table
 
 
 def curve_page(results: Results) -> list[str]:
@@ -53,7 +53,7 @@ def _chosen(results: Results) -> list[str]:
     if found is not None:
         ratio = "" if found["ratio"] is None else f", {percents(found['ratio'])} of its reward"
         lines.append(
-            f"PerfGain at lambda = {lambda_text(found['lambda'])}, which earned most on validation: "
+            f"PerfGain at {lambda_text(results, found['lambda'])}, which earned most on validation: "
             f"{gain_text(found['reward_gain'])} over best single{ratio}."
         )
     found = results["cost_save"]
@@ -63,8 +63,8 @@ def _chosen(results: Results) -> list[str]:
         lines.append(f"CostSave: none, because {why}.")
         return [" ".join(lines)]
     text = (
-        f"CostSave at lambda = {lambda_text(found['lambda'])}, the cheapest that reached best single's reward on "
-        f"validation: it saves {gain_text(_scaled(found['cost_saved'], factor)).removeprefix('+')} {unit}"
+        f"CostSave at {lambda_text(results, found['lambda'])}, the cheapest that reached best single's reward "
+        f"on validation: it saves {gain_text(_scaled(found['cost_saved'], factor)).removeprefix('+')} {unit}"
     )
     if found["value"] is None:
         text += f", but on test it earns less than best single: {gain_text(found['reward_gain'])}, so nothing counts"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from erp.report.facts import Results, number, routing_members
-from erp.report.text import escaped, significant, spread_text, table
+from erp.report.facts import Results, routing_members
+from erp.report.text import escaped, interval_text, significant, table
 
 
 def prediction_page(results: Results) -> list[str]:
@@ -59,9 +59,7 @@ def _ceiling(results: Results, value: float | None) -> str:
 
 
 def _corrected(interval: Mapping[str, float | None] | None) -> str:
-    if interval is None:
-        return "-"
-    return spread_text(*(number(interval[key]) for key in ("mean", "low", "high")))
+    return "-" if interval is None else interval_text(interval)
 
 
 def _ceilings(results: Results) -> str:

@@ -10,6 +10,7 @@ from erp.report.facts import (
     Results,
     cost_header,
     cost_scale,
+    lambda_text,
     level_of,
     number,
     percent,
@@ -17,7 +18,7 @@ from erp.report.facts import (
     routing_members,
 )
 from erp.report.summary import mixture, plain_summary
-from erp.report.text import escaped, gain_text, lambda_text, percents, significant, table
+from erp.report.text import escaped, gain_text, percents, significant, table
 
 POINTS = {
     "lambda_0": "lambda = 0",
@@ -57,7 +58,7 @@ def _where(results: Results, key: str) -> str:
     if key == "policy":
         return policy_label(results)
     lambda_ = 0.0 if key == "lambda_0" else results["chosen_on_validation"][key]
-    return f"lambda = {lambda_text(lambda_)}"
+    return lambda_text(results, lambda_)
 
 
 def _promise(results: Results) -> list[str]:
