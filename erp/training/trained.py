@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from erp.backbones.base import Backbone, FittedBackbone, Weighted
 from erp.backbones.cache import embed_prompts
 from erp.build import build
+from erp.decisions.checks import require_lambda
 from erp.decisions.choice import Choice
 from erp.decisions.policy import LambdaPolicy, Policy
 from erp.errors import ErpError, shorten
@@ -80,7 +81,9 @@ class TrainedRouter:
 
         A policy that tosses a coin between two members tosses it by the text: the same prompt goes the same way.
         """
-        policy = self.policy if lambda_ is None else LambdaPolicy(lambda_ / UNITS[self.card.cost_kind].size)
+        policy = (
+            self.policy if lambda_ is None else LambdaPolicy(require_lambda(lambda_) / UNITS[self.card.cost_kind].size)
+        )
         if not len(prompts):
             nothing = np.zeros((0, len(self.members)))
             return Decisions(nothing, nothing, np.zeros(0, dtype=np.int64))

@@ -90,13 +90,13 @@ def test_predicted_categories_need_no_category_to_route(erp, quick):
 
 
 def test_predicted_costs_differ_by_prompt_and_are_used_to_decide(erp, quick):
-    answer = erp("train", *quick, "cost.predict=true", "policy.lambda=100")
+    answer = erp("train", *quick, "cost.predict=true", "policy.lambda=0.1")
     results_of(answer)
     predictions = pd.read_parquet(Path(answer.last) / "predictions.parquet")
     assert predictions.groupby("model")["predicted_cost"].nunique().min() > 10
     assert (predictions["predicted_cost"] >= 0).all()
     test = predictions[predictions["split"] == "test"]
-    utility = test.assign(u=test["predicted"] - 100 * test["predicted_cost"])
+    utility = test.assign(u=test["predicted"] - 0.1 * 1000 * test["predicted_cost"])  # USD per thousand prompts
     best = utility.loc[utility.groupby("prompt_id")["u"].idxmax()]
     assert best["chosen"].mean() > 0.99
     routed = package.load(answer.last).route(["one prompt", "and another one, longer than the first"])

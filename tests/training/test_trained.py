@@ -55,14 +55,13 @@ def test_scores_are_the_router_s_on_the_prompts_embeddings(folder):
     np.testing.assert_allclose(found.to_numpy(), expected, rtol=1e-9)
 
 
-@pytest.mark.parametrize("lambda_", [None, 0.0, 50.0, float("inf")])
+@pytest.mark.parametrize("lambda_", [None, 0.0, 0.05, float("inf")])
 def test_route_takes_the_best_of_score_minus_lambda_cost(folder, lambda_):
     router = load(folder)
     routed = router.route(PROMPTS, lambda_=lambda_)
     scores = router.scores(PROMPTS)
-    chosen = choose(
-        scores.to_numpy(), router.decide(PROMPTS).costs, lambda_ or 0.0
-    )  # the run's own policy has lambda 0
+    costs = router.decide(PROMPTS).costs * 1000  # USD per thousand prompts, which a lambda is a price of
+    chosen = choose(scores.to_numpy(), costs, lambda_ or 0.0)  # the run's own policy has lambda 0
     assert list(routed["member"]) == [router.members[m] for m in chosen]
     assert list(routed["prompt"]) == PROMPTS
     rows = np.arange(len(PROMPTS))
