@@ -1,4 +1,4 @@
-"""Test is read once: with other rewards, costs and categories on test prompts a run learns and chooses the same bits."""
+"""Test is read once: with other rewards, costs and categories there a run learns and chooses the same bits."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from tests.integration.tables import long_frame, results
 
 ROUTERS = sorted(options("router"))
 COMMON = (
-    "data=table", "data.path=nowhere.parquet", "backbone=hashing", "backbone.dimensions=64", "tracking=off", "bootstrap.draws=100",
-    "figures=false", "trainer.progress=false", "trainer.max_epochs=2",
+    "data=table", "data.path=nowhere.parquet", "backbone=hashing", "backbone.dimensions=64", "tracking=off",
+    "bootstrap.draws=100", "figures=false", "trainer.progress=false", "trainer.max_epochs=2",
 )  # fmt: skip
 # With each policy another of the things that are learnt, chosen or paid for beside the router.
 POLICIES = {
