@@ -30,6 +30,7 @@ NOT_IDENTITY = (
     "figures",
     "tracking",
     "cost.prices",
+    "split.from",  # the parts that follow from it stand for it
     "trainer.accelerator",
     "trainer.progress",
 )
@@ -89,15 +90,22 @@ class RunFolder:
         """The content of ``results.json``, lambdas per shown unit of cost whenever it was written."""
         return with_shown_lambdas(read_json(self.results))
 
-    def load_split(self) -> pd.DataFrame:
-        """Which prompts the router has seen: ``prompt_id, split, text_key, group_key``. Raises ErpError without it."""
+    def load_split(self, key: str = "run") -> pd.DataFrame:
+        """Which prompts the router has seen: ``prompt_id, split, text_key, group_key``.
+
+        Args:
+            key: the config key that named the folder.
+
+        Raises:
+            ErpError: the file is not there, or cannot be read.
+        """
         columns = ["prompt_id", "split", "text_key", "group_key"]
         try:
             return pd.read_parquet(self.split, columns=columns)
         except (OSError, ValueError, pyarrow.ArrowException) as error:
             reason = "it is not there" if isinstance(error, FileNotFoundError) else " ".join(str(error).split())[:200]
             raise ErpError(
-                f"run = {self.path}: split.parquet cannot be read ({reason}), so nobody can tell which prompts the "
+                f"{key} = {self.path}: split.parquet cannot be read ({reason}), so nobody can tell which prompts the "
                 f"router has seen; restore it or train again"
             ) from None
 

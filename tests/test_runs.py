@@ -38,6 +38,7 @@ def name(*overrides):
         "trainer.accelerator=cpu",
         "trainer.progress=false",
         "cost.prices=prices.json",
+        "split.from=runs/a",  # the parts that follow stand for it
         "data=synthetic",  # the table's content stands for it
     ],
 )

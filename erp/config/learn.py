@@ -81,6 +81,7 @@ class Split(Node):
     Attributes:
         near_duplicates: Jaccard similarity from which two prompts are near-duplicates; None: only equal texts are.
         category: with ``by=category``, the one that is left out of training and tested on.
+        from: an earlier run's folder: prompts and groups known there keep their part, only new ones are hashed.
     """
 
     by: Literal["group", "prompt", "table", "category"] = "group"
@@ -90,6 +91,7 @@ class Split(Node):
     overlap: Literal["error", "drop_from_train"] = "error"
     near_duplicates: float | None = Field(0.8, gt=0, le=1)
     category: str | None = Field(None, validate_default=True, coerce_numbers_to_str=True)
+    from_: str | None = Field(None, alias="from")
 
     @field_validator("category")
     @classmethod
@@ -99,6 +101,14 @@ class Split(Node):
             raise ValueError("split.by = category leaves one category out; say which with split.category=<name>")
         if by not in (None, "category") and value is not None:
             raise ValueError(f"is read with split.by=category only, and split.by is {by}; set it, or leave this out")
+        return value
+
+    @field_validator("from_")
+    @classmethod
+    def _of_hashed_parts(cls, value: str | None, info: ValidationInfo) -> str | None:
+        by = info.data.get("by")
+        if value is not None and by in ("table", "category"):
+            raise ValueError(f"split.by = {by} says itself which prompts are test; allowed are by=group and by=prompt")
         return value
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,12 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from erp.config import Cost, MiniData, Plug, Pool, RewardModel, SyntheticData, TableData
+from erp.config import Split as SplitConfig
 from erp.costs import Costs, Price, expected_cost, read_prices
 from erp.errors import ErpError
 from erp.table.asked import PromptFrom
+from erp.runs import RunFolder
+from erp.table.kept import Kept
 from erp.table.read import read_table
 from erp.table.schema import RewardTable
 from erp.table.select import select_members
+from erp.table.splits import Split, split_table
 from erp.table.synthetic import synthetic_table
 from erp.values import estimated_tokens
 
@@ -61,6 +66,20 @@ def load_table(
 def table_label(data: TableData | MiniData | SyntheticData) -> str:
     """How a table is called in reports."""
     return data.kind if not isinstance(data, TableData) else data.path.rstrip("/").split("/")[-1]
+
+
+def table_split(table: RewardTable, asked: SplitConfig, calibration: float) -> tuple[Split, tuple[str, ...]]:
+    """The split, and what of it belongs to the run's name: the parts where they are another run's, else nothing more.
+
+    Raises:
+        ErpError: parts that cannot be made, or no such run.
+    """
+    kept = None
+    if asked.from_ is not None:
+        folder = RunFolder(Path(asked.from_).expanduser().resolve())
+        kept = Kept(folder.load_split("split.from"), folder.path.name)
+    split = split_table(table, calibration=calibration, kept=kept, **asked.model_dump(exclude={"from_"}))
+    return split, () if kept is None else (hashlib.sha256("\n".join(split.parts).encode()).hexdigest(),)
 
 
 def table_costs(

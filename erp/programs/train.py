@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytorch_lightning as pl
 
@@ -23,7 +22,7 @@ from erp.costs import Costs
 from erp.decisions.policy import Calibration, Policy, require_suited
 from erp.errors import ErpError, shorten
 from erp.files import cache_folder, replacing, sha256_file
-from erp.programs.inputs import load_table, table_costs, table_label
+from erp.programs.inputs import load_table, table_costs, table_label, table_split
 from erp.programs.launch import launch
 from erp.programs.measure import choose, held_out, measure, predictions, require_categories
 from erp.report.evaluation import area, utility
@@ -35,7 +34,7 @@ from erp.runs import RunFolder, run_hash
 from erp.table.groups import text_key
 from erp.table.labels import limit_labels
 from erp.table.schema import RewardTable
-from erp.table.splits import Split, split_table
+from erp.table.splits import Split
 from erp.targets import expected_reward, expected_target
 from erp.tracking import Tracker, asked_by_agent, tracked
 from erp.training.data import RoutingData, RoutingDataModule, category_codes
@@ -143,7 +142,7 @@ def prepare(config: TrainConfig) -> Plan:
         )
     policy = build(config.policy, Policy, key="policy")
     calibration = CALIBRATION if policy.needs_calibration else 0.0
-    split = split_table(table, calibration=calibration, **config.split.model_dump())
+    split, content = table_split(table, config.split, calibration)
     table, split = limit_labels(table, split, seed=config.split.seed, **config.labels.model_dump())
     costs = table_costs(table, config.pool, config.cost, train=split.train, responses=config.target.responses)
     router = build(config.router, Router, key="router")
@@ -157,7 +156,8 @@ def prepare(config: TrainConfig) -> Plan:
     prices = sha256_file(Path(config.cost.prices)) if config.cost.prices else ""
     name = "-".join(
         [str(config.router.get("name", "router")), str(config.backbone.get("name", "backbone")),
-         run_hash(config.model_dump(mode="json", by_alias=True), table.fingerprint(), prices, *table.members)]
+         run_hash(config.model_dump(mode="json", by_alias=True), table.fingerprint(), prices, *table.members,
+                  *content)]
     )  # fmt: skip
     return Plan(_with_absolute_paths(config), table, whole, costs, split, RunFolder(Path(config.out) / name))
 
@@ -315,13 +315,11 @@ def _calibrate(
 
 def _write_split(plan: Plan) -> None:
     """Which prompts the router has seen: `erp evaluate` leaves them and their groups out of another table."""
-    table, part = plan.table, np.full(len(plan.table.prompts), "unused", dtype=object)
-    for name in ("train", "validation", "calibration", "test"):
-        part[getattr(plan.split, name)] = name
+    table = plan.table
     frame = pd.DataFrame(
         {
             "prompt_id": table.prompts["prompt_id"],
-            "split": part,
+            "split": plan.split.parts,
             "text_key": [text_key(prompt) for prompt in table.prompts["prompt"]],
             "group_key": plan.split.keys[plan.split.groups],
         }
@@ -332,9 +330,11 @@ def _write_split(plan: Plan) -> None:
 
 def _with_absolute_paths(config: TrainConfig) -> TrainConfig:
     """So that ``config.yaml`` repeats the run from any working directory."""
-    data, cost = config.data, config.cost
+    data, cost, split = config.data, config.cost, config.split
     if isinstance(data, TableData) and "://" not in data.path:
         data = data.model_copy(update={"path": str(Path(data.path).expanduser().resolve())})
     if cost.prices is not None:
         cost = cost.model_copy(update={"prices": str(Path(cost.prices).expanduser().resolve())})
-    return config.model_copy(update={"data": data, "cost": cost})
+    if split.from_ is not None:
+        split = split.model_copy(update={"from_": str(Path(split.from_).expanduser().resolve())})
+    return config.model_copy(update={"data": data, "cost": cost, "split": split})

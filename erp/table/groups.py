@@ -86,9 +86,9 @@ class Groups:
 def group_prompts(prompts: pd.DataFrame, near_duplicates: float | None = None) -> Groups:
     """Components of prompts that are linked by equal text, by one own group, or as near-duplicates.
 
-    A key is the smallest own-group value in the component, else its smallest text key, so that it stays when prompts
-    are added, unless a new prompt joins two components. A prefix keeps the two kinds of key apart. Large components
-    of near-duplicates are cut (see `near_duplicates`), equal texts and own groups never.
+    A key is the smallest own-group value in the component, else its smallest text key: a prompt that joins no component
+    changes none, and one that joins a component can change its key. A prefix keeps the two kinds of key apart. Large
+    components of near-duplicates are cut (see `near_duplicates`), equal texts and own groups never.
 
     Args:
         prompts: Frame with the columns prompt and group (str or None).

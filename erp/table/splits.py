@@ -1,4 +1,4 @@
-"""Which prompts are train, validation, calibration and test: hashed, so that it stays when prompts are added."""
+"""Which prompts are train, validation, calibration and test: hashed by group, or kept from an earlier run."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pandas as pd
 
 from erp.errors import ErpError, shorten
 from erp.table.groups import Groups, group_prompts
+from erp.table.kept import Kept, keep_parts
 from erp.table.neighbours import LARGEST_SHARE, duplicate_facts, leak
 
 if TYPE_CHECKING:
@@ -45,6 +46,14 @@ class Split:
     keys: NDArray[np.str_]
     notes: tuple[str, ...] = ()
 
+    @property
+    def parts(self) -> NDArray[np.object_]:
+        """Name of every prompt's part (N,); ``unused`` for those in none."""
+        found = np.full(len(self.groups), "unused", dtype=object)
+        for name in _PARTS:
+            found[getattr(self, name)] = name
+        return found
+
 
 def split_table(
     table: RewardTable,
@@ -57,6 +66,7 @@ def split_table(
     overlap: Literal["error", "drop_from_train"] = "error",
     near_duplicates: float | None = None,
     category: str | None = None,
+    kept: Kept | None = None,
 ) -> Split:
     """Split the prompts of a table.
 
@@ -76,6 +86,9 @@ def split_table(
         overlap: With by=table, what becomes of train prompts whose text stands in test too.
         near_duplicates: Jaccard similarity from which two prompts are near-duplicates; None = only equal texts are.
         category: The one to leave out, with by=category.
+        kept: An earlier run's split, with by=group and by=prompt: prompts and groups known there keep their part, only
+            the others are hashed. Its calibration prompts are train where no calibration is asked for; where it has
+            none, they are taken out of train by their hash.
 
     Raises:
         ErpError: Shares out of range, an unusable column `split`, texts on both sides, a category that cannot be left
@@ -92,7 +105,11 @@ def split_table(
         part = _hashed_parts(grouped.keys, seed, 0.0, validation, calibration)
         part, notes = _without_category(part, _of_category(table, category), groups)
     else:
-        part = _hashed_parts(grouped.keys if by == "group" else grouped.texts, seed, test, validation, calibration)
+        by_hash = grouped.keys if by == "group" else grouped.texts
+        part = _hashed_parts(by_hash, seed, test, validation, calibration)
+        if kept is not None:
+            part, notes = keep_parts(kept, table, grouped, part, _PARTS, by == "group")
+            part = _with_calibration(part, _unit_interval(by_hash, seed) - test - validation, calibration)
     rows = [np.flatnonzero(part == number).astype(np.int64) for number in range(len(_PARTS))]
     _check_parts(rows, by, groups, calibration)
     notes += _near_duplicate_notes(grouped, by, rows, near_duplicates)
@@ -106,6 +123,15 @@ def _hashed_parts(
     bounds = np.cumsum([test, validation, calibration])
     parts = np.array([_TEST, _VALIDATION, _CALIBRATION, _TRAIN], dtype=np.int64)
     return parts[np.searchsorted(bounds, _unit_interval(keys, seed), side="right")]
+
+
+def _with_calibration(part: NDArray[np.int64], place: NDArray[np.float64], calibration: float) -> NDArray[np.int64]:
+    """Parts (N,) with a calibration part only if one is asked for; `place`: each hash less where its share begins."""
+    if calibration == 0:
+        return np.where(part == _CALIBRATION, _TRAIN, part)
+    if (part == _CALIBRATION).any():
+        return part
+    return np.where((part == _TRAIN) & (place >= 0) & (place < calibration), _CALIBRATION, part)
 
 
 def _unit_interval(keys: NDArray[np.object_], seed: int) -> NDArray[np.float64]:
