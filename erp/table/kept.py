@@ -55,7 +55,7 @@ def keep_parts(
     """
     seen = kept.frame[kept.frame["split"].isin(names)]
     seen = seen.assign(part=seen["split"].map({name: number for number, name in enumerate(names)}))
-    own = pd.Series(grouped.texts).map(_only(seen.groupby("text_key")["part"])).to_numpy(dtype=np.float64)
+    own = pd.Series(grouped.texts).map(_only(seen, "text_key")).to_numpy(dtype=np.float64)
     known = np.isin(grouped.texts, seen["text_key"])
     if not known.any():
         raise ErpError(
@@ -79,8 +79,9 @@ def keep_parts(
     return part, tuple(notes)
 
 
-def _only(parts: pd.api.typing.SeriesGroupBy) -> pd.Series:
-    """The part of every key; -1 where it has several."""
+def _only(frame: pd.DataFrame, key: str) -> pd.Series:
+    """The part of every value of a column, by that value; -1 where it has several."""
+    parts = frame.groupby(key)["part"]
     return parts.min().where(parts.min() == parts.max(), LEFT_OUT)
 
 
@@ -102,5 +103,5 @@ def _parts_of_groups(
         ]),
     }).dropna()  # fmt: skip
     parts = links.drop_duplicates().merge(seen[["group_key", "part"]].drop_duplicates(), on="group_key")
-    found = pd.Series(grouped.keys).map(_only(parts.groupby("group")["part"]))
+    found = pd.Series(grouped.keys).map(_only(parts, "group"))
     return found.to_numpy(dtype=np.float64)

@@ -61,10 +61,8 @@ def test_a_prompt_between_two_parts_is_left_out():
     test, train = split.test[0], split.train[0]
     same = split.train[1]
     bridges = ["a bridge", "a bridge", "another", "another"]
-    grown = table_of(
-        [*texts, *bridges, "a friend"], [*(f"g{i}" for i in range(60)), f"g{test}", f"g{train}", f"g{train}", f"g{same}",
-        f"g{test}"],
-    )  # fmt: skip
+    joined = [f"g{i}" for i in (*range(60), test, train, train, same, test)]
+    grown = table_of([*texts, *bridges, "a friend"], joined)
     # the two bridges have equal texts: each joins the groups of both
     after = split_table(grown, **{**OPTIONS, "near_duplicates": None}, kept=saved(before, split))
     assert after.parts[:60].tolist() == split.parts.tolist()
