@@ -13,8 +13,8 @@ from erp.config import Cost, MiniData, Plug, Pool, RewardModel, SyntheticData, T
 from erp.config import Split as SplitConfig
 from erp.costs import Costs, Price, expected_cost, read_prices
 from erp.errors import ErpError
-from erp.table.asked import PromptFrom
 from erp.runs import RunFolder
+from erp.table.asked import PromptFrom
 from erp.table.kept import Kept
 from erp.table.read import read_table
 from erp.table.schema import RewardTable
