@@ -82,12 +82,15 @@ class Moments:
     """Second moments of features, a one, and rewards; each member over the rows in which it has a reward.
 
     Attributes:
+        about: (M,) what is taken off the rewards first, near their means: far from 0 their squares would leave no
+            digits for how they differ.
         products: (d + 1, M) features times rewards; in the last row the sums of rewards.
         squares: (M,) sums of squared rewards.
         classes: members that have their rewards in the same rows, (m,), with those rows' Gram matrix of
             ``[features, 1]``, (d + 1, d + 1), which holds the sums of features and the number of rows too.
     """
 
+    about: Array
     products: Array
     squares: Array
     classes: list[tuple[NDArray[np.int64], Array]]
@@ -101,7 +104,8 @@ class Moments:
         z = self.room[:rows]
         present = ~np.isnan(y)
         whole_rows = bool(present.all())
-        z[:, :d], z[:, d], z[:, d + 1 :] = x, 1.0, y if whole_rows else np.nan_to_num(y)
+        z[:, :d], z[:, d] = x, 1.0
+        z[:, d + 1 :] = y - self.about if whole_rows else np.where(present, y - self.about, 0.0)
         whole = z.T @ z  # numpy sees the same matrix twice and computes one triangle
         d += 1
         self.products += whole[:d, d:]
@@ -122,21 +126,21 @@ class Moments:
         errors = np.full(len(candidates), self.squares.sum())
         for members, gram in self.classes:
             c = candidates[:, :, members]
+            c[:, -1] -= self.about[members]
             errors += ((gram @ c - 2 * self.products[:, members]) * c).sum(axis=(1, 2))
         return errors
 
     def solved(self) -> list[Solution]:
         """Centre and diagonalise; a member without a single reward gets the pool's mean, as its system is all 0."""
         solutions = []
-        cells = sum(gram[-1, -1] * len(members) for members, gram in self.classes)
-        pool = float(self.products[-1].sum() / max(cells, 1.0))
+        rewards = sum((self.products[-1] + gram[-1, -1] * self.about)[members].sum() for members, gram in self.classes)
+        pool = float(rewards / max(sum(gram[-1, -1] * len(members) for members, gram in self.classes), 1.0))
         for members, gram in self.classes:
             rows = max(gram[-1, -1], 1.0)
-            center, mean_reward = gram[:-1, -1] / rows, self.products[-1, members] / rows
-            if gram[-1, -1] == 0:
-                mean_reward = np.full(len(members), pool)
+            center, mean = gram[:-1, -1] / rows, self.products[-1, members] / rows
+            mean_reward = self.about[members] + mean if gram[-1, -1] > 0 else np.full(len(members), pool)
             eigenvalues, vectors = np.linalg.eigh(gram[:-1, :-1] - rows * np.outer(center, center))
-            rotated = vectors.T @ (self.products[:-1, members] - rows * np.outer(center, mean_reward))
+            rotated = vectors.T @ (self.products[:-1, members] - rows * np.outer(center, mean))
             solutions.append(Solution(members, center, mean_reward, np.maximum(eigenvalues, 0.0), vectors, rotated))
         return solutions
 
@@ -164,7 +168,10 @@ def gather(batches: Iterable[Batch]) -> Moments | None:
         x, y = batch.features.embedding.numpy(), batch.rewards.numpy()
         if moments is None:
             d, m = x.shape[1] + 1, y.shape[1]
-            moments = Moments(np.zeros((d, m)), np.zeros(m), [(np.arange(m), np.zeros((d, d)))])
+            cells = (~np.isnan(y)).sum(axis=0)
+            about = np.nansum(y, axis=0) / np.maximum(cells, 1)
+            about = np.where(cells > 0, about, np.nansum(y) / max(cells.sum(), 1))
+            moments = Moments(about, np.zeros((d, m)), np.zeros(m), [(np.arange(m), np.zeros((d, d)))])
         moments.add(x, y)
     return moments
 

@@ -87,20 +87,21 @@ class TrainedRouter:
         if not len(prompts):
             nothing = np.zeros((0, len(self.members)))
             return Decisions(nothing, nothing, np.zeros(0, dtype=np.int64))
-        features = self._features(_texts(prompts, self.card.prompt_from), category)
+        given = self._features(_texts(prompts, self.card.prompt_from), category)
+        features = self.module.seen(given)
         with torch.no_grad():
             scores = self.module.router.scores(features).to(torch.float64).numpy()
-            costs = self.module.predicted_costs(features.embedding).numpy()
+            costs = self.module.predicted_costs(given.embedding).numpy()
         neighbours = neighbour_rewards(self.module, features) if policy.needs_neighbours else None
         chosen = _drawn(policy.choose(scores, costs, neighbours), prompts)
         return Decisions(scores, np.broadcast_to(costs, scores.shape), chosen)
 
     def _features(self, prompts: Sequence[str], category: Sequence[object] | None) -> Features:
-        """What the router gets to see of n prompts."""
+        """What is known of n prompts."""
         texts = [whole_text(text) for text in prompts]
         codes = torch.from_numpy(category_codes(self._categories(category, len(texts)), self.card.categories))
         embedding = torch.from_numpy(embed_prompts(texts, self.backbone))
-        return self.module.seen(Features(embedding, codes))
+        return Features(embedding, codes)
 
     def _categories(self, category: Sequence[object] | None, prompts: int) -> list[object]:
         """One category a prompt, None for unknown. Raises ErpError."""
