@@ -205,6 +205,7 @@ def test_describe_says_null_for_what_one_sample_cannot_tell(erp, tmp_path):
     report = (Path(answer.last) / "report.md").read_text()
     assert "Reliability, variance shares and label budgets are not identifiable at K=1" in report
     assert "at K=1 its reward is the oracle's" in report
+    assert "sample all, keep the favourite, at K=1: no router's equal" in report
 
 
 def test_a_sweep_makes_each_run_once_and_compare_shows_them(erp, quick):
