@@ -60,8 +60,10 @@ def test_a_difference_is_a_gain_whichever_contender_stands_first(script):
 
 def test_results_that_moved_are_told(script):
     reproduce = script("reproduce")
-    before = pd.DataFrame({"router": ["a", "b"], "gain": [0.1, None], "cost": [1e11, 2e11], "p_holm": [0.01, 1.0]})
-    assert reproduce.difference(before, before.assign(gain=[0.1049, None], cost=[1.019e11, 2e11], p_holm=1.0)) is None
+    before = pd.DataFrame({"router": ["a", "b"], "gain": [0.1, None], "cost": [1e11, 2e11], "p_adjusted": [0.01, 1.0]})
+    assert (
+        reproduce.difference(before, before.assign(gain=[0.1049, None], cost=[1.019e11, 2e11], p_adjusted=1.0)) is None
+    )
     assert "gain" in reproduce.difference(before, before.assign(gain=[0.11, None]))
     assert "gain" in reproduce.difference(before, before.assign(gain=[0.1, 0.0]))
     assert "cost" in reproduce.difference(before, before.assign(cost=[1.03e11, 2e11]))

@@ -4,33 +4,71 @@ from math import comb
 import numpy as np
 import pytest
 from scipy.special import ndtr, stdtrit
+from scipy.stats import studentized_range, ttest_1samp
 
 from erp.errors import ErpError
 from erp.metrics.intervals import GroupBootstrap
-from erp.metrics.significance import bootstrap_p, holm, mcnemar
+from erp.metrics.significance import bootstrap_p, max_t, mcnemar
 
 
-def test_holm_worked_by_hand():
-    # Sorted .005, .01, .03, .04 times 4, 3, 2, 1: .02, .03, .06, .04, and no smaller than the one before.
-    assert holm(np.array([0.01, 0.04, 0.03, 0.005])) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert holm(np.array([0.5, 0.6])).tolist() == [1.0, 1.0]
-    assert holm(np.array([0.03])).tolist() == [0.03]
-    assert holm(np.zeros(0)).tolist() == []
+def judged_alone(values):
+    """The paired t-test's p."""
+    return np.array([ttest_1samp(column, 0).pvalue for column in values.T])
 
 
-@pytest.mark.parametrize("seed", range(10))
-def test_holm_is_bonferroni_on_every_intersection(seed):
-    """Closed testing: a hypothesis' adjusted p is the largest Bonferroni p of all sets that contain it."""
-    p = np.random.default_rng(seed).choice([0.001, 0.01, 0.01, 0.02, 0.3, 1.0, 0.0], size=5)
-    subsets = [s for size in range(1, 6) for s in combinations(range(5), size)]
-    closed = [max(min(1, len(s) * p[list(s)].min()) for s in subsets if k in s) for k in range(5)]
-    assert holm(p) == pytest.approx(closed)
+def corrected(values, draws=20_000, seed=0):
+    """`max_t` of columns of one value a group."""
+    n, k = values.shape
+    means = values.mean(axis=0)
+    return max_t(means, (values - means) / n, np.full(k, n), draws, seed)
 
 
-def test_holm_refuses_what_is_no_probability():
-    for bad in ([0.1, np.nan], [-0.1], [1.1], [[0.1]]):
-        with pytest.raises(ErpError, match="p-values = "):
-            holm(np.array(bad))
+def test_one_difference_has_the_p_of_the_t_test():
+    values = np.random.default_rng(0).normal(0.1, 1, size=(400, 1))
+    assert corrected(values) == pytest.approx(judged_alone(values), abs=0.01)
+
+
+def test_independent_differences_are_corrected_as_sidak_does_step_by_step():
+    values = np.random.default_rng(1).normal(size=(2000, 6))
+    values += np.array([0.09, 0.065, 0.055, 0.03, 0.0, 0.0]) - values.mean(axis=0)
+    alone = judged_alone(values)
+    expected, worst = np.empty(6), 0.0
+    for k, at in enumerate(np.argsort(alone)):
+        expected[at] = worst = max(worst, 1 - (1 - alone[at]) ** (6 - k))
+    assert corrected(values) == pytest.approx(expected, abs=0.015)
+
+
+def test_all_pairs_of_independent_means_are_corrected_as_tukey_does():
+    """The largest step is the studentised range's, of very many degrees of freedom."""
+    contenders = np.random.default_rng(2).normal(size=(4000, 8))
+    contenders += 0.055 * (np.arange(8) == 7) - contenders.mean(axis=0)
+    values = np.stack([contenders[:, i] - contenders[:, j] for i, j in combinations(range(8), 2)], axis=1)
+    t = np.abs(values.mean(axis=0)) / (values.std(axis=0, ddof=1) / np.sqrt(len(values)))
+    found = corrected(values)
+    assert found.min() == pytest.approx(studentized_range.sf(np.sqrt(2) * t.max(), 8, np.inf), abs=0.02)
+    assert found.min() > 10 * judged_alone(values).min()
+
+
+def test_copies_of_a_difference_are_no_more_differences():
+    values = np.random.default_rng(3).normal(0.1, 1, size=(300, 1))
+    assert corrected(np.repeat(values, 40, axis=1)) == pytest.approx(np.full(40, corrected(values)[0]), abs=0.01)
+
+
+@pytest.mark.parametrize("scale", [1e-9, 1.0, 1e9])
+def test_corrected_p_in_any_order_and_on_any_scale(scale):
+    values = np.random.default_rng(4).normal(0.1, 1, size=(200, 5))
+    order = np.array([3, 0, 4, 1, 2])
+    assert corrected(scale * values[:, order])[np.argsort(order)] == pytest.approx(corrected(values), abs=1e-9)
+    assert corrected(np.zeros((5, 2))).tolist() == [1.0, 1.0]
+    assert corrected(np.full((5, 1), scale))[0] < 0.001, "every group says the same"
+    assert corrected(np.zeros((5, 0))).shape == (0,)
+
+
+def test_what_cannot_be_corrected_is_refused():
+    one = np.ones((3, 1))
+    for bad in ((one[0], one, [1]), (one[0] * np.nan, one, [3]), (one[0], one * np.inf, [3]), (one[:2, 0], one, [3])):
+        with pytest.raises(ErpError, match="before correcting"):
+            max_t(bad[0], bad[1], np.array(bad[2]))
 
 
 def draws_of(values, draws, seed=0):

@@ -144,7 +144,7 @@ def test_differences_and_members(pairs):
     assert len(rows) == 6 + 4
     assert rows[0][1] == "near"
     assert rows[0][-1] == "cannot be told"
-    assert rows[1][-2] == "$0.002$", "ten times the smallest p of 10,000 draws"
+    assert rows[1][-2] == "$<0.001$", "the smallest p of 10,000 draws, however many differences there are"
     frame = pd.DataFrame(
         [
             {"panel": 1, "table": "t", "reward_model": "r", "members": 1, "cost_unit": "tokens", "contender": HOSTILE,

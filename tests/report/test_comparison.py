@@ -112,7 +112,13 @@ def test_contenders_come_before_their_differences(tested):
     ]  # fmt: skip
     assert rows[1][-1] == "better"
     assert rows[5][3:] == ["0 (0 to 0)", "1", "cannot be told"]
-    for words in ("standard deviation", "Holm-corrected", "a single seed on a split", "at most 0.05", "500 draws"):
+    for words in (
+        "standard deviation",
+        "corrected for all differences",
+        "a single seed on a split",
+        "at most 0.05",
+        "500 draws",
+    ):
         assert words in text
     assert "###" not in text, "one panel needs no name"
     assert "McNemar p" not in text, "prompts occur on two splits"

@@ -106,7 +106,7 @@ def test_agrees_with_the_paired_t_test_where_prompts_are_many():
     assert row["p_value"] == pytest.approx(judge.pvalue, abs=0.02)
 
 
-def test_holm_over_all_differences_of_a_panel_and_the_verdict():
+def test_p_is_corrected_over_all_differences_of_a_panel_and_gives_the_verdict():
     random = np.random.default_rng(2)
     base = random.normal(size=300)
     shifts = {"a": 0.4, "b": 0.3, "c": 0.0, "d": -0.15}
@@ -115,17 +115,17 @@ def test_holm_over_all_differences_of_a_panel_and_the_verdict():
     both = pair_up([elsewhere, *runs], draws=2000)
     frame = both.pairs[both.pairs["table"] == PANEL[0]]
     assert len(frame) == 6 + 4
-    ranked = sorted(zip(frame["p_value"], frame["p_holm"], strict=True))
+    # Bounds: what one difference alone would have, and Holm's correction, which holds whatever the correlations.
     least = 0.0
-    for k, (p, adjusted) in enumerate(ranked):
-        least = max(least, min(1.0, p * (len(ranked) - k)))
-        assert adjusted == pytest.approx(least)
+    for k, (p, adjusted) in enumerate(sorted(zip(frame["p_value"], frame["p_adjusted"], strict=True))):
+        least = max(least, min(1.0, p * (len(frame) - k)))
+        assert p <= adjusted <= least + 0.01
     for row in frame.to_dict("records"):
-        told = row["p_holm"] <= 0.05
+        told = row["p_adjusted"] <= 0.05
         assert row["verdict"] == (("better" if row["difference"] > 0 else "worse") if told else "cannot be told")
     assert {"better", "worse", "cannot be told"} == set(frame["verdict"]) | {one(both, "d", "best single")["verdict"]}
     (alone,) = both.pairs[both.pairs["table"] == "other"].to_dict("records")
-    assert alone["p_holm"] == alone["p_value"], "another panel is another family"
+    assert alone["p_adjusted"] == alone["p_value"], "another panel is another family"
 
 
 def test_swapping_two_contenders_flips_signs():
@@ -155,7 +155,7 @@ def test_a_run_beside_its_copy_cannot_be_told_from_it():
     assert sorted(pairs.contenders["contender"]) == ["ridge (copy)", "ridge (runs)"]
     row = one(pairs, "ridge (copy)", "ridge (runs)")
     assert [row[name] for name in ("difference", "low", "high")] == [0, 0, 0]
-    assert (row["p_value"], row["p_holm"], row["verdict"]) == (1, 1, "cannot be told")
+    assert (row["p_value"], row["p_adjusted"], row["verdict"]) == (1, 1, "cannot be told")
     beside = pair_up([runs[0], run(runs[0].reward, ids=runs[0].ids, groups=runs[0].groups, folder="runs/again")])
     assert sorted(beside.contenders["contender"]) == ["ridge (1)", "ridge (2)"]
 
@@ -205,13 +205,13 @@ def test_without_rows_in_common_there_is_no_p_to_correct():
     runs = [run(random.normal(0.2, size=40), split=0), run(random.normal(size=40), "knn", split=1)]
     pairs = pair_up(runs)
     row = one(pairs, *pairs.contenders["contender"])
-    assert all(math.isnan(row[name]) for name in ("difference", "low", "high", "p_value", "p_holm", "mcnemar_p"))
+    assert all(math.isnan(row[name]) for name in ("difference", "low", "high", "p_value", "p_adjusted", "mcnemar_p"))
     assert (row["rows"], row["verdict"]) == (0, "not compared")
     assert list(pairs.contenders["vs_best"]) == ["best", "not compared"]
     assert untold(pairs.contenders) == [True, False]
     assert row["mcnemar_why_not"] == "no test prompt, split and seed in common"
     rest = pairs.pairs[pairs.pairs["second"] == "best single"]
-    assert rest["p_holm"].min() == pytest.approx(min(1, 2 * rest["p_value"].min()))
+    assert rest["p_value"].min() < rest["p_adjusted"].min() <= 2 * rest["p_value"].min(), "two differences"
     # prompts that only one of them was tested on do not count
     partly = [run([1.0, 0.0, 5.0], ids=["x", "y", "z"]), run([0.0, 0.0, 5.0], "knn", ids=["y", "x", "w"])]
     assert one(pair_up(partly), "ridge", "knn")["difference"] == 0.5
@@ -263,10 +263,10 @@ def test_one_prompt_and_one_group():
     row = one(single, "ridge", "knn")
     assert row["difference"] == 1
     assert math.isnan(row["low"])
-    assert math.isnan(row["p_holm"])
+    assert math.isnan(row["p_adjusted"])
     assert row["verdict"] == "cannot be told"
     grouped = [run([1.0, 1.0, 1.0], name, groups=["g"] * 3, single=single) for name, single in (("a", 0), ("b", 0.5))]
-    assert pair_up(grouped).pairs["p_holm"].isna().all()
+    assert pair_up(grouped).pairs["p_adjusted"].isna().all()
 
 
 @pytest.mark.parametrize(
@@ -324,8 +324,8 @@ def test_many_contenders_are_compared_with_the_best_and_the_best_single_only():
     assert len(pair_up(runs[:8]).pairs) == 28 + 8
 
 
-def judged_draws(groups, differences, alpha=0.05):
-    """By bisection on the p of draws that all lie on one side: the fewest draws with which it is alpha / D."""
+def judged_draws(groups, alpha=0.05):
+    """By bisection on the p of draws that all lie on one side: the fewest draws with which it is alpha."""
     freedom = groups - 1
 
     def smallest_p(draws):
@@ -334,18 +334,18 @@ def judged_draws(groups, differences, alpha=0.05):
     low, high = 1, 10**9
     while low < high:
         middle = (low + high) // 2
-        low, high = (low, middle) if smallest_p(middle) <= alpha / differences else (middle + 1, high)
+        low, high = (low, middle) if smallest_p(middle) <= alpha else (middle + 1, high)
     return low
 
 
 @pytest.mark.parametrize("prompts", [20, 300])
-def test_too_few_draws_for_so_many_differences_are_named(prompts):
+def test_too_few_draws_are_named(prompts):
     runs = [run(np.linspace(1, 2, prompts) + k, f"r{k}") for k in range(4)]
-    enough = judged_draws(prompts, 10)
-    assert enough > 399, "more than the 400 of very many groups"
+    enough = judged_draws(prompts)
+    assert enough > 39, "more than the 40 of very many groups"
     few, many = pair_up(runs, draws=enough - 1), pair_up(runs, draws=enough)
     (note,) = few.notes
-    assert f"with {enough - 1:,} draws none of 10 differences can be told" in note
+    assert f"with {enough - 1:,} draws no difference can be told" in note
     assert f"bootstrap.draws={enough + 1} or more" in note
     assert set(few.pairs["verdict"]) == {"cannot be told"}
     assert many.notes == []
@@ -353,7 +353,8 @@ def test_too_few_draws_for_so_many_differences_are_named(prompts):
 
 
 @pytest.mark.parametrize(
-    ("groups", "contenders", "told"), [(2, 1, False), (3, 1, False), (4, 1, True), (5, 4, False), (9, 4, True)]
+    ("groups", "contenders", "told"),
+    [(2, 1, False), (3, 1, False), (3, 4, False), (4, 1, True), (5, 4, True), (9, 4, True)],
 )
 def test_too_few_groups_are_named_in_place_of_draws(groups, contenders, told):
     """Differences so large that every draw shows them; where 10,000 draws do not tell, no more draws are advised."""
@@ -367,7 +368,7 @@ def test_too_few_groups_are_named_in_place_of_draws(groups, contenders, told):
         assert pairs.notes == []
         return
     (note,) = pairs.notes
-    assert f"with {groups} groups of test prompts none of {len(pairs.pairs)} differences can be told" in note
+    assert f"with {groups} groups of test prompts no difference can be told" in note
     assert "draws" not in note
     assert "test on more prompts" in note
 
@@ -390,8 +391,8 @@ def test_how_contenders_stand_to_the_best_and_to_the_best_single():
     assert found["vs_best"].to_dict() == {"best": "best", "near": "cannot be told", "low": "worse", "bad": "worse"}
     assert found["vs_single"].to_dict() == {"best": "better", "near": "better", "low": "better", "bad": "worse"}
     for name in ("near", "low", "bad"):
-        assert found.loc[name, "p_vs_best"] == one(pairs, "best", name)["p_holm"]
-        assert found.loc[name, "p_vs_single"] == one(pairs, name, "best single")["p_holm"]
+        assert found.loc[name, "p_vs_best"] == one(pairs, "best", name)["p_adjusted"]
+        assert found.loc[name, "p_vs_single"] == one(pairs, name, "best single")["p_adjusted"]
     assert math.isnan(found.loc["best", "p_vs_best"])
 
 

@@ -52,7 +52,7 @@ PAIRS = (
     Column("less second", "second"),
     Column("rows", "rows", "count"),
     Column("difference", "difference", "gain", ("low", "high")),
-    Column("p", "p_holm", "p"),
+    Column("p", "p_adjusted", "p"),
     MCNEMAR,
     Column("verdict", "verdict"),
 )

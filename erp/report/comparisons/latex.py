@@ -50,7 +50,8 @@ def contenders_to_latex(pairs: Pairs) -> str:
     note = (
         f"Gain: reward above the best single member, with its {level} interval (paired bootstrap over groups of "
         f"prompts). Bold: the best, and every contender that cannot be told from it. {MARKS['better']} better, "
-        f"{MARKS['worse']} worse than the best single member. All at $p \\leq {alpha}$ after Holm's correction."
+        f"{MARKS['worse']} worse than the best single member. All at $p \\leq {alpha}$, corrected for all differences "
+        "at once."
     )
     return "\n\n".join(
         _table(panel, CONTENDERS, "Contenders", f"contenders-{number_}", note, untold(panel))
@@ -60,7 +61,7 @@ def contenders_to_latex(pairs: Pairs) -> str:
 
 def pairs_to_latex(pairs: Pairs) -> str:
     """A table per panel: every paired difference with its interval, corrected p and verdict."""
-    note = f"Paired differences with {100 * pairs.level:g}\\% intervals; $p$ after Holm's correction."
+    note = f"Paired differences with {100 * pairs.level:g}\\% intervals; $p$ corrected for all differences at once."
     return "\n\n".join(
         _table(panel, pair_columns(panel), "Differences", f"pairs-{number_}", note)
         for number_, panel in enumerate(by_panel(pairs.pairs), start=1)

@@ -40,10 +40,10 @@ CONTENDERS_TEXT = (
 PAIRS_TEXT = (
     "Rows are pairs of rewards of the same prompt, split and seed; where a contender has a single seed on a "
     "split, it stands beside every seed of the other. Brackets: {level} interval, each for itself, from the same "
-    "bootstrap ({draws} draws of groups of prompts). `p`: two-sided, from the same draws, Holm-corrected over all "
-    "differences of the table. `verdict`: the first is better or worse where p is at most {alpha}; above, it cannot be "
-    "told which is better; without rows they are not compared. McNemar's exact p, for rewards of 0 and 1, is not "
-    "corrected."
+    "bootstrap ({draws} draws of groups of prompts). `p`: two-sided, corrected for all differences between the "
+    "contenders at once, by what the largest of them would be if none were real. `verdict`: the first is better or "
+    "worse where p is at most {alpha}; above, it cannot be told which is better; without rows they are not compared. "
+    "McNemar's exact p, for rewards of 0 and 1, is not corrected."
 )
 PREDICTION_TEXT = (
     "R² of all members together on test prompts: the mean over splits and its standard deviation from split to split. "
@@ -76,8 +76,8 @@ def pairs_to_markdown(pairs: Pairs) -> str:
         parts += [*_heading(panel, pairs.contenders), _table(panel, pair_columns(panel))]
         if (pairs.contenders["panel"] == panel["panel"].iloc[0]).sum() > MOST_ALL_PAIRS:
             parts.append(
-                f"More than {MOST_ALL_PAIRS} contenders: they are compared with the best of them and the best single "
-                "only. The best was picked on these very prompts, which flatters it a little."
+                f"More than {MOST_ALL_PAIRS} contenders: shown are the differences to the best of them and to the best "
+                "single. The best was picked on these very prompts, so p is corrected for the differences between all."
             )
     level, alpha = f"{100 * pairs.level:g}%", f"{1 - pairs.level:.3g}"
     return "\n\n".join([*parts, PAIRS_TEXT.format(level=level, alpha=alpha, draws=f"{pairs.draws:,}")])

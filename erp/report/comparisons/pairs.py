@@ -1,7 +1,7 @@
 """Which router is better, and can it be told: paired differences between contenders, at lambda = 0.
 
 Contenders of a panel are compared on the test prompts they share, row by row, on the same draws of a bootstrap over
-groups of prompts; p-values are corrected over all differences of the panel.
+groups of prompts; p-values are corrected over all differences of the panel at once.
 """
 
 from __future__ import annotations
@@ -10,16 +10,14 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy.special import ndtr, stdtrit
 
-from erp.metrics.intervals import GroupBootstrap, Interval
-from erp.metrics.significance import holm, mcnemar
 from erp.report.comparisons.contenders import (
     PANEL,
     KnownRun,
@@ -29,21 +27,20 @@ from erp.report.comparisons.contenders import (
     part_contenders,
     part_panels,
 )
+from erp.report.comparisons.side_by_side import Contender, adjusted, mcnemar_of, resampled, rows_of
 
-Floats = NDArray[np.float64]
 SINGLE = "best single"
 UNTOLD = "cannot be told"
 NOT_COMPARED = "not compared"  # for want of a row in common
-MOST_ALL_PAIRS = 8  # contenders; of more, all are compared with the best of them and the best single only
+MOST_ALL_PAIRS = 8  # contenders; of more, only differences to the best of them and to the best single are shown
 MOST_DRAWS = 1_000_000  # more are never advised
-COLUMNS_AT_ONCE = 256  # differences resampled together: bounds memory, whatever the number of pairs
 CONTENDERS = [
     *PANEL, "contender", "router", "backbone", "runs", "splits", "seeds", "prompts", "reward", "cost", "best_single",
     "gain", "gain_low", "gain_high", "sd_over_splits", "sd_over_seeds", "vs_best", "p_vs_best", "vs_single",
     "p_vs_single",
 ]  # fmt: skip
 PAIRS = [
-    *PANEL, "first", "second", "rows", "prompts", "groups", "difference", "low", "high", "p_value", "p_holm",
+    *PANEL, "first", "second", "rows", "prompts", "groups", "difference", "low", "high", "p_value", "p_adjusted",
     "verdict", "mcnemar_p", "mcnemar_why_not",
 ]  # fmt: skip
 
@@ -59,11 +56,12 @@ class Pairs:
             is smaller over all its runs, and its reward larger on the rows that both have. ``vs_single`` is ``better``,
             ``worse`` or ``cannot be told``.
         pairs: one row per difference (`PAIRS`): ``first`` less ``second``, the contender of the larger gain first.
-            ``p_holm`` is corrected over the differences of the panel that have rows.
+            Of more than `MOST_ALL_PAIRS` contenders those to the best of them and to the best single only.
+            ``p_adjusted`` is corrected over the differences between all contenders of the panel that have rows.
         places: panel, contender and split of every run, also of those that are not tested.
         notes: what else a reader has to know, a line each.
         draws: of the bootstrap.
-        level: of the intervals; a difference can be told where ``p_holm <= 1 - level``.
+        level: of the intervals; a difference can be told where ``p_adjusted <= 1 - level``.
     """
 
     contenders: pd.DataFrame
@@ -72,26 +70,6 @@ class Pairs:
     notes: list[str]
     draws: int
     level: float
-
-
-@dataclass(frozen=True, eq=False)
-class _Contender:
-    name: str
-    runs: list[TestedRun]
-
-    @property
-    def gain(self) -> float:
-        return float(np.concatenate([run.gain for run in self.runs]).mean())
-
-
-@dataclass(frozen=True, eq=False)
-class _Rows:
-    """Rewards (R,) of two contenders side by side; ``prompts`` and ``groups`` are codes within the panel."""
-
-    first: Floats
-    second: Floats
-    prompts: NDArray[np.int64]
-    groups: NDArray[np.int64]
 
 
 def pair_up(runs: Sequence[KnownRun], draws: int = 10_000, seed: int = 0, level: float = 0.95) -> Pairs:
@@ -119,7 +97,7 @@ def pair_up(runs: Sequence[KnownRun], draws: int = 10_000, seed: int = 0, level:
         named = part_contenders(panel)
         places |= {run.folder: Place(facts, name, run.split) for name, own in named.items() for run in own}
         coded = _coded([run for run in panel if isinstance(run, TestedRun)])
-        tested = [_Contender(name, [coded[id(run)] for run in own if id(run) in coded]) for name, own in named.items()]
+        tested = [Contender(name, [coded[id(run)] for run in own if id(run) in coded]) for name, own in named.items()]
         ranked = sorted((one for one in tested if one.runs), key=lambda one: (-one.gain, one.name))
         if not ranked:
             continue
@@ -134,27 +112,27 @@ def pair_up(runs: Sequence[KnownRun], draws: int = 10_000, seed: int = 0, level:
 def _cannot_tell(found: Sequence[Mapping[str, Any]], draws: int, level: float) -> list[str]:
     """A line where none of the differences can be told, however large: for want of draws, or else of groups.
 
-    Holm's correction asks p <= alpha / D of the smallest of D, and no p is below that of draws that all lie on one side
-    of 0. It falls with their number, and the fewer the groups, the slower: what takes more than `MOST_DRAWS` to tell
-    takes more prompts instead.
+    No p is below that of draws that all lie on one side of 0. It falls with their number, and the fewer the groups, the
+    slower: what takes more than `MOST_DRAWS` to tell takes more prompts instead.
     """
     groups = max(row["groups"] for row in found)
-    differences = sum(not math.isnan(row["p_value"]) for row in found)
     if groups < 2:
         return ["all test prompts are one group: no difference can be told; test on more prompts"]
-    needed = _draws_needed(groups, differences, 1 - level)
+    needed = _draws_needed(groups, 1 - level)
     if draws + 1 >= needed:
         return []
-    none = f"none of {differences} differences can be told, however large it is"
     if needed <= MOST_DRAWS:
-        return [f"with {draws:,} draws {none}; give bootstrap.draws={math.ceil(needed)} or more"]
-    return [f"with {groups} groups of test prompts {none}; test on more prompts, or compare fewer contenders"]
+        none = f"with {draws:,} draws no difference can be told, however large it is"
+        return [f"{none}; give bootstrap.draws={math.ceil(needed)} or more"]
+    return [
+        f"with {groups} groups of test prompts no difference can be told, however large it is; test on more prompts"
+    ]
 
 
-def _draws_needed(groups: int, differences: int, alpha: float) -> float:
-    """B + 1 of the fewest draws whose smallest p, as `erp.metrics.significance.bootstrap_p` has it, is alpha / D."""
+def _draws_needed(groups: int, alpha: float) -> float:
+    """B + 1 of the fewest draws whose smallest p, as `erp.metrics.significance.bootstrap_p` has it, is alpha."""
     freedom = groups - 1
-    tail = float(ndtr(math.sqrt(1 + 1 / freedom) * stdtrit(freedom, alpha / (2 * differences))))
+    tail = float(ndtr(math.sqrt(1 + 1 / freedom) * stdtrit(freedom, alpha / 2)))
     return 1 / tail if tail > 0 else math.inf
 
 
@@ -174,7 +152,7 @@ def _coded(panel: Sequence[TestedRun]) -> dict[int, TestedRun]:
     return coded
 
 
-def _describe(contender: _Contender, found: Sequence[Mapping[str, Any]], best: str) -> dict[str, Any]:
+def _describe(contender: Contender, found: Sequence[Mapping[str, Any]], best: str) -> dict[str, Any]:
     """A row of the contenders' table: the interval over prompts, the spread over splits and seeds, and the verdicts."""
     runs, name = contender.runs, contender.name
     gain = next(row for row in found if row["first"] == name and row["second"] == SINGLE)
@@ -196,8 +174,8 @@ def _describe(contender: _Contender, found: Sequence[Mapping[str, Any]], best: s
         "sd_over_splits": _sd([float(np.mean(gains)) for gains in by_split.values()]),
         "sd_over_seeds": math.sqrt(squares / freedom) if freedom else math.nan,
         "vs_best": "best" if to_best is None else turned.get(to_best["verdict"], to_best["verdict"]),
-        "p_vs_best": math.nan if to_best is None else to_best["p_holm"],
-        "vs_single": gain["verdict"], "p_vs_single": gain["p_holm"],
+        "p_vs_best": math.nan if to_best is None else to_best["p_adjusted"],
+        "vs_single": gain["verdict"], "p_vs_single": gain["p_adjusted"],
     }  # fmt: skip
 
 
@@ -205,65 +183,32 @@ def _sd(values: Sequence[float]) -> float:
     return float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
 
 
-def _differences(ranked: Sequence[_Contender], bootstrap: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """A row for every difference of a panel, all of the same rows on the same draws."""
-    firsts = ranked if len(ranked) <= MOST_ALL_PAIRS else ranked[:1]
-    sides: list[tuple[_Contender, _Contender | None]] = [
-        (first, second) for i, first in enumerate(firsts) for second in ranked[i + 1 :]
-    ]
+def _differences(ranked: Sequence[Contender], bootstrap: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A row for every difference that is shown, all of the same rows on the same draws.
+
+    The best was picked on these very rows. So p is corrected over the differences between all contenders, also where
+    only those to the best are shown.
+    """
+    sides: list[tuple[Contender, Contender | None]] = list(combinations(ranked, 2))
     sides += [(contender, None) for contender in ranked]
-    rows = [_rows(*pair) for pair in sides]
-    intervals, p_values = _resampled(rows, bootstrap)
-    known = ~np.isnan(p_values)
-    adjusted = np.full(len(rows), math.nan)
-    adjusted[known] = holm(p_values[known])
+    every = len(ranked) <= MOST_ALL_PAIRS
+    shown = [k for k, (first, second) in enumerate(sides) if every or first is ranked[0] or second is None]
+    rows = [rows_of(*sides[k]) for k in shown]
+    intervals, p_values = resampled(rows, bootstrap)
+    p_adjusted = np.fmax(adjusted(sides, bootstrap)[shown], p_values)  # never surer than alone
     found = []
-    for k, (first, second) in enumerate(sides):
-        p_mcnemar, why_not = _mcnemar(rows[k])
+    for k, at in enumerate(shown):
+        first, second = sides[at]
+        p_mcnemar, why_not = mcnemar_of(rows[k])
         found.append({
             "first": first.name, "second": SINGLE if second is None else second.name, "rows": len(rows[k].groups),
             "prompts": len(np.unique(rows[k].prompts)), "groups": len(np.unique(rows[k].groups)),
             "difference": intervals[k].mean, "low": intervals[k].low, "high": intervals[k].high,
-            "p_value": p_values[k], "p_holm": adjusted[k],
-            "verdict": _verdict(len(rows[k].groups), intervals[k].mean, adjusted[k], bootstrap["level"]),
+            "p_value": p_values[k], "p_adjusted": p_adjusted[k],
+            "verdict": _verdict(len(rows[k].groups), intervals[k].mean, p_adjusted[k], bootstrap["level"]),
             "mcnemar_p": p_mcnemar, "mcnemar_why_not": why_not,
         })  # fmt: skip
     return found
-
-
-def _rows(first: _Contender, second: _Contender | None) -> _Rows:
-    """The rows that two contenders share; for None the rows of the first beside the best single of its own runs."""
-    ordered = sorted(first.runs, key=lambda run: (run.split, run.seed))
-    rivals = [] if second is None else sorted(second.runs, key=lambda run: (run.split, run.seed))
-    parts = [(run.reward, run.single, run.ids, run.groups) for run in ordered if second is None]
-    for run in ordered:
-        there = [rival for rival in rivals if rival.split == run.split]
-        alone = len(there) == 1 or sum(other.split == run.split for other in ordered) == 1
-        for rival in (rival for rival in there if alone or rival.seed == run.seed):
-            ids, own, its = np.intersect1d(run.ids, rival.ids, assume_unique=True, return_indices=True)
-            parts.append((run.reward[own], rival.reward[its], ids, run.groups[own]))
-    if not parts:
-        parts = [(np.zeros(0), np.zeros(0), np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))]
-    return _Rows(*(np.concatenate(column) for column in zip(*parts, strict=True)))
-
-
-def _resampled(rows: Sequence[_Rows], bootstrap: Mapping[str, Any]) -> tuple[list[Interval], Floats]:
-    """Interval and p-value of every mean difference; NaN without rows. Equal rows are resampled in one go."""
-    intervals = [Interval(math.nan, math.nan, math.nan)] * len(rows)
-    p_values = np.full(len(rows), math.nan)
-    alike: dict[bytes, list[int]] = defaultdict(list)
-    for k, one in enumerate(rows):
-        if len(one.groups):
-            alike[one.groups.tobytes()].append(k)
-    for positions in alike.values():
-        resampling = GroupBootstrap(rows[positions[0]].groups, **bootstrap)
-        for start in range(0, len(positions), COLUMNS_AT_ONCE):
-            some = positions[start : start + COLUMNS_AT_ONCE]
-            values = np.stack([rows[k].first - rows[k].second for k in some], axis=1)
-            for k, interval in zip(some, resampling.intervals(values), strict=True):
-                intervals[k] = interval
-            p_values[some] = resampling.p_values(values)
-    return intervals, p_values
 
 
 def _verdict(rows: int, difference: float, p: float, level: float) -> str:
@@ -272,16 +217,3 @@ def _verdict(rows: int, difference: float, p: float, level: float) -> str:
     if not p <= 1 - level:  # NaN too
         return UNTOLD
     return "better" if difference > 0 else "worse"
-
-
-def _mcnemar(rows: _Rows) -> tuple[float, str | None]:
-    """The exact p-value, or NaN and why there is none."""
-    if not len(rows.groups):
-        return math.nan, "no test prompt, split and seed in common"
-    if not (np.isin(rows.first, (0, 1)).all() and np.isin(rows.second, (0, 1)).all()):
-        return math.nan, "rewards are not all 0 or 1"
-    if len(np.unique(rows.prompts)) < len(rows.prompts):
-        return math.nan, "prompts occur several times: more than one split or seed"
-    if len(np.unique(rows.groups)) < len(rows.groups):
-        return math.nan, "groups of several prompts"
-    return mcnemar(rows.first, rows.second), None
