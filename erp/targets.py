@@ -242,6 +242,11 @@ def expected_target(table: RewardTable, kind: str = "mean", quantile: float = 0.
     return Targets(values, targets.count, unknown, unknown)
 
 
+def tells_responses(table: RewardTable) -> bool:
+    """Whether all rewards are of single responses, or means that say what each of theirs was (0/1 attempts)."""
+    return len(_singles(table)[0]) == int(_present(table)[2].sum())
+
+
 def padded_samples(table: RewardTable) -> NDArray[np.float64]:
     """Rewards of every cell's responses (N, M, K), NaN behind the last.
 

@@ -192,6 +192,17 @@ def require_suited(
         raise ErpError(*faults)
 
 
+ORDINAL_PRICE = (
+    "the router's scores are ordinal: lambda weighs them, not rewards, against costs, so that it is no price per reward"
+)
+
+
+def price_notes(policy: Policy, scale: str) -> tuple[str, ...]:
+    """What a reader must know of the policy's lambda, where scores of this scale have no price."""
+    priced = policy.lambda_ is not None and 0 < policy.lambda_ < math.inf
+    return (ORDINAL_PRICE,) if priced and scale == "ordinal" else ()
+
+
 def ordinal_fault(policy: Policy, router: str) -> str:
     """The error line for scores that are not in reward units."""
     return (

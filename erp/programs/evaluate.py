@@ -32,7 +32,8 @@ from erp.files import cache_folder
 from erp.metrics.intervals import GroupBootstrap
 from erp.programs.inputs import load_table, require_same_members, table_costs, table_label
 from erp.programs.launch import launch
-from erp.programs.measure import chosen_in, measure, predictions, require_categories
+from erp.programs.measure import chosen_in, measure, predictions
+from erp.programs.suited import require_categories
 from erp.report.sections.cross import cross_section
 from erp.report.sections.held_out import HeldOut
 from erp.report.summary import plain_summary

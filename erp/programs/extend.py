@@ -20,7 +20,8 @@ from erp.files import cache_folder, replacing, sha256_file
 from erp.programs.inputs import load_table, require_same_members, table_costs
 from erp.programs.joining import Known, choose_labels, compare_methods, every_head, known_prompts, without_other_labels
 from erp.programs.launch import launch
-from erp.programs.measure import chosen_in, measure, predictions, require_categories
+from erp.programs.measure import chosen_in, measure, predictions
+from erp.programs.suited import require_categories
 from erp.report.facts import one_line
 from erp.report.summary import plain_summary
 from erp.report.write import write_report

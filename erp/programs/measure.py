@@ -16,7 +16,6 @@ from erp.config import TrainConfig
 from erp.costs import Costs
 from erp.decisions.alternatives import Cascade, best_cascade
 from erp.decisions.policy import Policy, finite
-from erp.errors import ErpError
 from erp.metrics.economics import collection_cost
 from erp.metrics.length import length_bias
 from erp.metrics.routing import cost_range
@@ -29,7 +28,7 @@ from erp.report.sections.noise import noise_section
 from erp.report.sections.points import Chosen, choose_lambdas
 from erp.report.sections.routing import Sampled
 from erp.report.write import predictions_frame
-from erp.routers.base import Features, Router
+from erp.routers.base import Features
 from erp.table.schema import RewardTable
 from erp.targets import expected_reward, expected_target, samples_per_cell, separate_samples, split_half_oracle
 from erp.training.data import RoutingData, Rows
@@ -155,20 +154,6 @@ def measure(
         "level": config.bootstrap.level,
     }  # fmt: skip
     return with_shown_lambdas(found), test
-
-
-def require_categories(
-    router: Router, name: object, table: RewardTable, category: str = "given", learning: bool = True
-) -> None:
-    """Refuse a router that reads, or learns from, what the table does not have. Raises ErpError naming the router."""
-    reads = router.reads_category and category == "given"
-    learns = learning and (router.learns_category or router.reads_category)
-    if (reads or learns) and not table.has_categories:
-        does = "reads" if reads else "learns from"
-        raise ErpError(
-            f"router = {name}: {does} the prompt's category, and the table has no column `category`; add one, or "
-            f"choose a router that needs none (ridge, knn)"
-        )
 
 
 def held_out(

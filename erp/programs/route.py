@@ -14,6 +14,7 @@ from typing import Any, cast
 from tqdm import tqdm
 
 from erp.config import RouteConfig, validate
+from erp.decisions.policy import LambdaPolicy, price_notes
 from erp.errors import ErpError
 from erp.files import jsonable
 from erp.programs.launch import launch
@@ -44,6 +45,9 @@ def _job(container: dict[str, Any]) -> None:
     config: RouteConfig = validate("route", container)
     trained = load(config.run, config.trust, config.weights_dir)
     batches = _batches(config.input, config.input_format, config.batch_size, trained.card.prompt_from)
+    weighing = trained.policy if config.lambda_ is None else LambdaPolicy(config.lambda_)
+    for note in price_notes(weighing, trained.module.router.scale):
+        print(f"note: {note}", file=sys.stderr)
     answers = route(trained, batches, config.lambda_)
     answered = 0
     for answer in tqdm(answers, desc="routing", unit="prompt", disable=not sys.stderr.isatty()):

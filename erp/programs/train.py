@@ -20,11 +20,12 @@ from erp.compose import compose, resolved
 from erp.config import TableData, TrainConfig, validate
 from erp.costs import Costs
 from erp.decisions.policy import Calibration, Policy, require_suited
-from erp.errors import ErpError, shorten
+from erp.errors import ErpError
 from erp.files import cache_folder, replacing, sha256_file
 from erp.programs.inputs import load_table, table_costs, table_label, table_split
 from erp.programs.launch import launch
-from erp.programs.measure import choose, held_out, measure, predictions, require_categories
+from erp.programs.measure import choose, held_out, measure, predictions
+from erp.programs.suited import require_categories, require_spread, require_train_rewards, spread_notes
 from erp.report.evaluation import area, utility
 from erp.report.sections.held_out import HeldOut
 from erp.report.summary import plain_summary
@@ -35,7 +36,7 @@ from erp.table.groups import text_key
 from erp.table.labels import limit_labels
 from erp.table.schema import RewardTable
 from erp.table.splits import Split
-from erp.targets import expected_reward, expected_target
+from erp.targets import expected_target
 from erp.tracking import Tracker, asked_by_agent, tracked
 from erp.training.data import RoutingData, RoutingDataModule, category_codes
 from erp.training.finetuning import require_loss, settled
@@ -135,7 +136,9 @@ def prepare(config: TrainConfig) -> Plan:
         raise ErpError.all_of([*faults, error]) from None
     if faults:
         raise ErpError.all_of(faults)
-    require_categories(build(config.router, Router, key="router"), config.router.get("name"), table, config.category)
+    router = build(config.router, Router, key="router")
+    require_categories(router, config.router.get("name"), table, config.category)
+    require_spread(router, config.router.get("name"), table)
     if config.category_block > 0 and not table.has_categories:
         raise ErpError(
             f"category_block = {config.category_block}: the table has no column `category`; add one, or give 0"
@@ -145,14 +148,13 @@ def prepare(config: TrainConfig) -> Plan:
     split, content = table_split(table, config.split, calibration)
     table, split = limit_labels(table, split, seed=config.split.seed, **config.labels.model_dump())
     costs = table_costs(table, config.pool, config.cost, train=split.train, responses=config.target.responses)
-    router = build(config.router, Router, key="router")
     require_suited(
         policy, router=str(config.router.get("name")), scale=router.scale, cost_kind=costs.kind, members=table.members,
         has_neighbours=hasattr(router, "neighbour_rewards"),
     )  # fmt: skip
     _require_area(config, costs)
     expected_target(table, **config.target.model_dump())  # refuses what the samples cannot tell
-    _require_train_rewards(table, split)
+    require_train_rewards(table, split)
     prices = sha256_file(Path(config.cost.prices)) if config.cost.prices else ""
     name = "-".join(
         [str(config.router.get("name", "router")), str(config.backbone.get("name", "backbone")),
@@ -182,17 +184,6 @@ def _plug_faults(config: TrainConfig) -> list[ErpError]:
         except ErpError as error:
             faults.append(error)
     return faults
-
-
-def _require_train_rewards(table: RewardTable, split: Split) -> None:
-    """A member nobody scored on train cannot be predicted: a router that guessed would send prompts to it blindly."""
-    known = expected_reward(table).count[split.train].sum(axis=0) > 0
-    if not known.all():
-        unknown = [name for name, has in zip(table.members, known, strict=True) if not has]
-        raise ErpError(
-            f"pool.members = {shorten(unknown)}: no train prompt has a reward of it, so nothing can be learnt about "
-            f"it; name the other members in pool.members, or change split.seed"
-        )
 
 
 def _require_area(config: TrainConfig, costs: Costs) -> None:
@@ -280,7 +271,7 @@ def _fit_and_test(plan: Plan, data: RoutingData, tracker: Tracker, start: float)
         policy,
         test_scores(module, datamodule),
         choose(data, validation, config.target.kind == "mean"),
-        plan.split.notes,
+        [*plan.split.notes, *spread_notes(module.router, plan.table)],
         whole=plan.whole,
     )
     results["objective"] = {"name": config.objective, "value": objective}

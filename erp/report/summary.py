@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+from erp.decisions.policy import ORDINAL_PRICE
 from erp.report.facts import (
     Results,
     cost_scale,
@@ -124,4 +125,5 @@ def _cost_line(results: Results) -> str:
         f"{significant(number(policy['cost']) * factor)} {unit}; the best single{at} ({rival}) earns "
         f"{significant(policy['best_single_reward'])} at {significant(number(policy['best_single_cost']) * factor)}"
     )
-    return f"{text}." if gain is None else f"{text}: a gain of {_judged(gain)}{of}."
+    note = f" But {ORDINAL_PRICE}." if ORDINAL_PRICE in policy["notes"] else ""
+    return (f"{text}." if gain is None else f"{text}: a gain of {_judged(gain)}{of}.") + note

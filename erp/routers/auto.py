@@ -74,6 +74,11 @@ class Auto(Router):
             return self.winner.reads_category
         return all(candidate.reads_category for candidate in self._every().values())
 
+    @property
+    def learns_spread(self) -> bool:  # type: ignore[override]
+        """Whether every candidate does: of one among others only the predicted mean is used, which means teach too."""
+        return all(candidate.learns_spread for candidate in self._every().values())
+
     def prepare(self, dimensions: Dimensions) -> None:
         """Prepare every candidate: which one a checkpoint holds is known only when it is loaded."""
         self.categories = dimensions.categories

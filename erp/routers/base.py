@@ -105,12 +105,13 @@ class Router(Fitted):
 
     ``scale`` says what a score is: ``reward`` (reward units, so that lambda prices cost) or ``ordinal`` (only the
     order within a prompt means something). ``reads_category``: scores need the prompt's category; ``learns_category``:
-    only fitting does.
+    only fitting does. ``learns_spread``: it learns how single responses differ, which means of several do not tell.
     """
 
     scale: ClassVar[Literal["reward", "ordinal"]]
     reads_category: ClassVar[bool] = False
     learns_category: ClassVar[bool] = False
+    learns_spread: ClassVar[bool] = False
     closed_form: ClassVar[bool]
 
     def __init__(self) -> None:  # a router without settings needs no constructor of its own: torch's takes *args

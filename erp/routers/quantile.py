@@ -35,6 +35,7 @@ class Quantile(Router):
 
     scale: ClassVar[Literal["reward", "ordinal"]] = "reward"
     closed_form = False
+    learns_spread = True
 
     def __init__(
         self,

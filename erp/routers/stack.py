@@ -59,6 +59,11 @@ class Stack(Router):
         """Whether any part does."""
         return any(part.learns_category for part in self._every().values())
 
+    @property
+    def learns_spread(self) -> bool:  # type: ignore[override]
+        """Whether any part does."""
+        return any(part.learns_spread for part in self._every().values())
+
     def prepare(self, dimensions: Dimensions) -> None:
         """Prepare every part."""
         for part in self._every().values():

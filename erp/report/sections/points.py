@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from erp.decisions.choice import Outcome
-from erp.decisions.policy import Policy
+from erp.decisions.policy import Policy, price_notes
 from erp.decisions.policy_budget import BudgetPolicy
 from erp.decisions.policy_guarantee import GuaranteePolicy
 from erp.decisions.references import best_constant
@@ -97,7 +97,7 @@ def policy_section(
     return {
         "name": policy.name,
         "label": policy.label,
-        "notes": list(policy.notes()),
+        "notes": [*policy.notes(), *price_notes(policy, held_out.scale)],
         "lambda": lambda_,
         **means(own),
         "utility": None if utility is None else own.mean_reward - lambda_ * own.mean_cost,

@@ -1,0 +1,54 @@
+"""Whether a router and a table suit each other: asked before anything is learnt."""
+
+from __future__ import annotations
+
+from erp.errors import ErpError, shorten
+from erp.routers.base import Router
+from erp.table.schema import RewardTable
+from erp.table.splits import Split
+from erp.targets import expected_reward, samples_per_cell, tells_responses
+
+
+def require_categories(
+    router: Router, name: object, table: RewardTable, category: str = "given", learning: bool = True
+) -> None:
+    """Refuse a router that reads, or learns from, what the table does not have. Raises ErpError naming the router."""
+    reads = router.reads_category and category == "given"
+    learns = learning and (router.learns_category or router.reads_category)
+    if (reads or learns) and not table.has_categories:
+        does = "reads" if reads else "learns from"
+        raise ErpError(
+            f"router = {name}: {does} the prompt's category, and the table has no column `category`; add one, or "
+            f"choose a router that needs none (ridge, knn)"
+        )
+
+
+def require_spread(router: Router, name: object, table: RewardTable) -> None:
+    """Refuse a router that learns how responses differ where rewards are means of several. Raises ErpError."""
+    if router.learns_spread and not tells_responses(table):
+        raise ErpError(
+            f"router = {name}: learns how single responses differ, and the table holds means of several "
+            "(n_samples above 1) that are not of 0/1 attempts; give the separate responses, or choose a router that "
+            "learns means (ridge, mlp)"
+        )
+
+
+def spread_notes(router: Router, table: RewardTable) -> tuple[str, ...]:
+    """What must be said of a router that learns how responses differ, where there is one of each cell."""
+    if not router.learns_spread or samples_per_cell(expected_reward(table))[1] > 1:
+        return ()
+    return (
+        "every cell has one reward, from which the router learnt how responses differ; if these are means of several, "
+        "what it predicts is how means differ (a column n_samples would say so)",
+    )
+
+
+def require_train_rewards(table: RewardTable, split: Split) -> None:
+    """A member nobody scored on train cannot be predicted: a router that guessed would send prompts to it blindly."""
+    known = expected_reward(table).count[split.train].sum(axis=0) > 0
+    if not known.all():
+        unknown = [name for name, has in zip(table.members, known, strict=True) if not has]
+        raise ErpError(
+            f"pool.members = {shorten(unknown)}: no train prompt has a reward of it, so nothing can be learnt about "
+            f"it; name the other members in pool.members, or change split.seed"
+        )
