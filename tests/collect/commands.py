@@ -24,7 +24,7 @@ def command(folder: Path, *more: str, prompts: int = 7, members: str = "[{name: 
     for name, node in {
         "engine/known": {
             "_target_": f"{own}.KnownEngine", "diary": str(folder / "diary"), "seconds": 0.0, "fail": [], "die": None,
-            "voice": "", "cached": [], "counts": True, "counted": None,
+            "voice": "", "cached": [], "counts": True, "counted": None, "says": None,
         },
         "reward_model/letters": {
             "_target_": f"{own}.Letters", "name": "letters", "letter": "a", "diary": str(folder / "scored"),

@@ -24,6 +24,7 @@ class KnownEngine(Engine):
         die: the process is killed at a text once: the file ``died`` beside the diary says that it was.
         voice: goes into every answer.
         cached: members whose first answer to a prompt is given again.
+        says: every answer.
         counts: whether tokens are counted; if not, ``counted`` is what is said instead.
     """
 
@@ -32,7 +33,9 @@ class KnownEngine(Engine):
     def __init__(
         self, diary: str, seconds: float = 0.0, fail: list[str] | None = None, die: str | None = None, voice: str = "",
         cached: list[str] | None = None, counts: bool = True, counted: object = None,
+        says: str | None = None,
     ) -> None:  # fmt: skip
+        self.says = says
         self.cached, self.counts, self.counted = cached or [], counts, counted
         self.diary, self.seconds, self.fail, self.die, self.voice = Path(diary), seconds, fail or [], die, voice
 
@@ -57,7 +60,12 @@ class KnownEngine(Engine):
     def _answer(self, text: str, member: Member, seed: int) -> Response:
         said = hashlib.sha256(f"{self.voice}{member.name}|{text}|{seed}".encode()).hexdigest()
         length = 4 + seed % 3
-        return Response(said[:length], len(text), length if self.counts else self.counted, "stop")
+        return Response(
+            said[:length] if self.says is None else self.says,
+            len(text),
+            length if self.counts else self.counted,
+            "stop",
+        )
 
 
 class Letters(RewardAdapter):

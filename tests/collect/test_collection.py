@@ -414,6 +414,23 @@ def test_prompts_that_cannot_be_scored_are_refused_before_anything_is_sampled(co
     assert not diary(tmp_path)
 
 
+def test_numbers_and_mathematics_are_checked_on_the_command_line(collect, tmp_path):
+    """The engine answers 22/7: two references are no numbers, which mathematics can judge by."""
+    references = ["22/7", "12:30", 7, r"\frac{44}{14}", "(22, 7)"]
+    prompts = [{"prompt_id": f"p{i}", "prompt": f"{i}?", "reference": said} for i, said in enumerate(references)]
+    (tmp_path / "prompts.jsonl").write_text("".join(json.dumps(prompt) + "\n" for prompt in prompts))
+    more = ["engine.says='so 22/7'"]
+    code, _, err = collect("reward_model=verifier_numeric", *more)
+    assert code == 2
+    assert "a reference's answer = '12:30' ('1?'): is not one number" in err
+    assert "(and 1 more of 5 prompts)" in err
+    assert not diary(tmp_path)
+    code, _, err = collect("reward_model=verifier_math", *more)
+    assert code == 0, err
+    rewards = samples(tmp_path, "verifier_math").groupby("prompt_id")["reward"].mean()
+    assert rewards.tolist() == [1, 0, 0, 1, 0]
+
+
 def test_a_source_that_cannot_change_is_read_once(collect, tmp_path, monkeypatch):
     from erp.collect.prompts.files import JsonLines
 
