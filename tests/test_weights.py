@@ -45,7 +45,8 @@ def test_path_then_weights_dir_then_package_then_hub(places, tmp_path):
 def test_the_hub_is_asked_for_the_revision(tmp_path, monkeypatch):
     asked = []
 
-    def download(model, revision, ignore_patterns):
+    def download(model, revision, ignore_patterns, local_files_only):
+        assert not local_files_only
         asked.append((model, revision))
         assert FILE not in ignore_patterns
         return str(put(tmp_path / "hub", b"hub"))

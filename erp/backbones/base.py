@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from erp.backbones.encoder import Encoder
+    from erp.backbones.windows import Long, Window
 
 
 class Backbone:
@@ -49,6 +50,24 @@ class Weighted(Protocol):
 
     def look_in(self, weights_dir: str | None) -> None:
         """Say where weights already on disk may lie."""
+
+
+@runtime_checkable
+class Windowed(Protocol):
+    """A backbone that reads a number of tokens at once.
+
+    Attributes:
+        long: what is read of a prompt with more.
+    """
+
+    long: Long
+
+    def reader_on_disk(self) -> Window | None:
+        """Tokenizer and window, without loading the model; None where it has no window.
+
+        Raises:
+            ErpError: it is not on this machine, or its small files do not tell.
+        """
 
 
 @runtime_checkable

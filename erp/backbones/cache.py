@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,12 +28,22 @@ class Embeddings:
 
     Attributes:
         dimension: d.
+        unread: (prompts,) tokens of each that are in no vector.
+        window: tokens that the backbone reads at once; None where it reads everything.
     """
 
-    def __init__(self, vectors: NDArray[np.float32], rows: NDArray[np.int64]) -> None:
+    def __init__(
+        self,
+        vectors: NDArray[np.float32],
+        rows: NDArray[np.int64],
+        unread: NDArray[np.int64] | None = None,
+        window: int | None = None,
+    ) -> None:
         self._vectors = vectors
         self._rows = rows
         self.dimension = int(vectors.shape[1])
+        self.unread = np.zeros(len(rows), dtype=np.int64) if unread is None else unread
+        self.window = window
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -40,6 +51,16 @@ class Embeddings:
     def take(self, prompts: NDArray[np.int64]) -> NDArray[np.float32]:
         """Embeddings of the prompts at these positions of the list, (n, d), copied into memory."""
         return np.ascontiguousarray(self._vectors[self._rows[prompts]])
+
+    def shared(self) -> float:
+        """Share of the distinct prompts whose vector is exactly that of another: no router can tell these apart."""
+        distinct = np.unique(self._rows)
+        digests: list[bytes] = []
+        for start in range(0, len(distinct), CHUNK):
+            chunk = self._vectors[distinct[start : start + CHUNK]] + np.float32(0)  # -0 is 0
+            digests += [hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in chunk]
+        alike = Counter(digests)
+        return sum(count for count in alike.values() if count > 1) / max(len(distinct), 1)
 
 
 def embed_prompts(prompts: Sequence[str], backbone: Backbone) -> NDArray[np.float32]:
@@ -84,7 +105,9 @@ def _found(folder: Path, keys: Sequence[bytes]) -> Embeddings | None:
     if store is None or not all(key in index for key in keys):
         return None
     rows = np.fromiter((index[key] for key in keys), dtype=np.int64, count=len(keys))
-    return Embeddings(store.vectors, rows) if all(store.fitting(np.unique(rows))) else None
+    if not all(store.fitting(np.unique(rows))):
+        return None
+    return Embeddings(store.vectors, rows, store.unread()[rows], store.window)
 
 
 @contextmanager

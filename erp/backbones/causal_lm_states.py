@@ -51,9 +51,18 @@ class CausalLMStates:
         if template == "chat" and not self.tokenizer.chat_template:
             raise ErpError(f"backbone.template = chat: {name} has no chat template; give null, or an instruct model")
 
-    def embed(self, prompts: Sequence[str]) -> NDArray[np.float32]:
-        """Pooled hidden states, (n, d); zero for a prompt of no token. Prompts of like length share a batch."""
-        ids = [self._ids(prompt) for prompt in prompts]
+    def tokens(self, text: str) -> list[int]:
+        """Token ids of a text by itself."""
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
+
+    def text(self, ids: Sequence[int]) -> str:
+        """What token ids read."""
+        return str(self.tokenizer.decode(list(ids), clean_up_tokenization_spaces=False))
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Pooled hidden states, (n, d); zero for a text of no token. Texts of like length share a batch."""
+        ids = [self._ids(text) for text in texts]
         vectors = np.zeros((len(ids), self.dimension), dtype=np.float32)
         order = sorted((row for row in range(len(ids)) if ids[row]), key=lambda row: len(ids[row]))
         for start in range(0, len(order), self.batch_size):
@@ -63,10 +72,6 @@ class CausalLMStates:
         return vectors
 
     def _ids(self, prompt: str) -> list[int]:
-        own: list[int] = self.tokenizer(prompt, add_special_tokens=False)["input_ids"]
-        if len(own) > self.max_tokens:
-            kept = self.tokenizer.decode(own[: self.max_tokens], clean_up_tokenization_spaces=False)
-            prompt = kept.rstrip("\ufffd")  # the cut may go through a character of several tokens
         if self.template == "chat":
             return conversation_ids(self.tokenizer, [{"role": "user", "content": prompt}], self.member)
         ids: list[int] = self.tokenizer(prompt)["input_ids"]

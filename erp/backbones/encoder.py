@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
+
+from erp.backbones.windows import Pieces, whole
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
 
 
 class Encoder(nn.Module):
     """Prompts to embeddings (B, d), L2-normalised as the cached ones are.
 
     Args:
-        model: from ``tokenise``'s features of B prompts to vectors (B, d).
-        tokenise: B prompts to what the model reads, tensors among it on the CPU.
+        model: from ``tokenise``'s features of C texts to vectors (C, d).
+        tokenise: texts to what the model reads, tensors among it on the CPU.
         layers: the parameters that are trained, in groups from the embeddings up.
         learning_rate: of the top group.
         layer_decay: what the rate is multiplied by at each step down (ULMFiT, 1801.06146, divides by 2.6): lower
             layers know of language what a few thousand rewards cannot teach again.
-        batch_size: prompts the model reads at once.
+        batch_size: texts the model reads at once.
+        pieces: what texts are read of B prompts, one or more of each; by default the prompts.
     """
 
     def __init__(
@@ -32,6 +38,7 @@ class Encoder(nn.Module):
         learning_rate: float,
         layer_decay: float,
         batch_size: int,
+        pieces: Callable[[Sequence[str]], Pieces] = whole,
     ) -> None:
         super().__init__()
         self.model = model
@@ -39,21 +46,29 @@ class Encoder(nn.Module):
         self._layers = layers
         self._learning_rate, self._layer_decay = learning_rate, layer_decay
         self._batch_size = batch_size
+        self._pieces = pieces
 
     def forward(self, prompts: Sequence[str]) -> Tensor:
         """Embeddings in the order of the prompts, (B, d) float32, on the model's device."""
         device = next(self.model.parameters()).device
-        order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))  # of like length: less padding
+        pieces = self._pieces(prompts)
+        texts = pieces.texts
+        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))  # of like length: less padding
         parts = [order[start : start + self._batch_size] for start in range(0, len(order), self._batch_size)]
         # Of several parts, each is gone through again for its gradient: memory is that of one, whatever the batch.
         again = torch.is_grad_enabled() and len(parts) > 1
         vectors = []
         for part in parts:
-            features = self._tokenise([prompts[i] for i in part])
+            features = self._tokenise([texts[i] for i in part])
             there = {key: value.to(device) if isinstance(value, Tensor) else value for key, value in features.items()}
             vectors.append(checkpoint(self.model, there, use_reentrant=False) if again else self.model(there))
         back = torch.tensor(order, device=device).argsort()
-        return nn.functional.normalize(torch.cat(vectors)[back], dim=1)
+        found = torch.cat(vectors)[back]
+        if not pieces.single:
+            shares = torch.as_tensor(pieces.shares, dtype=found.dtype, device=device)[:, None]
+            owner = torch.as_tensor(pieces.owner, device=device)
+            found = found.new_zeros(len(prompts), found.shape[1]).index_add(0, owner, shares * found)
+        return nn.functional.normalize(found, dim=1)
 
     def groups(self) -> list[dict[str, Any]]:
         """Parameter groups for an optimiser, from the embeddings up, each with its rate ``lr``."""
@@ -71,6 +86,19 @@ class Encoder(nn.Module):
             sha256.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
             sha256.update(value.cpu().contiguous().numpy().tobytes())
         return sha256.hexdigest()
+
+
+class SentenceVectors(nn.Module):
+    """What a sentence-transformers model makes of its features, as one tensor."""
+
+    def __init__(self, model: SentenceTransformer) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, features: Mapping[str, Any]) -> Tensor:
+        """Vectors (B, d)."""
+        vectors: Tensor = self.model(dict(features))["sentence_embedding"]  # it writes into what it is given
+        return vectors
 
 
 def layers_of(model: nn.Module, depth: int) -> list[list[nn.Parameter]] | None:

@@ -70,29 +70,33 @@ class GGUFStates:
                 f"backbone.batch_size = {batch_size} x {room} tokens fit in memory"
             ) from None
 
-    def embed(self, prompts: Sequence[str]) -> NDArray[np.float32]:
-        """Pooled hidden states, (n, d); zero for a prompt of no token. Prompts of like length share a request."""
-        ids = [self._ids(prompt) for prompt in prompts]
+    def tokens(self, text: str) -> list[int]:
+        """Token ids of a text by itself."""
+        return list(self._post("/tokenize", {"content": text})["tokens"])
+
+    def text(self, ids: Sequence[int]) -> str:
+        """What token ids read."""
+        return str(self._post("/detokenize", {"tokens": list(ids)})["content"])
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Pooled hidden states, (n, d); zero for a text of no token. Texts of like length share a request."""
+        ids = [self._ids(text) for text in texts]
         order = sorted((row for row in range(len(ids)) if ids[row]), key=lambda row: len(ids[row]))
         found: dict[int, list[float]] = {}
         for start in range(0, len(order), self.batch_size):
             rows = order[start : start + self.batch_size]
             found |= zip(rows, self._pooled([ids[row] for row in rows]), strict=True)
         if not found:  # how long a vector is, only a vector tells
-            return np.zeros((len(ids), len(self._pooled([self._tokens("a")])[0])), dtype=np.float32)
+            return np.zeros((len(ids), len(self._pooled([self._with_special("a")])[0])), dtype=np.float32)
         nothing = [0.0] * len(next(iter(found.values())))
         return np.array([found.get(row, nothing) for row in range(len(ids))], dtype=np.float32)
 
     def _ids(self, prompt: str) -> list[int]:
-        own = self._post("/tokenize", {"content": prompt})["tokens"]
-        if len(own) > self.max_tokens:
-            kept = self._post("/detokenize", {"tokens": own[: self.max_tokens]})["content"]
-            prompt = kept.rstrip("\ufffd")  # the cut may go through a character of several tokens
         if self.template == "chat":
             prompt = self._post("/apply-template", {"messages": [{"role": "user", "content": prompt}]})["prompt"]
-        return self._tokens(prompt)
+        return self._with_special(prompt)
 
-    def _tokens(self, text: str) -> list[int]:
+    def _with_special(self, text: str) -> list[int]:
         """Token ids, with the special ones that the model puts around a text."""
         return list(self._post("/tokenize", {"content": text, "add_special": True})["tokens"])
 

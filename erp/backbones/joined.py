@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from erp.backbones.base import Backbone, FittedBackbone, Weighted, normalised, trains
+from erp.backbones.base import Backbone, FittedBackbone, Weighted, Windowed, normalised, trains
+from erp.backbones.windows import Long
 from erp.errors import ErpError
 
 
@@ -23,6 +24,7 @@ class JoinedBackbone(Backbone):
         parts: backbones; in a config, their nodes (``_target_`` and arguments).
         weights: one for each part; None for 1 each.
         active_parameters: of all parts together: what routing a prompt costs in FLOPs. It changes no embedding.
+        long: what is read of a prompt longer than their window by parts that have one; None: what each of them says.
     """
 
     def __init__(
@@ -30,6 +32,7 @@ class JoinedBackbone(Backbone):
         parts: list[Backbone],
         weights: list[float] | None = None,
         active_parameters: float | None = None,
+        long: Long | None = None,
     ) -> None:
         if not parts:
             raise ErpError("backbone.parts = []: there is nothing to join; give backbones, each with its _target_")
@@ -43,6 +46,9 @@ class JoinedBackbone(Backbone):
                 f"{at[0]}: a part of a joined backbone stays as it was released; leave it out, or fine-tune alone"
             )
         self.parts = list(parts)
+        for part in self.parts:
+            if long is not None and isinstance(part, Windowed):
+                part.long = long
         self.active_parameters = active_parameters
 
     def look_in(self, weights_dir: str | None) -> None:
@@ -79,6 +85,14 @@ class JoinedBackbone(Backbone):
         """Those of the parts, with their weights."""
         parts = [f"{weight!r} * ({part.fingerprint()})" for weight, part in zip(self.weights, self.parts, strict=True)]
         return f"{self.kind()} {' + '.join(parts)}"
+
+    def window(self) -> int | None:
+        """The smallest of the parts'."""
+        return min((size for part in self.parts if (size := part.window()) is not None), default=None)
+
+    def unread(self, prompts: Sequence[str]) -> NDArray[np.int64]:
+        """Tokens of each prompt that the part which lost most of it lost, (n,)."""
+        return np.asarray(np.max([part.unread(prompts) for part in self.parts], axis=0), dtype=np.int64)
 
     def embed(self, prompts: Sequence[str]) -> NDArray[np.float32]:
         """The blocks in the order of the parts, (n, d1 + d2 + ...)."""

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from erp.backbones.base import Backbone, plain_text
+from erp.backbones.windows import Long, Pieces, Window, kept_texts, window_of
 from erp.errors import ErpError
 from erp.files import sha256_file
 from erp.weights import Weights, find_file, find_weights
@@ -22,8 +23,14 @@ _INDEX = "config.json"  # what every model folder of transformers has, whatever 
 class States(Protocol):
     """A model that is loaded."""
 
-    def embed(self, prompts: Sequence[str]) -> NDArray[np.float32]:
-        """Pooled hidden states, (n, d); zero for a prompt of no token."""
+    def tokens(self, text: str) -> list[int]:
+        """Token ids of a text by itself."""
+
+    def text(self, ids: Sequence[int]) -> str:
+        """What token ids read."""
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Pooled hidden states, (n, d), of texts that fit; zero for one of no token."""
 
 
 class LLMHiddenBackbone(Backbone):
@@ -38,7 +45,9 @@ class LLMHiddenBackbone(Backbone):
         layer: which layer's states: an integer, negative from the end, or a fraction of the depth, above 0 and up to 1.
         pooling: the mean over the prompt's tokens, or the last token, which alone has seen all of them.
         template: ``chat`` reads the prompt as a user's turn, the answer about to begin; None reads its bare text.
-        max_tokens: of the prompt, the template not counted; a longer one loses its end.
+        max_tokens: of the prompt that are read at once, the template not counted.
+        long: what is read of a longer one: its ``head``, its ``tail``, or all of it in pieces, each within the
+            template, whose vectors are averaged by their tokens (``mean``).
         batch_size: prompts in one forward pass. It changes no embedding, up to floating point.
         file: weight file within the model; a .gguf one is read by llama.cpp, which gives the last layer only.
         sha256: of that file, or of ``model.safetensors``; checked where given.
@@ -62,6 +71,7 @@ class LLMHiddenBackbone(Backbone):
         dtype: Literal["float32", "bfloat16", "float16"] = "float32",
         device: Literal["auto", "cpu", "cuda"] = "auto",
         active_parameters: float | None = None,
+        long: Long = "head",
     ) -> None:
         for name, value in (("max_tokens", max_tokens), ("batch_size", batch_size)):
             if value < 1:
@@ -82,6 +92,7 @@ class LLMHiddenBackbone(Backbone):
         self.layer, self.pooling, self.template, self.max_tokens = layer, pooling, template, max_tokens
         self.batch_size, self.dtype, self.device = batch_size, dtype, device
         self.active_parameters = active_parameters
+        self.long: Long = long
         self._weights_dir: str | None = None
         self._states: States | None = None
 
@@ -92,13 +103,40 @@ class LLMHiddenBackbone(Backbone):
     def fingerprint(self) -> str:
         """Which weights, and what is done to a prompt; finds (or downloads) them if no hash and no commit was given."""
         done = f"layer={self.layer} pooling={self.pooling} template={self.template} max_tokens={self.max_tokens}"
+        if self.long != "head":
+            done += f" long={self.long}"
         return f"{self.kind()} {self._identity()} dtype={self.dtype} {done}"
 
     def embed(self, prompts: Sequence[str]) -> NDArray[np.float32]:
         """Pooled hidden states, (n, d); zero for a prompt of no token. Loads the model at the first call."""
+        states, pieces = self._loaded(), []
+        for text in map(plain_text, prompts):
+            pieces.append(kept_texts(text, states.tokens(text), self.max_tokens, self.long, states.text))
+        read = Pieces.of(pieces)
+        return read.joined(states.embed(read.texts))
+
+    def window(self) -> int:
+        """Tokens of a prompt that are read at once."""
+        return self.max_tokens
+
+    def unread(self, prompts: Sequence[str]) -> NDArray[np.int64]:
+        """Tokens of each prompt that are cut off, (n,)."""
+        if self.long == "mean":
+            return np.zeros(len(prompts), dtype=np.int64)
+        sizes = [len(self._loaded().tokens(plain_text(prompt))) for prompt in prompts]
+        return np.maximum(np.array(sizes, dtype=np.int64) - self.max_tokens, 0)
+
+    def reader_on_disk(self) -> Window | None:
+        """What the model reads of a prompt, without loading it. Raises ErpError where its files do not tell."""
+        if self.gguf:
+            raise ErpError(f"{self.weights.file}: does not say without being loaded how it cuts a text into tokens")
+        folder = find_weights(self.weights, self._weights_dir, download=False)
+        return window_of(folder, self.max_tokens, "", special=False)
+
+    def _loaded(self) -> States:
         if self._states is None:
             self._states = self._load()
-        return self._states.embed([plain_text(prompt) for prompt in prompts])
+        return self._states
 
     def _load(self) -> States:
         if self.gguf:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from erp.backbones.base import Backbone, plain_text
-from erp.backbones.encoder import Encoder, layers_of
+from erp.backbones.windows import Long, Pieces, Window, whole, window_of
 from erp.errors import ErpError
 from erp.files import sha256_file
 from erp.weights import Weights, find_weights
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
+    from torch import nn
+
+    from erp.backbones.encoder import Encoder
 
 
 class SentenceTransformerBackbone(Backbone):
@@ -30,7 +32,9 @@ class SentenceTransformerBackbone(Backbone):
         package: import name of an installable package that carries the weights.
         revision: of the hub's repository.
         prefix: put before every prompt, for encoders trained with an instruction. It counts towards ``max_tokens``.
-        max_tokens: longer prompts are cut; None for the encoder's own limit.
+        max_tokens: how many it reads at once; None for the encoder's own limit.
+        long: what is read of a prompt with more: its ``head``, its ``tail``, or all of it in pieces, each with the
+            prefix, whose vectors are averaged by their tokens (``mean``) before the result is brought to length one.
         batch_size: prompts encoded at once.
         active_parameters: of the encoder: what routing a prompt costs in FLOPs. It changes no embedding.
         finetune: train the encoder along with the router, which has to have a loss.
@@ -54,6 +58,7 @@ class SentenceTransformerBackbone(Backbone):
         finetune: bool = False,
         encoder_learning_rate: float = 2e-5,
         layer_decay: float = 0.9,
+        long: Long = "head",
     ) -> None:
         if batch_size < 1:
             raise ErpError(f"backbone.batch_size = {batch_size}: give 1 or more")
@@ -69,6 +74,8 @@ class SentenceTransformerBackbone(Backbone):
         self.finetune = finetune
         self.encoder_learning_rate = encoder_learning_rate
         self.layer_decay = layer_decay
+        self.long: Long = long
+        self._window: Window | None = None
         self._weights_dir: str | None = None
         self._model: SentenceTransformer | None = None
         self._encoder: Encoder | None = None
@@ -86,24 +93,57 @@ class SentenceTransformerBackbone(Backbone):
         if sha256 is None:
             sha256 = sha256_file(find_weights(self.weights, self._weights_dir) / self.weights.file)
         released = f"{self.kind()} {sha256} prefix={self.prefix!r} max_tokens={self.max_tokens}"
+        if self.long != "head":
+            released += f" long={self.long}"
         return released if self._encoder is None else f"{released} weights={self._encoder.digest()}"
 
     def embed(self, prompts: Sequence[str]) -> NDArray[np.float32]:
         """Encode, (n, d)."""
-        vectors = self._loaded().encode(self._texts(prompts), batch_size=self.batch_size, show_progress_bar=False)
-        return np.asarray(vectors, dtype=np.float32)
+        pieces = self._pieces(prompts)
+        vectors = self._loaded().encode(pieces.texts, batch_size=self.batch_size, show_progress_bar=False)
+        return pieces.joined(np.asarray(vectors, dtype=np.float32))
+
+    def window(self) -> int | None:
+        """Tokens that the encoder reads at once, the prefix among them."""
+        reader = self.reader()
+        return None if reader is None else reader.size
+
+    def unread(self, prompts: Sequence[str]) -> NDArray[np.int64]:
+        """Tokens of each prompt that are cut off, (n,)."""
+        reader = self.reader()
+        if reader is None or self.long == "mean":
+            return np.zeros(len(prompts), dtype=np.int64)
+        return reader.unread([plain_text(prompt) for prompt in prompts])
+
+    def reader(self) -> Window | None:
+        """Tokenizer and window; None for an encoder without a limit. Loads the encoder at the first call."""
+        if self._window is None:
+            model = self._loaded()
+            size, tokenizer = model.max_seq_length, getattr(model.tokenizer, "backend_tokenizer", None)
+            if size is not None and size < float("inf") and tokenizer is not None:
+                self._window = Window(tokenizer, int(size), self.prefix)
+        return self._window
+
+    def reader_on_disk(self) -> Window | None:
+        """The same without loading the encoder, and without looking for it elsewhere than on this machine."""
+        folder = find_weights(self.weights, self._weights_dir, download=False)
+        return window_of(folder, self.max_tokens, self.prefix)
 
     def encoder(self) -> Encoder:
         """The encoder, which ``embed`` shares. Raises ErpError where its layers are not found."""
+        from erp.backbones.encoder import Encoder, SentenceVectors
+
         if self._encoder is None:
             model = self._loaded()
             self._encoder = Encoder(
-                _SentenceVectors(model), lambda prompts: model.preprocess(self._texts(prompts)), self._layers(model),
-                self.encoder_learning_rate, self.layer_decay, self.batch_size,
+                SentenceVectors(model), model.preprocess, self._layers(model), self.encoder_learning_rate,
+                self.layer_decay, self.batch_size, self._pieces,
             )  # fmt: skip
         return self._encoder
 
     def _layers(self, model: SentenceTransformer) -> list[list[nn.Parameter]]:
+        from erp.backbones.encoder import layers_of
+
         if self.layer_decay == 1:
             return [[parameter for parameter in model.parameters() if parameter.requires_grad]]
         depth = getattr(getattr(model.transformers_model, "config", None), "num_hidden_layers", 0)
@@ -114,8 +154,15 @@ class SentenceTransformerBackbone(Backbone):
             f"cannot have a rate each; give 1 for one rate"
         )
 
-    def _texts(self, prompts: Sequence[str]) -> list[str]:
-        return [plain_text(self.prefix + prompt) for prompt in prompts]
+    def _pieces(self, prompts: Sequence[str]) -> Pieces:
+        """What the encoder reads of the prompts. Raises ErpError where its tokens cannot be told, and have to be."""
+        if self.long == "head":
+            return whole([plain_text(self.prefix + prompt) for prompt in prompts])
+        if (reader := self.reader()) is None:
+            raise ErpError(
+                f"backbone.long = {self.long}: {self.weights.model} tells no window of tokens; give head, or max_tokens"
+            )
+        return reader.pieces([plain_text(prompt) for prompt in prompts], self.long)
 
     def _loaded(self) -> SentenceTransformer:
         if self._model is None:
@@ -140,16 +187,3 @@ class SentenceTransformerBackbone(Backbone):
         if self.max_tokens is not None:
             encoder.max_seq_length = self.max_tokens
         return encoder
-
-
-class _SentenceVectors(nn.Module):
-    """What a sentence-transformers model makes of its features, as one tensor."""
-
-    def __init__(self, model: SentenceTransformer) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, features: Mapping[str, Any]) -> Tensor:
-        """Vectors (B, d)."""
-        vectors: Tensor = self.model(dict(features))["sentence_embedding"]  # it writes into what it is given
-        return vectors

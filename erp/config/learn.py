@@ -185,8 +185,10 @@ class DescribeConfig(Node):
     data: Data
     reward_model: RewardModel = RewardModel()
     pool: Pool = Pool()
+    backbone: Plug
     near_duplicates: float | None = Field(0.8, gt=0, le=1)
     bootstrap: Bootstrap = Bootstrap()
+    weights_dir: str | None = None
     output: Literal["text", "json"] = "text"
 
 

@@ -17,6 +17,7 @@ from erp.files import jsonable
 from erp.metrics.length import length_bias
 from erp.programs.inputs import load_table
 from erp.programs.launch import launch
+from erp.programs.reading import what_is_read
 from erp.report.description import as_text
 from erp.report.sections.audits import length_section
 from erp.report.sections.noise import noise_section
@@ -40,7 +41,8 @@ def _job(container: dict[str, Any]) -> None:
 def run(config: DescribeConfig) -> dict[str, Any]:
     """The facts of a table; means and oracles are over the prompts whose cells are all present."""
     table = load_table(config.data, config.reward_model, config.pool)
-    return describe(table, config.near_duplicates, config.bootstrap.model_dump())
+    facts = describe(table, config.near_duplicates, config.bootstrap.model_dump())
+    return {**facts, "reading": what_is_read(config.backbone, config.weights_dir, table.prompts["prompt"].tolist())}
 
 
 def describe(

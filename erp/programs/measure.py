@@ -20,6 +20,7 @@ from erp.metrics.economics import collection_cost
 from erp.metrics.length import length_bias
 from erp.metrics.routing import cost_range
 from erp.programs.inputs import router_cost, table_label
+from erp.programs.reading import long_of
 from erp.report.evaluation import evaluate
 from erp.report.sections.audits import consistency_section, length_section
 from erp.report.sections.economics import Labels
@@ -134,7 +135,7 @@ def measure(
         table, every = whole, np.flatnonzero(expected_target(whole, **config.target.model_dump()).complete)
     found = {
         "run": _run_facts(config, data.table, module, policy, test.scale),
-        **_data_facts(data, test, notes),
+        **_data_facts(data, test, notes, long_of(config.backbone)),
         **sections,
         "chosen_on_validation": choices.as_plain(data.table.members),
         "oracle_split_half": None if sampled.halves is None
@@ -243,7 +244,7 @@ def _run_facts(
     }
 
 
-def _data_facts(data: RoutingData, test: HeldOut, notes: Sequence[str]) -> dict[str, Any]:
+def _data_facts(data: RoutingData, test: HeldOut, notes: Sequence[str], long: str) -> dict[str, Any]:
     """The sections ``data`` and ``cost`` of the results."""
     tested = len(test.rewards)
     return {
@@ -256,6 +257,12 @@ def _data_facts(data: RoutingData, test: HeldOut, notes: Sequence[str]) -> dict[
             "excluded": tested - len(test.complete().rewards),
             "categories": len(data.categories) or None,
             "samples_per_cell": list(samples_per_cell(data.targets)),
+            "reading": {
+                "window": data.embeddings.window,
+                "long": None if data.embeddings.window is None else long,
+                "cut": float((data.embeddings.unread > 0).mean()),
+                "alike": data.embeddings.shared(),
+            },
             "notes": [*data.table.notes, *notes],
         },
         "cost": {

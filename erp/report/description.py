@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from erp.report.facts import one_line, percent
+from erp.report.reading import reading_line
 from erp.report.text import interval_text
 
 MOST_CATEGORIES = 20  # listed; output=json has all
@@ -26,7 +27,18 @@ def _table(facts: Mapping[str, Any]) -> list[str]:
         f"repeated texts {facts['repeated_texts']:,}; groups {facts['groups']:,}",
         *_near_duplicates(facts["near_duplicates"]),
         *[f"note: {one_line(note)}" for note in facts["notes"]],
+        *_reading(facts.get("reading")),
     ]
+
+
+def _reading(found: Mapping[str, Any] | None) -> list[str]:
+    """What the backbone reads of the prompts, where it is not all."""
+    if found is None:
+        return []
+    if found["reason"] is not None:
+        return [f"how much of the prompts {one_line(found['backbone'])} reads is not known: {found['reason']}"]
+    line = reading_line(found, found["backbone"])
+    return [f"{line} Told from {found['prompts']:,} of them."] if line else []
 
 
 def _near_duplicates(found: Mapping[str, Any] | None) -> list[str]:

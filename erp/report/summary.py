@@ -17,13 +17,15 @@ from erp.report.facts import (
     percent,
     policy_label,
 )
+from erp.report.reading import reading_line
 from erp.report.text import percents, significant, spread_text
 
 
 def plain_summary(results: Results) -> str:
-    """What was found, in at most four lines of plain words; the first answers whether a router is worth having."""
+    """What was found, in at most five lines of plain words; the first answers whether a router is worth having."""
     lines = [
-        _verdict_line(results), _headroom_line(results) + _constant(results), _gain_line(results), _cost_line(results)
+        _verdict_line(results), _headroom_line(results) + _constant(results), _gain_line(results), _cost_line(results),
+        reading_line(results["data"].get("reading"), results["run"]["backbone"]),
     ]  # fmt: skip
     return "\n".join(line for line in lines if line)
 

@@ -77,17 +77,19 @@ def test_a_first_run_needs_neither_weights_nor_network(erp, monkeypatch):
     assert results["cost"]["kind"] == "flops"
 
 
-def test_shipped_embeddings_are_those_of_the_encoder():
-    from erp.backbones.base import normalised
-    from erp.backbones.cache import SHIPPED, _folder_name, _key, _shipped
+def test_shipped_embeddings_are_those_of_the_encoder(tmp_path):
+    from erp.backbones.cache import SHIPPED, cached_embeddings
     from erp.compose import compose
     from erp.training.trained import build_backbone
 
-    backbone = build_backbone(compose("train", [])["backbone"], None)
-    assert (SHIPPED / _folder_name(backbone)).is_dir()
-    prompts = mini().prompts["prompt"].tolist()[:5]
-    shipped = np.array([_shipped(backbone)[_key(prompt)] for prompt in prompts])
-    np.testing.assert_allclose(shipped, normalised(backbone.embed(prompts)), atol=1e-5)
+    backbone, encoder = (build_backbone(compose("train", [])["backbone"], None) for _ in range(2))
+    prompts = mini().prompts["prompt"].tolist()
+    backbone.embed = lambda prompts: pytest.fail("embedded")
+    shipped = cached_embeddings(prompts, backbone, tmp_path, progress=False)
+    assert [path.name for path in SHIPPED.iterdir()] == [path.name for path in (tmp_path / "embeddings").glob("*/")]
+    np.testing.assert_allclose(shipped.take(np.arange(5)), encoder.embed(prompts[:5]), atol=1e-5)
+    assert shipped.window == encoder.window()
+    assert shipped.unread.tolist() == encoder.unread(prompts).tolist()
 
 
 def test_a_router_of_one_reward_model_is_scored_by_the_other(erp):
