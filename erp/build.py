@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import keyword
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, get_args, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
@@ -29,13 +29,35 @@ def build(node: Mapping[str, Any], expect: type[T], *, key: str, trust: bool = T
     Raises:
         ErpError: unknown target, unknown or ill-typed arguments (all of them, one line each), or another class.
     """
+    target = _class_of(node, expect, key, trust)
+    checked, _ = _checked_arguments(target, node, key, expect, trust)
+    return target(**{name: getattr(checked, name) for name in type(checked).model_fields})
+
+
+def as_built(node: Mapping[str, Any], expect: type[Any], *, key: str, trust: bool = True) -> dict[str, Any]:
+    """The node as the object gets it: types settled (0 where a float goes is 0.0), defaults spelled out.
+
+    Nodes that build the same object are equal afterwards. Faults are those of `build`.
+    """
+
+    def part(value: Mapping[str, Any], place: str) -> Any:
+        return as_built(value, expect, key=place, trust=trust)
+
+    checked, holds = _checked_arguments(_class_of(node, expect, key, trust), node, key, expect, trust)
+    found = {name: value for name, value in node.items() if name in ("_target_", LABEL)}
+    of_parts = {name for name, field in type(checked).model_fields.items() if field.alias in holds}
+    found |= checked.model_dump(mode="json", by_alias=True, exclude=of_parts)
+    return found | {name: _with_parts(node.get(name), f"{key}.{name}", part) for name in sorted(holds)}
+
+
+def _class_of(node: Mapping[str, Any], expect: type[Any], key: str, trust: bool) -> Any:
     target = _import_target(node, key, trust)
     if not (inspect.isclass(target) and issubclass(target, expect)):
         raise ErpError(
             f"{key}._target_ = {node['_target_']}: is no {expect.__name__}; give a subclass of "
             f"{expect.__module__}.{expect.__name__}"
         )
-    return target(**_checked_arguments(target, node, key, expect, trust))
+    return target
 
 
 def _import_target(node: Mapping[str, Any], key: str, trust: bool) -> Any:
@@ -68,8 +90,16 @@ def _import_target(node: Mapping[str, Any], key: str, trust: bool) -> Any:
 
 def _checked_arguments(
     target: Any, node: Mapping[str, Any], key: str, expect: type[Any], trust: bool
-) -> dict[str, Any]:
-    """The node's arguments, validated against the constructor's annotations by a pydantic model made from them."""
+) -> tuple[BaseModel, set[str]]:
+    """The node's arguments, validated against the constructor's annotations by a pydantic model made from them.
+
+    Returns:
+        The model, and the names of the arguments that hold nodes of the same class, which are built.
+    """
+
+    def part(value: Mapping[str, Any], place: str) -> Any:
+        return build(value, expect, key=place, trust=trust)
+
     function = target.__init__ if inspect.isclass(target) else target
     hints = get_type_hints(function)
     fields: dict[str, Any] = {}
@@ -82,12 +112,14 @@ def _checked_arguments(
         default = ... if parameter.default is parameter.empty else parameter.default
         fields[parameter.name] = (hints.get(parameter.name, Any), Field(default, alias=plain_name(parameter.name)))
     model: type[BaseModel] = create_model(
-        "Arguments", __config__=ConfigDict(extra="forbid", arbitrary_types_allowed=True), **fields
+        "Arguments",
+        __config__=ConfigDict(extra="forbid", arbitrary_types_allowed=True, ser_json_inf_nan="constants"),
+        **fields,
     )
     # A router of routers gets them built; a node that an argument takes as it is stays one.
     holds = {plain_name(name) for name, hint in hints.items() if _names(hint, expect)}
     given = {
-        name: _with_parts(value, f"{key}.{name}", expect, trust) if name in holds else value
+        name: _with_parts(value, f"{key}.{name}", part) if name in holds else value
         for name, value in node.items()
         if name not in ("_target_", LABEL)
     }
@@ -95,7 +127,7 @@ def _checked_arguments(
         checked = model.model_validate(given)
     except ValidationError as error:
         raise ErpError(*faults_of(error, model, given, prefix=key)) from None
-    return {name: getattr(checked, name) for name in fields}
+    return checked, holds
 
 
 def _names(hint: Any, expect: type[Any]) -> bool:
@@ -103,14 +135,14 @@ def _names(hint: Any, expect: type[Any]) -> bool:
     return hint is expect or any(_names(part, expect) for part in get_args(hint))
 
 
-def _with_parts(value: Any, key: str, expect: type[Any], trust: bool) -> Any:
-    """The value with every node in it that has a ``_target_`` replaced by what it describes: routers within routers."""
+def _with_parts(value: Any, key: str, part: Callable[[Mapping[str, Any], str], Any]) -> Any:
+    """The value with ``part`` of every node in it that has a ``_target_``: routers within routers."""
     if isinstance(value, Mapping) and "_target_" in value:
-        return build(value, expect, key=key, trust=trust)
+        return part(value, key)
     if isinstance(value, Mapping):
-        return {name: _with_parts(part, f"{key}.{name}", expect, trust) for name, part in value.items()}
+        return {name: _with_parts(item, f"{key}.{name}", part) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_with_parts(part, f"{key}.{i}", expect, trust) for i, part in enumerate(value)]
+        return [_with_parts(item, f"{key}.{i}", part) for i, item in enumerate(value)]
     return value
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import math
@@ -167,6 +168,21 @@ def sha256_file(path: Path) -> str:
     """Hex sha256 of a file's bytes."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def sha256_of(path: str) -> str:
+    """Hex sha256 of what lies at a path: a file, a folder's files with their names, those of a pattern with ``*``.
+
+    Of what is not here, an address or nothing, the path stands for itself.
+    """
+    root = Path(path).expanduser()
+    found = [root] if root.exists() else map(Path, glob.iglob(str(root)))  # noqa: PTH207 - Path's is relative
+    files = sorted(file for part in found for file in (part.rglob("*") if part.is_dir() else [part]) if file.is_file())
+    if not files:
+        return hashlib.sha256(path.encode()).hexdigest()
+    names = [str(file.relative_to(root)) if root.is_dir() else "" for file in files]
+    lines = [f"{name} {sha256_file(file)}" for name, file in zip(names, files, strict=True)]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def cache_folder(configured: str | None) -> Path:

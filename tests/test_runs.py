@@ -96,6 +96,37 @@ def test_equal_tables_in_two_files_are_one_run_and_other_rewards_are_another(tmp
     assert names[0].startswith("ridge-hashing-")
 
 
+def named(*overrides, tmp_path, **replaced):
+    """The folder's name of a command on a synthetic table, with values replaced in its config."""
+    small = ["data=synthetic", "data.prompts=60", "backbone=hashing", f"out={tmp_path}"]
+    return prepare(validate("train", compose("train", [*small, *overrides]) | replaced)).folder.path.name
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (["policy.lambda=0"], ["policy.lambda=0.0"]),
+        (["policy.lambda=2"], ["policy.lambda=2.0"]),
+        (["policy=tolerance", "policy.tolerance=1"], ["policy=tolerance", "policy.tolerance=1.0"]),
+        (["router.alphas=[1, 10]"], ["router.alphas=[1.0, 10.0]"]),
+        (["router.alphas=[1, 10]"], ["router.alphas=[1, 1e1]"]),
+        (["router=cluster_mean", "router.kappas=[5]"], ["router=cluster_mean", "router.kappas=[5.0]"]),
+        (["router=stack", "router.parts.zooter.beta=1"], ["router=stack", "router.parts.zooter.beta=1.0"]),
+        (["category_block=0"], ["category_block=0.0"]),
+    ],
+)
+def test_one_value_written_in_two_ways_is_one_run(tmp_path, one, other):
+    assert named(*one, tmp_path=tmp_path) == named(*other, tmp_path=tmp_path)
+    assert named(*one, tmp_path=tmp_path) != named("policy.lambda=7", tmp_path=tmp_path)
+
+
+def test_a_default_spelled_out_is_the_default(tmp_path):
+    bare = {"name": "knn", "_target_": "erp.routers.knn.KNN"}
+    spelled = compose("train", ["router=knn"])["router"]
+    both = [named(tmp_path=tmp_path, router=node) for node in (bare, spelled)]
+    assert both[0] == both[1] != named(tmp_path=tmp_path, router={**bare, "k": 3})
+
+
 # The folder.
 
 

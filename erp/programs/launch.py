@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shlex
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,7 @@ from erp.compose import (
 from erp.config import PROGRAMS
 from erp.config.typed import quoted, typed
 from erp.errors import ErpError, shorten
-from erp.files import read_json, write_text
+from erp.files import read_json, sha256_of, write_text
 from erp.runs import record_in_sweep, run_hash
 
 Job = Callable[[dict[str, Any]], float | None]
@@ -138,11 +140,22 @@ def _sweep(program: str, parsed: Arguments, job: Job) -> None:
 
 
 def _sweep_name(jobs: Sequence[dict[str, Any]], parsed: Arguments) -> str:
-    """The same jobs get the same name. Where not all are known, of many or drawn ones, the command stands for them."""
-    hashes = sorted(run_hash(job) for job in jobs)
+    """The same jobs on the same data get the same name: another sweep's would replace its record.
+
+    Where not all jobs are known, of many or drawn ones, the command stands for them.
+    """
+    content = cache(sha256_of)
+    hashes = sorted(run_hash(job, *_read_by(job, content)) for job in jobs)
     drawn = any(o.startswith(("hydra/sweeper", "hydra.sweeper")) or "interval(" in o for o in parsed.overrides)
     command = parsed.overrides if drawn or len(jobs) >= MOST_JOBS_CHECKED else []
     return hashlib.sha256("".join([*hashes, *command]).encode()).hexdigest()[:8]
+
+
+def _read_by(job: dict[str, Any], content: Callable[[str], str]) -> list[str]:
+    """What a job reads, which `run_hash` leaves to the table itself: its data's settings, and its files' content."""
+    data, prices = dict(job.get("data") or {}), (job.get("cost") or {}).get("prices")
+    path = data.pop("path", None)
+    return [json.dumps(data, sort_keys=True), *(content(str(file)) if file else "" for file in (path, prices))]
 
 
 def _for_hydra(parsed: Arguments, record: Path) -> list[str]:

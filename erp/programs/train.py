@@ -15,7 +15,7 @@ import pytorch_lightning as pl
 from erp.backbones.base import Backbone
 from erp.backbones.cache import cached_embeddings
 from erp.backbones.fitted import fit_once
-from erp.build import build
+from erp.build import as_built, build
 from erp.compose import compose, resolved
 from erp.config import TableData, TrainConfig, validate
 from erp.costs import Costs
@@ -46,6 +46,7 @@ from erp.training.trained import add_to_card, build_backbone, load_module
 from erp.units import with_base_lambda
 
 CALIBRATION = 0.1  # share of prompts carved out of the train half for a policy that promises something
+PLUGS: dict[str, type] = {"router": Router, "backbone": Backbone, "policy": Policy}
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,24 +159,24 @@ def prepare(config: TrainConfig) -> Plan:
     prices = sha256_file(Path(config.cost.prices)) if config.cost.prices else ""
     name = "-".join(
         [str(config.router.get("name", "router")), str(config.backbone.get("name", "backbone")),
-         run_hash(config.model_dump(mode="json", by_alias=True), table.fingerprint(), prices, *table.members,
-                  *content)]
+         run_hash(_as_built(config), table.fingerprint(), prices, *table.members, *content)]
     )  # fmt: skip
     return Plan(_with_absolute_paths(config), table, whole, costs, split, RunFolder(Path(config.out) / name))
+
+
+def _as_built(config: TrainConfig) -> dict[str, Any]:
+    """The config with the plug points' arguments as they were built: ``policy.lambda=0`` and ``0.0`` are one run."""
+    plain = config.model_dump(mode="json", by_alias=True)
+    return plain | {key: as_built(plain[key], expected, key=key) for key, expected in PLUGS.items()}
 
 
 def _plug_faults(config: TrainConfig) -> list[ErpError]:
     """What is wrong with the parts that are plugged in; construction is cheap, and knows which values make no sense."""
     faults: list[ErpError] = []
-    plugs: tuple[tuple[str, dict[str, Any], type], ...] = (
-        ("router", config.router, Router),
-        ("backbone", config.backbone, Backbone),
-        ("policy", config.policy, Policy),
-    )
     built: dict[str, Any] = {}
-    for key, node, expected in plugs:
+    for key, expected in PLUGS.items():
         try:
-            built[key] = build(node, expected, key=key)
+            built[key] = build(getattr(config, key), expected, key=key)
         except ErpError as error:
             faults.append(error)
     if "router" in built and "backbone" in built:
@@ -253,7 +254,7 @@ def _fit_and_test(plan: Plan, data: RoutingData, tracker: Tracker, start: float)
         build_backbone(config.backbone, config.weights_dir),
     )  # fmt: skip
     datamodule = RoutingDataModule(data, config.trainer.batch_size, config.seed)
-    fit(module, datamodule, config.trainer, folder.path, tracker.lightning_logger())
+    fit(module, datamodule, config.trainer, folder.path, tracker.log)
 
     # From here on the saved router is used, never the one in memory.
     module = load_module(folder.checkpoint, trust=True, weights_dir=config.weights_dir)

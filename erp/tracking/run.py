@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from wandb import Artifact, Run
 
     from erp.table.schema import RewardTable
-    from erp.tracking.metrics import Metrics
 
 TAG_LENGTH = 64  # W&B takes no longer ones
 # What metrics of training are drawn over, and what of a curve stands in the summary (`val/loss.min`).
@@ -39,25 +39,21 @@ class Tracker:
     What W&B does not take is said once on stderr and left out: the run folder has everything.
     """
 
-    def __init__(self, run: Run | None, folder: Path, artifacts: bool = False) -> None:
+    def __init__(self, run: Run | None, folder: Path, artifacts: bool = False, on_server: bool = False) -> None:
         self._run = run
+        self._on_server = on_server
         self._folder = folder
         self._artifacts = artifacts
         self._refused: set[str] = set()
 
-    def lightning_logger(self) -> Metrics | None:
-        """The logger that hands Lightning's metrics to the same run."""
-        if self._run is None:
-            return None
-        from erp.tracking.metrics import Metrics
+    def log(self, values: Mapping[str, float], *, again: bool = False) -> None:
+        """Add a row to the run's history; again where a process before this one made the epoch.
 
-        return Metrics(self.log)
-
-    def log(self, values: Mapping[str, Any], what: str = "the metrics of training") -> None:
-        """Add a row to the run's history."""
+        A server has such a row already, under the same id. A copy on disk is begun anew.
+        """
         run = self._run
-        if run is not None:
-            self._offer(what, lambda: run.log(dict(values)))
+        if run is not None and not (again and self._on_server):
+            self._offer("the metrics of training", lambda: run.log(dict(values)))
 
     def begin(self, data: Mapping[str, Any], table: RewardTable, name: str) -> None:
         """Say what training's metrics are drawn over, and which reward table the run is made from."""
@@ -107,7 +103,8 @@ def tracked(
     """Open the W&B run of a run folder, under the folder's own id, and finish it whatever happens.
 
     Under a W&B agent its sweep's run id, project and entity stand in place of ours: the sweep would not see the run
-    otherwise. A run that goes on after it was stopped goes on under its id there too.
+    otherwise. A run that goes on after it was stopped goes on under its id there too: on a server the run itself, on
+    disk in a new copy that takes the place of the unfinished one, as no copy can be added to.
 
     A second ``wandb.init`` without a finish silently returns the first run: hence one place, and a ``with``.
 
@@ -126,7 +123,7 @@ def tracked(
         return
     folder = folder.resolve()  # W&B's service may be another process's, with another working directory
     run = _opened(tracking, folder, config, choices(config, table.reward_model, table_name))
-    tracker = Tracker(run, folder, tracking.artifacts)
+    tracker = Tracker(run, folder, tracking.artifacts, on_server=tracking.mode == "online")
     if run is None:
         yield tracker
         return
@@ -149,6 +146,9 @@ def _opened(tracking: Tracking, folder: Path, config: Mapping[str, Any], chosen:
 
     assert tracking.mode != "off"
     agent = asked_by_agent()
+    if not agent and tracking.mode == "offline":
+        for unfinished in folder.glob(f"wandb/offline-run-*-{folder.name[-10:]}"):
+            shutil.rmtree(unfinished, ignore_errors=True)
     tags = [*tracking.tags, *(f"{group}={name}"[:TAG_LENGTH] for group, name in chosen.items())]
     try:
         return wandb.init(

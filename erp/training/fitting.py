@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import logging
+import math
 import signal
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
-from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
-from pytorch_lightning.loggers import Logger
+from pytorch_lightning.callbacks import Checkpoint, EarlyStopping
 
 from erp.config import Trainer
+from erp.files import replacing
 from erp.training.data import RoutingDataModule
 from erp.training.module import RoutingModule
+
+LAST = "last.ckpt"
+EPOCHS = "epochs"  # what training has come to, in last.ckpt
 
 # Advice that does not apply: batches are whole already, and the folder is the run's own.
 _BESIDE_THE_POINT = (
@@ -32,36 +36,91 @@ _BESIDE_THE_POINT = (
 )
 
 
-def fit(
-    module: RoutingModule, datamodule: RoutingDataModule, trainer: Trainer, folder: Path, logger: Logger | None
-) -> None:
-    """Train and leave the best state in ``<folder>/checkpoint.ckpt``; a killed training goes on from ``last.ckpt``.
+class Log(Protocol):
+    """Takes the metrics of an epoch; ``again`` where another process made it."""
 
-    With an encoder, ``last.ckpt`` stays until `settled` has made the embeddings anew, which may take long.
+    def __call__(self, values: Mapping[str, float], *, again: bool) -> None:
+        """Take one row."""
+
+
+def _unheard(values: Mapping[str, float], *, again: bool) -> None:
+    """Nobody keeps a copy."""
+
+
+class _Epochs(Checkpoint):
+    """After every epoch: its metrics are logged, and the best state and where to go on from are on the disk.
+
+    Lightning's own ModelCheckpoint writes ``last.ckpt`` when validation improved, and absolute paths into it. A
+    Checkpoint runs after early stopping, whose state is saved here too.
+    """
+
+    def __init__(self, folder: Path, log: Log) -> None:
+        self._best, self._last, self._log = folder / "checkpoint.ckpt", folder / LAST, log
+        self._state: dict[str, Any] = {"loss": math.inf, "stopped": False, "rows": []}
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """A training that was stopped early, and killed before its folder was done, is not trained further."""
+        trainer.should_stop = self._state["stopped"]
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Log, keep what is best so far, and then where to go on from."""
+        row = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        row |= {"epoch": trainer.current_epoch, "trainer/global_step": trainer.global_step}
+        self._log(row, again=False)
+        best = not self._state["rows"] or row["val/loss"] < self._state["loss"]
+        self._state["loss"] = row["val/loss"] if best else self._state["loss"]
+        self._state |= {"stopped": trainer.should_stop, "rows": [*self._state["rows"], row]}
+        for path, weights_only in ((self._best, True), (self._last, False))[not best :]:
+            with replacing(path) as temporary:
+                trainer.save_checkpoint(temporary, weights_only=weights_only)
+
+    @property
+    def state_key(self) -> str:
+        """What it lies under in ``last.ckpt``."""
+        return EPOCHS
+
+    def state_dict(self) -> dict[str, Any]:
+        """What goes on where training does."""
+        return self._state
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from there; who keeps a copy of the epochs before is told of them again."""
+        self._state = state_dict
+        for row in state_dict["rows"]:
+            self._log(row, again=True)
+
+
+def fit(
+    module: RoutingModule, datamodule: RoutingDataModule, trainer: Trainer, folder: Path, log: Log = _unheard
+) -> None:
+    """Train and leave the best state in ``<folder>/checkpoint.ckpt``.
+
+    ``last.ckpt`` is of the last epoch: a killed training goes on from there, to the same numbers. With an encoder it
+    stays until `settled` has made the embeddings anew, which may take long.
 
     A closed-form router is solved when fitting starts; one empty step and one validation follow, so that it is
     checkpointed and logged as any other.
+
+    Args:
+        module: the router and what is fitted beside it.
+        datamodule: what it learns from.
+        trainer: how routers with a loss are trained.
+        folder: of the run.
+        log: gets a row of metrics after each epoch, and again those of epochs that an earlier process made.
     """
-    checkpoint, last = folder / "checkpoint.ckpt", folder / "last.ckpt"
-    if module.router.closed_form:
-        # numpy on the CPU, wherever networks are trained. Lightning's own checkpoints count optimizer steps, and there
-        # is none here.
+    last = folder / LAST
+    epochs: list[pl.Callback] = [_Epochs(folder, log)]
+    if module.router.closed_form:  # numpy on the CPU, wherever networks are trained
         runner = _lightning(
-            max_epochs=1, limit_train_batches=1, logger=logger or False, enable_progress_bar=False,
-            enable_checkpointing=False, default_root_dir=folder,
+            max_epochs=1, limit_train_batches=1, logger=False, enable_progress_bar=False, callbacks=epochs,
+            default_root_dir=folder,
         )  # fmt: skip
-        with _quiet(), _interruptible():
-            runner.fit(module, datamodule=datamodule)
-            runner.save_checkpoint(checkpoint)
-        return
-    keep_best = ModelCheckpoint(
-        dirpath=folder, filename=checkpoint.stem, monitor="val/loss", save_last=True, enable_version_counter=False
-    )
-    runner = _lightning(
-        accelerator=_accelerator(trainer.accelerator), max_epochs=trainer.max_epochs, logger=logger or False,
-        callbacks=[keep_best, EarlyStopping("val/loss", patience=trainer.patience)],
-        enable_progress_bar=trainer.progress, default_root_dir=folder,
-    )  # fmt: skip
+    else:
+        runner = _lightning(
+            accelerator=_accelerator(trainer.accelerator), max_epochs=trainer.max_epochs, logger=False,
+            callbacks=[EarlyStopping("val/loss", patience=trainer.patience), *epochs],
+            enable_progress_bar=trainer.progress, default_root_dir=folder,
+        )  # fmt: skip
     with _quiet(), _interruptible():
         runner.fit(module, datamodule=datamodule, ckpt_path=_readable(last), weights_only=True)
     if module.encoder is None:
@@ -76,12 +135,12 @@ def _accelerator(asked: str) -> str:
 
 
 def _readable(last: Path) -> str | None:
-    """The checkpoint to go on from; None where there is none, or the process was killed while it wrote it."""
+    """The checkpoint to go on from; None where there is none, it was damaged, or an earlier version wrote it."""
     try:
-        torch.load(last, map_location="cpu", weights_only=True)
-    except Exception:  # a torn file can make the unpickler raise anything
+        content = torch.load(last, map_location="cpu", weights_only=True)
+    except Exception:  # a damaged file can make the unpickler raise anything
         return None
-    return str(last)
+    return str(last) if EPOCHS in content.get("callbacks", {}) else None
 
 
 def validation_scores(module: RoutingModule, datamodule: RoutingDataModule) -> NDArray[np.float64]:

@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 
@@ -77,6 +78,38 @@ def test_faults_of_a_sweep_in_a_file_are_named_before_a_job_starts(erp, quick, p
     assert answer.code == 2
     assert "router = knnn: there is no such option" in answer.err
     assert not Path("runs").exists()
+
+
+def named_by(answer) -> str:
+    return answer.last.removeprefix("compare them: erp compare ")
+
+
+def test_sweeps_over_other_data_have_records_of_their_own(erp, quick, table, tmp_path):
+    made = ["data=synthetic", "data.prompts=60", *(q for q in quick if not q.startswith("data")), "figures=false"]
+    records = [named_by(erp("train", "-m", *made, f"data.seed={seed}", "seed=0,1")) for seed in (0, 1)]
+    rewards = pd.read_parquet(table)
+    here = [*quick, "figures=false", "seed=0,1"]
+    records += [
+        named_by(erp("train", "-m", *here)),
+        named_by(erp("train", "-m", *here, "data.columns.category=prompt")),
+    ]
+    rewards.assign(reward=rewards["reward"] * 2).to_parquet(table)
+    records.append(named_by(erp("train", "-m", *here)))
+    assert len(set(records)) == 5
+    assert all(len(json.loads(Path(file).read_text())["runs"]) == 2 for file in records)
+    # The same command finds its own again, and equal data elsewhere are the same data.
+    rewards.assign(reward=rewards["reward"] * 2).to_parquet(tmp_path / "moved.parquet")
+    moved = [f"data.path={tmp_path / 'moved.parquet'}" if h.startswith("data.path") else h for h in here]
+    assert named_by(erp("train", "-m", *here)) == named_by(erp("train", "-m", *moved)) == records[-1]
+
+
+def test_runs_whose_settings_are_written_in_two_ways_are_one_contender(erp, quick):
+    runs = [
+        erp("train", *quick, "figures=false", *more).last
+        for more in (["policy.lambda=0", "split.seed=0"], ["policy.lambda=0.0", "split.seed=1"])
+    ]
+    answer = erp("compare", *runs, "output=json", "table=contenders", "bootstrap.draws=200")
+    assert len(json.loads(answer.out)) == 1, answer.err
 
 
 def test_a_sweep_s_name_is_that_of_a_file(erp, quick):

@@ -81,7 +81,14 @@ def _flat(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]
         if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{key}.")
         else:
-            yield f"{prefix}{key}", json.dumps(value, default=str, ensure_ascii=False)
+            yield f"{prefix}{key}", json.dumps(_whole(value), default=str, ensure_ascii=False)
+
+
+def _whole(value: Any) -> Any:
+    """0 for 0.0, in lists too: as settings they are one."""
+    if isinstance(value, list):
+        return [_whole(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 2**53 else value
 
 
 def _read_tested(known: KnownRun, results: Results) -> TestedRun:
