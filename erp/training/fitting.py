@@ -58,11 +58,11 @@ class _Epochs(Checkpoint):
         self._best, self._last, self._log = folder / "checkpoint.ckpt", folder / LAST, log
         self._state: dict[str, Any] = {"loss": math.inf, "stopped": False, "rows": []}
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_start(self, trainer: pl.Trainer, _: pl.LightningModule) -> None:
         """A training that was stopped early, and killed before its folder was done, is not trained further."""
         trainer.should_stop = self._state["stopped"]
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_epoch_end(self, trainer: pl.Trainer, _: pl.LightningModule) -> None:
         """Log, keep what is best so far, and then where to go on from."""
         row = {name: float(value) for name, value in trainer.callback_metrics.items()}
         row |= {"epoch": trainer.current_epoch, "trainer/global_step": trainer.global_step}

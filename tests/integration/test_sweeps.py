@@ -88,10 +88,12 @@ def test_sweeps_over_other_data_have_records_of_their_own(erp, quick, table, tmp
     made = ["data=synthetic", "data.prompts=60", *(q for q in quick if not q.startswith("data")), "figures=false"]
     records = [named_by(erp("train", "-m", *made, f"data.seed={seed}", "seed=0,1")) for seed in (0, 1)]
     rewards = pd.read_parquet(table)
+    rewards = rewards.assign(half=[f"half {text[-1] > 'm'}" for text in rewards["prompt"]])
+    rewards.to_parquet(table)
     here = [*quick, "figures=false", "seed=0,1"]
     records += [
         named_by(erp("train", "-m", *here)),
-        named_by(erp("train", "-m", *here, "data.columns.category=prompt")),
+        named_by(erp("train", "-m", *here, "data.columns.category=half")),
     ]
     rewards.assign(reward=rewards["reward"] * 2).to_parquet(table)
     records.append(named_by(erp("train", "-m", *here)))

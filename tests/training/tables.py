@@ -66,7 +66,7 @@ def trained(
     """A fitted module; its checkpoint lies in the folder."""
     module = module_of(data, router, trainer, seed)
     datamodule = RoutingDataModule(data, trainer.batch_size, seed)
-    fit(module, datamodule, trainer, folder, None)
+    fit(module, datamodule, trainer, folder)
     return module, datamodule
 
 

@@ -62,7 +62,7 @@ def fitted(data, node, router, folder, epochs=1, batch_size=12, **card):
     """The state of least validation loss, out of the checkpoint; and the data as it was trained on."""
     module = module_of(data, node, router, **card)
     datamodule = RoutingDataModule(data, batch_size, 0)
-    fit(module, datamodule, QUICK.model_copy(update={"max_epochs": epochs}), folder, None)
+    fit(module, datamodule, QUICK.model_copy(update={"max_epochs": epochs}), folder)
     return load_module(folder / "checkpoint.ckpt", trust=True), datamodule
 
 
@@ -141,7 +141,7 @@ def test_a_service_embeds_by_the_trained_encoder(data, node, tmp_path):
 
 def test_validation_in_training_scores_by_the_encoder_as_it_is_just_then(data, node, tmp_path):
     module = module_of(data, node, LINEAR)
-    fit(module, RoutingDataModule(data, 50, 0), QUICK, tmp_path, None)
+    fit(module, RoutingDataModule(data, 50, 0), QUICK, tmp_path)
     with torch.no_grad():
         embedding = module.encoder.eval()(data.table.prompts["prompt"].iloc[data.split.validation].tolist())
         expected = module.router.layer(embedding).double()
@@ -213,7 +213,7 @@ def test_the_encoder_learns_with_dropout_and_is_judged_without(data, node, tmp_p
     still = {**node, "encoder_learning_rate": 1e-12}
     module = module_of(data, still, LINEAR)
     module.learning_rate = 1e-12
-    fit(module, RoutingDataModule(data, 1000, 0), QUICK, tmp_path, None)
+    fit(module, RoutingDataModule(data, 1000, 0), QUICK, tmp_path)
     noisy, judged = linear.LOSSES
     assert noisy != pytest.approx(untrained.router.loss(train).item(), rel=1e-3)
     held_out = next(iter(RoutingDataModule(data, 1000, 0).val_dataloader()))

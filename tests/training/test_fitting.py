@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from erp.config import Trainer
 from erp.training import fitting
 from erp.training.data import RoutingDataModule
 from erp.training.module import member_means
@@ -181,12 +180,33 @@ def test_scores_of_a_split_come_in_the_order_of_its_rows(data, tmp_path, router)
         assert found.shape == (len(rows), 3)
 
 
-def test_validation_is_logged_for_a_logger(data, tmp_path):
-    from pytorch_lightning.loggers import CSVLogger
+@pytest.mark.parametrize("router", [RIDGE, LINEAR])
+def test_who_listens_hears_of_every_epoch(data, tmp_path, router):
+    heard = []
+    module = module_of(data, router)
+    trainer = QUICK.model_copy(update={"max_epochs": 2, "patience": 9})
+    fitting.fit(
+        module, RoutingDataModule(data, 50, 0), trainer, tmp_path, lambda row, again: heard.append((row, again))
+    )
+    assert [row["epoch"] for row, _ in heard] == ([0] if router is RIDGE else [0, 1])
+    assert all({"val/loss", "val/r2"} <= row.keys() and not again for row, again in heard)
 
-    for router in (RIDGE, LINEAR):
-        module, datamodule = trained(data, router, tmp_path)
-        logger = CSVLogger(tmp_path / router["name"])
-        fitting.fit(module, datamodule, Trainer(max_epochs=1, batch_size=50, progress=False), tmp_path, logger)
-        header = next(tmp_path.glob(f"{router['name']}/**/metrics.csv")).read_text().splitlines()[0].split(",")
-        assert {"val/loss", "val/r2"} <= set(header)
+
+@pytest.mark.parametrize("router", [RIDGE, LINEAR])
+def test_a_process_killed_after_its_last_epoch_trains_no_further(data, tmp_path, monkeypatch, router):
+    trained(data, router, tmp_path / "whole", LONG)
+    with monkeypatch.context() as patch:
+        unlink = fitting.Path.unlink
+        patch.setattr(fitting.Path, "unlink", lambda path, **how: _die_of_last(path) or unlink(path, **how))
+        with pytest.raises(linear.KilledError):
+            trained(data, router, tmp_path / "killed", LONG)
+    done = len(linear.LOSSES)
+    trained(data, router, tmp_path / "killed", LONG)
+    assert len(linear.LOSSES) == done
+    best = [state(load_module(tmp_path / name / "checkpoint.ckpt", trust=True)) for name in ("whole", "killed")]
+    assert_same(*best)
+
+
+def _die_of_last(path):
+    if path.name == fitting.LAST:
+        raise linear.KilledError
