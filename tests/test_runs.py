@@ -107,7 +107,7 @@ def named(*overrides, tmp_path, **replaced):
     [
         (["policy.lambda=0"], ["policy.lambda=0.0"]),
         (["policy.lambda=2"], ["policy.lambda=2.0"]),
-        (["policy=tolerance", "policy.tolerated_loss=1"], ["policy=tolerance", "policy.tolerance=1.0"]),
+        (["policy=guarantee", "policy.alpha=1"], ["policy=guarantee", "policy.alpha=1.0"]),
         (["router.alphas=[1, 10]"], ["router.alphas=[1.0, 10.0]"]),
         (["router.alphas=[1, 10]"], ["router.alphas=[1, 1e1]"]),
         (["router=cluster_mean", "router.kappas=[5]"], ["router=cluster_mean", "router.kappas=[5.0]"]),
