@@ -31,7 +31,8 @@ def build(node: Mapping[str, Any], expect: type[T], *, key: str, trust: bool = T
     """
     target = _class_of(node, expect, key, trust)
     checked, _ = _checked_arguments(target, node, key, expect, trust)
-    return target(**{name: getattr(checked, name) for name in type(checked).model_fields})
+    built: T = target(**{name: getattr(checked, name) for name in type(checked).model_fields})
+    return built
 
 
 def as_built(node: Mapping[str, Any], expect: type[Any], *, key: str, trust: bool = True) -> dict[str, Any]:
