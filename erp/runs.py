@@ -59,6 +59,7 @@ class RunFolder:
         self.results = path / "results.json"
         self.checkpoint = path / "checkpoint.ckpt"
         self.split = path / "split.parquet"
+        self.origin = path / "origin.json"
         self.predictions = path / "predictions.parquet"
         self.figures = path / "figures"
 

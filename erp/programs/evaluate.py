@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from erp.backbones.cache import cached_embeddings
 from erp.config import (
@@ -30,9 +29,10 @@ from erp.costs import Costs
 from erp.errors import ErpError
 from erp.files import cache_folder
 from erp.metrics.intervals import GroupBootstrap
-from erp.programs.inputs import load_table, require_same_members, table_costs, table_label
+from erp.programs.inputs import load_table, member_facts, require_same_members, table_costs, table_label
 from erp.programs.launch import launch
 from erp.programs.measure import chosen_in, measure, predictions
+from erp.programs.origin import UNKNOWN, Origin
 from erp.programs.suited import require_categories
 from erp.report.sections.cross import cross_section
 from erp.report.sections.held_out import HeldOut
@@ -55,26 +55,44 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _job(container: dict[str, Any]) -> None:
-    folder, results = run(validate("evaluate", container))
+    folder, results, remarks = _evaluate(validate("evaluate", container))
     print(plain_summary(results))
+    for remark in remarks:
+        print(f"note: {remark}")
     print(f"report: {folder / 'report.html'}")
     print(folder)
 
 
 def run(config: EvaluateConfig) -> tuple[Path, dict[str, Any]]:
-    """Test the run's router; returns the folder of the new report, under the run's, and its results."""
+    """Test the run's router; returns the folder of the new report, under the run's, and its results.
+
+    Raises:
+        ErpError: one line for every fault of the input.
+    """
+    return _evaluate(config)[:2]
+
+
+def _evaluate(config: EvaluateConfig) -> tuple[Path, dict[str, Any], list[str]]:
+    """What `run` returns, and what a reader must know where this is not what the router was trained for."""
     start = time.perf_counter()
     trained = load(config.run, config.trust, config.weights_dir)
     folder = RunFolder(Path(config.run))
     of_run: TrainConfig = validate("train", folder.load_config())
     source = of_run.data if isinstance(config.data, SameData) else config.data
+    origin, same = Origin.kept_in(folder), isinstance(config.data, SameData)
+    if origin is not None and same:
+        origin.require(_of_run(source, trained), source)
     table = require_same_members(_scored(source, config.reward_model, trained.card), trained.members)
-    same = isinstance(config.data, SameData)
     cost = _cost(config.cost, of_run.cost, of_run.cost.kind if same else trained.card.cost_kind)
+    repriced = _repriced(origin, table, of_run, cost, trained.card.cost_kind)
+    as_then = not repriced and cost.assume_completion_tokens == of_run.cost.assume_completion_tokens
     split = _split(folder, table, of_run.split.near_duplicates)
+    # Where this table does not know a cost, the run's train means stand, or this table's train's at new prices: never
+    # the means of the table itself, which would be those of what is tested.
+    kept = np.asarray(trained.module.train_mean_cost) if as_then or not len(split.train) else None
     costs = table_costs(
         table, of_run.pool, cost, train=split.train if len(split.train) else None,
-        kept=_kept_costs(trained, cost, of_run.cost, split), responses=of_run.target.responses,
+        kept=kept, responses=of_run.target.responses,
     )  # fmt: skip
     if costs.kind != trained.card.cost_kind:
         raise ErpError(
@@ -87,9 +105,13 @@ def run(config: EvaluateConfig) -> tuple[Path, dict[str, Any]]:
     data = _data(config, trained, table, costs, split, of_run.target)
     datamodule = RoutingDataModule(data, of_run.trainer.batch_size, of_run.seed)
     scores = test_scores(trained.module, datamodule)
-    notes = [*data.split.notes, *_remarks(trained, table, cost, of_run.cost)]
-    choices = chosen_in(folder.load_results(), trained.members)
     crossed = table.reward_model != trained.card.reward_model
+    remarks = [UNKNOWN] if same and origin is None else []
+    if crossed:
+        mine, here = trained.card.reward_model, table.reward_model
+        remarks.append(f"the router predicts rewards of {mine}; it is tested here on rewards of {here}")
+    remarks += repriced
+    choices = chosen_in(folder.load_results(), trained.members)
     results, test = measure(
         data,
         trained.module,
@@ -97,7 +119,7 @@ def run(config: EvaluateConfig) -> tuple[Path, dict[str, Any]]:
         trained.policy,
         scores,
         choices,
-        notes,
+        [*data.split.notes, *remarks],
         in_reward_units=not crossed,
     )
     if crossed:
@@ -120,7 +142,7 @@ def run(config: EvaluateConfig) -> tuple[Path, dict[str, Any]]:
         / run_hash({}, table.fingerprint(), table.reward_model, costs.kind, priced, str(cost.router_per_prompt))
     )
     plain, _ = write_report(target, results, predictions(data, [("test", test, data.split.test)], trained.policy))
-    return target, plain
+    return target, plain, remarks
 
 
 def _cross(
@@ -134,8 +156,7 @@ def _cross(
     name, here = trained.card.reward_model, data.table.reward_model
     found: dict[str, Any] = {"learnt_from": name, "scored_by": here}
     try:
-        other = load_table(source, RewardModel(name=name), Pool(), trained.card.prompt_from)
-        other = require_same_members(other, trained.members)
+        other = _of_run(source, trained)
     except ErpError:
         return {**found, "reason": f"the table has no rewards of {name}, so how far both agree is not known"}
     place = dict(zip(other.prompts["prompt_id"], range(len(other.prompts)), strict=True))
@@ -149,6 +170,12 @@ def _cross(
     own = train.mean(axis=0) if len(train) else np.full(len(trained.members), np.nan)
     bootstrap = GroupBootstrap(test.groups[both], **of_run.bootstrap.model_dump())
     return {**found, "reason": None, **cross_section(test.take(both), learnt[both], own, bootstrap)}
+
+
+def _of_run(source: TableData | MiniData | SyntheticData, trained: TrainedRouter) -> RewardTable:
+    """The table under the reward model that the router learnt from."""
+    table = load_table(source, RewardModel(name=trained.card.reward_model), Pool(), trained.card.prompt_from)
+    return require_same_members(table, trained.members)
 
 
 def _scored(source: TableData | MiniData | SyntheticData, wanted: RewardModel, card: Card) -> RewardTable:
@@ -165,24 +192,13 @@ def _cost(asked: Cost, of_run: Cost, kind: str) -> Cost:
     return of_run.model_copy(update={"kind": kind, **given})
 
 
-def _kept_costs(trained: TrainedRouter, cost: Cost, of_run: Cost, split: Split) -> NDArray[np.float64] | None:
-    """What stands where this table does not know a cost: the run's train means; None where it has train at new prices.
-
-    Never the means of the table itself: they would be those of what is tested.
-    """
-    as_then = (cost.prices, cost.assume_completion_tokens) == (of_run.prices, of_run.assume_completion_tokens)
-    return np.asarray(trained.module.train_mean_cost) if as_then or not len(split.train) else None
-
-
-def _remarks(trained: TrainedRouter, table: RewardTable, cost: Cost, of_run: Cost) -> list[str]:
-    """What a reader must know where this is not what the router was trained for."""
-    remarks = []
-    if table.reward_model != trained.card.reward_model:
-        mine, here = trained.card.reward_model, table.reward_model
-        remarks.append(f"the router predicts rewards of {mine}; it is tested here on rewards of {here}")
-    if cost.prices != of_run.prices:
-        remarks.append("the router decides by the costs it was trained with; what it spends is counted at other prices")
-    return remarks
+def _repriced(origin: Origin | None, table: RewardTable, of_run: TrainConfig, cost: Cost, kind: str) -> list[str]:
+    """A sentence where answers are priced otherwise than in the run; of an old folder only the file's name is known."""
+    if origin is not None:
+        return origin.other_prices(member_facts(table, of_run.pool, cost), table, kind)
+    if cost.prices == of_run.cost.prices:
+        return []
+    return ["the router decides by the costs it was trained with; what it spends is counted at other prices"]
 
 
 def _split(folder: RunFolder, table: RewardTable, near_duplicates: float | None) -> Split:
@@ -201,10 +217,12 @@ def _split(folder: RunFolder, table: RewardTable, near_duplicates: float | None)
     keys, groups = np.unique(prompts["group_key"].to_numpy(dtype=str), return_inverse=True)
     known = prompts.merge(saved[["prompt_id", "text_key", "split"]].rename(columns={"split": "part"}), how="left")
     if known["part"].notna().all():
-        train, validation, test = (np.flatnonzero(known["part"] == name) for name in ("train", "validation", "test"))
+        train, validation, calibration, test = (
+            np.flatnonzero(known["part"] == name) for name in ("train", "validation", "calibration", "test")
+        )
         notes: tuple[str, ...] = ()
     else:
-        train = validation = np.zeros(0, dtype=np.int64)
+        train = validation = calibration = np.zeros(0, dtype=np.int64)
         learnt = saved[saved["split"].isin(["train", "validation", "calibration"])]
         of_learnt = saved[saved["group_key"].isin(learnt["group_key"])]
         touched = prompts["text_key"].isin(of_learnt["text_key"]) | prompts["group_key"].isin(learnt["group_key"])
@@ -213,7 +231,7 @@ def _split(folder: RunFolder, table: RewardTable, near_duplicates: float | None)
         notes = (f"{left_out} prompts were left out: the router learnt from their texts or groups",) if left_out else ()
     if not len(test):
         raise ErpError("data: the router learnt from every prompt of this table; give prompts it has not seen")
-    return Split(train, validation, np.zeros(0, dtype=np.int64), test, groups, keys, notes)
+    return Split(train, validation, calibration, test, groups, keys, notes)
 
 
 def _data(

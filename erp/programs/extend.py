@@ -17,10 +17,11 @@ from erp.config import ExtendConfig, Member, Pool, RewardModel, SameData, TableD
 from erp.costs import Costs
 from erp.errors import ErpError, shorten
 from erp.files import cache_folder, replacing, sha256_file
-from erp.programs.inputs import load_table, require_same_members, table_costs
+from erp.programs.inputs import load_table, member_facts, require_same_members, table_costs
 from erp.programs.joining import Known, choose_labels, compare_methods, every_head, known_prompts, without_other_labels
 from erp.programs.launch import launch
 from erp.programs.measure import chosen_in, measure, predictions
+from erp.programs.origin import UNKNOWN, Origin
 from erp.programs.suited import require_categories
 from erp.report.facts import one_line
 from erp.report.summary import plain_summary
@@ -52,6 +53,8 @@ class Plan:
         available: how many there would be.
         costs: what each answer cost.
         folder: where the new run goes.
+        origin: what the new run is made from.
+        remarks: what of it is not as it was for the run that is extended.
     """
 
     asked: ExtendConfig
@@ -64,6 +67,8 @@ class Plan:
     available: int
     costs: Costs
     folder: RunFolder
+    origin: Origin
+    remarks: tuple[str, ...]
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -72,7 +77,8 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _job(container: dict[str, Any]) -> None:
-    folder, results, fresh = run(validate("extend", container))
+    plan = prepare(validate("extend", container))
+    folder, results, fresh = _made(plan)
     if not fresh:
         print("This run is finished already; delete its folder to make it again.")
     joined = results["extension"]
@@ -81,6 +87,8 @@ def _job(container: dict[str, Any]) -> None:
         f"regret at lambda = 0 {joined['regret']:.4g}, without it {joined['regret_without']:.4g}"
     )
     print(plain_summary(results))
+    for remark in plan.remarks:
+        print(f"note: {remark}")
     print(f"report: {folder / 'report.html'}")
     print(folder)
 
@@ -91,7 +99,10 @@ def run(config: ExtendConfig) -> tuple[Path, dict[str, Any], bool]:
     Raises:
         ErpError: one line for every fault of the input.
     """
-    plan = prepare(config)
+    return _made(prepare(config))
+
+
+def _made(plan: Plan) -> tuple[Path, dict[str, Any], bool]:
     with plan.folder.running(plan.config.model_dump(mode="json", by_alias=True)) as needed:
         if not needed:
             return plan.folder.path, plan.folder.load_results(), False
@@ -112,6 +123,10 @@ def prepare(config: ExtendConfig) -> Plan:
     if isinstance(source, TableData) and "://" not in source.path:
         source = source.model_copy(update={"path": str(Path(source.path).expanduser().resolve())})
     whole = load_table(source, RewardModel(name=trained.card.reward_model), Pool(), trained.card.prompt_from)
+    origin, same = Origin.kept_in(RunFolder(Path(config.run))), isinstance(config.data, SameData)
+    of_members = require_same_members(whole, trained.members)
+    if same and origin is not None:
+        origin.require(of_members, source)
     member = _new_member(config.member, whole.members, trained.members)
     whole = require_same_members(whole, [*trained.members, member])
     require_categories(
@@ -134,8 +149,23 @@ def prepare(config: ExtendConfig) -> Plan:
         [str(extended.router["name"]), str(extended.backbone.get("name", "backbone")),
          run_hash(plain, whole.fingerprint(), prices, _parameters(trained.module))]
     )  # fmt: skip
-    folder = RunFolder(Path(config.out) / name)
-    return Plan(config, extended, trained, member, table, known, labels, available, costs, folder)
+    now = Origin.of(whole, member_facts(whole, extended.pool, extended.cost))
+    return Plan(
+        config, extended, trained, member, table, known, labels, available, costs, RunFolder(Path(config.out) / name),
+        now, _remarks(origin, now, of_members, same, costs.kind),
+    )  # fmt: skip
+
+
+def _remarks(origin: Origin | None, now: Origin, of_members: RewardTable, same: bool, kind: str) -> tuple[str, ...]:
+    """What is not as it was for the run: prices, and on another table what its members earned."""
+    if origin is None:
+        return (UNKNOWN,) if same else ()
+    found = origin.other_prices(now.members, of_members, kind)
+    if origin.table != Origin.of(of_members, {}).table:
+        found.append(
+            "the table's prompts, rewards or costs of the run's own members are not those that the run was trained on"
+        )
+    return tuple(found)
 
 
 def _require_extendable(run: str, trained: TrainedRouter) -> None:
@@ -241,6 +271,7 @@ def _extend(plan: Plan) -> dict[str, Any]:
     frame = plan.known.frame.assign(labelled=np.isin(np.arange(len(plan.known.frame)), plan.labels))
     with replacing(plan.folder.split) as temporary:
         frame.to_parquet(temporary, index=False)
+    plan.origin.keep(plan.folder)
     parts = [("test", test, data.split.test)]
     return write_report(plan.folder.path, results, predictions(data, parts, plan.trained.policy))[0]
 
@@ -270,6 +301,7 @@ def _notes(plan: Plan) -> list[str]:
     """What a reader must know of an extended run."""
     return [
         *plan.known.split.notes,
+        *plan.remarks,
         f"{one_line(plan.member)} was learnt from {len(plan.labels):,} of {plan.available:,} labels; its other rewards "
         f"on train and validation prompts were not read",
         "lambdas and the cascade that were chosen on validation are those of the run that was extended, from its pool",

@@ -23,6 +23,7 @@ from erp.table.splits import Split, split_table
 from erp.table.synthetic import synthetic_table
 from erp.values import estimated_tokens
 
+_PRICES, _PARAMETERS = ("input_usd_per_mtok", "output_usd_per_mtok"), "active_parameters"
 MINI = Path(__file__).resolve().parent.parent / "mini"  # the table that ships with the package
 
 
@@ -82,6 +83,29 @@ def table_split(table: RewardTable, asked: SplitConfig, calibration: float) -> t
     return split, () if kept is None else (hashlib.sha256("\n".join(split.parts).encode()).hexdigest(),)
 
 
+def member_facts(table: RewardTable, pool: Pool, cost: Cost) -> dict[str, dict[str, float]]:
+    """Member's name -> its prices (USD per million tokens) and active parameters, where they are known.
+
+    What the pool's config says of a member comes before the price file, and that before what the table's maker said.
+
+    Raises:
+        ErpError: the price file cannot be read.
+    """
+    prices = {} if cost.prices is None else read_prices(cost.prices)
+    of_pool = {member.name: member for member in pool.members or []}
+    told: dict[str, dict[str, float]] = {}
+    for name in table.members:
+        maker, price, member = table.facts.get(name, {}), prices.get(name), of_pool.get(name)
+        facts = {key: maker[key] for key in (*_PRICES, _PARAMETERS) if key in maker}
+        for source in (price, member):
+            pair = {key: value for key in _PRICES if (value := getattr(source, key, None)) is not None}
+            facts |= pair if len(pair) == len(_PRICES) else {}
+        if member is not None and member.active_parameters is not None:
+            facts[_PARAMETERS] = member.active_parameters
+        told[name] = facts
+    return told
+
+
 def table_costs(
     table: RewardTable,
     pool: Pool,
@@ -91,24 +115,12 @@ def table_costs(
     kept: NDArray[np.float64] | None = None,
     responses: int = 1,
 ) -> Costs:
-    """What every answer cost, from the table, the pool's prices and the price file; see `erp.costs.expected_cost`.
-
-    What the pool's config says of a member comes before the price file, and that before what the table's maker said.
-    """
-    members = pool.members or []
-    told = {name: facts for name, facts in table.facts.items() if "input_usd_per_mtok" in facts}
+    """What every answer cost, from the table and what is said of its members; see `erp.costs.expected_cost`."""
+    told = member_facts(table, pool, cost)
     prices = {
-        name: Price(name, facts["input_usd_per_mtok"], facts["output_usd_per_mtok"]) for name, facts in told.items()
+        name: Price(name, *(facts[key] for key in _PRICES)) for name, facts in told.items() if _PRICES[0] in facts
     }
-    if cost.prices is not None:
-        prices |= read_prices(cost.prices)
-    prices |= {
-        m.name: Price(m.name, m.input_usd_per_mtok, m.output_usd_per_mtok)
-        for m in members
-        if m.input_usd_per_mtok is not None and m.output_usd_per_mtok is not None
-    }
-    parameters = {n: facts["active_parameters"] for n, facts in table.facts.items() if "active_parameters" in facts}
-    parameters |= {m.name: m.active_parameters for m in members if m.active_parameters is not None}
+    parameters = {name: facts[_PARAMETERS] for name, facts in told.items() if _PARAMETERS in facts}
     return expected_cost(
         table, cost.kind, prices, parameters, cost.assume_completion_tokens,
         train=train, kept=kept, responses=responses,

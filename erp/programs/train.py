@@ -22,9 +22,10 @@ from erp.costs import Costs
 from erp.decisions.policy import Calibration, Policy, require_suited
 from erp.errors import ErpError
 from erp.files import cache_folder, replacing, sha256_file
-from erp.programs.inputs import load_table, table_costs, table_label, table_split
+from erp.programs.inputs import load_table, member_facts, table_costs, table_label, table_split
 from erp.programs.launch import launch
 from erp.programs.measure import choose, held_out, measure, predictions
+from erp.programs.origin import Origin
 from erp.programs.suited import require_categories, require_spread, require_train_rewards, spread_notes
 from erp.report.evaluation import area, utility
 from erp.report.sections.held_out import HeldOut
@@ -279,6 +280,7 @@ def _fit_and_test(plan: Plan, data: RoutingData, tracker: Tracker, start: float)
     results["run"] |= {"name": folder.path.name, "seconds": round(time.perf_counter() - start, 2)}
     parts = [("validation", validation, data.split.validation), ("test", test, data.split.test)]
     _write_split(plan)
+    Origin.of(plan.whole, member_facts(plan.whole, config.pool, config.cost)).keep(folder)
     results, _ = write_report(folder.path, results, predictions(data, parts, policy), config.figures)
     return results
 

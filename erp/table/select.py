@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from erp.errors import ErpError, shorten
-from erp.table.schema import RewardTable, with_missing_note
+from erp.table.schema import with_missing_note
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from erp.table.schema import RewardTable
 
 
 def select_members(table: RewardTable, names: Sequence[str] | None) -> RewardTable:
@@ -58,4 +61,8 @@ def select_members(table: RewardTable, names: Sequence[str] | None) -> RewardTab
     prompts = table.prompts.iloc[kept].reset_index(drop=True)
     facts = {name: table.facts[name] for name in names if name in table.facts}
     suspects = {name: table.suspects[name] for name in names if name in table.suspects}
-    return with_missing_note(RewardTable(prompts, samples, tuple(names), table.reward_model, notes, facts, suspects))
+    return with_missing_note(
+        replace(
+            table, prompts=prompts, samples=samples, members=tuple(names), notes=notes, facts=facts, suspects=suspects
+        )
+    )

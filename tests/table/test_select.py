@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 
@@ -40,6 +42,10 @@ def test_order_of_names_is_kept_and_prompts_without_a_cell_are_dropped(table):
 
 def test_the_count_of_missing_cells_is_of_the_pool(table):
     assert select_members(table, ["m3", "m1"]).notes == ("2 of 6 cells are missing",)
+
+
+def test_what_was_asked_of_conversations_stays_with_the_pool(table):
+    assert select_members(replace(table, prompt_from="conversation"), ["m1"]).prompt_from == "conversation"
 
 
 def test_faults_come_together(table):
