@@ -12,6 +12,7 @@ from erp.collect.units import Unit, sampling_units
 from erp.config import CollectConfig, Member
 from erp.values import CHARACTERS_PER_TOKEN
 
+_GUESS = 1024  # tokens of a response that nothing bounds
 LOGS = 100  # of a member's finished units that are looked at for its speed
 
 
@@ -103,7 +104,9 @@ def _share(
     measured = _measured(store, [u for u in units if u.member == member.name and u not in waiting])
     around = sum(len(turn["content"]) for turn in member.messages(""))
     each = [math.ceil((len(text) + around) / CHARACTERS_PER_TOKEN) for text in texts]
-    length, basis = float(member.decoding.max_tokens), "max_tokens, the most it can be"
+    length, basis = float(_GUESS), f"a guess of {_GUESS:,} tokens, as max_tokens is null"
+    if member.decoding.max_tokens is not None:
+        length, basis = float(member.decoding.max_tokens), "max_tokens, the most it can be"
     if config.assume.completion_tokens is not None:
         length, basis = config.assume.completion_tokens, "assume.completion_tokens"
     hours = None

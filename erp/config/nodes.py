@@ -42,13 +42,25 @@ class RewardModel(Node):
 
 
 class Decoding(Node):
-    """How a response is sampled."""
+    """How a response is sampled.
 
-    temperature: float = Field(1.0, ge=0)
-    top_p: float = Field(1.0, gt=0, le=1)
+    null leaves a field out of what an engine is asked: the server, or the engine, then does what it does by default.
+
+    Attributes:
+        temperature: 0 for the likeliest response; null for models that refuse the field.
+        top_p: the likeliest tokens that together have this probability; null for models that refuse the field, or
+            refuse it beside a temperature.
+        top_k: the likeliest tokens, so many.
+        min_p: the tokens at least so likely, relative to the likeliest.
+        max_tokens: the longest response; null for no limit but the model's context.
+        stop: texts at which a response ends.
+    """
+
+    temperature: float | None = Field(1.0, ge=0)
+    top_p: float | None = Field(1.0, gt=0, le=1)
     top_k: int | None = Field(None, ge=1)
     min_p: float | None = Field(None, ge=0, le=1)
-    max_tokens: int = Field(1024, ge=1)
+    max_tokens: int | None = Field(1024, ge=1)
     stop: list[Annotated[str, Field(min_length=1)]] = []
 
 

@@ -20,10 +20,12 @@ class Draws:
     def __init__(self, decoding: Decoding, seeds: Sequence[int], device: torch.device) -> None:
         from transformers import MinPLogitsWarper, TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
-        self.warpers: list[Any] = [TemperatureLogitsWarper(decoding.temperature)]
+        self.warpers: list[Any] = []
+        if decoding.temperature is not None:
+            self.warpers.append(TemperatureLogitsWarper(decoding.temperature))
         if decoding.top_k is not None:
             self.warpers.append(TopKLogitsWarper(decoding.top_k))
-        if decoding.top_p < 1:
+        if decoding.top_p is not None and decoding.top_p < 1:
             self.warpers.append(TopPLogitsWarper(decoding.top_p))
         if decoding.min_p:
             self.warpers.append(MinPLogitsWarper(decoding.min_p))

@@ -73,9 +73,10 @@ class LlamaCpp(Engine):
     def _samples(self, request: Request, member: Member, k: int) -> list[Response] | Failure:
         d = member.decoding
         body = {
-            # Everything is said: the server's defaults (top_k 40, min_p .05) would otherwise sample from another law.
-            "temperature": d.temperature, "top_p": d.top_p, "top_k": d.top_k or 0, "min_p": d.min_p or 0.0,
-            "typical_p": 1.0, "repeat_penalty": 1.0, "n_predict": d.max_tokens, "stop": d.stop, "cache_prompt": True,
+            # All is said: the server's defaults (top_k 40, min_p .05) would otherwise sample from another law.
+            **{name: value for name in ("temperature", "top_p") if (value := getattr(d, name)) is not None},
+            "top_k": d.top_k or 0, "min_p": d.min_p or 0.0, "typical_p": 1.0, "repeat_penalty": 1.0,
+            "n_predict": -1 if d.max_tokens is None else d.max_tokens, "stop": d.stop, "cache_prompt": True,
             "samplers": ["top_k", "top_p", "min_p", "temperature"],
         }  # fmt: skip
         found: list[Response] = []

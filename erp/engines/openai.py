@@ -34,8 +34,9 @@ class OpenAIEngine(Engine):
     ``file``, ``sha256`` and ``revision`` are not looked at. A member's ``chat_template`` is refused, unless the server
     takes one and ``extra_body`` holds the same text.
 
-    Decoding: ``temperature``, ``top_p`` and ``max_tokens`` are always sent; ``stop``, ``top_k``, ``min_p`` if set. The
-    last two are not OpenAI's: a server that does not know them may refuse the call. Where they are not sent, servers
+    Decoding: a field is sent if it is set; of ``temperature``, ``top_p`` and ``max_tokens``, which have values of their
+    own, null leaves one out. Some APIs refuse ``top_p`` beside ``temperature``, or any value of either. ``top_k`` and
+    ``min_p`` are not OpenAI's: a server that does not know them may refuse the call. Where they are not sent, servers
     have defaults of their own: vLLM those of the model's ``generation_config.json``, llama.cpp top_k=40, min_p=0.05.
     To sample from the whole distribution, switch them off in ``extra_body``: ``{top_k: -1}`` on vLLM and SGLang,
     ``{top_k: 0, min_p: 0}`` on llama.cpp. ``transformers serve`` draws nothing, whatever the temperature, unless the
@@ -114,15 +115,15 @@ class OpenAIEngine(Engine):
     def _shared(self, member: Member) -> Body:
         """What all calls for a member have in common."""
         decoding = member.decoding
-        ours: Body = {
-            "model": member.weights,
+        said = {
             "temperature": decoding.temperature,
             "top_p": decoding.top_p,
+            "top_k": decoding.top_k,
+            "min_p": decoding.min_p,
             self.max_tokens_field: decoding.max_tokens,
+            "stop": decoding.stop or None,
         }
-        if decoding.stop:
-            ours["stop"] = decoding.stop
-        ours |= {name: value for name in ("top_k", "min_p") if (value := getattr(decoding, name)) is not None}
+        ours: Body = {"model": member.weights, **{name: value for name, value in said.items() if value is not None}}
         if twice := ours.keys() & self.extra_body.keys():
             raise ErpError(
                 f"engine.extra_body: {shorten(sorted(twice))} is set in the decoding of {member.name} too; keep one"

@@ -23,6 +23,9 @@ from erp.errors import ErpError, shorten
 R = TypeVar("R")
 
 
+ENDLESS = 2**31  # tokens of a model that names no longest context
+
+
 class TransformersEngine(Engine):
     """Sampling, and next-token log-odds, with a model that is loaded here.
 
@@ -75,10 +78,16 @@ class TransformersEngine(Engine):
         """Sample K responses to each request, short conversations first; see the base class."""
         model = self._open(member)
         prompts = [conversation_ids(model.tokenizer, request.messages, member) for request in requests]
+        if member.decoding.max_tokens is None and model.context == ENDLESS:
+            raise ErpError(
+                f"pool.members.{member.name}.decoding.max_tokens = null: {member.weights} names no longest context; "
+                "give a number"
+            )
         distinct = 1 if member.decoding.temperature == 0 else k  # the likeliest response is drawn once
         rows = []
         for position, (request, ids) in enumerate(zip(requests, prompts, strict=True)):
-            limit = min(member.decoding.max_tokens, model.context - len(ids))
+            room = model.context - len(ids)
+            limit = room if member.decoding.max_tokens is None else min(member.decoding.max_tokens, room)
             if limit < 1:
                 yield position, model.too_long(ids)
                 continue
@@ -150,7 +159,7 @@ class TransformersEngine(Engine):
         ends = model.generation_config.eos_token_id
         ends = {*(ends if isinstance(ends, list) else [ends]), tokenizer.eos_token_id} - {None}
         model.generation_config = GenerationConfig()  # type: ignore[no-untyped-call]
-        context = getattr(model.config.get_text_config(), "max_position_embeddings", None) or 2**31
+        context = getattr(model.config.get_text_config(), "max_position_embeddings", None) or ENDLESS
         return _Loaded(key, model, tokenizer, context, torch.tensor(sorted(ends), dtype=torch.long, device=device))
 
 

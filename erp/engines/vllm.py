@@ -118,12 +118,12 @@ def _vllm() -> Any:
 
 def _sampling_params(member: Member, seed: int, k: int) -> Any:
     decoding = member.decoding
+    given = {name: value for name in ("temperature", "top_p") if (value := getattr(decoding, name)) is not None}
     try:
         return _vllm().SamplingParams(
             n=1 if decoding.temperature == 0 else k,  # vLLM refuses to be greedy twice; the one response is repeated
             seed=seed,
-            temperature=decoding.temperature,
-            top_p=decoding.top_p,
+            **given,
             top_k=decoding.top_k or -1,
             min_p=decoding.min_p or 0.0,
             max_tokens=decoding.max_tokens,

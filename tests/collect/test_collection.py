@@ -414,6 +414,25 @@ def test_prompts_that_cannot_be_scored_are_refused_before_anything_is_sampled(co
     assert not diary(tmp_path)
 
 
+def test_a_field_that_is_left_out_is_so_in_the_settings(collect, tmp_path):
+    left_out = "pool.decoding={temperature: null, top_p: null, max_tokens: null}"
+    code, out, err = collect(left_out, "dry_run=true")
+    assert code == 0, err
+    assert "a guess of 1,024 tokens, as max_tokens is null" in out
+    code, _, err = collect(left_out)
+    assert code == 0, err
+    said = json.loads((tmp_path / "table/manifest.json").read_text())["settings"]["members"]["small"]["decoding"]
+    assert {key: said[key] for key in ("temperature", "top_p", "max_tokens")} == {
+        "temperature": None, "top_p": None, "max_tokens": None
+    }  # fmt: skip
+    code, _, err = collect("pool.decoding={temperature: null}")
+    assert code == 2
+    assert "pool.members.small: differs in decoding" in err
+    code, _, err = collect("pool.decoding={top_p: 0}", "name=other")
+    assert code == 2
+    assert "top_p = 0" in err
+
+
 def test_numbers_and_mathematics_are_checked_on_the_command_line(collect, tmp_path):
     """The engine answers 22/7: two references are no numbers, which mathematics can judge by."""
     references = ["22/7", "12:30", 7, r"\frac{44}{14}", "(22, 7)"]

@@ -50,6 +50,15 @@ def test_every_request_is_answered_k_times_with_its_tokens_counted(engine):
     assert all(r.completion_tokens <= 6 for answer in answers for r in answer)
 
 
+def test_null_is_llama_cpps_own_default(engine):
+    """Its server says temperature .8 and top_p .95, and goes on to the end of the context."""
+    (own,) = ask(engine, ["hello"], 4, decoding={"temperature": None, "top_p": None, "max_tokens": 20})
+    (same,) = ask(engine, ["hello"], 4, decoding={"temperature": 0.8, "top_p": 0.95, "max_tokens": 20})
+    assert [r.text for r in own] == [r.text for r in same]
+    (long,) = ask(engine, ["hello"], 2, decoding={"max_tokens": None})
+    assert all(r.finish_reason == "stop" or r.prompt_tokens + r.completion_tokens >= 127 for r in long)
+
+
 def test_sample_j_has_seed_plus_j(engine):
     longer = {"max_tokens": 20}
     (first,) = ask(engine, ["hello"], 4, seed=5, decoding=longer)

@@ -71,6 +71,21 @@ def test_what_is_not_set_is_not_sent():
     assert body["model"] == "gpt"
 
 
+@pytest.mark.parametrize("left_out", [["top_p"], ["temperature"], ["temperature", "top_p"], ["max_tokens"]])
+def test_a_null_field_is_left_out(left_out):
+    """Some APIs refuse top_p beside temperature, or either of them whatever its value."""
+
+    def strict(body, number):
+        return error(400, "unsupported parameter") if body.keys() & set(left_out) else echo(body, number)
+
+    with ChatServer(strict) as server:
+        member = Member(name="gpt", decoding=Decoding(**dict.fromkeys(left_out)))
+        ((_, answer),) = engine(server).generate([request("hi")], member, 1)
+    ((_, _, _, body),) = server.calls
+    assert {"temperature", "top_p", "max_tokens"} - body.keys() == set(left_out)
+    assert answer[0].text.startswith("hi")
+
+
 def test_a_key_that_was_named_and_is_not_there_is_refused(monkeypatch):
     monkeypatch.delenv(ENV)
     with ChatServer(echo) as server, pytest.raises(ErpError, match=f"api_key_env = {ENV}: is not set"):

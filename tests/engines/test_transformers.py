@@ -136,6 +136,15 @@ def shares(who, draws=3000):
     return Counter(response.text for response in answer)
 
 
+def test_null_is_the_models_own_distribution_up_to_its_context(engine, folder):
+    def said(**decoding):
+        who = member(folder, **decoding)
+        return dict(engine.generate([Request(who.messages("hello"), 3)], who, 2))
+
+    assert said(temperature=None, top_p=None) == said(temperature=1.0, top_p=1.0)
+    assert said(max_tokens=None) == said(max_tokens=10**6)
+
+
 def expected(logits, temperature=1.0, top_k=None, top_p=1.0, min_p=0.0):
     """Probabilities as they are defined, with numpy."""
     p = np.exp((logits - logits.max()) / temperature)

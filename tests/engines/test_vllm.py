@@ -118,6 +118,13 @@ def test_every_request_is_sampled_with_its_own_seed_and_samples_come_in_order(fo
     }
 
 
+def test_null_is_vllms_own_default(folder):
+    engine = VllmEngine()
+    list(engine.generate(requests(), member(folder, temperature=None, top_p=None, max_tokens=None), 4))
+    ((_, params, _),) = LLM.alive[-1].calls
+    assert params[0] == SamplingParams(n=4, seed=10, max_tokens=None, top_k=-1)
+
+
 def test_the_members_decoding_is_handed_over_and_nothing_else(folder):
     decoding = {"temperature": 0.7, "top_p": 0.9, "top_k": 40, "min_p": 0.05, "max_tokens": 99, "stop": ["\nUser:"]}
     engine = VllmEngine()

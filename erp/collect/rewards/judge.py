@@ -56,7 +56,7 @@ class Judge(RewardAdapter):
         maximum: highest score there is.
         rescale: ``unit`` maps [minimum, maximum] to [0, 1].
         temperature: 0 for the likeliest verdict; None sends none, for models that refuse the field.
-        max_tokens: of a verdict, thoughts included.
+        max_tokens: of a verdict, thoughts included; None sends none.
         max_tokens_field: what the server calls the limit.
         concurrency: calls at once.
         timeout_s: of one attempt.
@@ -77,7 +77,7 @@ class Judge(RewardAdapter):
         maximum: float = 10.0,
         rescale: Literal["none", "unit"] = "none",
         temperature: float | None = 0.0,
-        max_tokens: int = 1024,
+        max_tokens: int | None = 1024,
         max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens",
         concurrency: int = 32,
         timeout_s: float = 600.0,
@@ -101,7 +101,7 @@ class Judge(RewardAdapter):
         self.rescale = rescale
         self.fields: Body = {
             "model": model,
-            max_tokens_field: max_tokens,
+            **({} if max_tokens is None else {max_tokens_field: max_tokens}),
             **({} if temperature is None else {"temperature": temperature}),
             **checked_extra("reward_model", extra_body, OURS),
         }

@@ -37,6 +37,13 @@ def score(verdict, finish_reason="stop", **options):
     return result, dict(used.counts)
 
 
+def test_a_null_field_is_left_out():
+    with ChatServer(lambda body, number: completion("Score: 9")) as server:
+        judge(server.url, temperature=None, max_tokens=None).score([PAIR])
+    ((_, _, _, body),) = server.calls
+    assert body.keys() == {"model", "messages"}
+
+
 @pytest.mark.parametrize(
     ("verdict", "expected"),
     [
