@@ -116,8 +116,10 @@ def test_a_run_of_before_is_read_as_it_would_be_written_today(priced, erp, tmp_p
         assert found[key] == results[key], key
     rows = erp("compare", str(folder), "output=json", "table=runs")
     assert json.loads(rows.out)[0]["lambda"] == pytest.approx(0.05)
-    made = erp("train", f"config={folder}/config.yaml", "out=again")
+    made = erp("train", f"config={folder}/config.yaml", "out=again", "seed=1")
     assert made.code == 0, made.err
+    both = erp("compare", str(folder), made.last, "output=json", "table=contenders")
+    assert len(json.loads(both.out)) == 1, "a run of before and one of today are seeds of one contender"
     repeated = json.loads((tmp_path / made.last / "results.json").read_text())
     assert repeated["policy"] == results["policy"]
     assert repeated["run"]["lambda"] == pytest.approx(0.05)

@@ -76,9 +76,10 @@ def _three_digits(*values: float) -> int:
 
 
 def _rounded(value: float, decimals: int, signed: bool) -> str:
+    if value == 0:
+        return "0"
     value = round(value, decimals) + 0.0 if math.isfinite(value) else value  # + 0.0: a plain 0 of what rounds to -0.0
-    sign = "+" if signed and value > 0 else ""
-    return "0" if value == 0 else f"{sign}{value:,.{max(decimals, 0)}f}"
+    return f"{'+' if signed and value > 0 else ''}{value:,.{max(decimals, 0)}f}"
 
 
 def percents(*shares: float) -> str:

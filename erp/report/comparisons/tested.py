@@ -20,6 +20,7 @@ from erp.errors import ErpError
 from erp.report.comparisons.contenders import KnownRun, Runs, TestedRun, look_up, panel_key, value_of
 from erp.report.facts import Results, one_line
 from erp.runs import NOT_IDENTITY, RunFolder
+from erp.units import unit_of
 
 # What makes no other contender of a run: which split it is on, its seed, and how sure its own report says it is. The
 # kind of split does: another share of test, or a category never seen, is another question.
@@ -51,6 +52,7 @@ def _read_known(folder: Path, results: Results) -> tuple[KnownRun, str | None]:
         config = _config(RunFolder(folder))
     except ErpError as error:
         config, why_not = {}, str(error)
+    config = _in_shown_units(config, str(look_up(results, "cost", "unit")))
     settings = {key: text for key, text in config.items() if not _is_no_setting(key)}
     seeds = run["split_seed"], run["seed"]
     about = (folder, panel_key(results), run["router"], run["backbone"], settings, _split(run, config), *seeds)
@@ -70,6 +72,17 @@ def _config(path: RunFolder) -> dict[str, str]:
     with suppress(ErpError):  # a run of another version may lack keys that have a default by now, or have more
         config = validate("train", config).model_dump(mode="json", by_alias=True)
     return dict(_flat(config))
+
+
+def _in_shown_units(config: Mapping[str, str], unit: str) -> dict[str, str]:
+    """The config with its lambdas per shown unit of cost: runs of before named them per base unit, and are no others."""
+    found = dict(config)
+    if found.pop("cost.lambda_per", None) == '"base"':
+        for key in ("policy.lambda", "router.lambda"):
+            value = json.loads(found.get(key, "null"))
+            if isinstance(value, int | float):
+                found[key] = json.dumps(float(f"{value * unit_of(unit).size:.12g}"))
+    return found
 
 
 def _is_no_setting(key: str) -> bool:
