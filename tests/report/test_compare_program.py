@@ -317,7 +317,7 @@ def test_settings_tell_contenders_apart_and_defaults_do_not(real, capsys):
     assert "overlap" not in older.read_text()
     main(["output=json", "table=contenders"])
     found = {row["contender"]: row["runs"] for row in json.loads(capsys.readouterr().out)}
-    assert found == {"knn": 2, "ridge, alphas=[1.0]": 1, "ridge, alphas=null": 1}
+    assert found == {"knn": 2, "ridge, alphas=[1]": 1, "ridge, alphas=null": 1}, "1 and 1.0 are one setting"
 
 
 @pytest.fixture(scope="module")
