@@ -75,7 +75,7 @@ def _config(path: RunFolder) -> dict[str, str]:
 
 
 def _in_shown_units(config: Mapping[str, str], unit: str) -> dict[str, str]:
-    """The config with its lambdas per shown unit of cost: runs of before named them per base unit, and are no others."""
+    """The config with its lambdas per shown unit of cost: runs of before named them per base unit."""
     found = dict(config)
     if found.pop("cost.lambda_per", None) == '"base"':
         for key in ("policy.lambda", "router.lambda"):
