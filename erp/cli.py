@@ -71,7 +71,7 @@ def _main(argv: list[str]) -> int:
 
 
 def _run(program: str, arguments: list[str]) -> int:
-    from erp.errors import ErpError
+    from erp.errors import ErpError, visible
 
     # Hydra otherwise prints its own banner for every exception and exits with 1.
     os.environ["HYDRA_FULL_ERROR"] = "1"
@@ -83,7 +83,7 @@ def _run(program: str, arguments: list[str]) -> int:
             sys.stdout.flush()
     except ErpError as error:
         for fault in error.faults:
-            print(f"erp {program}: {fault}", file=sys.stderr)
+            print(f"erp {program}: {visible(fault)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"erp {program}: interrupted; the same command goes on from what is finished", file=sys.stderr)
@@ -95,7 +95,7 @@ def _run(program: str, arguments: list[str]) -> int:
     except (OSError, MemoryError, UnicodeError, yaml.YAMLError) as error:  # the system's or a file's fault, not ours
         if os.environ.get("ERP_TRACEBACK"):  # unless it is ours after all
             raise
-        print(f"erp {program}: {_line_of(error)}", file=sys.stderr)
+        print(f"erp {program}: {visible(_line_of(error))}", file=sys.stderr)
         return 2
     return 0
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+
+# What moves a terminal's cursor or colours, and what turns the direction of writing: a name has no use for them.
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
 
 
 class ErpError(Exception):
@@ -22,6 +26,16 @@ class ErpError(Exception):
     def all_of(cls, errors: Iterable[ErpError]) -> ErpError:
         """Several errors as one, faults in order, repeats dropped."""
         return cls(*dict.fromkeys(fault for error in errors for fault in error.faults))
+
+
+def visible(text: object) -> str:
+    r"""A text from anywhere as one line that a terminal only shows: line breaks are spaces, control codes \ufffd."""
+    return _CONTROL.sub("\ufffd", re.sub(r"[^\S ]+", " ", str(text)))
+
+
+def one_line(text: object) -> str:
+    """The same for a name, whose spaces have no meaning: no two in a row, none at an end."""
+    return " ".join(visible(text).split())
 
 
 def shorten(values: Iterable[object], limit: int = 8) -> str:

@@ -15,8 +15,9 @@ import pyarrow
 import yaml
 from filelock import Timeout
 
-from erp.errors import ErpError
+from erp.errors import ErpError, one_line
 from erp.files import locked, plain, read_json, read_yaml, write_json, write_text
+from erp.results import require_sound
 from erp.units import with_shown_lambdas
 
 # What changes where or how a run is carried out, but not what it computes. The table stands for `data`.
@@ -68,7 +69,7 @@ class RunFolder:
         """Whether the run ended well, and its status and results can still be read: if not, it is made again."""
         try:
             status, _ = read_json(self.status), read_json(self.results)
-        except (FileNotFoundError, ValueError):
+        except (OSError, ValueError):
             return False
         return status.get("status") == "ok"
 
@@ -88,8 +89,21 @@ class RunFolder:
         return value
 
     def load_results(self) -> dict[str, Any]:
-        """The content of ``results.json``, lambdas per shown unit of cost whenever it was written."""
-        return with_shown_lambdas(read_json(self.results))
+        """The content of ``results.json``, lambdas per shown unit of cost whenever it was written.
+
+        Raises:
+            ErpError: it cannot be read, or is not what a later command needs.
+        """
+        try:
+            results = read_json(self.results)
+            require_sound(results)
+        except (OSError, ValueError) as error:
+            reason = one_line(error)[:200]
+            raise ErpError(
+                f"run = {self.path}: results.json cannot be read ({reason}); restore it, or delete the folder and "
+                f"train again"
+            ) from None
+        return with_shown_lambdas(results)
 
     def load_split(self, key: str = "run") -> pd.DataFrame:
         """Which prompts the router has seen: ``prompt_id, split, text_key, group_key``.

@@ -13,14 +13,14 @@ from typing import Any
 
 from erp.compose import compose
 from erp.config import CompareConfig, validate
-from erp.errors import ErpError
+from erp.errors import ErpError, one_line
 from erp.files import read_json
 from erp.report.comparisons.latex import contenders_to_latex, members_to_latex, pairs_to_latex
 from erp.report.comparisons.pairs import pair_up
-from erp.report.comparisons.tables import curves_table, ranked_places, runs_table, to_json
+from erp.report.comparisons.tables import curves_table, ranked_places, to_json
 from erp.report.comparisons.tested import read_tested
 from erp.report.comparisons.write import Comparison, as_markdown, compare_runs, write_comparison
-from erp.report.facts import one_line
+from erp.results import Sweep
 from erp.runs import RunFolder, make_folder
 
 
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str]) -> None:
     if found.faults:
         raise ErpError(*found.faults)
     for line in found.skipped:
-        print(f"left out: {line}", file=sys.stderr)
+        print(f"left out: {one_line(line)}", file=sys.stderr)
     if not found.runs:
         where = f"{len(found.skipped)} left out" if found.skipped else f"out = {config.out}"
         raise ErpError(f"runs: none of them is finished ({where}); run `erp train` first, or give other folders")
@@ -70,7 +70,7 @@ def main(arguments: Sequence[str]) -> None:
     folder = comparison_folder(found, Path(config.out))
     write_comparison(comparison, folder)
     for line in comparison.pairs.notes:
-        print(line, file=sys.stderr)
+        print(one_line(line), file=sys.stderr)
     print(shown(comparison, folder, config.output, config.table))
     print("\n".join(map(str, sorted(path for path in folder.iterdir() if path.is_file()))), file=sys.stderr)
 
@@ -106,13 +106,13 @@ def find_runs(paths: Sequence[str], out: Path) -> Found:
         if not out.is_dir():
             found.faults.append(f"out = {out}: there is no such folder; give run folders, or out=<where runs are>")
             return found
-        for folder in sorted(path for path in out.iterdir() if (path / "config.yaml").is_file()):
+        for folder in sorted(path for path in out.iterdir() if _is_run(path)):
             _add_run(folder, found)
     for text in paths:
         path = Path(text)
         if path.is_file():
             _add_sweep(path, found)
-        elif (path / "config.yaml").is_file():
+        elif _is_run(path):
             _add_run(path, found)
         elif path.is_dir() and path.parent.name == "evaluations":
             found.faults.append(
@@ -128,6 +128,11 @@ def find_runs(paths: Sequence[str], out: Path) -> Found:
     return found
 
 
+def _is_run(folder: Path) -> bool:
+    """Whether a run was made there, damaged or not; an evaluation has results too, but no status."""
+    return any((folder / name).is_file() for name in ("config.yaml", "status.json"))
+
+
 def _is_override(argument: str) -> bool:
     """Whether an argument is ``key=value``, not a path that has a = in it."""
     key = argument.partition("=")[0]
@@ -138,25 +143,24 @@ def _is_override(argument: str) -> bool:
 def _add_sweep(path: Path, found: Found) -> None:
     """The runs of a sweep file, also when it was moved together with them; jobs that failed are named."""
     try:
-        sweep = read_json(path)
-        folders, jobs = list(sweep["runs"]), dict(sweep.get("jobs", {}))
-    except (ValueError, KeyError, TypeError):
+        sweep = Sweep.model_validate(read_json(path))
+    except (OSError, ValueError):
         found.faults.append(f"runs = {path}: is no sweep file; give a run folder, or <out>/sweeps/<sweep>.json")
         return
-    failed = [job for job in jobs.values() if job.get("status") != "ok"]
-    for text in folders:
+    failed = [job for job in sweep.jobs.values() if job.status != "ok"]
+    for text in sweep.runs:
         moved = path.parent.parent / Path(text).name
         folder = Path(text) if Path(text).exists() else moved
-        if any(job.get("run") == text for job in failed) and not RunFolder(folder).finished:
+        if any(job.run == text for job in failed) and not RunFolder(folder).finished:
             continue
-        if (folder / "config.yaml").is_file():
+        if _is_run(folder):
             _add_run(folder, found)
         else:
-            found.faults.append(f"runs = {text}: listed in {path}, but not there, nor at {moved}; restore it or rerun")
+            found.skipped.append(f"{text}: listed in {path}, but not there, nor at {moved}; restore it or rerun")
     for job in failed:
-        if not any(folder.name == Path(job.get("run") or "").name for folder in found.runs):  # or finished since
-            about = " ".join([*job.get("overrides", []), *([f"({job['run']})"] if job.get("run") else [])])
-            found.skipped.append(one_line(f"{about}: {job.get('status')}: {job.get('error')}"))
+        if not any(folder.name == Path(job.run or "").name for folder in found.runs):  # or finished since
+            about = " ".join([*job.overrides, *([f"({job.run})"] if job.run else [])])
+            found.skipped.append(f"{about}: {job.status}: {job.error}")
 
 
 def _add_run(path: Path, found: Found) -> None:
@@ -165,20 +169,17 @@ def _add_run(path: Path, found: Found) -> None:
         return
     try:
         status = read_json(folder.status) if folder.status.exists() else {}
-        if status.get("status") == "ok" and folder.results.exists():
-            results = folder.load_results()
-            runs_table([(path, results)])  # it says what it is
-            found.runs[path] = results
-            return
-    except (ValueError, KeyError, TypeError):
-        found.skipped.append(
-            f"{path}: its status.json or results.json cannot be read; delete the folder and train again"
-        )
+    except (OSError, ValueError) as error:
+        found.skipped.append(f"{path}: its status.json cannot be read ({error}); delete the folder and train again")
+        return
+    if status.get("status") == "ok" and folder.results.exists():
+        try:
+            found.runs[path] = folder.load_results()
+        except ErpError as error:
+            found.skipped.append(str(error).removeprefix("run = "))
         return
     failed = status.get("status") == "failed"
-    state = (
-        one_line(f"failed: {status.get('error')}") if failed else "not finished; the same `erp train` goes on with it"
-    )
+    state = f"failed: {status.get('error')}" if failed else "not finished; the same `erp train` goes on with it"
     found.skipped.append(f"{path}: {state}")
 
 

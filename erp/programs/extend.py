@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from erp.backbones.cache import cached_embeddings
 from erp.config import ExtendConfig, Member, Pool, RewardModel, SameData, TableData, TrainConfig, validate
 from erp.costs import Costs
-from erp.errors import ErpError, shorten
+from erp.errors import ErpError, one_line, shorten
 from erp.files import cache_folder, replacing, sha256_file
 from erp.programs.inputs import load_table, member_facts, require_same_members, table_costs
 from erp.programs.joining import Known, choose_labels, compare_methods, every_head, known_prompts, without_other_labels
@@ -23,7 +23,6 @@ from erp.programs.launch import launch
 from erp.programs.measure import chosen_in, measure, predictions
 from erp.programs.origin import UNKNOWN, Origin
 from erp.programs.suited import require_categories
-from erp.report.facts import one_line
 from erp.report.summary import plain_summary
 from erp.report.write import write_report
 from erp.routers.extended import Extended

@@ -77,7 +77,9 @@ class Choices:
 
 
 def chosen_in(results: Mapping[str, Any], members: Sequence[str]) -> Choices:
-    """What a run chose on validation, from its ``results.json``."""
+    """What a run chose on validation, from its ``results.json``. Raises ErpError where that does not say."""
+    if not results.get("chosen_on_validation"):
+        raise ErpError("run: its results.json lacks chosen_on_validation; restore it or train again")
     return Choices.from_plain(results["chosen_on_validation"], members, results["cost"]["shown_size"])
 
 

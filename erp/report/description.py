@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from erp.report.facts import one_line, percent
+from erp.errors import one_line
+from erp.report.facts import percent
 from erp.report.reading import reading_line
 from erp.report.text import interval_text
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from erp.errors import one_line
 from erp.metrics.routing import all_equal
 from erp.units import lambda_phrase, unit_of
 
@@ -59,11 +60,6 @@ def percent(share: float, decimals: int = 0) -> str:
 def level_of(results: Results) -> str:
     """The level of all intervals, as ``95%``."""
     return f"{100 * number(results['level']):g}%"
-
-
-def one_line(name: str) -> str:
-    """A name without line breaks and tabs."""
-    return " ".join(str(name).split())
 
 
 def shortened(name: str, length: int) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from erp.errors import one_line
 from erp.report.facts import (
     Results,
     cost_scale,
@@ -17,7 +18,6 @@ from erp.report.facts import (
     level_of,
     number,
     numbers,
-    one_line,
     percent,
     policy_sign,
     predicted_members,

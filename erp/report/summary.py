@@ -6,17 +6,8 @@ import math
 from collections.abc import Mapping
 
 from erp.decisions.policy import ORDINAL_PRICE
-from erp.report.facts import (
-    Results,
-    cost_scale,
-    costs_differ,
-    decides_at_zero,
-    level_of,
-    number,
-    one_line,
-    percent,
-    policy_label,
-)
+from erp.errors import one_line
+from erp.report.facts import Results, cost_scale, costs_differ, decides_at_zero, level_of, number, percent, policy_label
 from erp.report.reading import reading_line
 from erp.report.text import percents, significant, spread_text
 

@@ -7,7 +7,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from erp.report.facts import number, one_line, percent
+from erp.errors import one_line
+from erp.report.facts import number, percent
 
 MOST_DECIMALS = 15
 

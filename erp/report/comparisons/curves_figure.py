@@ -9,9 +9,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
+from erp.errors import one_line
 from erp.report.comparisons.mean_curves import CurvePanel, MeanCurve
 from erp.report.curves import ALL_NAMED, y_limits
-from erp.report.facts import one_line, shortened, shown_unit
+from erp.report.facts import shortened, shown_unit
 from erp.report.numbers import NumberTable
 from erp.report.style import BLACK, GREY, Label, canvas, cost_axis, freeze, nice_ticks, place_labels, title
 from erp.report.text import significant

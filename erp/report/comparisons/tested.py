@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from erp.config import validate
 from erp.decisions.choice import choose
-from erp.errors import ErpError
+from erp.errors import ErpError, one_line
 from erp.report.comparisons.contenders import KnownRun, Runs, TestedRun, look_up, panel_key, value_of
-from erp.report.facts import Results, one_line
+from erp.report.facts import Results
+from erp.results import MOST
 from erp.runs import NOT_IDENTITY, RunFolder
 from erp.units import unit_of
 
@@ -27,6 +28,7 @@ from erp.units import unit_of
 NOT_SETTINGS = (*NOT_IDENTITY, "seed", "split.seed", "split.category", "bootstrap")
 # What decides beside kind and seed which prompts are test, by kind; near-duplicates are hashed as one.
 TESTED_BY = {"group": ("test", "near_duplicates"), "prompt": ("test",), "category": ("category",)}
+TEXTS = ("prompt_id", "model", "group_key")
 COLUMNS = ["prompt_id", "model", "predicted", "observed", "predicted_cost", "cost"]
 
 
@@ -136,13 +138,20 @@ def _complete(path: RunFolder, members: list[str]) -> tuple[pd.Index[Any], NDArr
     matrices = np.empty((4, len(ids), len(members)))
     for matrix, name in zip(matrices, COLUMNS[2:], strict=True):
         matrix[rows, columns] = frame[name]
+    if (np.abs(matrices) > MOST).any():
+        raise ErpError("predictions.parquet holds what is no finite number; restore it")
     complete = ~np.isnan(matrices[1]).any(axis=1)
     return pd.Index(ids)[complete], matrices[:, complete]
 
 
 def _read_parquet(path: Path, columns: list[str], filters: list[tuple[str, str, str]] | None = None) -> pd.DataFrame:
     try:
-        return pd.read_parquet(path, columns=columns, filters=filters)
+        frame = pd.read_parquet(path, columns=columns, filters=filters)
     except (OSError, ValueError, KeyError, pyarrow.ArrowException) as error:
         why = "is not there" if isinstance(error, FileNotFoundError) else f"cannot be read ({str(error)[:200]})"
         raise ErpError(f"{path.name} {why}; restore it or train again") from None
+    for name in columns:
+        kinds = ("string", "integer", "empty") if name in TEXTS else ("floating", "integer", "empty")
+        if pd.api.types.infer_dtype(frame[name]) not in kinds:
+            raise ErpError(f"{path.name} cannot be read ({name} is of another type); restore it or train again")
+    return frame

@@ -5,7 +5,8 @@ from __future__ import annotations
 import shlex
 
 from erp.config.typed import quoted
-from erp.report.facts import Results, level_of, one_line
+from erp.errors import one_line
+from erp.report.facts import Results, level_of
 from erp.report.text import escaped, gain_text, significant, table
 
 METHODS = {

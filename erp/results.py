@@ -1,0 +1,161 @@
+"""What a later command reads of a ``results.json``, and what it has to be: one damaged file must not harm another."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+MOST = 1e150  # no reward or cost of a table is so large, and the square of what is larger is infinite
+Number = Annotated[float, Field(ge=-MOST, le=MOST, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+
+
+class _Read(BaseModel):
+    """Keys of which most may be missing, as a run of another version lacks them; a value of another type is damage."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
+
+
+class _Run(_Read):
+    table: str
+    reward_model: str
+    members: list[str] = Field(min_length=1)
+    backbone: str
+    router: str
+    split_seed: int = Field(ge=-(2**63), lt=2**63)
+    seed: int = Field(ge=-(2**63), lt=2**63)
+    lambda_: float | None = Field(alias="lambda")  # null stands for infinity
+    split_by: str | None = None
+
+
+class _Interval(_Read):
+    mean: Number | None = None
+    low: Number | None = None
+    high: Number | None = None
+
+
+class _Row(_Read):
+    member: str | None = None
+    reward: Number | None = None
+    cost: Number | None = None
+    share: Number | None = None
+    headroom_recovered: Number | None = None
+    gain_vs_best_single: _Interval | None = None
+
+
+class _Routing(_Read):
+    router: _Row | None = None
+    best_single: _Row | None = None
+    gain_vs_category_mean: _Interval | None = None
+    members: dict[str, _Row] | None = None
+
+
+class _Predicted(_Read):
+    r2: Number | None = None
+    r2_ceiling: Number | None = None
+    r2_corrected: _Interval | None = None
+    pearson: Number | None = None
+    rmse: Number | None = None
+
+
+class _Prediction(_Read):
+    r2_pooled: Number | None = None
+    r2_pooled_ceiling: Number | None = None
+    r2_pooled_corrected: _Interval | None = None
+    members: dict[str, _Predicted] | None = None
+
+
+class _Cost(_Read):
+    kind: str | None = None
+    unit: str | None = None
+    range: Annotated[list[Number | None], Field(min_length=2, max_length=2)] | None = None
+    shown_size: Annotated[Number, Field(gt=0)] | None = None
+
+
+class _Curve(_Read):
+    lambda_: list[Number | None] = Field(alias="lambda", min_length=1)
+    cost: list[Number]
+    reward: list[Number]
+
+    @model_validator(mode="after")
+    def _as_long(self) -> Self:
+        if not len(self.lambda_) == len(self.cost) == len(self.reward):
+            raise ValueError("lambda, cost and reward are not of one length")
+        return self
+
+
+class _Areas(_Read):
+    router: Number | None = None
+
+
+class _Data(_Read):
+    test: Count | None = None
+
+
+class _Policy(_Read):
+    name: str | None = None
+    label: str | None = None
+    lambda_: Number | None = Field(None, alias="lambda")
+
+
+class _Cascade(_Read):
+    chain: list[str] = Field(min_length=1)
+    threshold: float
+
+
+class _Chosen(_Read):
+    most_reward: Number | None
+    same_reward: Number | None
+    cascade: _Cascade | None
+
+
+class _Results(_Read):
+    run: _Run
+    data: _Data | None = None
+    cost: _Cost | None = None
+    policy: _Policy | None = None
+    prediction: _Prediction | None = None
+    routing: _Routing | None = None
+    curves: dict[str, _Curve | None] | None = None
+    audc: _Areas | None = None
+    regret: Number | None = None
+    chosen_on_validation: _Chosen | None = None
+
+    @model_validator(mode="after")
+    def _of_one_pool(self) -> Self:
+        pool, chosen = self.run.members, self.chosen_on_validation
+        if len(set(pool)) < len(pool):
+            raise ValueError("run.members names one twice")
+        if chosen is not None and chosen.cascade is not None and not set(chosen.cascade.chain) <= set(pool):
+            raise ValueError("chosen_on_validation.cascade.chain names no member of the run")
+        return self
+
+
+class Job(_Read):
+    """One job of a sweep."""
+
+    overrides: list[str] = []
+    run: str | None = None
+    status: str | None = None
+    error: str | None = None
+
+
+class Sweep(_Read):
+    """The record of a sweep."""
+
+    runs: list[str]
+    jobs: dict[str, Job] = {}
+
+
+def require_sound(results: Mapping[str, Any]) -> None:
+    """Refuse results that a later command could not read. Raises ValueError: what is wrong first, on one line."""
+    try:
+        _Results.model_validate(results)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        more = f", and {error.error_count() - 1} more" if error.error_count() > 1 else ""
+        said = first["msg"].removeprefix("Value error, ")
+        raise ValueError(f"{place}: {said}{more}" if place else f"{said}{more}") from None
