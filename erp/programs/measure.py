@@ -16,6 +16,7 @@ from erp.config import TrainConfig
 from erp.costs import Costs
 from erp.decisions.alternatives import Cascade, best_cascade
 from erp.decisions.policy import Policy, finite
+from erp.errors import ErpError
 from erp.metrics.economics import collection_cost
 from erp.metrics.length import length_bias
 from erp.metrics.routing import cost_range

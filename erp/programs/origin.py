@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from erp.config import MiniData, SyntheticData, TableData
-from erp.errors import ErpError, shorten
+from erp.errors import ErpError, one_line, shorten
 from erp.files import read_json, write_json
 from erp.programs.inputs import table_label
-from erp.report.facts import one_line
 from erp.report.text import significant
 from erp.runs import RunFolder
 from erp.table.schema import RewardTable

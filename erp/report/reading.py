@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from erp.report.facts import one_line, percent
+from erp.errors import one_line
+from erp.report.facts import percent
 
 NOTABLE = 0.01  # a smaller share goes without saying
 
