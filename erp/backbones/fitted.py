@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from erp.backbones.base import Backbone, FittedBackbone
 from erp.backbones.cache import named
+from erp.backbones.store import remove
 from erp.files import locked, replacing
 
 _DIGEST_BYTES = 32
@@ -44,6 +45,7 @@ def fit_once(backbone: Backbone, prompts: Sequence[str], cache: Path) -> dict[st
             if state is None:
                 if file.exists():
                     tqdm.write(f"{file}: was damaged; what it held is learnt again", file=sys.stderr)
+                    remove(file)
                 backbone.fit(prompts)
                 _keep(file, backbone.state())
                 return backbone.state()

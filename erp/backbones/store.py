@@ -141,10 +141,14 @@ def append(folder: Path, keys: Sequence[bytes], vectors: NDArray[np.float32], un
 def clear(folder: Path) -> None:
     """Remove what a store consists of, whatever has taken the place of its files."""
     for name in ("about.json", "index.bin", "vectors.f32"):
-        path = folder / name
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        path.unlink(missing_ok=True)
+        remove(folder / name)
+
+
+def remove(path: Path) -> None:
+    """Remove what is there, a file or a folder in its place."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    path.unlink(missing_ok=True)
 
 
 def _check(vector: bytes | memoryview, checked: bytes) -> bytes:

@@ -103,6 +103,17 @@ def test_what_is_kept_and_damaged_is_learnt_again_and_said(tmp_path, capsys, see
     assert Counting.fits == 2
 
 
+def test_a_folder_in_place_of_what_was_kept_is_replaced(tmp_path, capsys):
+    right = learnt(Counting(), TRAIN, tmp_path).fingerprint()
+    (file,) = kept(tmp_path)
+    file.unlink()
+    file.mkdir()
+    (file / "inside").write_text("something")
+    assert learnt(Counting(), TRAIN, tmp_path).fingerprint() == right
+    assert capsys.readouterr().err == f"{file}: was damaged; what it held is learnt again\n"
+    assert file.is_file()
+
+
 def test_a_sweep_over_routers_learns_tfidf_once(tmp_path, monkeypatch, capsys):
     """Through the command line, with the numbers of runs that learn it each for themselves."""
     fits = []
