@@ -31,6 +31,7 @@ NOT_IDENTITY = (
     "figures",
     "tracking",
     "cost.prices",
+    "pool.complete",  # the members that follow from it stand for it
     "split.from",  # the parts that follow from it stand for it
     "trainer.accelerator",
     "trainer.progress",

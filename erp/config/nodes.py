@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -134,11 +134,13 @@ class Pool(Node):
     Attributes:
         decoding: of every member; a member's own keys come before it.
         prices_as_of: the date on which the prices were read, and where.
+        complete: auto: members that have no reward of too many prompts are left out, and named.
     """
 
     members: list[Member] | None = Field(None, min_length=1)
     decoding: Decoding | None = None
     prices_as_of: str | None = None
+    complete: Literal["auto"] | None = None
 
     @field_validator("members", mode="before")
     @classmethod

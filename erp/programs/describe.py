@@ -21,6 +21,7 @@ from erp.programs.reading import what_is_read
 from erp.report.description import as_text
 from erp.report.sections.audits import length_section
 from erp.report.sections.noise import noise_section
+from erp.table.complete import lacking, lacking_text
 from erp.table.groups import group_prompts
 from erp.table.neighbours import duplicate_facts
 from erp.table.schema import RewardTable
@@ -62,8 +63,9 @@ def describe(
     rows = np.flatnonzero(targets.complete)
     if not len(rows):
         raise ErpError(
-            "pool.members: no prompt has a reward of every member, so members cannot be compared; "
-            "name those that were scored on the same prompts"
+            "pool.members: no prompt has a reward of every member, so members cannot be compared; rewards are missing "
+            f"for {lacking_text(lacking(table.members, targets.count > 0), len(table.prompts))}; name those that were "
+            "scored on the same prompts, or pool.complete=auto to leave out the members that break most"
         )
     rewards = targets.mean[rows]
     means = rewards.mean(axis=0)
@@ -77,6 +79,7 @@ def describe(
         "prompts": len(table.prompts),
         "complete_prompts": len(rows),
         "members": len(table.members),
+        "lacking": lacking(table.members, targets.count > 0),
         "missing_cells": int((targets.count == 0).sum()),
         "samples_per_cell": list(samples_per_cell(targets)),
         "repeated_texts": len(table.prompts) - table.prompts["prompt"].map(str.strip).nunique(),

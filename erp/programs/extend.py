@@ -21,7 +21,7 @@ from erp.programs.inputs import load_table, member_facts, require_same_members, 
 from erp.programs.joining import Known, choose_labels, compare_methods, every_head, known_prompts, without_other_labels
 from erp.programs.launch import launch
 from erp.programs.measure import chosen_in, measure, predictions
-from erp.programs.origin import UNKNOWN, Origin
+from erp.programs.origin import Origin, remarks_on
 from erp.programs.suited import require_categories
 from erp.report.summary import plain_summary
 from erp.report.write import write_report
@@ -151,20 +151,8 @@ def prepare(config: ExtendConfig) -> Plan:
     now = Origin.of(whole, member_facts(whole, extended.pool, extended.cost))
     return Plan(
         config, extended, trained, member, table, known, labels, available, costs, RunFolder(Path(config.out) / name),
-        now, _remarks(origin, now, of_members, same, costs.kind),
+        now, remarks_on(origin, now, of_members, same, costs.kind),
     )  # fmt: skip
-
-
-def _remarks(origin: Origin | None, now: Origin, of_members: RewardTable, same: bool, kind: str) -> tuple[str, ...]:
-    """What is not as it was for the run: prices, and on another table what its members earned."""
-    if origin is None:
-        return (UNKNOWN,) if same else ()
-    found = origin.other_prices(now.members, of_members, kind)
-    if origin.table != Origin.of(of_members, {}).table:
-        found.append(
-            "the table's prompts, rewards or costs of the run's own members are not those that the run was trained on"
-        )
-    return tuple(found)
 
 
 def _require_extendable(run: str, trained: TrainedRouter) -> None:

@@ -15,6 +15,7 @@ from erp.costs import Costs, Price, expected_cost, read_prices
 from erp.errors import ErpError
 from erp.runs import RunFolder
 from erp.table.asked import PromptFrom
+from erp.table.complete import complete_pool
 from erp.table.kept import Kept
 from erp.table.read import read_table
 from erp.table.schema import RewardTable
@@ -61,7 +62,8 @@ def load_table(
             data.path, columns=columns, reward_model=reward_model.name, prompt_from=asked or data.prompt_from,
             config_name=data.config_name, copies=data.copies,
         )  # fmt: skip
-    return select_members(table, names)
+    table = select_members(table, names)
+    return complete_pool(table) if pool.complete == "auto" else table
 
 
 def table_label(data: TableData | MiniData | SyntheticData) -> str:

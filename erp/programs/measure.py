@@ -31,6 +31,7 @@ from erp.report.sections.points import Chosen, choose_lambdas
 from erp.report.sections.routing import Sampled
 from erp.report.write import predictions_frame
 from erp.routers.base import Features
+from erp.table.complete import lacking
 from erp.table.schema import RewardTable
 from erp.targets import expected_reward, expected_target, samples_per_cell, separate_samples, split_half_oracle
 from erp.training.data import RoutingData, Rows
@@ -258,6 +259,7 @@ def _data_facts(data: RoutingData, test: HeldOut, notes: Sequence[str], long: st
             "validation": len(data.split.validation),
             "test": tested,
             "excluded": tested - len(test.complete().rewards),
+            "lacking": lacking(data.table.members, test.targets.count > 0),
             "categories": len(data.categories) or None,
             "samples_per_cell": list(samples_per_cell(data.targets)),
             "reading": {

@@ -95,6 +95,18 @@ class Origin:
         ]
 
 
+def remarks_on(before: Origin | None, now: Origin, of_members: RewardTable, same: bool, kind: str) -> tuple[str, ...]:
+    """What is not as it was for the run that is extended: prices, and on another table what its members earned."""
+    if before is None:
+        return (UNKNOWN,) if same else ()
+    found = before.other_prices(now.members, of_members, kind)
+    if before.table != Origin.of(of_members, {}).table:
+        found.append(
+            "the table's prompts, rewards or costs of the run's own members are not those that the run was trained on"
+        )
+    return tuple(found)
+
+
 def _shown(facts: Mapping[str, float], keys: tuple[str, ...]) -> str:
     """What was said of a member: ``0.5 / 1.5``."""
     return " / ".join(significant(facts[key]) if key in facts else "unknown" for key in keys)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from erp.errors import ErpError, shorten
 from erp.routers.base import Router
+from erp.table.complete import lacking, lacking_text
 from erp.table.schema import RewardTable
 from erp.table.splits import Split
-from erp.targets import expected_reward, samples_per_cell, tells_responses
+from erp.targets import Targets, expected_reward, samples_per_cell, tells_responses
 
 
 def require_categories(
@@ -40,6 +41,18 @@ def spread_notes(router: Router, table: RewardTable) -> tuple[str, ...]:
     return (
         "every cell has one reward, from which the router learnt how responses differ; if these are means of several, "
         "what it predicts is how means differ (a column n_samples would say so)",
+    )
+
+
+def require_comparable(table: RewardTable, targets: Targets, split: Split) -> None:
+    """Refuse a table where no test prompt has a reward of every member: nothing could be judged. Raises ErpError."""
+    if targets.complete[split.test].any():
+        return
+    found = lacking(table.members, targets.count[split.test] > 0)
+    raise ErpError(
+        "pool.members: no test prompt has a reward of every member, so nothing can be compared; rewards are missing "
+        f"for {lacking_text(found, len(split.test))}; name the members that were scored on the same prompts, or "
+        "pool.complete=auto to leave out the members that break most"
     )
 
 

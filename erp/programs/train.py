@@ -26,7 +26,13 @@ from erp.programs.inputs import load_table, member_facts, table_costs, table_lab
 from erp.programs.launch import launch
 from erp.programs.measure import choose, held_out, measure, predictions
 from erp.programs.origin import Origin
-from erp.programs.suited import require_categories, require_spread, require_train_rewards, spread_notes
+from erp.programs.suited import (
+    require_categories,
+    require_comparable,
+    require_spread,
+    require_train_rewards,
+    spread_notes,
+)
 from erp.report.evaluation import area, utility
 from erp.report.sections.held_out import HeldOut
 from erp.report.summary import plain_summary
@@ -155,8 +161,9 @@ def prepare(config: TrainConfig) -> Plan:
         has_neighbours=hasattr(router, "neighbour_rewards"),
     )  # fmt: skip
     _require_area(config, costs)
-    expected_target(table, **config.target.model_dump())  # refuses what the samples cannot tell
+    targets = expected_target(table, **config.target.model_dump())  # refuses what the samples cannot tell
     require_train_rewards(table, split)
+    require_comparable(table, targets, split)
     prices = sha256_file(Path(config.cost.prices)) if config.cost.prices else ""
     name = "-".join(
         [str(config.router.get("name", "router")), str(config.backbone.get("name", "backbone")),

@@ -9,6 +9,7 @@ from erp.errors import one_line
 from erp.report.facts import percent
 from erp.report.reading import reading_line
 from erp.report.text import interval_text
+from erp.table.complete import lacking_text
 
 MOST_CATEGORIES = 20  # listed; output=json has all
 
@@ -26,6 +27,7 @@ def _table(facts: Mapping[str, Any]) -> list[str]:
         f"{facts['prompts']:,} prompts x {facts['members']} members, {k}, reward model {facts['reward_model']}",
         f"missing cells {facts['missing_cells']:,}; complete prompts {facts['complete_prompts']:,}; "
         f"repeated texts {facts['repeated_texts']:,}; groups {facts['groups']:,}",
+        *([f"rewards are missing for {lacking_text(facts['lacking'], facts['prompts'])}"] if facts["lacking"] else []),
         *_near_duplicates(facts["near_duplicates"]),
         *[f"note: {one_line(note)}" for note in facts["notes"]],
         *_reading(facts.get("reading")),

@@ -27,6 +27,7 @@ from erp.report.sections.points import (
 from erp.report.sections.prediction import prediction_section
 from erp.report.sections.rivals import pair_section, pareto_section
 from erp.report.sections.routing import Sampled, reference_rows, routing_gains, routing_section
+from erp.table.complete import lacking, lacking_text
 
 INTERVAL_POINTS = 40  # lambdas at which the router's curve gets an interval
 
@@ -56,8 +57,10 @@ def evaluate(
     """
     complete, sampled = held_out.complete(), sampled or Sampled()
     if not len(complete.rewards):
+        found = lacking(held_out.members, held_out.targets.count > 0)
         raise ErpError(
-            "pool.members: no test prompt has a reward of every member, so nothing can be compared; "
+            "pool.members: no test prompt has a reward of every member, so nothing can be compared; rewards are "
+            f"missing for {lacking_text(found, len(held_out.rewards))}; "
             "name the members that were scored on the same prompts"
         )
     draws = GroupBootstrap(complete.groups, **bootstrap)

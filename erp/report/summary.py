@@ -10,13 +10,14 @@ from erp.errors import one_line
 from erp.report.facts import Results, cost_scale, costs_differ, decides_at_zero, level_of, number, percent, policy_label
 from erp.report.reading import reading_line
 from erp.report.text import percents, significant, spread_text
+from erp.table.complete import DROPPED, lacking_text
 
 
 def plain_summary(results: Results) -> str:
-    """What was found, in at most five lines of plain words; the first answers whether a router is worth having."""
+    """What was found, in a few lines of plain words; the first answers whether a router is worth having."""
     lines = [
         _verdict_line(results), _headroom_line(results) + _constant(results), _gain_line(results), _cost_line(results),
-        reading_line(results["data"].get("reading"), results["run"]["backbone"]),
+        _left_out_line(results), reading_line(results["data"].get("reading"), results["run"]["backbone"]),
     ]  # fmt: skip
     return "\n".join(line for line in lines if line)
 
@@ -90,6 +91,19 @@ def _gain_line(results: Results) -> str:
     if category is None or results["run"]["router"] == "category_mean":
         return f"{text}."
     return f"{text}; over category mean {_judged(category)}."
+
+
+def _left_out_line(results: Results) -> str:
+    """Whom a pool lost, and whose missing rewards cost test prompts: they were not compared."""
+    data = results["data"]
+    lines = [one_line(note) for note in data["notes"] if note.startswith(DROPPED)]
+    if data["excluded"] and data.get("lacking"):
+        remedy = "" if 2 * data["excluded"] < data["test"] else "; pool.complete=auto leaves out whoever breaks most"
+        lines.append(
+            f"{data['excluded']:,} of {data['test']:,} test prompts were not compared, for want of rewards: "
+            f"{lacking_text(data['lacking'], data['test'])}{remedy}"
+        )
+    return "\n".join(f"{line}." for line in lines)
 
 
 def _judged(gain: Mapping[str, float | None]) -> str:
