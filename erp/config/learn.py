@@ -210,6 +210,7 @@ class TrainConfig(Node):
     category: Literal["given", "predicted"] = "given"
     category_block: float = Field(0.0, ge=0)
     bootstrap: Bootstrap = Bootstrap()
+    same_reward_margin: float = Field(0.0, ge=0, allow_inf_nan=False)
     objective: Literal["utility", "area"] = "utility"
     seed: int = Field(0, ge=0, lt=2**32)
     figures: bool = True

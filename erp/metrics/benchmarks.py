@@ -131,7 +131,8 @@ class Gain:
 
     Attributes:
         perf_gain: PerfGain, mean reward above the best single's.
-        cost_save: CostSave, mean cost below the best single's; None where the router earns less than it.
+        cost_save: CostSave, mean cost below the best single's; None where the router earns less than it by more
+            than the margin.
         perf_gain_ratio: as a share of its reward; None if any reward is below 0 or its mean is 0.
         cost_save_ratio: as a share of its cost; None where `cost_save` is, or if any cost is below 0 or its mean is 0.
     """
@@ -142,7 +143,7 @@ class Gain:
     cost_save_ratio: float | None
 
 
-def gain(router: Outcome, single: Outcome) -> Gain:
+def gain(router: Outcome, single: Outcome, margin: float = 0.0) -> Gain:
     """PerfGain and CostSave of one outcome, that of the lambda chosen on validation.
 
     LLMRouterBench (Li et al., arXiv 2601.07206) takes the best point seen on test for each; that is not done here.
@@ -150,12 +151,13 @@ def gain(router: Outcome, single: Outcome) -> Gain:
     Args:
         router: outcome on N prompts.
         single: outcome of the best single member (chosen on train) on the same prompts.
+        margin: what the router may earn less than it and still save, reward units.
 
     Raises:
         ErpError: when lengths differ or a reward or cost is not finite.
     """
     perf = paired_difference("reward", router.reward, single.reward)
-    save = saving_at_no_less_reward(router, single)
+    save = saving_at_no_less_reward(router, single, margin)
     reward_scale, cost_scale = single.mean_reward, single.mean_cost
     rewards_have_ratios = min(router.reward.min(), single.reward.min()) >= 0 and reward_scale > 0
     costs_have_ratios = min(router.cost.min(), single.cost.min()) >= 0 and cost_scale > 0

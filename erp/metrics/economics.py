@@ -74,14 +74,14 @@ def paired_difference(name: str, router: NDArray[np.floating], single: NDArray[n
     return mean_difference(router, single)
 
 
-def saving_at_no_less_reward(router: Outcome, single: Outcome) -> float | None:
-    """Mean cost that the router saves per prompt against the best single; None where it earns less on average.
+def saving_at_no_less_reward(router: Outcome, single: Outcome, margin: float = 0.0) -> float | None:
+    """Mean cost that the router saves per prompt against the best single; None where it earns less by over the margin.
 
     Raises:
         ErpError: when lengths differ or a reward or cost is not finite.
     """
     saving = paired_difference("cost", single.cost, router.cost)
-    return saving if paired_difference("reward", router.reward, single.reward) >= 0 else None
+    return saving if paired_difference("reward", router.reward, single.reward) >= -margin else None
 
 
 def collection_cost(costs: NDArray[np.floating], samples: int | NDArray[np.number]) -> float:

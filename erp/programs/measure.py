@@ -25,7 +25,7 @@ from erp.programs.reading import long_of
 from erp.report.evaluation import evaluate
 from erp.report.sections.audits import consistency_section, length_section
 from erp.report.sections.economics import Labels
-from erp.report.sections.held_out import HeldOut
+from erp.report.sections.held_out import HeldOut, interval, plain
 from erp.report.sections.noise import noise_section
 from erp.report.sections.points import Chosen, choose_lambdas
 from erp.report.sections.routing import Sampled
@@ -57,10 +57,12 @@ class Choices:
 
     def as_plain(self, members: Sequence[str]) -> dict[str, Any]:
         """As it stands in ``results.json``; a threshold without end is the largest number there is."""
-        cascade = self.cascade
+        cascade, lambdas = self.cascade, self.lambdas
         return {
-            "most_reward": None if self.lambdas is None else self.lambdas.most_reward,
-            "same_reward": None if self.lambdas is None else self.lambdas.same_reward,
+            "most_reward": None if lambdas is None else lambdas.most_reward,
+            "same_reward": None if lambdas is None else lambdas.same_reward,
+            "same_reward_margin": None if lambdas is None else lambdas.margin,
+            "same_reward_difference": None if lambdas is None else plain(lambdas.difference),
             "cascade": None if cascade is None else {
                 "chain": [members[m] for m in cascade.chain],
                 "threshold": finite(cascade.threshold),
@@ -72,7 +74,11 @@ class Choices:
         """Read back what `as_plain` wrote; ``size``: base units of cost in the unit that its lambdas are a price of."""
         cascade, most, same = found["cascade"], found["most_reward"], found["same_reward"]
         return cls(
-            None if most is None else Chosen(most / size, None if same is None else same / size),
+            None if most is None
+            else Chosen(
+                most / size, None if same is None else same / size, found.get("same_reward_margin", 0.0),
+                interval(found.get("same_reward_difference")),
+            ),
             None if cascade is None
             else Cascade(tuple(members.index(name) for name in cascade["chain"]), cascade["threshold"]),
         )  # fmt: skip
@@ -85,18 +91,20 @@ def chosen_in(results: Mapping[str, Any], members: Sequence[str]) -> Choices:
     return Choices.from_plain(results["chosen_on_validation"], members, results["cost"]["shown_size"])
 
 
-def choose(data: RoutingData, validation: HeldOut, of_means: bool = True) -> Choices:
+def choose(data: RoutingData, validation: HeldOut, config: TrainConfig) -> Choices:
     """Operating points and the cascade, from the validation prompts; `validation` holds all of them.
 
     The cascade is of single answers: where another statistic than their mean is predicted there is none.
     """
     complete = validation.complete()
+    of_means = config.target.kind == "mean"
     samples = separate_samples(data.table, data.complete(data.split.validation)) if of_means else None
     cascade = None
     if samples is not None and len(samples.rows) == complete.size[0] and data.costs.kind != "none":
         budget = complete.outcome(complete.choice(0.0)).mean_cost
         cascade = best_cascade(samples, complete.costs, validation.train_mean_cost, budget)
-    return Choices(choose_lambdas(validation), cascade)
+    lambdas = choose_lambdas(validation, config.bootstrap.model_dump(), config.same_reward_margin)
+    return Choices(lambdas, cascade)
 
 
 def measure(

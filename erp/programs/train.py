@@ -279,7 +279,7 @@ def _fit_and_test(plan: Plan, data: RoutingData, tracker: Tracker, start: float)
         config,
         policy,
         test_scores(module, datamodule),
-        choose(data, validation, config.target.kind == "mean"),
+        choose(data, validation, config),
         [*plan.split.notes, *spread_notes(module.router, plan.table)],
         whole=plan.whole,
     )

@@ -58,19 +58,40 @@ def _chosen(results: Results) -> list[str]:
         )
     found = results["cost_save"]
     if found is None:
-        unknown = results["chosen_on_validation"]["most_reward"] is None
-        why = "validation had no complete prompt" if unknown else "on validation no lambda reached best single's reward"
-        lines.append(f"CostSave: none, because {why}.")
+        lines.append(f"CostSave: none, because {_why_none(results['chosen_on_validation'])}.")
         return [" ".join(lines)]
     text = (
-        f"CostSave at {lambda_text(results, found['lambda'])}, the cheapest that reached best single's reward "
-        f"on validation: it saves {gain_text(_scaled(found['cost_saved'], factor)).removeprefix('+')} {unit}"
+        f"CostSave at {lambda_text(results, found['lambda'])}, the cheapest {_shown(results)}: "
+        f"it saves {gain_text(_scaled(found['cost_saved'], factor)).removeprefix('+')} {unit}"
     )
     if found["value"] is None:
         text += f", but on test it earns less than best single: {gain_text(found['reward_gain'])}, so nothing counts"
     elif found["ratio"] is not None:
         text += f", {percents(found['ratio'])} of its cost, and earns {gain_text(found['reward_gain'])} beside it"
     return [" ".join([*lines, f"{text}."])]
+
+
+def _above(chosen: Mapping[str, Any]) -> str:
+    margin = chosen.get("same_reward_margin")
+    return f"above {f'-{significant(margin)}' if margin else '0'}"
+
+
+def _shown(results: Results) -> str:
+    """What is known on validation of the point that CostSave is read at."""
+    chosen = results["chosen_on_validation"]
+    gained = chosen.get("same_reward_difference")
+    if gained is None:  # of before it was chosen by its interval
+        return "that reached best single's reward on validation"
+    return f"whose gain over best single on validation, {gain_text(gained)}, has its interval {_above(chosen)}"
+
+
+def _why_none(chosen: Mapping[str, Any]) -> str:
+    if chosen["most_reward"] is None:
+        return "validation had no complete prompt"
+    return (
+        "on validation the gain over best single at lambda = 0, where the search for a cheaper one begins, has no "
+        f"interval {_above(chosen)}"
+    )
 
 
 def _scaled(interval: Mapping[str, float | None], factor: float) -> dict[str, float | None]:

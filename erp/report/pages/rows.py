@@ -24,7 +24,7 @@ POINTS = {
     "lambda_0": "lambda = 0",
     "policy": "the run's policy",
     "most_reward": "most reward on validation",
-    "same_reward": "best single's reward at least cost, on validation",
+    "same_reward": "no less than best single, shown on validation, at least cost",
 }
 
 

@@ -124,6 +124,11 @@ def plain(interval: Interval | None) -> dict[str, float] | None:
     return None if interval is None else {"mean": interval.mean, "low": interval.low, "high": interval.high}
 
 
+def interval(found: Mapping[str, float] | None) -> Interval | None:
+    """Read back what `plain` wrote."""
+    return None if found is None else Interval(found["mean"], found["low"], found["high"])
+
+
 def means(result: Outcome) -> dict[str, Any]:
     """Mean reward and cost of an outcome."""
     return {"reward": result.mean_reward, "cost": result.mean_cost}

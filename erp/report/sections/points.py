@@ -9,20 +9,25 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
 
 from erp.decisions.choice import Outcome
+from erp.decisions.curve import Curve, members_along
 from erp.decisions.policy import Policy, price_notes
 from erp.decisions.policy_budget import BudgetPolicy
 from erp.decisions.policy_guarantee import GuaranteePolicy
 from erp.decisions.references import best_constant
 from erp.metrics.benchmarks import gain
-from erp.metrics.intervals import Interval, better_than_constant
+from erp.metrics.intervals import GroupBootstrap, Interval, better_than_constant
 from erp.metrics.risk import coverage, spending
 from erp.report.sections.held_out import Floats, HeldOut, means, plain
 from erp.rounding import MEAN, difference, size_of
+from erp.units import UNITS
+
+TESTED = 40  # lambdas at most, evenly spaced in changes of the policy, that are tested for the best single's reward
 
 
 @dataclass(frozen=True)
@@ -31,25 +36,53 @@ class Chosen:
 
     Attributes:
         most_reward: lambda of the largest mean reward on validation; PerfGain is read there.
-        same_reward: lambda of the smallest mean cost on validation at no less reward than the best single member's;
-            CostSave is read there. None where no lambda reaches that reward.
+        same_reward: the cheapest lambda shown on validation to earn no less than the best single member, but for the
+            margin; CostSave is read there. None where that is shown of none.
+        margin: what it may earn less, reward units.
+        difference: of reward to the best single member on validation at ``same_reward``; its low end is above -margin.
+            None with it, and in a run of before the lambda was chosen by its interval.
     """
 
     most_reward: float
     same_reward: float | None
+    margin: float = 0.0
+    difference: Interval | None = None
 
 
-def choose_lambdas(validation: HeldOut) -> Chosen | None:
-    """Operating points from the exact curve on validation; None where no prompt has all its cells."""
+def choose_lambdas(validation: HeldOut, bootstrap: Mapping[str, Any], margin: float = 0.0) -> Chosen | None:
+    """Operating points from the exact curve on validation; None where no prompt has all its cells.
+
+    The cheapest lambda whose *mean* reached the best single's reward would miss it on other prompts half of the time.
+    So lambdas are tested in turn, from 0 up, each against "it earns less than the best single member by the margin or
+    more", until the first that does not pass. Such a sequence needs no correction for its length: the order does not
+    depend on validation's rewards, and all that passed hold together at the level of the interval's one end.
+
+    Args:
+        validation: prompts the router was not fitted on.
+        bootstrap: settings ``draws, seed, level`` of the interval.
+        margin: what may be earned less than the best single member, reward units, 0 or more.
+    """
     complete = validation.complete()
     if not complete.size[0]:
         return None
     curve = complete.curve()
+    writable = np.isfinite(curve.lambdas * max(unit.size for unit in UNITS.values()))
+    curve = Curve(curve.lambdas[writable], curve.cost[writable], curve.reward[writable])
     # Ties go to the largest lambda, the cheapest in prediction.
     most = np.flatnonzero(curve.reward >= curve.reward.max() - MEAN * size_of(curve.reward))[-1]
-    enough = np.flatnonzero(curve.reward >= complete.constant(complete.single()).mean_reward - 1e-12)
-    cheapest = enough[np.lexsort((-enough, curve.cost[enough]))[0]] if len(enough) else None
-    return Chosen(float(curve.lambdas[most]), None if cheapest is None else float(curve.lambdas[cheapest]))
+    tested = curve.thin(TESTED)
+    along = members_along(complete.scores, complete.predicted_costs, tested.lambdas)
+    single = complete.rewards[:, [complete.single()]]
+    apart = difference(np.take_along_axis(complete.rewards, along.T, axis=1), single)
+    found = GroupBootstrap(complete.groups, **bootstrap).intervals(apart)
+    passed = list(takewhile(lambda at: found[at].low > -margin, range(len(found))))
+    same = min(passed, key=lambda at: (tested.cost[at], -at), default=None)
+    return Chosen(
+        float(curve.lambdas[most]),
+        None if same is None else float(tested.lambdas[same]),
+        margin,
+        None if same is None else found[same],
+    )
 
 
 def outcomes_at(held_out: HeldOut, policy: Outcome, chosen: Chosen | None) -> dict[str, Outcome]:
@@ -156,7 +189,7 @@ def chosen_section(
     for name, point in (("perf_gain", "most_reward"), ("cost_save", "same_reward")):
         if chosen is None or point not in points:
             continue
-        own = gain(points[point], base)
+        own = gain(points[point], base, chosen.margin)
         found[name] = {
             "lambda": getattr(chosen, point),
             **means(points[point]),
