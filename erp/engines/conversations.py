@@ -11,6 +11,8 @@ from erp.engines.base import Message
 from erp.errors import ErpError
 from erp.weights import Weights, find_weights
 
+ENDLESS = 2**31  # tokens of a model that names no longest context
+
 
 def conversation_ids(tokenizer: Any, messages: Sequence[Message], member: Member) -> list[int]:
     """The conversation in the member's chat template, the model's turn opened, as token ids.
@@ -41,6 +43,21 @@ def conversation_ids(tokenizer: Any, messages: Sequence[Message], member: Member
     if bos is not None and ids[:1] != [bos] and tokenizer("a")["input_ids"][0] == bos:
         ids = [bos, *ids]
     return ids
+
+
+def longest_response(member: Member, context: int, length: int) -> int:
+    """Tokens that a response may have behind a conversation of so many.
+
+    Raises:
+        ErpError: neither the member nor the model's context sets a limit.
+    """
+    asked = member.decoding.max_tokens
+    if asked is None and context == ENDLESS:
+        raise ErpError(
+            f"pool.members.{member.name}.decoding.max_tokens = null: {member.weights} names no longest context; give a "
+            f"number"
+        )
+    return context - length if asked is None else min(asked, context - length)
 
 
 def model_folder(member: Member, weights_dir: str | None) -> Path:

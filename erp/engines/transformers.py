@@ -16,14 +16,11 @@ import torch
 
 from erp.config import Decoding, Member
 from erp.engines.base import Engine, Failure, Message, Request, Response
-from erp.engines.conversations import conversation_ids, model_folder
+from erp.engines.conversations import ENDLESS, conversation_ids, longest_response, model_folder
 from erp.engines.decoding import Draws, Ends
 from erp.errors import ErpError, shorten
 
 R = TypeVar("R")
-
-
-ENDLESS = 2**31  # tokens of a model that names no longest context
 
 
 class TransformersEngine(Engine):
@@ -78,16 +75,10 @@ class TransformersEngine(Engine):
         """Sample K responses to each request, short conversations first; see the base class."""
         model = self._open(member)
         prompts = [conversation_ids(model.tokenizer, request.messages, member) for request in requests]
-        if member.decoding.max_tokens is None and model.context == ENDLESS:
-            raise ErpError(
-                f"pool.members.{member.name}.decoding.max_tokens = null: {member.weights} names no longest context; "
-                "give a number"
-            )
         distinct = 1 if member.decoding.temperature == 0 else k  # the likeliest response is drawn once
         rows = []
         for position, (request, ids) in enumerate(zip(requests, prompts, strict=True)):
-            room = model.context - len(ids)
-            limit = room if member.decoding.max_tokens is None else min(member.decoding.max_tokens, room)
+            limit = longest_response(member, model.context, len(ids))
             if limit < 1:
                 yield position, model.too_long(ids)
                 continue
