@@ -53,7 +53,7 @@ def refusals(case: Case) -> list[str]:
         lines.append(f"policy = {case['policy']}: compares predicted rewards in reward units")
     if case["policy"] == "guarded" and case["router"] != "knn":
         lines.append("policy = guarded: reads the rewards of each prompt's neighbours")
-    if case["policy"] != "lambda" and case["cost"] == "none":
+    if case["policy"] not in ("lambda", "guarded") and case["cost"] == "none":  # these weigh costs above lambda = 0
         lines.append(f"policy = {case['policy']}: no costs are known to weigh")
     return lines
 

@@ -156,6 +156,29 @@ def test_nothing_on_test_prompts_moves_other_choices(made, frame, what, seed):
     assert moved(before, after) == []
 
 
+def priced(frame: pd.DataFrame, unpriced: pd.Series) -> pd.DataFrame:
+    """With a cost in USD of every answer, but for some rows."""
+    return frame.assign(cost_usd=np.where(unpriced, np.nan, 1e-6 * (1 + np.arange(len(frame)) % 97)))
+
+
+def test_what_is_known_on_test_prompts_does_not_choose_what_is_counted(made, frame):
+    """A member without a price on train has none; one without a price on test is priced as on train."""
+    tested, mine = frame["split"] == "test", frame["model"] == frame["model"].iloc[0]
+    for unpriced, kind in ((mine & ~tested, "tokens"), (tested, "usd")):
+        arguments = ("policy.lambda=0.002",)
+        before, after = (made(priced(frame, gone), *arguments) for gone in (unpriced, unpriced & ~tested))
+        assert moved(before, after) == []
+        assert before["card"]["cost_kind"] == kind
+    refused = made(priced(frame, mine & ~tested), "cost=usd")["refused"]
+    assert refused.startswith("cost.kind = usd: cannot be had: no cost_usd and no price on train prompts for ")
+
+
+def test_there_is_a_cascade_that_could_have_moved(made, frame):
+    found = made(frame, "router=ridge", "policy=budget", "cost.predict=true", "category=predicted")
+    assert found["chosen"][0]["cascade"] is not None
+    assert found["objective"]["value"] is not None
+
+
 @pytest.mark.parametrize("part", ["train", "validation"])
 def test_the_same_on_other_prompts_moves_it(made, frame, part):
     """Else the tests above would see nothing."""
