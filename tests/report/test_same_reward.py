@@ -189,3 +189,27 @@ def test_what_was_chosen_is_written_and_read_back():
     # A run of before: what it chose is read, and nothing said of how sure it was.
     old = Choices.from_plain({"most_reward": 0.5, "same_reward": 1.0, "cascade": None}, "abc").lambdas
     assert (old.same_reward, old.margin, old.difference) == (1.0, 0.0, None)
+
+
+@pytest.mark.parametrize(
+    ("unit", "shift", "price"), [(1e-6, 0, 1e6), (1e6, 0, 1e-6), (1e4, -1e4, 1.0), (1.0, 1e3, 1e-6)]
+)
+def test_the_points_are_the_same_at_every_scale(unit, shift, price):
+    """Rewards in tenths, a twin member at another price: exact ties that units would break by rounding."""
+    rng = np.random.default_rng(11)
+    for _ in range(20):
+        scores = rng.integers(0, 11, (60, 3)) / 10
+        rewards = np.clip(scores + rng.integers(-2, 3, (60, 3)) / 10, 0, 1)
+        scores[:, 1], rewards[:, 1] = scores[:, 2], rewards[:, 2]
+        test = held(scores, rewards)
+        there = replace(
+            held(scores * unit + shift, rewards * unit + shift), costs=test.costs * price, predicted_costs=COSTS * price
+        )
+        for margin in (0.0, 0.1):
+            here, scaled = choose_lambdas(test, SETTINGS, margin), choose_lambdas(there, SETTINGS, margin * unit)
+            for point in ("most_reward", "same_reward"):
+                want, found = getattr(here, point), getattr(scaled, point)
+                assert (want is None) == (found is None)
+                if want is not None:
+                    assert found == pytest.approx(want * unit / price, rel=1e-6, abs=0)
+                    assert (there.choice(found).weights == test.choice(want).weights).all()
