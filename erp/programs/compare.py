@@ -20,6 +20,7 @@ from erp.report.comparisons.pairs import pair_up
 from erp.report.comparisons.tables import curves_table, ranked_places, to_json
 from erp.report.comparisons.tested import read_tested
 from erp.report.comparisons.write import Comparison, as_markdown, compare_runs, write_comparison
+from erp.report.text import as_csv
 from erp.results import Sweep
 from erp.runs import RunFolder, make_folder
 
@@ -200,5 +201,5 @@ def shown(comparison: Comparison, folder: Path, output: str, table: str | None) 
         tables = {"contenders": pairs.contenders, "pairs": pairs.pairs, "members": comparison.members}
         chosen = tables.get(table or "runs", comparison.runs)
     if output == "csv":
-        return str(chosen.to_csv(index=False)).rstrip("\n")
+        return as_csv(chosen).rstrip("\n")
     return json.dumps(to_json(chosen), indent=2, ensure_ascii=False, allow_nan=False)

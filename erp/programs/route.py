@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from erp.config import RouteConfig, validate
 from erp.decisions.policy import LambdaPolicy, price_notes
-from erp.errors import ErpError
+from erp.errors import ErpError, one_line
 from erp.files import jsonable
 from erp.programs.launch import launch
 from erp.table.asked import DEFAULT_RULE, PromptFrom, label_of, prompt_of
@@ -99,8 +99,10 @@ def as_text(answer: dict[str, Any]) -> str:
 
     reward, cost = told(answer)
     others = [(name, *told(member)) for name, member in answer["members"].items()]
-    listed = "  ".join(f"{name} {reward:.4f} ({cost:.4g})" for name, reward, cost in others)
-    return "\t".join([str(answer["line"]), answer["member"], f"{reward:.4f}", f"{cost:.4g} {unit.shown}", listed])
+    listed = "  ".join(f"{one_line(name)} {reward:.4f} ({cost:.4g})" for name, reward, cost in others)
+    return "\t".join(
+        [str(answer["line"]), one_line(answer["member"]), f"{reward:.4f}", f"{cost:.4g} {unit.shown}", listed]
+    )
 
 
 def _batches(file: str | None, input_format: Format | None, size: int, rule: PromptFrom) -> Iterator[list[Request]]:

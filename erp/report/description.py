@@ -24,7 +24,8 @@ def _table(facts: Mapping[str, Any]) -> list[str]:
     low, high = facts["samples_per_cell"]
     k = f"K = {low}" if low == high else f"K = {low} to {high}"
     return [
-        f"{facts['prompts']:,} prompts x {facts['members']} members, {k}, reward model {facts['reward_model']}",
+        f"{facts['prompts']:,} prompts x {facts['members']} members, {k}, "
+        f"reward model {one_line(facts['reward_model'])}",
         f"missing cells {facts['missing_cells']:,}; complete prompts {facts['complete_prompts']:,}; "
         f"repeated texts {facts['repeated_texts']:,}; groups {facts['groups']:,}",
         *([f"rewards are missing for {lacking_text(facts['lacking'], facts['prompts'])}"] if facts["lacking"] else []),
@@ -58,7 +59,7 @@ def _oracles(facts: Mapping[str, Any]) -> list[str]:
     lines = [
         "Mean reward over the complete prompts, in hindsight over the whole table:",
         f"  random            {facts['random']:.4f}",
-        f"  best single       {facts['best_single']:.4f}  {facts['best_single_member']}",
+        f"  best single       {facts['best_single']:.4f}  {one_line(facts['best_single_member'])}",
     ]
     if facts["category_oracle"] is not None:
         lines.append(f"  category oracle   {facts['category_oracle']:.4f}  best member of each category")

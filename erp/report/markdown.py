@@ -14,7 +14,7 @@ from erp.report.pages.noise import noise_page
 from erp.report.pages.prediction import prediction_page
 from erp.report.pages.rows import equal_cost_page, members_page, rows_page
 from erp.report.summary import plain_summary
-from erp.report.text import escaped
+from erp.report.text import coded, escaped
 
 CAPTIONS = {
     "reward_cost": "Reward against cost, and gains over best single at lambda = 0",
@@ -40,7 +40,7 @@ def render(results: Results, figures: Sequence[str]) -> str:
     parts = [
         f"# {escaped(run['router'])} on {escaped(run['table'])}",
         *map(escaped, plain_summary(results).splitlines()),
-        f"Router `{run['router']}`, backbone `{run['backbone']}`, reward model `{run['reward_model']}`, "
+        f"Router {coded(run['router'])}, backbone {coded(run['backbone'])}, reward model {coded(run['reward_model'])}, "
         f"{results['data']['members']} members, {results['data']['test']:,} test prompts.",
         *image("reward_cost"),
         *extension_page(results),

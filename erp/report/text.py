@@ -7,10 +7,14 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import pandas as pd
+
 from erp.errors import one_line
 from erp.report.facts import number, percent
 
 MOST_DECIMALS = 15
+FORMULA = tuple("=+-@＝＋－＠")  # noqa: RUF001 - some spreadsheets take the wide ones too
+FORMULA_SPACE = ("\t", "\r", "\n")
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -27,8 +31,33 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def escaped(text: Any) -> str:
-    r"""Text that stays one cell of a table and one line, and means itself: \ ` * [ ] < & _ are Markdown's."""
-    return re.sub(r"([\\`*\[\]<&|~]|(?<!\w)_|_(?!\w))", r"\\\1", one_line(text))
+    r"""Text that stays one cell of a table and one line, and means itself: \ ` * [ ] < & _ are Markdown's.
+
+    So are # > + - = and 1. where a line begins.
+    """
+    inline = re.sub(r"([\\`*\[\]<&|~]|(?<!\w)_|_(?!\w))", r"\\\1", one_line(text))
+    return re.sub(r"^(\d*)(#(?=#*(?: |$))|>|[-+=](?=[- =]|$)|(?<=\d)[.)](?= |$))", r"\1\\\2", inline)
+
+
+def coded(text: Any) -> str:
+    """Text as code: its fence is longer than any within, so that nothing in it ends it."""
+    line = one_line(text) or "-"
+    fence = "`" * (1 + max(map(len, re.findall("`+", line)), default=0))
+    pad = " " if "`" in (line[0], line[-1]) else ""
+    return f"{fence}{pad}{line}{pad}{fence}"
+
+
+def as_csv(frame: pd.DataFrame) -> str:
+    """A table as CSV: a text that a spreadsheet would run as a formula has a ' before it; numbers stay numbers."""
+    texts = frame.select_dtypes(exclude=["number", "bool"])
+    return str(frame.assign(**{str(name): texts[name].map(_no_formula) for name in texts}).to_csv(index=False))
+
+
+def _no_formula(value: Any) -> Any:
+    if not isinstance(value, str) or re.fullmatch(r"[+-]?[\d.]+(e[+-]?\d+)?", value):
+        return value
+    run = value[:1] in FORMULA_SPACE or value.lstrip()[:1] in FORMULA
+    return (f"'{value}" if run else value).replace("\r", " ")  # a bare one ends a row, for many readers
 
 
 def significant(value: float | None) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from erp.errors import one_line
 from erp.report.comparisons.columns import (
     CONTENDERS,
     MEMBERS,
@@ -40,7 +41,7 @@ UNSHOWN = {"splits", "seeds", "sd_over_seeds", "vs_best", "vs_single", "rows", "
 
 def latex_text(text: Any) -> str:
     """A text that LaTeX prints as it is, on one line."""
-    escaped = "".join(SPECIAL.get(letter, letter) for letter in " ".join(str(text).split()))
+    escaped = "".join(SPECIAL.get(letter, letter) for letter in one_line(text))
     return re.sub(r"-(?=-)", "-{}", escaped)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from erp.files import replacing, write_text
+from erp.files import write_text
 from erp.report.comparisons.columns import leads
 from erp.report.comparisons.contenders import Runs
 from erp.report.comparisons.curves_figure import curve_numbers, draw_curves
@@ -27,7 +27,7 @@ from erp.report.comparisons.tables import members_table, ranked_places, runs_tab
 from erp.report.html import render_html
 from erp.report.numbers import NumberTable
 from erp.report.style import PALETTE, vector_figures
-from erp.report.text import escaped
+from erp.report.text import as_csv, escaped
 
 DIFFERENCES = "differences.png"
 MOST_COLOURS = 6  # contenders with a colour and a name in the figures of curves: what can be told apart on white
@@ -70,8 +70,7 @@ def write_comparison(comparison: Comparison, folder: Path) -> None:
         "members": comparison.members,
     }  # fmt: skip
     for name, frame in tables.items():
-        with replacing(folder / f"{name}.csv") as temporary:
-            frame.to_csv(temporary, index=False)
+        write_text(folder / f"{name}.csv", as_csv(frame))
     numbers: dict[str, list[NumberTable]] = {}
     curves: dict[str, str] = {}  # file -> reward model
     colours = _colours(pairs)

@@ -7,7 +7,7 @@ import shlex
 from erp.config.typed import quoted
 from erp.errors import one_line
 from erp.report.facts import Results, level_of
-from erp.report.text import escaped, gain_text, significant, table
+from erp.report.text import coded, escaped, gain_text, significant, table
 
 METHODS = {
     "auto": "auto",
@@ -29,7 +29,7 @@ def extension_page(results: Results) -> list[str]:
     )
     asked = " (chosen by method=auto)" if joined["asked"] == "auto" else ""
     text = (
-        f"{name} joined run `{joined['run']}` by {joined['labels']:,} of {joined['available']:,} labels: "
+        f"{name} joined run {coded(joined['run'])} by {joined['labels']:,} of {joined['available']:,} labels: "
         f"{METHODS[joined['method']]}{asked}, {settings}. The other members' scores are those of that run. Regret at "
         f"lambda = 0 is {significant(joined['regret'])} with it and {significant(joined['regret_without'])} without: "
         f"joining earns {gain_text(joined['gain_of_joining'])}, {level_of(results)}. Against a ridge from scratch on "

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from erp.errors import one_line
 from erp.report.facts import Results, level_of, number
 from erp.report.pages.extension import extension_command
-from erp.report.text import escaped, significant
+from erp.report.text import coded, escaped, significant
 
 
 def data_page(results: Results) -> list[str]:
@@ -27,7 +28,7 @@ def data_page(results: Results) -> list[str]:
 def method_page(results: Results) -> list[str]:
     """How it was measured, and how to repeat it."""
     run = results["run"]
-    chosen = ", ".join(f"{key} = {value:.4g}" if isinstance(value, float) else f"{key} = {value}"
+    chosen = ", ".join(f"{key} = {value:.4g}" if isinstance(value, float) else f"{key} = {escaped(value)}"
                        for key, value in (run.get("chosen") or {}).items())  # fmt: skip
     split = f"Prompts were split by {run['split_by']} (`split.by`); those of equal text are never parted. "
     fitted = "The router was fitted on train, " + (
@@ -40,12 +41,13 @@ def method_page(results: Results) -> list[str]:
     took = f"It took {number(run['seconds']):.1f} s."
     if "evaluated_on" in run:
         text = f"{fitted}, in an earlier run; here it is only tested.{gains}{took}"
-        command = f"To repeat it: `erp evaluate run=<folder of {run['name']}>`, with the same overrides."
+        repeat = coded(f"erp evaluate run=<folder of {run['name']}>")
+        command = f"To repeat it: {repeat}, with the same overrides."
         return ["## How this was measured", text, command]
     text = (
         f"{split}{fitted}, and test was read once.{gains}Validation {results['objective']['name']}: "
         f"{significant(results['objective']['value'])}. {took}"
     )
     repeat = extension_command(results) if "extension" in results else "erp train config=<run folder>/config.yaml"
-    command = f"The run folder is `{run['name']}`. To repeat the run:\n\n    {repeat}"
+    command = f"The run folder is {coded(run['name'])}. To repeat the run:\n\n    {one_line(repeat)}"
     return ["## How this was measured", text, command]
