@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.stats import rankdata
 from torch import Tensor
 
 from erp.errors import ErpError
@@ -168,8 +169,11 @@ class KNN(Router):
 
 
 def by_content(embedding: Tensor, rewards: Tensor) -> Tensor:
-    """(n,) order of prompts by the hash of their embeddings (n, d) and rewards (n, M)."""
-    parts = zip(embedding.numpy(), (rewards + 0.0).numpy(), strict=True)
+    """(n,) order of prompts by the hash of their embeddings (n, d) and of their rewards' (n, M) places among all.
+
+    Places, not rewards: in other units the order is the same.
+    """
+    parts = zip(embedding.numpy(), rankdata(rewards.numpy(), "min", axis=0, nan_policy="omit"), strict=True)
     digests = [hashlib.sha256(row.tobytes() + cells.tobytes()).digest() for row, cells in parts]
     return torch.tensor(sorted(range(len(digests)), key=digests.__getitem__), dtype=torch.int64)
 
