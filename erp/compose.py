@@ -201,7 +201,7 @@ def _compose(program: str, overrides: Sequence[str], config_file: Path | None) -
         with only_named_variables(overrides):
             return plain(OmegaConf.to_container(_hydra_config(program, overrides, config_file), resolve=True))
     except (OmegaConfBaseException, RecursionError) as error:
-        raise ErpError(line_of(error, overrides)) from None
+        raise ErpError(line_of(error, overrides, program)) from None
 
 
 def _hydra_config(
@@ -217,7 +217,7 @@ def _hydra_config(
         with initialize_config_dir(version_base="1.3", config_dir=str(conf_folder())):
             return hydra_compose(name, overrides=list(overrides), return_hydra_config=return_hydra_config)
     except (HydraException, OmegaConfBaseException, RecursionError) as error:
-        raise ErpError(line_of(error, overrides)) from None
+        raise ErpError(line_of(error, overrides, program)) from None
 
 
 def stored(config_file: Path) -> str:

@@ -72,6 +72,7 @@ def test_an_experiment_sets_several_groups():
         ("trainer.max_epoch=3", "trainer.max_epoch = 3: the chosen option of trainer has no such key; did you mean "),
         ("router.k=3", "router.k = 3: the chosen option of router has no such key; it belongs to router=knn"),
         ("data.columns.reward=x", "data.columns.reward = x: the chosen option of data has no such key; it belongs to "),
+        ("polic=budget", "polic = budget: there is no such key; did you mean policy?"),
         ("+typo=5", "typo = 5: there is no such key; known here: data, reward_model"),
         ("+sed=5", "sed = 5: there is no such key; did you mean seed?"),
         ("+seed=5", "+seed: is there already; leave out the +"),
@@ -292,3 +293,22 @@ def test_single_keys_of_a_swept_group_are_choices_of_one_and_the_rest_stays():
     assert for_the_jobs("train", swept) == [*swept[:3], "router.alphas=choice([1,2])", swept[4]]
     intervals = ["router=mlp,low_rank", "router.dropout=interval(0,0.5)", "split.test=0.4"]
     assert for_the_jobs("train", intervals) == intervals
+
+
+@pytest.mark.parametrize(
+    ("program", "override", "line"),
+    [
+        ("evaluate", "figures=false", "figures = false: there is no such key; it belongs to erp train; see --help"),
+        ("route", "router=knn", "router = knn: there is no such key; it belongs to erp train; see --help"),
+        (
+            "evaluate",
+            "bootstrap.draws=9",
+            "bootstrap.draws = 9: there is no such key; it belongs to erp compare and erp ",
+        ),
+        ("route", "outptu=json", "outptu = json: there is no such key; did you mean output?"),
+    ],
+)
+def test_a_key_of_another_program_is_said_to_be_one(program, override, line):
+    with pytest.raises(ErpError) as caught:
+        compose(program, ["run=x", override])
+    assert caught.value.faults[0].startswith(line), caught.value.faults

@@ -29,8 +29,8 @@ def options(group: str) -> list[str]:
     return sorted(file.stem for file in (conf_folder() / group).glob("*.yaml"))
 
 
-def line_of(error: Exception, overrides: Sequence[str]) -> str:
-    """Hydra's message as one line: key = value, what is allowed, what to do."""
+def line_of(error: Exception, overrides: Sequence[str], program: str | None = None) -> str:
+    """Hydra's message as one line: key = value, what is allowed, what to do; ``program`` is the one that was asked."""
     text = " ".join(str(error).split())
     if match := re.search(r"Could not find '([^']+)/([^']+)'", text):
         group, option = match.groups()
@@ -41,7 +41,7 @@ def line_of(error: Exception, overrides: Sequence[str]) -> str:
     if match := re.search(r"Could not override '([^']+)'", text):
         key = match.group(1)
         value = next((o.split("=", 1)[1] for o in overrides if o.startswith(f"{key}=")), "")
-        return f"{key} = {value}: {_where_known(key)}"
+        return f"{key} = {value}: {_where_known(key, program)}"
     if match := re.search(r"Ambiguous value for argument '(\+*)([^=]+)=(.*?)' 1\. To use it", text):
         _, key, value = match.groups()
         return f"{key} = {value}: are several values; -m sweeps over them, '{key}=[{value}]' is a list of them"
@@ -57,26 +57,37 @@ def line_of(error: Exception, overrides: Sequence[str]) -> str:
     return text
 
 
-def _where_known(key: str) -> str:
+def _where_known(key: str, program: str | None = None) -> str:
     folder = conf_folder()
     groups = sorted(path.name for path in folder.iterdir() if path.is_dir())
     *parents, last = key.split(".")
     if parents and parents[0] in groups and _is_open(parents):
         return f"is not there yet, and may be added; give +{key}=<value>"
     what = "there is no such key"
-    known = {name for file in folder.glob("*.yaml") for name in _keys_in(file, parents)} - {"defaults"}
-    if not parents:
-        known.update(groups)
-    elif parents[0] in groups:
+    by_program = {file.stem: _keys_of(file, parents) for file in folder.glob("*.yaml")}
+    known = by_program[program] if program in by_program else set[str]().union(*by_program.values())
+    if parents and parents[0] in groups:
         what = f"the chosen option of {parents[0]} has no such key"
         keys = {option: _keys_in(folder / parents[0] / f"{option}.yaml", parents[1:]) for option in options(parents[0])}
         if having := [option for option, names in keys.items() if last in names]:
             return f"{what}; it belongs to {parents[0]}={shorten(having)}; see --help"
         known.update(*keys.values())
-    elif not known:  # the fault is further up
-        return _where_known(".".join(parents))
+    elif parents and not known:  # the fault is further up
+        return _where_known(".".join(parents), program)
+    if having := sorted(f"erp {name}" for name, keys in by_program.items() if last in keys and last not in known):
+        return f"{what}; it belongs to {' and '.join(having)}; see --help"
     near = difflib.get_close_matches(last, sorted(known), n=1)
     return f"{what}; " + (f"did you mean {'.'.join([*parents, near[0]])}?" if near else "see --help")
+
+
+def _keys_of(program: Path, parents: Sequence[str]) -> set[str]:
+    """What may stand under ``parents`` in a program's config; at its top its groups too."""
+    keys = {*_keys_in(program, parents)} - {"defaults"}
+    if not parents:
+        defaults = _node(program, ["defaults"])
+        entries = defaults if isinstance(defaults, list) else []
+        keys.update(str(group) for entry in entries if isinstance(entry, dict) for group in entry)
+    return keys
 
 
 def _is_open(path: Sequence[str]) -> bool:

@@ -60,6 +60,19 @@ def show(value: object) -> str:
     return " ".join(text.split()) if len(text) <= _TEXT_LIMIT else f"{' '.join(text[:_TEXT_LIMIT].split())}..."
 
 
+def show_apart(first: object, second: object) -> str:
+    """Two values that differ, as an error prints them: of long texts the part where they begin to."""
+    if not (isinstance(first, str) and isinstance(second, str)) or max(len(first), len(second)) <= _TEXT_LIMIT:
+        return f"{show(first)} and {show(second)}"
+    at = next((i for i, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), min(len(first), len(second)))
+    start = max(0, at - _TEXT_LIMIT // 4)
+    told = []
+    for text in (first, second):
+        part = text[start : start + _TEXT_LIMIT]
+        told.append(f"{'...' if start else ''}{part!r}{'...' if start + _TEXT_LIMIT < len(text) else ''}")
+    return f"{told[0]} and {told[1]} (they differ from character {at + 1} on)"
+
+
 def text_column(rows: pd.DataFrame, column: str, faults: Faults, *, required: bool) -> pd.Series:
     """The column as text (object, None = missing); numbers are written out where a text is optional."""
     if column not in rows:

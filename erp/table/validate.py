@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from erp.errors import ErpError
-from erp.table.columns import Faults, blank, identities, number_column, show, text_column, whole_column
+from erp.table.columns import Faults, blank, identities, number_column, show_apart, text_column, whole_column
 from erp.table.copies import COMPARED, find_copies
 from erp.table.groups import exact, text_id, text_key
 from erp.table.schema import MEASURE_COLUMNS
@@ -233,9 +233,10 @@ def _one_value_per_prompt(clean: pd.DataFrame, own_ids: bool, faults: Faults) ->
         differs = np.flatnonzero((values != values[first_row]) & (codes >= 0))
         if column == "prompt":  # a missing prompt is a fault of its own
             differs = differs[(values[differs] >= 0) & (values[first_row[differs]] >= 0)]
+        differs = differs[np.unique(codes[differs], return_index=True)[1]]  # a prompt's first; it is one fault
         lines = (
             f"rows {clean.index[int(first_row[i])]} and {clean.index[i]}, column {column} = "
-            f"{show(clean[column].iloc[int(first_row[i])])} and {show(clean[column].iloc[i])}: "
+            f"{show_apart(clean[column].iloc[int(first_row[i])], clean[column].iloc[i])}: "
             f"prompt_id {clean['prompt_id'].iloc[i]} has two; one is allowed; correct them or give the prompts two ids"
             for i in differs.tolist()
         )

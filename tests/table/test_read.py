@@ -405,3 +405,21 @@ def test_a_folder_that_others_wrote(tmp_path, first, tokens):
     assert table.samples["reward"].tolist() == [1, 2, 3, 4]
     assert table.samples["sample"].is_unique
     assert table.samples["completion_tokens"].notna().sum() == (2 if tokens else 0)
+
+
+def test_a_clash_of_ids_shows_where_the_texts_part_and_counts_once_a_prompt(tmp_path):
+    """Texts that begin alike were both shown cut, as one and the same, once for each of their rows."""
+    long = "You are a helpful assistant. Answer the question below in one short sentence. Question: "
+    endings = {"a": "", "b": "?", "c": " ?"}
+    frame = pd.DataFrame(
+        [
+            {"prompt_id": f"q{i}", "prompt": f"{long}{i}{ending}", "model": model, "reward": 0.5, "sample": sample}
+            for i in range(3) for model, ending in endings.items() for sample in range(4)
+        ]
+    )  # fmt: skip
+    found = fault(write(frame, tmp_path / "t.parquet"))
+    assert len(found) == 3, "one a prompt, though eight rows of each differ"
+    for i, line in enumerate(found):
+        assert f"on: {i}' and " in line
+        assert f"on: {i}?' (they differ from character {len(long) + 2} on)" in line
+        assert f"prompt_id q{i} has two" in line

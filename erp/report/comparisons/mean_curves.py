@@ -94,6 +94,9 @@ class _Scale:
         return shares
 
 
+FAR = 1e3  # a router's mean cost lies about between its cheapest and its dearest member's
+
+
 def curve_panels(runs: Runs, places: Mapping[Path, Place]) -> list[CurvePanel]:
     """Every panel whose members differ in cost, in the order of the places; runs without a curve are left out."""
     panels: dict[int, dict[str, list[SplitResults]]] = defaultdict(lambda: defaultdict(list))
@@ -109,7 +112,14 @@ def curve_panels(runs: Runs, places: Mapping[Path, Place]) -> list[CurvePanel]:
 def _has_curve(results: Results) -> bool:
     known = all(look_up(results, "cost", key) is not None for key in ("kind", "range"))
     single = value_of(results, "routing", "best_single", "reward")
-    return bool(known and look_up(results, "curves", "router") and np.isfinite(single) and costs_differ(results))
+    curve = look_up(results, "curves", "router")
+    return bool(known and curve and np.isfinite(single) and costs_differ(results) and _on_the_axis(results, curve))
+
+
+def _on_the_axis(results: Results, curve: Results) -> bool:
+    """Whether a curve's costs are of the size of its pool's; in an edited file they need not be."""
+    (low, high), costs = numbers(results["cost"]["range"]), numbers(curve["cost"])
+    return bool((costs >= low / FAR).all() and (costs <= high * FAR).all())
 
 
 def _panel(facts: Mapping[str, Any], contenders: Mapping[str, list[SplitResults]]) -> CurvePanel:
