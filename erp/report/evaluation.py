@@ -16,6 +16,7 @@ from erp.metrics.routing import audc, regret
 from erp.report.sections.along import along_section, areas, every_curve, stored
 from erp.report.sections.economics import Labels, economics_section
 from erp.report.sections.held_out import HeldOut, named_intervals
+from erp.report.sections.overlaps import overlaps_section
 from erp.report.sections.points import (
     Chosen,
     chosen_section,
@@ -42,7 +43,8 @@ def evaluate(
 ) -> dict[str, Any]:
     """The sections of ``results.json`` that follow from scores and observations; docs/method.md lists them.
 
-    Predictions are judged on every held-out cell, decisions on the prompts whose cells are all present.
+    Predictions are judged on every held-out cell, decisions on the prompts whose cells are all present, and in pairs
+    on those that have both rewards.
 
     Args:
         held_out: prompts the router was neither fitted nor chosen on.
@@ -90,6 +92,7 @@ def evaluate(
         "economics": economics_section(complete, points, labels),
         **along_section(complete, lambdas, along, intervals["along"]),
         "regret": regret(complete.choice(0.0), complete.rewards, complete.costs, 0.0),
+        "overlaps": overlaps_section(held_out, every),
     }
 
 

@@ -11,6 +11,7 @@ from erp.report.pages.costs import curve_page, economics_page
 from erp.report.pages.extension import extension_page
 from erp.report.pages.method import data_page, method_page
 from erp.report.pages.noise import noise_page
+from erp.report.pages.overlaps import overlaps_page
 from erp.report.pages.prediction import prediction_page
 from erp.report.pages.rows import equal_cost_page, members_page, rows_page
 from erp.report.summary import plain_summary
@@ -47,6 +48,7 @@ def render(results: Results, figures: Sequence[str]) -> str:
         *equal_cost_page(results),
         *rows_page(results),
         *members_page(results),
+        *overlaps_page(results),
         *image("route_shares"),
         *curve_page(results),
         *prediction_page(results),

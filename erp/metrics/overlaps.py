@@ -1,0 +1,67 @@
+"""What can be compared where not every member has a reward of every prompt: on the prompts that both have."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from erp.metrics.intervals import GroupBootstrap, Interval
+from erp.rounding import difference
+
+UNKNOWN = Interval(float("nan"), float("nan"), float("nan"))
+
+
+def known_means(values: NDArray[np.float64], bootstrap: GroupBootstrap) -> list[tuple[int, Interval]]:
+    """How many values of every column are known, and the interval of their mean, each over its own prompts.
+
+    Args:
+        values: (N, D), NaN where unknown.
+        bootstrap: over the groups of the N prompts.
+
+    Returns:
+        D counts and intervals; NaN where nothing is known, and ends of NaN where all that is known is one group.
+    """
+    found: list[tuple[int, Interval]] = [(0, UNKNOWN)] * values.shape[1]
+    patterns, which = np.unique(~np.isnan(values), axis=1, return_inverse=True)
+    for p, pattern in enumerate(patterns.T):  # columns known on the same prompts share the draws, which take the time
+        rows, columns = np.flatnonzero(pattern), np.flatnonzero(which.ravel() == p)
+        if len(rows):
+            intervals = bootstrap.of(rows).intervals(values[np.ix_(rows, columns)])
+            for column, interval in zip(columns, intervals, strict=True):
+                found[column] = (len(rows), interval)
+    return found
+
+
+def chosen_less_members(rewards: NDArray[np.float64], chosen: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Reward of the member chosen for each prompt (N,) less that of each member (N, M); NaN where one is unknown."""
+    return difference(np.take_along_axis(rewards, chosen[:, None], axis=1), rewards)
+
+
+def weighted_gain(
+    rewards: NDArray[np.float64], chosen: NDArray[np.int64], member: int, bootstrap: GroupBootstrap
+) -> Interval:
+    """What the choice gains over one member on all prompts, from those that tell: a mean by importance weights.
+
+    Where the member itself is chosen the gain is 0, rewards known or not. Elsewhere both rewards must be known, and a
+    prompt that has them stands for as many as the share of prompts that have a reward of both members says. That is
+    right where which rewards are known does not depend on the prompt.
+
+    Args:
+        rewards: (N, M), NaN where unknown.
+        chosen: (N,) members.
+        member: position of the one it is compared with.
+        bootstrap: over the groups of the N prompts.
+
+    Returns:
+        NaN where a member that is chosen has no prompt in common with this one, or no comparison is known at all.
+    """
+    known = ~np.isnan(rewards)
+    own, gains = chosen == member, chosen_less_members(rewards, chosen)[:, member]
+    shared = (known & known[:, [member]]).mean(axis=0)  # (M,) share of prompts that have a reward of both
+    probability = np.where(own, 1.0, shared[chosen])
+    seen = ~own & ~np.isnan(gains)
+    if not probability.all() or not (seen.any() or own.all()):
+        return UNKNOWN
+    used = np.flatnonzero(own | seen)
+    weight, gain = 1 / probability[used], np.where(own, 0.0, gains)[used]
+    return bootstrap.of(used).ratios((weight * gain)[:, None], weight)[0]

@@ -1,0 +1,126 @@
+"""What is compared on the prompts that have the rewards, judged by pandas from what the run folder holds."""
+
+import json
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import t
+
+from tests.integration.tables import long_frame, results
+
+
+def thinned(frame: pd.DataFrame, kept) -> pd.DataFrame:
+    """The cells (prompt, member) that are kept, all of their samples."""
+    cells = frame[["prompt_id", "model"]].drop_duplicates()
+    return frame.merge(cells[kept(cells)])
+
+
+def most_cells(cells):
+    return np.random.default_rng(0).random(len(cells)) < 0.75
+
+
+def one_member_is_rare(cells):
+    names, ids = sorted(cells["model"].unique()), sorted(cells["prompt_id"].unique())
+    return (cells["model"] != names[1]) | cells["prompt_id"].isin(ids[:60])
+
+
+def wide(folder) -> tuple[pd.DataFrame, pd.DataFrame, pd.Series]:
+    """Observed and predicted rewards of the test prompts by member, and whom the router chooses for each."""
+    frame = pd.read_parquet(f"{folder}/predictions.parquet")
+    test = frame[frame["split"] == "test"]
+    observed, predicted = (
+        pd.DataFrame({name: rows.set_index("prompt_id")[value] for name, rows in test.groupby("model")})
+        for value in ("observed", "predicted")
+    )
+    return observed, predicted, predicted.idxmax(axis=1)
+
+
+def like_student(found, values):
+    """An interval of a mean, against Student's; these bootstrap draws are few."""
+    values = values.dropna()
+    assert found["mean"] == pytest.approx(values.mean(), abs=1e-12)
+    if len(values) >= 10 and values.std() > 0:
+        half = t.ppf(0.975, len(values) - 1) * values.std() / np.sqrt(len(values))
+        assert found["high"] - found["low"] == pytest.approx(2 * half, rel=0.3)
+
+
+def judge(found, observed, chosen):
+    """Every number of the section ``overlaps``, by hand."""
+    of_choice = pd.Series({prompt: observed.loc[prompt, name] for prompt, name in chosen.items()})
+    assert set(found["members"]) == set(observed.columns)
+    for name, row in found["members"].items():
+        assert row["prompts"] == observed[name].count()
+        assert row["share"] == pytest.approx((chosen == name).mean())
+        like_student(row["reward"], observed[name])
+        gain = of_choice - observed[name]
+        assert row["shared"] == gain.count()
+        if row["shared"]:
+            like_student(row["difference"], gain)
+        else:
+            assert row["difference"]["mean"] is None
+        other = gain[chosen != name].dropna()
+        both = {k: (observed[k].notna() & observed[name].notna()).mean() for k in observed.columns}
+        if any(both[k] == 0 for k in set(chosen) - {name}) or (other.empty and (chosen != name).any()):
+            assert row["weighted"]["mean"] is None
+            continue
+        weights = [1 / both[chosen[prompt]] for prompt in other.index]
+        total = sum(weights) + (chosen == name).sum()
+        assert row["weighted"]["mean"] == pytest.approx(np.dot(weights, other) / total, abs=1e-12)
+    for pair in found["pairs"]:
+        first, second = pair["members"]
+        less = observed[first] - observed[second]
+        assert pair["prompts"] == less.count()
+        if pair["prompts"]:
+            like_student(pair["difference"], less)
+        else:
+            assert pair["difference"] == {"mean": None, "low": None, "high": None}
+    assert {frozenset(pair["members"]) for pair in found["pairs"]} == set(
+        map(frozenset, combinations(observed.columns, 2))
+    )
+
+
+@pytest.mark.parametrize("kept", [most_cells, one_member_is_rare])
+def test_members_are_compared_on_the_prompts_that_both_have(erp, quick, table, kept):
+    thinned(long_frame(members=4), kept).to_parquet(table)
+    answer = erp("train", *quick, "figures=false", "router=ridge")
+    assert answer.code == 0, answer.err
+    observed, _, chosen = wide(answer.last)
+    assert observed.notna().all(axis=1).any()
+    assert not observed.notna().all(axis=1).all()
+    found = results(answer.last)
+    judge(found["overlaps"], observed, chosen)
+    report = Path(answer.last, "report.md").read_text()
+    assert "## On the prompts that have the rewards" in report
+    assert "has nothing to do with the prompt" in report
+    again = erp("evaluate", f"run={answer.last}")
+    assert again.code == 0, again.err
+    assert results(again.last)["overlaps"] == found["overlaps"]
+
+
+def test_a_whole_table_has_no_such_section(erp, quick):
+    answer = erp("train", *quick, "figures=false")
+    assert results(answer.last)["overlaps"] is None
+    assert "On the prompts that have the rewards" not in Path(answer.last, "report.md").read_text()
+
+
+def test_the_order_of_the_pool_changes_nothing(erp, quick, table):
+    frame = thinned(long_frame(members=4), most_cells)
+    frame.to_parquet(table)
+    names = sorted(frame["model"].unique())
+    found = []
+    for pool in (names, names[::-1]):
+        answer = erp("train", *quick, "figures=false", "router=ridge", f"pool.members=[{','.join(pool)}]")
+        assert answer.code == 0, answer.err
+        found.append(results(answer.last)["overlaps"])
+    first, second = found
+    for name in names:
+        assert json.dumps(first["members"][name], sort_keys=True) == json.dumps(second["members"][name], sort_keys=True)
+    turned = {tuple(pair["members"]): pair for pair in second["pairs"]}
+    for pair in first["pairs"]:
+        a, b = pair["members"]
+        other = turned[b, a]
+        assert pair["prompts"] == other["prompts"]
+        assert pair["difference"]["mean"] == pytest.approx(-other["difference"]["mean"], abs=1e-12)
