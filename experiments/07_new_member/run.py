@@ -19,7 +19,7 @@ from erp.compose import check_sweep
 from erp.config import validate
 from erp.files import cache_folder
 from erp.metrics.intervals import GroupBootstrap
-from erp.programs.inputs import load_table, table_label
+from erp.programs.inputs import load_table, table_label, table_split
 from erp.routers.base import Batch, Features
 from erp.routers.extension import (
     chosen_head,
@@ -30,7 +30,6 @@ from erp.routers.extension import (
     unlabelled_clusters,
 )  # fmt: skip
 from erp.routers.ridge import Ridge
-from erp.table.splits import split_table
 from erp.targets import expected_reward
 from erp.training.trained import build_backbone
 
@@ -42,7 +41,7 @@ def main(results: str, overrides: list[str], most: int = 1024, draws: int = 20) 
     """Write a row for each number of labels, method and member ("all": the mean over members, with intervals)."""
     config = validate("train", check_sweep("train", overrides)[0])
     table = load_table(config.data, config.reward_model, config.pool)
-    split = split_table(table, **config.split.model_dump())
+    split, _ = table_split(table, config.split, calibration=0.0)
     backbone = build_backbone(config.backbone, config.weights_dir)
     cached = cached_embeddings(table.prompts["prompt"].tolist(), backbone, cache_folder(config.cache_dir))
     embedding, rewards = cached.take(np.arange(len(cached))), expected_reward(table).mean

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
+import erp
 from erp.decisions.choice import choose
 from erp.decisions.policy import LambdaPolicy
 from erp.metrics.intervals import GroupBootstrap
@@ -213,3 +216,24 @@ def test_the_points_are_the_same_at_every_scale(unit, shift, price):
                 if want is not None:
                     assert found == pytest.approx(want * unit / price, rel=1e-6, abs=0)
                     assert (there.choice(found).weights == test.choice(want).weights).all()
+
+
+def test_where_the_same_reward_costs_more_the_report_says_so(tmp_path):
+    """Reward is gained by the dear member alone, on four prompts of ten: what is called a saving would be below 0."""
+    hard = np.arange(400) % 5 < 2
+    table = pd.DataFrame({"prompt": [f"item {at}" for at in range(400)], "category": np.where(hard, "hard", "easy")})
+    members = [
+        table.assign(model="dear", reward=hard.astype(float), cost_usd=0.01),
+        table.assign(model="cheap", reward=1.0 - hard, cost_usd=0.001),
+    ]
+    pd.concat(members).to_csv(tmp_path / "t.csv", index=False)
+    of_table = ["data=table", f"data.path={tmp_path / 't.csv'}", "router=category_mean", "backbone=hashing"]
+    made = erp.train([*of_table, "tracking=off", "figures=false", f"out={tmp_path / 'runs'}"])
+    found = made.results["cost_save"]
+    more = found["cost"] - 0.001
+    assert found["cost_saved"]["mean"] == pytest.approx(-more, rel=1e-9)
+    (line,) = [one for one in (made.folder / "report.md").read_text().splitlines() if "CostSave at" in one]
+    assert re.search(rf"it costs {1000 * more:.1f}\d* \(.*\) USD per thousand prompts more, {more / 0.001:.0%} ", line)
+        rf"it costs {1000 * more:.1f}\d* \(.*\) USD per thousand prompts more, {more / 0.001:.0%} of", line
+    )
+    assert "it saves" not in line

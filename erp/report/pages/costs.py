@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from erp.report.facts import ROW_NAMES, Results, cost_scale, costs_differ, lambda_text, number, numbers, percent
-from erp.report.text import escaped, gain_text, percents, significant, table
+from erp.report.text import escaped, gain_text, interval_text, percents, significant, table
 
 
 def curve_page(results: Results) -> list[str]:
@@ -62,12 +62,12 @@ def _chosen(results: Results) -> list[str]:
         return [" ".join(lines)]
     text = (
         f"CostSave at {lambda_text(results, found['lambda'])}, the cheapest {_shown(results)}: "
-        f"it saves {gain_text(_scaled(found['cost_saved'], factor)).removeprefix('+')} {unit}"
+        f"{_saves(_scaled(found['cost_saved'], factor), unit)}"
     )
     if found["value"] is None:
         text += f", but on test it earns less than best single: {gain_text(found['reward_gain'])}, so nothing counts"
     elif found["ratio"] is not None:
-        text += f", {percents(found['ratio'])} of its cost, and earns {gain_text(found['reward_gain'])} beside it"
+        text += f", {percents(abs(found['ratio']))} of its cost, and earns {gain_text(found['reward_gain'])} beside it"
     return [" ".join([*lines, f"{text}."])]
 
 
@@ -148,6 +148,15 @@ def economics_page(results: Results) -> list[str]:
         else f"Deciding a prompt costs {significant(own * factor)} {unit}. "
     )  # fmt: skip
     return ["## When it pays", text + _break_even(found["break_even"], factor, unit)]
+
+
+def _saves(saved: Mapping[str, float | None], unit: str) -> str:
+    """What is saved beside best single, with its interval; what it costs more where that is below 0."""
+    if number(saved["mean"]) >= 0:
+        return f"it saves {interval_text(saved)} {unit}"
+    negated = {key: None if value is None else -value for key, value in saved.items()}
+    more = {"mean": negated["mean"], "low": negated["high"], "high": negated["low"]}
+    return f"it costs {interval_text(more)} {unit} more"
 
 
 def _total(value: float, each: str, factor: float, unit: str) -> str:
