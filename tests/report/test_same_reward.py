@@ -233,7 +233,6 @@ def test_where_the_same_reward_costs_more_the_report_says_so(tmp_path):
     more = found["cost"] - 0.001
     assert found["cost_saved"]["mean"] == pytest.approx(-more, rel=1e-9)
     (line,) = [one for one in (made.folder / "report.md").read_text().splitlines() if "CostSave at" in one]
-    assert re.search(rf"it costs {1000 * more:.1f}\d* \(.*\) USD per thousand prompts more, {more / 0.001:.0%} ", line)
-        rf"it costs {1000 * more:.1f}\d* \(.*\) USD per thousand prompts more, {more / 0.001:.0%} of", line
-    )
+    words = rf"it costs {1000 * more:.1f}\d* \(.*\) USD per thousand prompts more, {more / 0.001:.0%} of its cost"
+    assert re.search(words, line)
     assert "it saves" not in line
