@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from erp.config import validate
-from erp.config.options import conf_folder, line_of, options
+from erp.config.options import conf_folder, is_group, line_of, no_option, options
 from erp.config.typed import typed
 from erp.errors import ErpError
 from erp.files import places_of, read_yaml
@@ -213,6 +213,8 @@ def _hydra_config(
     from omegaconf.errors import OmegaConfBaseException
 
     name = program if config_file is None else stored(config_file)
+    if faults := list(filter(None, map(no_option, overrides))):
+        raise ErpError(*faults)
     try:
         with initialize_config_dir(version_base="1.3", config_dir=str(conf_folder())):
             return hydra_compose(name, overrides=list(overrides), return_hydra_config=return_hydra_config)
@@ -292,6 +294,5 @@ def _apart(overrides: Iterable[str]) -> tuple[list[str], list[str]]:
     groups: list[str] = []
     values: list[str] = []
     for override in overrides:
-        is_group = (conf_folder() / override.lstrip("+~").split("=")[0].split("@")[0]).is_dir()
-        (groups if is_group else values).append(override)
+        (groups if is_group(override) else values).append(override)
     return groups, values

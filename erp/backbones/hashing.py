@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from erp.backbones.base import Backbone
 from erp.errors import ErpError
 
+MOST = 2**31 - 1  # what scikit-learn counts to
+
 
 class HashingBackbone(Backbone):
     """scikit-learn's ``HashingVectorizer``, dense.
@@ -21,8 +23,8 @@ class HashingBackbone(Backbone):
 
     def __init__(self, dimensions: int = 1024, ngram_max: int = 1) -> None:
         for name, value in (("dimensions", dimensions), ("ngram_max", ngram_max)):
-            if value < 1:
-                raise ErpError(f"backbone.{name} = {value}: give 1 or more")
+            if not 1 <= value <= MOST:
+                raise ErpError(f"backbone.{name} = {value}: give 1 to {MOST}")
         self.dimensions = dimensions
         self.ngram_max = ngram_max
 

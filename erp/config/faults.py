@@ -29,7 +29,8 @@ def faults_of(error: ValidationError, model: type[BaseModel], given: Any, prefix
             lines.append(f"{key} = {value}: is not one of the options; choose {key}=<option>, see --help")
         else:
             message = (fault["msg"][0].lower() + fault["msg"][1:]).removeprefix("value error, ")
-            lines.append(f"{key} = {value}: {message}" if loc else message)  # of several keys: it names them itself
+            of_several = fault["type"] == "value_error" and isinstance(value, Mapping)  # it names those it is about
+            lines.append(message if not loc else f"{key}: {message}" if of_several else f"{key} = {value}: {message}")
     return lines
 
 

@@ -174,7 +174,7 @@ class Tracking(Node):
 class Bootstrap(Node):
     """Paired bootstrap over prompt groups."""
 
-    draws: int = Field(10_000, ge=100)
+    draws: int = Field(10_000, ge=100, le=1_000_000)
     seed: int = Field(0, ge=0)
     level: float = Field(0.95, gt=0, lt=1)
 
@@ -208,7 +208,7 @@ class TrainConfig(Node):
     labels: Labels = Labels()
     target: Target = Target()
     category: Literal["given", "predicted"] = "given"
-    category_block: float = Field(0.0, ge=0)
+    category_block: float = Field(0.0, ge=0, le=1000)
     bootstrap: Bootstrap = Bootstrap()
     same_reward_margin: float = Field(0.0, ge=0, allow_inf_nan=False)
     objective: Literal["utility", "area"] = "utility"

@@ -8,7 +8,16 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
-Plug = dict[str, Any]  # a node with `_target_`: checked by build.check against the target's own signature
+
+def _name_is_text(value: dict[str, Any]) -> dict[str, Any]:
+    if not (isinstance(name := value.get("name", "unnamed"), str) and name.strip()):
+        raise ValueError(f"name = {name!r} is no name; give a text for tables and folders to show")
+    return value
+
+
+Plug = Annotated[dict[str, Any], AfterValidator(_name_is_text)]
+"""A node with ``_target_``: its arguments are checked by `erp.build` against the target's own signature."""
+
 
 
 def _file_name(value: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from erp.config.typed import parses
+from erp.config.typed import parsed, parses
 from erp.errors import shorten
 
 MOST_SHOWN = 200  # letters of what was typed
@@ -29,15 +29,32 @@ def options(group: str) -> list[str]:
     return sorted(file.stem for file in (conf_folder() / group).glob("*.yaml"))
 
 
+def is_group(override: str) -> bool:
+    """Whether an override chooses an option of a config group."""
+    return (conf_folder() / override.lstrip("+~").split("=")[0].split("@")[0]).is_dir()
+
+
+def no_option(override: str) -> str | None:
+    """The fault of a group's choice that cannot be an option's name (``router=null``): Hydra has no message of it."""
+    group, equals, text = override.lstrip("+").partition("=")
+    if not (equals and is_group(override)) or override.startswith("~") or text.startswith("{"):
+        return None
+    given = parsed(override)
+    value = given.value() if given is not None and not given.is_sweep_override() else text
+    if isinstance(value, str) and value:
+        return None
+    several = f" (-m {group}=a,b sweeps over several)" if isinstance(value, list) else ""
+    return f"{group} = {text}: is no option; choose one of {shorten(options(group), 20)}{several}, or leave it out"
+
+
 def line_of(error: Exception, overrides: Sequence[str], program: str | None = None) -> str:
     """Hydra's message as one line: key = value, what is allowed, what to do; ``program`` is the one that was asked."""
     text = " ".join(str(error).split())
-    if match := re.search(r"Could not find '([^']+)/([^']+)'", text):
-        group, option = match.groups()
-        group, _, rest = group.partition("/")
-        option = f"{rest}/{option}" if rest else option
+    if match := re.search(r"Could not find '([^']+)' Available options in '([^']+)': (.*) Config search path", text):
+        found, group, known = match.groups()  # with those of hydra/launcher, and of a folder of the user's
+        option = found.removeprefix(f"{group}/")
         named = f", or name one of the table's as {group}.name={option}" if group == "reward_model" else ""
-        return f"{group} = {option}: there is no such option; choose one of {shorten(options(group), 20)}{named}"
+        return f"{group} = {option}: there is no such option; choose one of {shorten(known.split(), 20)}{named}"
     if match := re.search(r"Could not override '([^']+)'", text):
         key = match.group(1)
         value = next((o.split("=", 1)[1] for o in overrides if o.startswith(f"{key}=")), "")
@@ -47,8 +64,12 @@ def line_of(error: Exception, overrides: Sequence[str], program: str | None = No
         return f"{key} = {value}: are several values; -m sweeps over them, '{key}=[{value}]' is a list of them"
     if match := re.search(r"Interpolation key '([^']+)' not found full_key: (\S+)", text):
         return f"{match[2]}: refers to ${{{match[1]}}}, and there is no such key; name another, or give a value"
-    if match := re.search(r"An item is already at '([^']+)'|Multiple values for (\w+)", text):
-        return f"+{match.group(1) or match.group(2)}: is there already; leave out the +"
+    if match := re.search(
+        r"An item is already at '([^']+)'|Multiple values for (\w+)|(\S+) appears more than once in the final", text
+    ):
+        return f"+{next(filter(None, match.groups()))}: is there already; leave out the +"
+    if match := re.search(r"Error merging override \+*([^=]+)=(.*)", text):
+        return f"{match[1]} = {match[2]}: does not fit what stands there; see --help for its keys"
     if any(words in text for words in _NO_GRAMMAR) or isinstance(error, RecursionError):
         bad = next((o for o in overrides if not parses(o)), text)
         bad = bad if len(bad) <= MOST_SHOWN else f"{bad[:MOST_SHOWN]}..."

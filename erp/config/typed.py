@@ -5,6 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hydra.core.override_parser.types import Override
 
 # Keys that hold a path, in whatever group they stand: their values are taken as they are.
 PATHS = frozenset({"path", "out", "run", "input", "prices", "cache_dir", "weights_dir"})
@@ -22,16 +26,20 @@ def typed(overrides: Sequence[str], sweep: bool = False) -> list[str]:
     return [_typed(override, sweep) for override in overrides]
 
 
-def parses(override: str) -> bool:
-    """Whether an override is one in Hydra's grammar."""
+def parsed(override: str) -> Override | None:
+    """An override by Hydra's grammar; None where it is none."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
     try:
-        OverridesParser.create().parse_override(override)
+        return OverridesParser.create().parse_override(override)
     except (HydraException, RecursionError):
-        return False
-    return True
+        return None
+
+
+def parses(override: str) -> bool:
+    """Whether an override is one in Hydra's grammar."""
+    return parsed(override) is not None
 
 
 def _typed(override: str, sweep: bool) -> str:

@@ -246,3 +246,35 @@ def test_a_killed_run_goes_on_when_started_again(tmp_path):
     assert len(pd.read_parquet(folder / "predictions.parquet")) == 5 * sum(
         results(folder)["data"][part] for part in ("validation", "test")
     )
+
+
+@pytest.mark.parametrize(
+    "choice", ["null", "5", "", "true", "[ridge,knn]", "[null]", "[]"], ids=lambda text: text or "empty"
+)
+def test_a_choice_that_is_no_options_name(erp, quick, choice):
+    assert refused(erp("train", *quick, f"router={choice}"), "router = ", "is no option", "ridge, ", "or leave it out")
+
+
+def test_a_choice_that_is_no_options_name_in_a_sweep(erp, quick):
+    assert refused(erp("train", "-m", *quick, "router=null,ridge"), "router = null", "is no option")
+    assert refused(erp("train", "-m", *quick, "experiment=null", "router=knn,ridge"), "experiment = null")
+
+
+def test_hydras_own_groups_name_their_options(erp, quick):
+    assert refused(erp("train", *quick, "hydra/launcher=nope"), "hydra/launcher = nope", "basic", "joblib")
+    assert refused(erp("train", *quick, "+router=ridge"), "+router: is there already; leave out the +")
+
+
+@pytest.mark.parametrize("name", ["null", "5", "''", "[a]", "{a: 1}"])
+@pytest.mark.parametrize("group", ["backbone", "router", "policy"])
+def test_a_label_that_is_no_text(erp, quick, group, name):
+    assert refused(erp("train", *quick, f"{group}.name={name}"), f"{group}", "give a text")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("bootstrap.draws", "99999999"), ("category_block", "1e308"), ("category_block", "inf"),
+     ("backbone.dimensions", "99999999999999999999"), ("data.columns", "[]")],
+)  # fmt: skip
+def test_sizes_that_no_machine_holds(erp, tmp_path, key, value):
+    assert refused(train_on(erp, saved(long_frame(prompts=60), tmp_path), f"{key}={value}"), key)
