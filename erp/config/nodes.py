@@ -19,7 +19,6 @@ Plug = Annotated[dict[str, Any], AfterValidator(_name_is_text)]
 """A node with ``_target_``: its arguments are checked by `erp.build` against the target's own signature."""
 
 
-
 def _file_name(value: str) -> str:
     if not re.fullmatch(r"\w[\w.-]*", value):
         raise ValueError("names a file; give letters, digits, _ . and - only")
