@@ -95,6 +95,8 @@ def _decompose(targets: Targets, at: NDArray[np.int64]) -> Decomposition:
     complete = targets.take(at[targets.complete[at]])
     prompts, members = complete.mean.shape
     size = (prompts, len(at), members, float(complete.count.mean()) if prompts else 0.0)
+    if not prompts:
+        return Decomposition(None, "no prompt has a reward of every member", *size)
     if not np.isfinite(noise_of_means(complete)).any(axis=0).all():
         reason = (
             "a member has no cell of two samples on a complete prompt: at K = 1 nothing tells interaction from noise"

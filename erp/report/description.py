@@ -8,15 +8,19 @@ from typing import Any
 from erp.errors import one_line
 from erp.report.facts import percent
 from erp.report.reading import reading_line
-from erp.report.text import interval_text
+from erp.report.text import gain_text, interval_text
 from erp.table.complete import lacking_text
 
 MOST_CATEGORIES = 20  # listed; output=json has all
+MOST_PAIRS = 15  # likewise
 
 
 def as_text(facts: Mapping[str, Any]) -> str:
     """What `erp describe` prints: what there is, what can be gained, what is noise, who is good at what."""
-    blocks = [_table(facts), _oracles(facts), _noise(facts), _budget(facts), _members(facts), _categories(facts)]
+    blocks = [
+        _table(facts), _oracles(facts), _noise(facts), _budget(facts), _members(facts), _own_prompts(facts),
+        _pairs(facts), _categories(facts),
+    ]  # fmt: skip
     return "\n\n".join("\n".join(block) for block in [*blocks, _length(facts)] if block)
 
 
@@ -56,6 +60,8 @@ def _near_duplicates(found: Mapping[str, Any] | None) -> list[str]:
 
 
 def _oracles(facts: Mapping[str, Any]) -> list[str]:
+    if facts["reason"] is not None:
+        return [f"Best single member, oracles and headroom are null: {facts['reason']}."]
     lines = [
         "Mean reward over the complete prompts, in hindsight over the whole table:",
         f"  random            {facts['random']:.4f}",
@@ -131,11 +137,40 @@ def _budget(facts: Mapping[str, Any]) -> list[str]:
 
 
 def _members(facts: Mapping[str, Any]) -> list[str]:
+    if facts["member_means"] is None:
+        return []
     lines = ["Members, by mean reward:"]
     rhos = facts["noise"]["reliability"]
     for name, mean in sorted(facts["member_means"].items(), key=lambda item: -item[1]):
         rho = f"  reliability {rhos[name]:.4f}" if rhos[name] is not None else ""
         lines.append(f"  {mean:.4f}  {one_line(name)}{rho}")
+    return lines
+
+
+def _own_prompts(facts: Mapping[str, Any]) -> list[str]:
+    """Members where prompts lack rewards; the more prompts, the higher in the list."""
+    if facts["overlaps"] is None:
+        return []
+    members, rhos = facts["overlaps"]["members"], facts["noise"]["reliability"]
+    lines = ["Members, each on the prompts that have its reward; means are of different prompts:"]
+    for name, row in sorted(members.items(), key=lambda item: -item[1]["prompts"]):
+        rho = f"  reliability {rhos[name]:.4f}" if facts["member_means"] is None and rhos[name] is not None else ""
+        lines.append(f"  {row['prompts']:6,} prompts  {interval_text(row['reward'])}  {one_line(name)}{rho}")
+    return lines
+
+
+def _pairs(facts: Mapping[str, Any]) -> list[str]:
+    """Two members on the prompts that both have."""
+    pairs = facts["overlaps"] and facts["overlaps"]["pairs"]
+    if not pairs:
+        return []
+    lines = ["Two members, on the prompts that have rewards of both (as if which have them were chance):"]
+    for pair in pairs[:MOST_PAIRS]:
+        first, second = map(one_line, pair["members"])
+        gain = gain_text(pair["difference"]) if pair["prompts"] else "not known"
+        lines.append(f"  {pair['prompts']:6,} prompts  {first} less {second}: {gain}")
+    if len(pairs) > MOST_PAIRS:
+        lines.append(f"  ... and {len(pairs) - MOST_PAIRS} more; output=json has all")
     return lines
 
 

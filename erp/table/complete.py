@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from erp.table.schema import RewardTable
 
 ENOUGH = 0.5  # share of a pool's prompts that have a reward of every member, from which nobody more is dropped
+REMEDY = "pool.complete=auto leaves out the members that break most"
 DROPPED = "pool.complete=auto"  # how the note on whom it dropped begins
 
 

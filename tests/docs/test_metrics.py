@@ -113,7 +113,7 @@ def test_every_key_that_is_described_is_in_some_run(train, tmp_path):
     frame[frame["model"] != frame["model"].iloc[0]].to_parquet(tmp_path / "scores.parquet")
     table = ["data=table", "data.path=scores.parquet", "backbone=hashing"]
     run, _ = train("train", *table, *QUICK)
-    frame.drop(index=frame.index[:200]).to_parquet(tmp_path / "holes.parquet")
+    frame[(frame["model"] != frame["model"].iloc[0]) | (frame.index % 16 < 8)].to_parquet(tmp_path / "holes.parquet")
     runs.append(train("train", *table, "data.path=holes.parquet", *QUICK)[1])
     for method in ("scratch", "uniroute"):
         runs.append(train("extend", f"run={run}", "data=table", "data.path=more.parquet", f"method={method}")[1])

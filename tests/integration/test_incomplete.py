@@ -40,9 +40,6 @@ def test_nothing_in_common_is_refused_with_who_and_what_to_do_before_anything_is
     assert "pool.complete=auto" in answer.err
     assert any(f"{name} on " in answer.err for name in frame["model"].unique())
     assert not (tmp_path / "runs").exists()
-    described = erp("describe", *quick[:2])
-    assert described.code == 2
-    assert "pool.complete=auto" in described.err
 
 
 def test_a_pool_is_made_of_members_that_share_prompts(erp, quick, table):

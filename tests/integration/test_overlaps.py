@@ -27,6 +27,32 @@ def one_member_is_rare(cells):
     return (cells["model"] != names[1]) | cells["prompt_id"].isin(ids[:60])
 
 
+def two_of_six(cells):
+    """Every prompt has two members, each pair as often as any other."""
+    pairs = list(combinations(sorted(cells["model"].unique()), 2))
+    place = {prompt: i for i, prompt in enumerate(sorted(cells["prompt_id"].unique()))}
+    return [name in pairs[place[p] % len(pairs)] for p, name in zip(cells["prompt_id"], cells["model"], strict=True)]
+
+
+def two_of_six_at_random(cells):
+    return cells.assign(draw=np.random.default_rng(1).random(len(cells))).groupby("prompt_id")["draw"].rank() <= 2
+
+
+def two_camps(cells):
+    """Three members on even prompts, three on odd ones: no prompt joins the camps."""
+    names = sorted(cells["model"].unique())
+    place = {prompt: i % 2 for i, prompt in enumerate(sorted(cells["prompt_id"].unique()))}
+    return cells["model"].map(names.index) // 3 == cells["prompt_id"].map(place)
+
+
+def three_labels(cells):
+    names, ids = sorted(cells["model"].unique()), sorted(cells["prompt_id"].unique())
+    return (cells["model"] != names[1]) | cells["prompt_id"].isin(ids[:3])
+
+
+NO_COMPLETE_PROMPT = [two_of_six, two_of_six_at_random, two_camps]
+
+
 def wide(folder) -> tuple[pd.DataFrame, pd.DataFrame, pd.Series]:
     """Observed and predicted rewards of the test prompts by member, and whom the router chooses for each."""
     frame = pd.read_parquet(f"{folder}/predictions.parquet")
@@ -69,7 +95,11 @@ def judge(found, observed, chosen):
         weights = [1 / both[chosen[prompt]] for prompt in other.index]
         total = sum(weights) + (chosen == name).sum()
         assert row["weighted"]["mean"] == pytest.approx(np.dot(weights, other) / total, abs=1e-12)
-    for pair in found["pairs"]:
+    judge_pairs(found["pairs"], observed)
+
+
+def judge_pairs(pairs, observed):
+    for pair in pairs:
         first, second = pair["members"]
         less = observed[first] - observed[second]
         assert pair["prompts"] == less.count()
@@ -77,9 +107,7 @@ def judge(found, observed, chosen):
             like_student(pair["difference"], less)
         else:
             assert pair["difference"] == {"mean": None, "low": None, "high": None}
-    assert {frozenset(pair["members"]) for pair in found["pairs"]} == set(
-        map(frozenset, combinations(observed.columns, 2))
-    )
+    assert {frozenset(pair["members"]) for pair in pairs} == set(map(frozenset, combinations(observed.columns, 2)))
 
 
 @pytest.mark.parametrize("kept", [most_cells, one_member_is_rare])
@@ -98,6 +126,54 @@ def test_members_are_compared_on_the_prompts_that_both_have(erp, quick, table, k
     again = erp("evaluate", f"run={answer.last}")
     assert again.code == 0, again.err
     assert results(again.last)["overlaps"] == found["overlaps"]
+
+
+@pytest.mark.parametrize("kept", [*NO_COMPLETE_PROMPT, three_labels])
+def test_describe_compares_members_on_the_prompts_that_both_have(erp, table, kept):
+    frame = thinned(long_frame(prompts=300, members=6), kept)
+    frame.to_parquet(table)
+    said = erp("describe", "data=table", f"data.path={table}", "backbone=hashing", "bootstrap.draws=1000")
+    assert said.code == 0, said.err
+    facts = json.loads(erp("describe", "data=table", f"data.path={table}", "backbone=hashing", "output=json").out)
+    observed = frame.groupby(["prompt_id", "model"])["reward"].mean().unstack("model")  # noqa: PD010
+    for name, row in facts["overlaps"]["members"].items():
+        assert row["prompts"] == observed[name].count()
+        like_student(row["reward"], observed[name])
+        assert f"{row['prompts']:,} prompts" in next(
+            line for line in said.out.splitlines() if name in line and "less" not in line and " prompts " in line
+        )
+    judge_pairs(facts["overlaps"]["pairs"], observed)
+    whole = observed.dropna()
+    assert facts["complete_prompts"] == len(whole)
+    needs_whole = ["random", "best_single", "best_single_member", "oracle", "category_oracle", "member_means"]
+    if len(whole):
+        assert facts["reason"] is None
+        assert facts["best_single"] == pytest.approx(whole.mean().max())
+    else:
+        assert [facts[key] for key in needs_whole] == [None] * len(needs_whole)
+        assert facts["noise"]["headroom"]["naive"] is None
+        assert "pool.complete=auto" in facts["reason"]
+        assert facts["reason"] in said.out
+
+
+def test_describe_of_a_member_without_rewards(erp, table):
+    frame = long_frame(members=3)
+    name = frame["model"].iloc[0]
+    frame.assign(reward=frame["reward"].where(frame["model"] != name)).to_parquet(table)
+    said = erp("describe", "data=table", f"data.path={table}", "backbone=hashing", "output=json")
+    assert said.code == 0, said.err
+    facts = json.loads(said.out)
+    assert facts["lacking"] == {name: 240}
+    assert facts["overlaps"]["members"][name] == {"prompts": 0, "reward": dict.fromkeys(("mean", "low", "high"))}
+    observed = frame.groupby(["prompt_id", "model"])["reward"].mean().unstack("model")  # noqa: PD010
+    judge_pairs(facts["overlaps"]["pairs"], observed.assign(**{name: np.nan}))
+    assert erp("describe", "data=table", f"data.path={table}", "backbone=hashing").code == 0
+
+
+def test_describe_of_a_whole_table_has_nothing_to_say_of_overlaps(erp, table):
+    facts = json.loads(erp("describe", "data=table", f"data.path={table}", "backbone=hashing", "output=json").out)
+    assert facts["overlaps"] is None
+    assert facts["reason"] is None
 
 
 def test_a_whole_table_has_no_such_section(erp, quick):

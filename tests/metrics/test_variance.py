@@ -126,7 +126,7 @@ def test_means_of_several_count_as_what_they_are():
         (np.random.default_rng(0).random((9, 2, 1)), "K = 1"),
         (np.full((9, 2, 3), 0.1), "all rewards are equal"),
         (np.random.default_rng(0).random((1, 2, 3)), "only one complete prompt"),
-        (np.full((9, 2, 3), np.nan), "K = 1"),
+        (np.full((9, 2, 3), np.nan), "no prompt has a reward of every member"),
     ],
 )
 def test_not_identified(samples, reason):

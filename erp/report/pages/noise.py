@@ -26,6 +26,8 @@ def noise_page(results: Results) -> list[str]:
 
 
 def _headroom(found: Mapping[str, Any]) -> str:
+    if found["naive"] is None:
+        return "No prompt of the table has a reward of every member, so how much there is to route is not known."
     text = (
         f"Over {found['prompts']:,} complete prompts of the table, in hindsight, the headroom over the best single "
         "member is "

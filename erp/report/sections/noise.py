@@ -23,14 +23,18 @@ AT_K1 = "not identifiable at K=1: nobody can tell noise from signal with one sam
 def noise_section(table: RewardTable, targets: Targets, rows: Rows, halves: SplitHalf | None) -> dict[str, Any]:
     """The section ``noise``; what one sample per cell cannot identify is None, and ``reason`` says so.
 
+    Where there is no prompt whose cells are all present, reliabilities are over each member's own prompts, and of
+    differences over those that both have; the rest is None.
+
     Args:
         table: of one reward model.
         targets: of the table.
         rows: the prompts whose cells are all present.
         halves: the split-half oracle of these rows.
     """
+    overall, complete = decompose(table, rows), rows
+    rows = rows if len(rows) else np.arange(len(table.prompts))
     rhos = reliability(targets, rows)
-    overall = decompose(table, rows)
     return {
         "doubt": doubt(table.suspects),
         "reason": None if np.isfinite(rhos).any() else _why_not(table, targets, rows),
@@ -39,8 +43,8 @@ def noise_section(table: RewardTable, targets: Targets, rows: Rows, halves: Spli
         "reliability_of_differences": _differences(table, targets, rows),
         "components": _plain(overall),
         "budget": _budget(overall),
-        "headroom": _headroom(targets.mean[rows], np.arange(len(rows)), _of_rows(halves, rows)),
-        "categories": _categories(table, targets, rows, halves),
+        "headroom": _headroom(targets.mean[complete], np.arange(len(complete)), _of_rows(halves, complete)),
+        "categories": _categories(table, targets, complete, halves),
     }
 
 
@@ -118,6 +122,8 @@ def _headroom(rewards: NDArray[np.float64], at: Rows, halves: NDArray[np.float64
 
     The naive oracle overstates it, the split-half one understates it: the truth lies between, as far as noise goes.
     """
+    if not len(at):
+        return {"naive": None, "split_half": None, "prompts": 0}
     # Both ends of the same prompts, or it is no bracket: those with two samples of every member, where there are any.
     known = at if halves is None else at[np.isfinite(halves[at])]
     both = known if len(known) else at
@@ -129,7 +135,7 @@ def _headroom(rewards: NDArray[np.float64], at: Rows, halves: NDArray[np.float64
 
 def _categories(table: RewardTable, targets: Targets, rows: Rows, halves: SplitHalf | None) -> dict[str, Any] | None:
     """Per category, the largest first: its best member, variance components and headroom; None without categories."""
-    if not table.has_categories:
+    if not table.has_categories or not len(rows):
         return None
     of_row, rewards = table.prompts["category"].iloc[rows], targets.mean[rows]
     half, best_overall = _of_rows(halves, rows), int(rewards.mean(axis=0).argmax())
