@@ -18,7 +18,7 @@ _VULGAR = {"½": "1/2", "⅓": "1/3", "⅔": "2/3", "¼": "1/4", "¾": "3/4", "�
            "⅘": "4/5", "⅙": "1/6", "⅚": "5/6", "⅛": "1/8", "⅜": "3/8", "⅝": "5/8", "⅞": "7/8"}  # fmt: skip
 # One grammar serves LaTeX, Markdown and typographers: a text is first put in plain form.
 _PLAIN = [
-    (re.compile(pattern), plain)
+    (re.compile(pattern.replace(r"\b", "(?![A-Za-z])")), plain)  # a command ends with its letters: \times10
     for pattern, plain in [
         ("[\u2212\u2010\u2011\u2012\u2013\ufe63\uff0d]", "-"),
         ("[\u00a0\u2009\u202f]|\\\\[,;:! ]|~", "\u2009"),
@@ -26,8 +26,8 @@ _PLAIN = [
         (r"\\[dtc]frac\b", r"\\frac"),
         (r"\\(?:text|textbf|mathrm|mathbf|mathit|mbox|operatorname|emph)\s*\{([^{}]*)\}", r" \1 "),
         (r"\{,\}", ","),
-        (r"([-+])?[ \t]*\\frac\s*\{\s*([-+]?)([^{}]+?)\s*\}\s*\{\s*([^{}]+?)\s*\}", r" \1\2\3/\4 "),
-        (r"([-+])?[ \t]*\\frac\s*(\d)\s*(\d)", r" \1\2/\3 "),
+        (r"(?:([-+])[ \t]*)?\\frac\s*\{\s*([-+]?)([^{}]+?)\s*\}\s*\{\s*([^{}]+?)\s*\}", r" \1\2\3/\4 "),
+        (r"(?:([-+])[ \t]*)?\\frac\s*(\d)\s*(\d)", r" \1\2/\3 "),
         (r"\\left\b|\\right\b|\\[()\[\]]|\\displaystyle\b|\\q?quad\b|\\end\{\w+\*?\}|</?[A-Za-z][^<>\n]{0,80}>", " "),
         (r"\^\s*\{?\s*\\circ\s*\}?|\\degree\b", "°"),
         (r"\\times\b|\\cdot\b|[⋅∙·]", "×"),
@@ -38,7 +38,7 @@ _PLAIN = [
         (r"\\neq?\b|!=", "≠"),
         (r"\\pm\b", "±"),
         (r"\\([%$&#_])", r"\1"),
-        (r"[-=]+>|\\(?:Right|right|Longright)arrow\b|\\implies\b|\\to\b", "→"),
+        (r"(?<![-=])[-=]+>|\\(?:Right|right|Longright)arrow\b|\\implies\b|\\to\b", "→"),
         (r"(?<![\w)])\*\*|\*\*(?![\w(-])|`|(?<!\w)__?|__?(?!\w)", ""),
         ("[\uff05\ufe6a]", "%"),
         ("\u2044", "/"),

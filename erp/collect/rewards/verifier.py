@@ -244,12 +244,16 @@ def as_text(value: Any) -> str | None:
 
 def final(text: str) -> tuple[str, bool]:
     r"""What the last ``\boxed{}`` of a text holds, or what follows its last ``####``; else the text, and False."""
+    opened: list[int] = []
+    closed: dict[int, int] = {}  # where each pair of braces begins and ends, in one pass: a model may repeat itself
+    for brace in re.finditer("[{}]", text):
+        if brace[0] == "{":
+            opened.append(brace.end())
+        elif opened:
+            closed[opened.pop()] = brace.start()
     for start in reversed([match.end() for match in _BOXED.finditer(text)]):
-        depth = 1
-        for end in range(start, len(text)):
-            depth += {"{": 1, "}": -1}.get(text[end], 0)
-            if not depth:
-                return text[start:end].strip(), True
+        if start in closed:
+            return text[start : closed[start]].strip(), True
     head, mark, behind = text.rpartition("####")
     return (behind.strip(), True) if mark else (head + behind, False)
 

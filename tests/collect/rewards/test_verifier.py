@@ -1,3 +1,5 @@
+import time
+
 import pytest
 
 from erp.collect.rewards.base import Pair
@@ -69,6 +71,13 @@ NUMBERS = [
     ("the answer \u2013 3", 3, 1),
     ("1e-3", 0.001, 1),
     (r"3 \times 10^{-2}", 0.03, 1),
+    (r"3\times10^{4}", 30000, 1),
+    (r"$3.2\cdot10^{-3}$", 0.0032, 1),
+    (r"x\approx3.14", 3.14, 1),
+    (r"\leq5", 5, 0),
+    (r"x\in\{1,2\}\to3", 3, 1),
+    (r"+ \frac12", 0.5, 1),
+    ("---> 7", 7, 1),
     ("3\u00d710\u2075", 300000, 1),
     ("2 million", 2000000, 1),
     ("$1,200", 1200, 1),
@@ -116,6 +125,20 @@ NUMBERS = [
 @pytest.mark.parametrize(("response", "answer", "expected"), NUMBERS)
 def test_numbers_are_read_as_they_are_written(response, answer, expected):
     assert score(response, {"answer": answer}, method="numeric") == expected
+
+
+@pytest.mark.parametrize("again", [" ", "-", "\n", "=-", "+ ", " \t", r"\boxed{", "{", "1 ", "_", "<a", "Answer:"])
+def test_a_model_that_repeats_itself_is_judged_in_no_time(again):
+    started = time.monotonic()
+    score(f"{again * 50_000}7", {"answer": 7}, method="numeric", extract=ANSWER)
+    score(f"7{again * 50_000}", {"answer": 7}, method="numeric", extract=ANSWER)
+    assert time.monotonic() - started < 3  # twice 50,000 is a second at most; it was up to a minute
+
+
+def test_the_last_closed_box_counts():
+    text = r"\boxed{\frac{1}{2}} then \boxed{3} } and \boxed{4"
+    assert score(text, {"answer": 3}, method="numeric") == 1
+    assert score(r"\boxed{\boxed{\frac{1}{2}}}", {"answer": 0.5}, method="numeric") == 1
 
 
 @pytest.mark.parametrize(
