@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import importlib
 import io
 import os
 import re
+import signal
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
-
-import yaml
+from types import FrameType
 
 SUMMARIES = {
     "collect": "sample a pool of models on prompts and score the responses: a reward table (-m: several reward models)",
@@ -22,6 +25,7 @@ SUMMARIES = {
     "extend": "one more member for a trained router, from few labels; the others stay as they are",
     "dashboard": "the charts that compare runs, saved as a W&B workspace",
 }
+INTERRUPTED = 130  # what a shell makes of Ctrl-C
 # What of Hydra's command line each program takes, for its help.
 _PRINTS = "Hydra's flag --cfg job prints the config instead of running it."
 FLAGS = {
@@ -44,11 +48,43 @@ FLAGS = {
 
 def main(argv: list[str] | None = None) -> int:
     """Run one program; returns the exit code: 0 done, 2 bad input or a system that refuses, 130 interrupted."""
+    arguments = sys.argv[1:] if argv is None else argv
+    with _interrupts() as seen:
+        try:
+            code = _main(arguments)
+        except KeyboardInterrupt:
+            code = INTERRUPTED
+        except BrokenPipeError:  # `erp route ... | head`
+            _stdout_refuses()
+            code = 0
+        except BaseException:
+            # Whatever was at work may have made another exception of it, or of what it left half done.
+            if not seen:
+                raise
+        if seen or code == INTERRUPTED:
+            name = " ".join(["erp", *arguments[:1]])
+            print(f"{name}: interrupted; the same command goes on from what is finished", file=sys.stderr)
+            return INTERRUPTED
+    return code
+
+
+@contextlib.contextmanager
+def _interrupts() -> Iterator[list[int]]:
+    """The interrupts (Ctrl-C) seen so far; each raises KeyboardInterrupt, which a library may swallow or reword."""
+    seen: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield seen
+        return
+
+    def interrupt(number: int, _: FrameType | None) -> None:
+        seen.append(number)
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, interrupt)
     try:
-        return _main(sys.argv[1:] if argv is None else argv)
-    except BrokenPipeError:  # `erp route ... | head`
-        _stdout_refuses()
-        return 0
+        yield seen
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _main(argv: list[str]) -> int:
@@ -71,6 +107,8 @@ def _main(argv: list[str]) -> int:
 
 
 def _run(program: str, arguments: list[str]) -> int:
+    import yaml
+
     from erp.errors import ErpError, visible
 
     # Hydra otherwise prints its own banner for every exception and exits with 1.
@@ -85,9 +123,6 @@ def _run(program: str, arguments: list[str]) -> int:
         for fault in error.faults:
             print(f"erp {program}: {visible(fault)}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print(f"erp {program}: interrupted; the same command goes on from what is finished", file=sys.stderr)
-        return 130
     except BrokenPipeError:
         raise
     except io.UnsupportedOperation:  # an OSError by name, a bug by nature
@@ -102,6 +137,8 @@ def _run(program: str, arguments: list[str]) -> int:
 
 def _line_of(error: Exception) -> str:
     """What the system, or a damaged file, refused, as one line."""
+    import yaml
+
     said = " ".join(str(error).split())[:200]
     if isinstance(error, MemoryError):
         return f"memory: is not enough ({said or 'MemoryError'}); give smaller sizes, or use a machine that has more"
@@ -109,6 +146,8 @@ def _line_of(error: Exception) -> str:
         kind = "YAML" if isinstance(error, yaml.YAMLError) else "text in the encoding it should have"
         return f"input: something read or written is no {kind} ({said}); correct that file"
     reason = error.strerror or said
+    if isinstance(error, IsADirectoryError) and error.filename is not None:
+        return f"file = {error.filename}: a folder lies where a file should be; move it away, or give another path"
     if error.filename is not None:
         return f"file = {error.filename}: {reason}; check the path, its permissions and the room on its disk"
     if _stdout_refuses():
@@ -184,4 +223,16 @@ def _header_and_body(file: Path) -> tuple[list[str], str]:
 
 def entry() -> None:
     """The console script."""
-    sys.exit(main())
+    code = 0
+
+    def end() -> None:
+        if code == INTERRUPTED:
+            with contextlib.suppress(OSError, ValueError):
+                sys.stdout.flush()
+            os._exit(code)
+
+    # Called last of all. An interrupt that passed an `eval` makes Python end itself by the signal, whatever the code.
+    atexit.register(end)
+    code = main()
+    signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))  # while Python ends, it would be a traceback
+    sys.exit(code)

@@ -1,7 +1,9 @@
 """The command line's own part: help, unknown programs, and how an error ends a command."""
 
+import contextlib
 import importlib
 import json
+import signal
 import subprocess
 import sys
 from importlib.metadata import version
@@ -149,6 +151,21 @@ def test_an_interrupt_is_130_and_one_line(command, capsys):
     assert cli.main(["compare"]) == 130
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("erp compare: interrupted")
+
+
+@pytest.mark.parametrize("then", [None, RuntimeError("stopped"), ImportError("half done"), ErpError("a", "b")])
+def test_an_interrupt_that_a_library_swallows_or_rewords_is_130_too(command, capsys, then):
+    def main(_):
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        if then is not None:
+            raise then
+
+    before = signal.getsignal(signal.SIGINT)
+    command("compare", main)
+    assert cli.main(["compare"]) == 130
+    assert signal.getsignal(signal.SIGINT) is before
+    assert capsys.readouterr().err.splitlines()[-1].startswith("erp compare: interrupted")
 
 
 def test_a_bug_keeps_its_traceback(command):

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import multiprocessing
+import os
 import shlex
 import sys
+import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
@@ -182,6 +186,7 @@ class _Recorded:
     def __call__(self, config: dict[str, Any]) -> float | None:
         from hydra.core.hydra_config import HydraConfig
 
+        _end_with_parent()
         hydra = HydraConfig.get()
         overrides = [o for o in hydra.overrides.task if not o.startswith("sweep=")]
         entry: dict[str, Any] = {"overrides": overrides, "run": None, "status": "failed", "error": None}
@@ -196,6 +201,21 @@ class _Recorded:
         finally:
             entry["run"] = config.get("run_folder")
             record_in_sweep(records_folder(config["out"]), config["sweep"], int(hydra.job.num), entry)
+
+
+@cache
+def _end_with_parent() -> None:
+    """A launcher's worker process ends when the one that started it is killed: nobody would take its results."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        while os.getppid() == parent.pid:
+            time.sleep(1.0)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _through_hydra(program: str, parsed: Arguments, flags: Sequence[str], overrides: Sequence[str], job: Job) -> None:
