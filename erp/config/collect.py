@@ -64,6 +64,15 @@ class CollectConfig(Node):
         return value
 
     @model_validator(mode="after")
+    def _collects_all(self) -> Self:
+        if self.pool.complete is not None:
+            raise ValueError(
+                f"pool.complete = {self.pool.complete}: a collection leaves no member out; leave the key out here, and "
+                f"give it to erp describe and erp train"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _can_sample(self) -> Self:
         """Scoring alone needs neither members nor an engine: the table has the responses."""
         if "sample" in self.steps and self.pool.members is None:

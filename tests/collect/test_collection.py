@@ -532,6 +532,12 @@ def test_scoring_alone_needs_no_engine_and_no_pool(collect, tmp_path):
     assert collect()[0] == 0
 
 
+def test_no_member_can_be_left_out_of_what_is_collected(tmp_path, capsys):
+    assert cli.main(command(tmp_path, "pool.complete=auto")) == 2
+    assert capsys.readouterr().err.startswith("erp collect: pool.complete = auto: a collection leaves no member out")
+    assert not (tmp_path / "table").exists()
+
+
 @pytest.mark.parametrize(
     ("left_out", "said"), [("pool.members", "names no members"), ("engine=", "engine: is required")]
 )
