@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from erp.config import validate
 from erp.config.options import conf_folder, is_group, line_of, no_option, options
+from erp.config.resolved import resolved
 from erp.config.typed import typed
 from erp.errors import ErpError
 from erp.files import places_of, read_yaml
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
     from omegaconf import DictConfig
 
-__all__ = ["check_sweep", "compose", "conf_folder", "for_the_jobs", "options", "resolved", "swept_in_file"]
+__all__ = ["check_sweep", "compose", "conf_folder", "for_the_jobs", "options", "swept_in_file"]
 
 MOST_JOBS_CHECKED = 256  # of a larger sweep every value is checked once, and combinations when their jobs start
 REPEATED = "_repeated_"  # Hydra's name of the config file that a run is repeated from
@@ -242,21 +243,6 @@ def stored(config_file: Path) -> str:
         raise ErpError(f"config = {config_file}: has {own[0]}, which no resolved config has; leave it out")
     ConfigStore.instance().store(REPEATED, content)
     return REPEATED
-
-
-def resolved(content: object, where: str) -> None:
-    """Refuse what is no resolved config: no mapping, too deep, or with ``${``. Raises ErpError, a line for a key."""
-    if not isinstance(content, Mapping):
-        raise ErpError(f"{where}: is no mapping; give a run folder's config.yaml")
-    try:
-        referring = places_of("${", content)
-    except ValueError as error:
-        raise ErpError(f"{where}: {error}; give a run folder's config.yaml") from None
-    if referring:
-        raise ErpError(
-            *(f"{where}: {key} holds ${{, and nothing is looked up for a resolved config; write the value itself"
-              for key in referring)
-        )  # fmt: skip
 
 
 @contextmanager

@@ -111,6 +111,18 @@ class _Chosen(_Read):
     cascade: _Cascade | None
 
 
+class _Objective(_Read):
+    value: Number | None = None
+
+
+class _Extension(_Read):
+    member: str
+    method: str
+    labels: Count
+    regret: Number
+    regret_without: Number
+
+
 class _Results(_Read):
     run: _Run
     data: _Data | None = None
@@ -121,6 +133,9 @@ class _Results(_Read):
     curves: dict[str, _Curve | None] | None = None
     audc: _Areas | None = None
     regret: Number | None = None
+    objective: _Objective | None = None
+    extension: _Extension | None = None
+    verdict: str | None = None
     chosen_on_validation: _Chosen | None = None
 
     @model_validator(mode="after")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
@@ -15,7 +15,9 @@ import pyarrow
 import yaml
 from filelock import Timeout
 
-from erp.errors import ErpError, one_line
+from erp.config import TrainConfig, validate
+from erp.config.resolved import resolved
+from erp.errors import ErpError, one_line, shorten
 from erp.files import locked, plain, read_json, read_yaml, write_json, write_text
 from erp.results import require_sound
 from erp.units import with_shown_lambdas
@@ -75,7 +77,7 @@ class RunFolder:
         return status.get("status") == "ok"
 
     def load_config(self) -> dict[str, Any]:
-        """The resolved config the run was made from. Raises ErpError where there is none."""
+        """The resolved config the run was made from. Raises ErpError where there is none, or not a resolved one."""
         if not self.config.exists():
             raise ErpError(f"run = {self.path}: no config.yaml there; give a run folder that `erp train` printed")
         try:
@@ -87,7 +89,19 @@ class RunFolder:
             ) from None
         if not isinstance(value, dict):
             raise ErpError(f"run = {self.path}: config.yaml is no mapping; restore it or train again")
+        resolved(value, f"run = {self.path}: config.yaml")
         return value
+
+    def load_settings(self) -> TrainConfig:
+        """The same as a config object. Raises ErpError, one line, where there is none, or it is no run's."""
+        config = self.load_config()
+        try:
+            settings: TrainConfig = validate("train", config)
+        except ErpError as error:
+            raise ErpError(
+                f"run = {self.path}: config.yaml is no run's ({shorten(error.faults, 3)}); restore it or train again"
+            ) from None
+        return settings
 
     def load_results(self) -> dict[str, Any]:
         """The content of ``results.json``, lambdas per shown unit of cost whenever it was written.
@@ -106,6 +120,24 @@ class RunFolder:
             ) from None
         return with_shown_lambdas(results)
 
+    @contextmanager
+    def retold(self) -> Iterator[None]:
+        """Within, a report is made anew of what the folder holds; of files that were edited, that ends as an error.
+
+        ``load_results`` judges what other commands read. A report reads hundreds of numbers more.
+
+        Raises:
+            ErpError: a number is not there, or is not what it was.
+        """
+        try:
+            yield
+        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, pyarrow.ArrowException) as error:
+            raise ErpError(
+                f"run = {self.path}: no report can be made of its results.json and predictions.parquet "
+                f"({one_line(f'{type(error).__name__}: {error}')[:200]}); restore them, or delete the folder and train "
+                f"again"
+            ) from error
+
     def load_split(self, key: str = "run") -> pd.DataFrame:
         """Which prompts the router has seen: ``prompt_id, split, text_key, group_key``.
 
@@ -115,25 +147,29 @@ class RunFolder:
         Raises:
             ErpError: the file is not there, or cannot be read.
         """
-        columns = ["prompt_id", "split", "text_key", "group_key"]
         try:
-            return pd.read_parquet(self.split, columns=columns)
-        except (OSError, ValueError, pyarrow.ArrowException) as error:
-            reason = "it is not there" if isinstance(error, FileNotFoundError) else " ".join(str(error).split())[:200]
+            split = read_kept(self.split, ["prompt_id", "split", "text_key", "group_key"])
+        except ValueError as error:
             raise ErpError(
-                f"{key} = {self.path}: split.parquet cannot be read ({reason}), so nobody can tell which prompts the "
-                f"router has seen; restore it or train again"
+                f"{key} = {self.path}: {error}, so nobody can tell which prompts the router has seen; restore it or "
+                f"train again"
             ) from None
+        if split["prompt_id"].duplicated().any():
+            raise ErpError(f"{key} = {self.path}: split.parquet names a prompt twice; restore it or train again")
+        return split
 
     @contextmanager
     def running(self, config: Mapping[str, Any]) -> Iterator[bool]:
-        """Hold the folder for one process; yields whether the run is still to be made.
+        """Hold the folder for one process; yields whether it is still to be made; a finished one is left as it is.
 
         ``config.yaml`` is written first, ``status.json`` says ``running``, then ``ok``, or ``failed`` and why.
 
         Raises:
             ErpError: another process is making this very run, or there can be no such folder.
         """
+        if self.finished:  # perhaps on a mount that takes no lock
+            yield False
+            return
         make_folder(self.path, self.path.parent)
         try:
             with locked(self.path / "run", timeout_s=0):
@@ -152,6 +188,29 @@ class RunFolder:
             raise ErpError(
                 f"run = {self.path}: another process is making this run; wait for it, or give another `out`"
             ) from None
+
+
+def read_kept(
+    path: Path, texts: Sequence[str], numbers: Sequence[str] = (), filters: list[tuple[str, str, str]] | None = None
+) -> pd.DataFrame:
+    """Columns of a table that a run folder keeps: texts (ids may be integers), then numbers.
+
+    Raises:
+        ValueError: why it cannot be read, on one line.
+    """
+    try:
+        frame = pd.read_parquet(path, columns=[*texts, *numbers], filters=filters)
+        decoded = frame.astype(dict.fromkeys(texts, object))
+    except FileNotFoundError:
+        raise ValueError(f"{path.name} cannot be read (it is not there)") from None
+    except (OSError, ValueError, KeyError, pyarrow.ArrowException) as error:
+        raise ValueError(f"{path.name} cannot be read ({one_line(error)[:200]})") from None
+    kinds = {name: pd.api.types.infer_dtype(decoded[name]) for name in decoded}
+    wrong = [name for name in texts if kinds[name] not in ("string", "integer", "empty")]
+    wrong += [name for name in numbers if kinds[name] not in ("floating", "integer", "empty")]
+    if wrong:
+        raise ValueError(f"{path.name} cannot be read ({wrong[0]} is of another type)")
+    return frame
 
 
 def make_folder(folder: Path, out: Path) -> None:

@@ -227,6 +227,7 @@ class EvaluateConfig(Node):
     data: EvaluationData
     reward_model: RewardModel = RewardModel()
     cost: Cost = Cost()
+    out: str | None = None
     cache_dir: str | None = None
     weights_dir: str | None = None
     trust: bool = False

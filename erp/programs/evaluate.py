@@ -38,7 +38,7 @@ from erp.report.sections.cross import cross_section
 from erp.report.sections.held_out import HeldOut
 from erp.report.summary import plain_summary
 from erp.report.write import write_report
-from erp.runs import RunFolder, run_hash
+from erp.runs import RunFolder, make_folder, run_hash
 from erp.table.groups import group_keys, ids_as_kept, text_key
 from erp.table.schema import RewardTable
 from erp.table.splits import Split
@@ -77,7 +77,7 @@ def _evaluate(config: EvaluateConfig) -> tuple[Path, dict[str, Any], list[str]]:
     start = time.perf_counter()
     trained = load(config.run, config.trust, config.weights_dir)
     folder = RunFolder(Path(config.run))
-    of_run: TrainConfig = validate("train", folder.load_config())
+    of_run = folder.load_settings()
     source = of_run.data if isinstance(config.data, SameData) else config.data
     origin, same = Origin.kept_in(folder), isinstance(config.data, SameData)
     if origin is not None and same:
@@ -102,6 +102,7 @@ def _evaluate(config: EvaluateConfig) -> tuple[Path, dict[str, Any], list[str]]:
     require_categories(
         trained.module.router, trained.card.router.get("name"), table, trained.card.category, learning=False
     )
+    target = _target(config, folder, table, costs, cost)
     data = _data(config, trained, table, costs, split, of_run.target)
     datamodule = RoutingDataModule(data, of_run.trainer.batch_size, of_run.seed)
     scores = test_scores(trained.module, datamodule)
@@ -135,14 +136,17 @@ def _evaluate(config: EvaluateConfig) -> tuple[Path, dict[str, Any], list[str]]:
         "table": table_label(source),
         "seconds": round(time.perf_counter() - start, 2),
     }
-    priced = hashlib.sha256(costs.values.tobytes()).hexdigest()
-    target = (
-        folder.path
-        / "evaluations"
-        / run_hash({}, table.fingerprint(), table.reward_model, costs.kind, priced, str(cost.router_per_prompt))
-    )
     plain, _ = write_report(target, results, predictions(data, [("test", test, data.split.test)], trained.policy))
     return target, plain, remarks
+
+
+def _target(config: EvaluateConfig, folder: RunFolder, table: RewardTable, costs: Costs, cost: Cost) -> Path:
+    """Where the report goes, made before anything is computed. Raises ErpError where there can be no such folder."""
+    priced = hashlib.sha256(costs.values.tobytes()).hexdigest()
+    name = run_hash({}, table.fingerprint(), table.reward_model, costs.kind, priced, str(cost.router_per_prompt))
+    out = folder.path if config.out is None else Path(config.out).expanduser() / folder.path.resolve().name
+    make_folder(out / "evaluations" / name, out)
+    return out / "evaluations" / name
 
 
 def _cross(

@@ -23,7 +23,6 @@ from erp.programs.launch import launch
 from erp.programs.measure import chosen_in, measure, predictions
 from erp.programs.origin import Origin, remarks_on
 from erp.programs.suited import require_categories
-from erp.report.summary import plain_summary
 from erp.report.write import write_report
 from erp.routers.extended import Extended
 from erp.routers.extension import unlabelled_clusters
@@ -80,12 +79,12 @@ def _job(container: dict[str, Any]) -> None:
     folder, results, fresh = _made(plan)
     if not fresh:
         print("This run is finished already; delete its folder to make it again.")
-    joined = results["extension"]
-    print(
-        f"{one_line(joined['member'])} joined from {joined['labels']} labels ({joined['method']}); "
-        f"regret at lambda = 0 {joined['regret']:.4g}, without it {joined['regret_without']:.4g}"
-    )
-    print(plain_summary(results))
+    if joined := results.get("extension"):
+        print(
+            f"{one_line(joined['member'])} joined from {joined['labels']} labels ({joined['method']}); "
+            f"regret at lambda = 0 {joined['regret']:.4g}, without it {joined['regret_without']:.4g}"
+        )
+    print(results.get("verdict") or "")
     for remark in plan.remarks:
         print(f"note: {remark}")
     print(f"report: {folder / 'report.html'}")
@@ -111,7 +110,7 @@ def _made(plan: Plan) -> tuple[Path, dict[str, Any], bool]:
 def prepare(config: ExtendConfig) -> Plan:
     """Open the run, read the table, choose the labels, name the new run. Raises ErpError."""
     trained = load(config.run, config.trust, config.weights_dir)
-    of_run: TrainConfig = validate("train", RunFolder(Path(config.run)).load_config())
+    of_run = RunFolder(Path(config.run)).load_settings()
     _require_extendable(config.run, trained)
     if of_run.labels.samples is not None:
         raise ErpError(

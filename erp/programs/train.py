@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,8 +17,9 @@ from erp.backbones.base import Backbone
 from erp.backbones.cache import cached_embeddings
 from erp.backbones.fitted import fit_once
 from erp.build import as_built, build
-from erp.compose import compose, resolved
+from erp.compose import compose
 from erp.config import TableData, TrainConfig, validate
+from erp.config.resolved import resolved
 from erp.costs import Costs
 from erp.decisions.policy import Calibration, Policy, require_suited
 from erp.errors import ErpError
@@ -35,7 +37,6 @@ from erp.programs.suited import (
 )
 from erp.report.evaluation import area, utility
 from erp.report.sections.held_out import HeldOut
-from erp.report.summary import plain_summary
 from erp.report.write import write_report
 from erp.routers.base import Router
 from erp.runs import RunFolder, run_hash
@@ -94,7 +95,7 @@ class Result:
     @property
     def objective(self) -> float:
         """What a sweeper maximises: on validation, never on test."""
-        value = self.results["objective"]["value"]
+        value = (self.results.get("objective") or {}).get("value")
         return float("nan") if value is None else float(value)
 
 
@@ -109,7 +110,7 @@ def _job(container: dict[str, Any]) -> float:
     result = execute(plan)
     if not result.fresh:
         print("This run is finished already; delete its folder to make it again.")
-    print(plain_summary(result.results))
+    print(result.results.get("verdict") or "")
     print(f"report: {result.folder / 'report.html'}")
     print(result.folder)
     return result.objective
@@ -212,8 +213,11 @@ def execute(plan: Plan) -> Result:
         copied = partial(tracked, config.tracking, folder.path, plain_config, plan.whole, table_label(config.data))
         if not needed:
             results = folder.load_results()
+            if not os.access(folder.path, os.W_OK):  # a mount to read from: nothing can be added to what is there
+                return Result(folder.path, results, fresh=False)
             if config.figures and not folder.figures.exists():  # made without, and asked for now
-                results, _ = write_report(folder.path, results, pd.read_parquet(folder.predictions))
+                with folder.retold():
+                    results, _ = write_report(folder.path, results, pd.read_parquet(folder.predictions))
             # A W&B agent waits for the numbers of every run that it asked for. Others get a copy that was not made yet,
             # or that was lost: W&B writes its file after a run has ended, and may be killed before.
             if asked_by_agent() or not any(folder.path.glob("wandb/*/*.wandb")):

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from erp.backbones.base import Backbone, FittedBackbone, Weighted
 from erp.backbones.cache import embed_prompts
 from erp.build import build
+from erp.config.resolved import resolved
 from erp.decisions.checks import require_lambda
 from erp.decisions.choice import Choice
 from erp.decisions.policy import LambdaPolicy, Policy
@@ -258,6 +259,8 @@ def load_module(checkpoint: Path, trust: bool = False, weights_dir: str | None =
         state = content["state_dict"]
     except Exception as error:  # a damaged file can make the unpickler raise anything
         raise _unreadable(checkpoint, error) from None
+    nodes = {"router": card.router, "backbone": card.backbone, "policy": card.policy}
+    resolved(nodes, f"checkpoint = {checkpoint}", "restore the file, or train the run again")
     router = build(card.router, Router, key="router", trust=trust)
     module = RoutingModule(router, card, backbone=build_backbone(card.backbone, weights_dir, trust))
     try:

@@ -1,10 +1,17 @@
 """Paths and names as users type them, from the table to the comparison, and what stays out of a run folder."""
 
+import json
 import shlex
+from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
+from tests.integration.test_bad_input import refused
+from tests.training.tables import paths_in
+
+MEMBERS = ["synthetic-1b", "synthetic-3b", "synthetic-8b"]
 AWKWARD = "my runs, [é=1] (it's ~new) {a}"
 
 
@@ -78,8 +85,41 @@ def test_a_config_from_elsewhere_reads_no_secret(erp, quick, tmp_path, monkeypat
     ):
         answer = erp(*command)
         assert "sk-hidden" not in answer.out + answer.err
+        if command[0] == "compare":  # what is said of a run in its config alone is left out
+            assert f"{key}" in answer.err
+        else:
+            assert refused(answer, f"run = {made}: config.yaml: {key}", "holds ${")
     written = [p for p in tmp_path.rglob("*") if p.is_file()]
     assert not any("sk-hidden" in str(path) or b"sk-hidden" in path.read_bytes() for path in written)
+
+
+@pytest.mark.parametrize("node", ["router", "backbone", "policy"])
+def test_a_checkpoint_from_elsewhere_reads_no_secret(erp, quick, tmp_path, monkeypatch, node):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-hidden")
+    made = erp("train", *quick).last
+    checkpoint = tmp_path / made / "checkpoint.ckpt"
+    content = torch.load(checkpoint, weights_only=True)
+    content["card"][node]["name"] = "${oc.env:OPENAI_API_KEY}"
+    torch.save(content, checkpoint)
+    (tmp_path / "in.jsonl").write_text('{"prompt": "one"}\n')
+    for command in (["evaluate"], ["route", "input=in.jsonl"], ["extend", "data=synthetic", "data.members=4"]):
+        answer = erp(*command, f"run={made}")
+        assert refused(answer, f"checkpoint = {made}/checkpoint.ckpt: {node}.name holds ${{")
+        assert "sk-hidden" not in answer.err
+
+
+@pytest.mark.parametrize("router", ["ridge", "mlp", "stack"])
+def test_a_checkpoint_holds_no_path(erp, quick, tmp_path, router):
+    """A folder can be moved or sent: what is read of it says nothing of the machine that it was made on."""
+    prices = {name: {"input_usd_per_mtok": 1.0, "output_usd_per_mtok": 2.0} for name in MEMBERS}
+    (tmp_path / "prices.json").write_text(json.dumps(prices))
+    options = [*quick, "figures=false", "trainer.max_epochs=1", f"router={router}"]
+    first = erp("train", *options).last
+    more = ["cost.prices=prices.json", f"split.from={first}", f"weights_dir={tmp_path}", f"cache_dir={tmp_path}"]
+    answer = erp("train", *options, "backbone=tfidf", f"out={tmp_path / 'out'}", *more)
+    assert answer.code == 0, answer.err
+    for run in (first, answer.last):
+        assert not paths_in(Path(run) / "checkpoint.ckpt", tmp_path)
 
 
 def test_a_mapping_given_in_python_is_resolved_already(quick, tmp_path, monkeypatch):

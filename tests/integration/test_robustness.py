@@ -1,12 +1,15 @@
 """A system or a file that refuses, a slow writer, values at the edge: one line and exit code 2, or the right answer."""
 
+import copy
 import io
 import json
 import os
+import shutil
 import threading
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 
@@ -14,6 +17,7 @@ import erp as package
 from erp.errors import ErpError
 from erp.programs.route import Request, read_arriving
 from erp.runs import RunFolder, run_hash
+from tests.integration.tables import long_frame
 from tests.integration.test_bad_input import refused
 
 
@@ -112,6 +116,113 @@ def test_a_split_that_cannot_be_read(run, content):
     with pytest.raises(ErpError, match=rf"run = {run}: split.parquet cannot be read \(") as caught:
         folder.load_split()
     assert "\n" not in str(caught.value)
+
+
+def text_cut_in_two(file):
+    raw = bytearray(file.read_bytes())
+    raw[raw.index(b"text:") + 8] = 0xFF
+    file.write_bytes(raw)
+
+
+SPLITS = {
+    "no UTF-8": text_cut_in_two,
+    **{
+        how: lambda file, edit=edit: edit(pd.read_parquet(file)).to_parquet(file)
+        for how, edit in {
+            "lists": lambda frame: frame.assign(group_key=[["a"]] * len(frame)),
+            "numbers": lambda frame: frame.assign(text_key=0.5),
+            "twice": lambda frame: pd.concat([frame, frame]),
+            "no group": lambda frame: frame.drop(columns="group_key"),
+        }.items()
+    },
+}
+
+
+@pytest.mark.parametrize("how", SPLITS)
+def test_a_split_that_was_edited(erp, quick, run, how):
+    SPLITS[how](run / "split.parquet")
+    assert refused(erp("evaluate", f"run={run}"), f"run = {run}: split.parquet")
+    long_frame(members=4).to_parquet("more.parquet")
+    answer = erp("extend", f"run={run}", "data=table", "data.path=more.parquet")
+    assert refused(answer, f"run = {run}: split.parquet")
+    answer = erp("train", *quick, f"split.from={run}", "router=knn")
+    assert refused(answer, f"split.from = {run.resolve()}: split.parquet")
+
+
+@pytest.mark.parametrize("edit", [{"cost": 7}, {"router": None}, {"seed": "many"}, {"split": {"from": 3}}])
+def test_a_config_that_no_run_wrote_is_named(erp, run, edit):
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    (run / "config.yaml").write_text(yaml.safe_dump(config | edit))
+    for command in (["evaluate", f"run={run}"], ["extend", f"run={run}", "data=same"]):
+        assert refused(erp(*command), f"run = {run}: config.yaml is no run's ({next(iter(edit))}")
+
+
+def places(node, prefix=()):
+    """Every key of nested mappings, and the first element of every list."""
+    items = node.items() if isinstance(node, dict) else list(enumerate(node))[:1] if isinstance(node, list) else ()
+    for key, value in items:
+        yield (*prefix, key)
+        yield from places(value, (*prefix, key))
+
+
+def written(folder, content, place, *value):
+    """``results.json`` without that key, or with another value there."""
+    changed = copy.deepcopy(content)
+    node = changed
+    for key in place[:-1]:
+        node = node[key]
+    if value:
+        node[place[-1]] = value[0]
+    else:
+        del node[place[-1]]
+    (folder / "results.json").write_text(json.dumps(changed))
+
+
+def ends_in_a_line(answer):
+    """Found finished, or refused in one line."""
+    assert answer.code == 0 or refused(answer, "results.json")
+    return answer.code
+
+
+FIRST = [("equal_cost",), ("routing",), ("data",), ("policy", "label"), ("objective", "value"), ("verdict",), ("run",)]
+
+
+@pytest.mark.parametrize("place", FIRST, ids=".".join)
+def test_results_that_were_edited_are_found_or_refused(erp, quick, run, place):
+    content = json.loads((run / "results.json").read_text())
+    shutil.rmtree(run / "figures", ignore_errors=True)
+    for value in ([], [None], [{"a": 1}]):
+        written(run, content, place, *value)
+        ends_in_a_line(erp("train", *quick, "figures=false"))
+        ends_in_a_line(erp("train", *quick, "figures=true"))
+        shutil.rmtree(run / "figures", ignore_errors=True)
+        written(run, content, place, *value)
+        ends_in_a_line(erp("evaluate", f"run={run}", "data=same"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("value", [[], [None], ["text"], [7], [[]], [{}]], ids=repr)
+def test_no_edit_of_results_is_a_traceback(erp, quick, run, value):
+    content = json.loads((run / "results.json").read_text())
+    codes = set()
+    for place in [place for place in places(content) if len(place) <= 3 and place[0] != "curves"]:
+        written(run, content, place, *value)
+        codes.add(ends_in_a_line(erp("train", *quick)))
+    assert codes == {0, 2}
+
+
+def test_figures_of_predictions_that_were_edited(erp, quick, run):
+    shutil.rmtree(run / "figures")
+    (run / "predictions.parquet").write_bytes(b"PAR1 no more")
+    assert refused(erp("train", *quick), f"run = {run}: no report can be made", "predictions.parquet", "train again")
+
+
+def test_a_folder_where_a_lock_should_be(erp, quick, run):
+    (run / "status.json").unlink()
+    lock = run / "run.lock"
+    lock.unlink(missing_ok=True)
+    lock.mkdir()
+    assert refused(erp("train", *quick), f"{lock}: a folder lies where a file should be; move it away")
 
 
 @pytest.mark.parametrize("name", ["status.json", "results.json"])

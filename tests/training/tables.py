@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickletools
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -76,3 +78,16 @@ def finished_run(data: RoutingData, router: dict[str, Any], folder: Path) -> Rou
     write_json(folder / "status.json", {"status": "ok"})
     write_json(folder / "results.json", {})
     return module
+
+
+def paths_in(checkpoint: Path, folder: Path) -> list[str]:
+    """Absolute paths anywhere in a checkpoint: texts that begin with /, or that name the folder."""
+    found: list[str] = []
+    with zipfile.ZipFile(checkpoint) as parts:
+        for name in parts.namelist():
+            content = parts.read(name)
+            found += [name] if str(folder).encode() in content else []
+            if name.endswith(".pkl"):
+                texts = [text for _, text, _ in pickletools.genops(content) if isinstance(text, str)]
+                found += [text for text in texts if text.startswith("/") and len(text) > 1]
+    return found

@@ -9,7 +9,7 @@ from erp.training.data import RoutingDataModule
 from erp.training.module import member_means
 from erp.training.trained import load_module
 from tests.training import linear
-from tests.training.tables import QUICK, module_of, routing_data, trained
+from tests.training.tables import QUICK, module_of, paths_in, routing_data, trained
 
 LINEAR = {"name": "linear", "_target_": "tests.training.linear.Linear"}
 RIDGE = {"name": "ridge", "_target_": "erp.routers.ridge.Ridge", "alphas": [1.0]}
@@ -113,6 +113,14 @@ def test_a_process_killed_while_it_wrote_where_to_go_on_starts_again(data, tmp_p
     last.write_bytes(last.read_bytes()[:1000])
     again, _ = trained(data, LINEAR, tmp_path / "killed", LONG)
     assert_same(state(again), state(whole))
+
+
+def test_what_a_killed_training_leaves_names_no_path(data, tmp_path):
+    linear.DIES_AFTER.append(len(linear.LOSSES) + 8)
+    with pytest.raises(linear.KilledError):
+        trained(data, LINEAR, tmp_path, LONG)
+    assert {path.name for path in tmp_path.iterdir()} == {"checkpoint.ckpt", "last.ckpt"}
+    assert not [path for file in tmp_path.iterdir() for path in paths_in(file, tmp_path)]
 
 
 def test_the_folder_holds_one_checkpoint_when_all_is_done(data, tmp_path):

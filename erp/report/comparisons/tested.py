@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow
 from numpy.typing import NDArray
 
 from erp.config import validate
@@ -20,7 +19,7 @@ from erp.errors import ErpError, one_line
 from erp.report.comparisons.contenders import KnownRun, Runs, TestedRun, look_up, panel_key, value_of
 from erp.report.facts import Results
 from erp.results import MOST
-from erp.runs import NOT_IDENTITY, RunFolder
+from erp.runs import NOT_IDENTITY, RunFolder, read_kept
 from erp.units import unit_of
 
 # What makes no other contender of a run: which split it is on, its seed, and how sure its own report says it is. The
@@ -28,8 +27,7 @@ from erp.units import unit_of
 NOT_SETTINGS = (*NOT_IDENTITY, "seed", "split.seed", "split.category", "bootstrap")
 # What decides beside kind and seed which prompts are test, by kind; near-duplicates are hashed as one.
 TESTED_BY = {"group": ("test", "near_duplicates"), "prompt": ("test",), "category": ("category",)}
-TEXTS = ("prompt_id", "model", "group_key")
-COLUMNS = ["prompt_id", "model", "predicted", "observed", "predicted_cost", "cost"]
+TEXTS, NUMBERS = ["prompt_id", "model"], ["predicted", "observed", "predicted_cost", "cost"]  # of the predictions
 
 
 def read_tested(runs: Runs) -> tuple[list[KnownRun], list[str]]:
@@ -117,7 +115,7 @@ def _read_tested(known: KnownRun, results: Results) -> TestedRun:
     reward, said = observed[at], value_of(results, "routing", "router", "reward")
     if not (len(reward) and math.isclose(reward.mean(), said, rel_tol=1e-9, abs_tol=1e-9)):
         raise ErpError("predictions.parquet gives another reward than results.json; restore the one of this run")
-    split = _read_parquet(path.split, ["prompt_id", "group_key"]).drop_duplicates("prompt_id")
+    split = _read_kept(path.split, ["prompt_id", "group_key"]).drop_duplicates("prompt_id")
     groups = split.set_index("prompt_id")["group_key"].reindex(ids)
     if groups.isna().any():
         raise ErpError("split.parquet lacks prompts of predictions.parquet; restore the one of this run")
@@ -128,15 +126,15 @@ def _read_tested(known: KnownRun, results: Results) -> TestedRun:
 
 
 def _complete(path: RunFolder, members: list[str]) -> tuple[pd.Index[Any], NDArray[np.float64]]:
-    """Ids (N,) of the test prompts whose cells are all there, and the last four of `COLUMNS` as (4, N, M)."""
-    frame = _read_parquet(path.predictions, COLUMNS, [("split", "==", "test")])
+    """Ids (N,) of the test prompts whose cells are all there, and `NUMBERS` as (4, N, M)."""
+    frame = _read_kept(path.predictions, TEXTS, NUMBERS, [("split", "==", "test")])
     rows, ids = pd.factorize(frame["prompt_id"])
     columns = pd.Index(members).get_indexer(pd.Index(frame["model"]))
     cells = len(np.unique(rows * len(members) + columns))
     if (columns < 0).any() or not cells == len(frame) == len(ids) * len(members):
         raise ErpError("predictions.parquet does not have every test prompt once for every member; restore it")
     matrices = np.empty((4, len(ids), len(members)))
-    for matrix, name in zip(matrices, COLUMNS[2:], strict=True):
+    for matrix, name in zip(matrices, NUMBERS, strict=True):
         matrix[rows, columns] = frame[name]
     if (np.abs(matrices) > MOST).any():
         raise ErpError("predictions.parquet holds what is no finite number; restore it")
@@ -144,14 +142,8 @@ def _complete(path: RunFolder, members: list[str]) -> tuple[pd.Index[Any], NDArr
     return pd.Index(ids)[complete], matrices[:, complete]
 
 
-def _read_parquet(path: Path, columns: list[str], filters: list[tuple[str, str, str]] | None = None) -> pd.DataFrame:
+def _read_kept(*arguments: Any) -> pd.DataFrame:
     try:
-        frame = pd.read_parquet(path, columns=columns, filters=filters)
-    except (OSError, ValueError, KeyError, pyarrow.ArrowException) as error:
-        why = "is not there" if isinstance(error, FileNotFoundError) else f"cannot be read ({str(error)[:200]})"
-        raise ErpError(f"{path.name} {why}; restore it or train again") from None
-    for name in columns:
-        kinds = ("string", "integer", "empty") if name in TEXTS else ("floating", "integer", "empty")
-        if pd.api.types.infer_dtype(frame[name]) not in kinds:
-            raise ErpError(f"{path.name} cannot be read ({name} is of another type); restore it or train again")
-    return frame
+        return read_kept(*arguments)
+    except ValueError as error:
+        raise ErpError(f"{error}; restore it or train again") from None
