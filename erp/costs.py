@@ -132,7 +132,8 @@ def expected_cost(
         passed.append(f"not {name}: {_lacking(table, attempt, absent)}")
     raise ErpError(
         f"cost.kind = {kind}: cannot be had: {passed[-1].removeprefix(f'not {kind}: ')}; "
-        "allowed is a kind that every member of the pool has; add what is lacking or use cost.kind=auto"
+        "allowed is a kind that every member of the pool has; add what is lacking"
+        + (" or use cost.kind=auto" if kept is None else ": the router's costs are of this kind, and stay so")
     )
 
 

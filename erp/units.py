@@ -87,7 +87,9 @@ def lambda_phrase(lambda_: float | None, unit: Unit) -> str:
 
 
 def _label(policy: Mapping[str, Any], unit: Unit) -> str:
-    """What a policy says it is, its lambda last and per shown unit."""
+    """What a policy says it is: a budget in the shown unit, a lambda last and per shown unit."""
+    if policy["name"] == "budget" and policy.get("promise") and not str(policy["label"]).endswith("cost"):  # an amount
+        return f"budget = {policy['promise']['budget'] / unit.size:.4g} {unit.shown}"
     phrase = lambda_phrase(policy["lambda"], unit)
     if policy["name"] == "lambda":
         return phrase

@@ -1,5 +1,7 @@
 """Overrides to a container: every fault of a command, and every job of a sweep, before anything starts."""
 
+import math
+
 import pytest
 import yaml
 
@@ -165,6 +167,16 @@ def test_the_home_folder_is_filled_in(monkeypatch):
 @pytest.mark.parametrize("text", ["é", "a=b", "x~y", "a#b", "plain text", "¿qué?"])
 def test_other_texts_too_need_no_quotes(text):
     assert compose("train", [f"tracking.project={text}"])["tracking"]["project"] == text
+
+
+@pytest.mark.parametrize("written", [".inf", ".Inf", "+.inf", "inf"])
+def test_infinity_is_written_on_a_command_line_as_in_a_config_file(written):
+    """The comments of the config files, which the help prints, write it as YAML does."""
+    assert compose("train", ["policy=tolerance", f"policy.tau={written}"])["policy"]["tau"] == math.inf
+    swept = compose("train", [f"policy.lambda={written}"])
+    assert swept["policy"]["lambda"] == math.inf
+    assert compose("route", ["run=x", f"lambda={written}"])["lambda"] == math.inf
+    assert compose("describe", ["data=table", "data.path=.inf"])["data"]["path"] == ".inf"
 
 
 def test_null_and_quoted_values_stay_what_they_are_to_hydra():

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 # Keys that hold a path, in whatever group they stand: their values are taken as they are.
 PATHS = frozenset({"path", "out", "run", "input", "prices", "cache_dir", "weights_dir"})
 _STRUCTURE = set("[]{}(),'\"")  # what lists, mappings, functions and quotes are written with
+# Numbers as YAML writes them, in config files and their comments, and as Hydra's command line does.
+_YAML_NUMBERS = {".inf": "inf", "+.inf": "inf", "-.inf": "-inf", ".nan": "nan"}
 _FUNCTION = re.compile(r"(choice|range|interval|glob|shuffle|sort|tag|str|int|float|bool)\(.*\)", re.DOTALL)
 
 
@@ -57,6 +59,8 @@ def _typed(override: str, sweep: bool) -> str:
 
 
 def _value(key: str, value: str, is_path: bool) -> str:
+    if value.lower() in _YAML_NUMBERS and not is_path:
+        return _YAML_NUMBERS[value.lower()]
     if value == "null" or "${" in value or _isquoted(value):
         return value
     if is_path:

@@ -129,13 +129,13 @@ class BudgetPolicy(Policy):
         rounding = MEAN * size_of(found.least, found.most)
         if found.budget < found.least - rounding:
             return (
-                f"The budget {found.budget:.4g} is less than the cheapest choice costs on validation "
-                f"({found.least:.4g}): every prompt goes to its cheapest member, above the budget.",
+                "The budget is less than the cheapest choice costs on validation: every prompt goes to its cheapest "
+                "member, above the budget",
             )
         if found.budget > found.most + rounding:
             return (
-                f"The budget {found.budget:.4g} is more than the router spends on validation where cost is free "
-                f"({found.most:.4g}): it does not bind, and lambda is 0.",
+                "The budget is more than the router spends on validation where cost is free: it does not bind, and "
+                "lambda is 0",
             )
         return ()
 

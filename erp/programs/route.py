@@ -18,6 +18,7 @@ from erp.decisions.policy import LambdaPolicy, price_notes
 from erp.errors import ErpError, one_line
 from erp.files import jsonable
 from erp.programs.launch import launch
+from erp.report.text import reward_form
 from erp.table.asked import DEFAULT_RULE, PromptFrom, label_of, prompt_of
 from erp.table.records import Format, decoded, format_of, record, rows
 from erp.table.shards import kind_of, shards
@@ -99,9 +100,10 @@ def as_text(answer: dict[str, Any]) -> str:
 
     reward, cost = told(answer)
     others = [(name, *told(member)) for name, member in answer["members"].items()]
-    listed = "  ".join(f"{one_line(name)} {reward:.4f} ({cost:.4g})" for name, reward, cost in others)
+    shown = reward_form(reward for _, reward, _ in others)
+    listed = "  ".join(f"{one_line(name)} {shown(reward)} ({cost:.4g})" for name, reward, cost in others)
     return "\t".join(
-        [str(answer["line"]), one_line(answer["member"]), f"{reward:.4f}", f"{cost:.4g} {unit.shown}", listed]
+        [str(answer["line"]), one_line(answer["member"]), shown(reward), f"{cost:.4g} {unit.shown}", listed]
     )
 
 

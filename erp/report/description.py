@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from erp.errors import one_line
 from erp.report.facts import percent
 from erp.report.reading import reading_line
-from erp.report.text import gain_text, interval_text
+from erp.report.text import gain_text, interval_text, reward_form
 from erp.table.complete import lacking_text
 
 MOST_CATEGORIES = 20  # listed; output=json has all
@@ -59,29 +59,39 @@ def _near_duplicates(found: Mapping[str, Any] | None) -> list[str]:
     ]
 
 
+def _form(facts: Mapping[str, Any]) -> Callable[[float], str]:
+    """How this table's rewards are written."""
+    return reward_form([facts["oracle"], facts["random"], *(facts["member_means"] or {}).values()])
+
+
 def _oracles(facts: Mapping[str, Any]) -> list[str]:
     if facts["reason"] is not None:
         return [f"Best single member, oracles and headroom are null: {facts['reason']}."]
+    shown = _form(facts)
     lines = [
         "Mean reward over the complete prompts, in hindsight over the whole table:",
-        f"  random            {facts['random']:.4f}",
-        f"  best single       {facts['best_single']:.4f}  {one_line(facts['best_single_member'])}",
+        f"  random            {shown(facts['random'])}",
+        f"  best single       {shown(facts['best_single'])}  {one_line(facts['best_single_member'])}",
     ]
     if facts["category_oracle"] is not None:
-        lines.append(f"  category oracle   {facts['category_oracle']:.4f}  best member of each category")
+        lines.append(f"  category oracle   {shown(facts['category_oracle'])}  best member of each category")
     gap = facts["noise"]["headroom"]
     if facts["split_half_oracle"] is None:
         why = facts["noise"]["reason"] or "no prompt has two separate samples of every member"
         why = why.split(": ", 1)[0]  # the whole reason stands with the noise
         lines.append(f"  split-half oracle      -  {why}")
-        bracket = f"at most {gap['naive']:.4f}"
+        bracket = f"at most {shown(gap['naive'])}"
     else:
         spread = facts["split_half_oracle_sd"]
-        lines.append(f"  split-half oracle {facts['split_half_oracle']:.4f}  +/- {spread:.4f} over halves: too low")
-        bracket = f"between {gap['split_half']:.4f} (too low) and {gap['naive']:.4f} (too high, by luck)"
+        lines.append(
+            f"  split-half oracle {shown(facts['split_half_oracle'])}  +/- {shown(spread)} over halves: too low"
+        )
+        bracket = f"between {shown(gap['split_half'])} (too low) and {shown(gap['naive'])} (too high, by luck)"
     if facts["noise"]["doubt"] is not None:
         bracket += "; the samples look like copies, so the lower end is not to be believed"
-    lines.append(f"  oracle            {facts['oracle']:.4f}  best observed member of each prompt: too high, by luck")
+    lines.append(
+        f"  oracle            {shown(facts['oracle'])}  best observed member of each prompt: too high, by luck"
+    )
     return [*lines, "", f"Headroom over the best single member: {bracket}."]
 
 
@@ -121,11 +131,11 @@ def _budget(facts: Mapping[str, Any]) -> list[str]:
     points = facts["noise"]["budget"]
     if not points:
         return []
-    total = facts["noise"]["components"]
+    total, shown = facts["noise"]["components"], _form(facts)
     header = "  prompts x samples   reliability   of differences   standard error of a member's mean, of a difference"
     rows = [
         f"  {point['prompts']:7,} x {point['samples']:<7}   {point['reliability']:11.4f}   "
-        f"{point['reliability_of_differences']:14.4f}   {point['se_mean']:.4f}, {point['se_difference']:.4f}"
+        f"{point['reliability_of_differences']:14.4f}   {shown(point['se_mean'])}, {shown(point['se_difference'])}"
         for point in points
     ]
     return [
@@ -139,11 +149,11 @@ def _budget(facts: Mapping[str, Any]) -> list[str]:
 def _members(facts: Mapping[str, Any]) -> list[str]:
     if facts["member_means"] is None:
         return []
-    lines = ["Members, by mean reward:"]
+    lines, shown = ["Members, by mean reward:"], _form(facts)
     rhos = facts["noise"]["reliability"]
     for name, mean in sorted(facts["member_means"].items(), key=lambda item: -item[1]):
         rho = f"  reliability {rhos[name]:.4f}" if rhos[name] is not None else ""
-        lines.append(f"  {mean:.4f}  {one_line(name)}{rho}")
+        lines.append(f"  {shown(mean)}  {one_line(name)}{rho}")
     return lines
 
 
@@ -178,13 +188,14 @@ def _categories(facts: Mapping[str, Any]) -> list[str]:
     found = facts["noise"]["categories"]
     if not found:
         return []
+    shown = _form(facts)
     lines = ["Categories, the largest first: best member and its reward; headroom over it; share of interaction:"]
     for name, row in list(found.items())[:MOST_CATEGORIES]:
         naive, half = row["headroom"]["naive"], row["headroom"]["split_half"]
-        headroom = f"at most {naive:.4f}" if half is None else f"{half:.4f} to {naive:.4f}"
+        headroom = f"at most {shown(naive)}" if half is None else f"{shown(half)} to {shown(naive)}"
         shares = row["components"]["shares"]
         interaction = "" if shares is None else f"; {percent(shares['interaction'], 1)}"
-        best = f"{one_line(row['best'])} {row['reward']:.4f}"
+        best = f"{one_line(row['best'])} {shown(row['reward'])}"
         lines.append(f"  {row['prompts']:6,}  {one_line(name)}: {best}; {headroom}{interaction}")
     if len(found) > MOST_CATEGORIES:
         lines.append(f"  ... and {len(found) - MOST_CATEGORIES} more; output=json has all")

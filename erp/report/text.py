@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -13,6 +13,7 @@ from erp.errors import one_line
 from erp.report.facts import number, percent
 
 MOST_DECIMALS = 15
+FEW_DECIMALS = 1e-2  # rewards all smaller than this: of four decimals two digits are left, or none
 FORMULA = tuple("=+-@＝＋－＠")  # noqa: RUF001 - some spreadsheets take the wide ones too
 FORMULA_SPACE = ("\t", "\r", "\n")
 
@@ -70,6 +71,12 @@ def significant(value: float | None) -> str:
     if 1e4 <= abs(value) < 1e9:
         return f"{value:,.0f}"
     return f"{value:#.4g}".rstrip(".") if 1e-4 <= abs(value) < 1e4 else f"{value:.3e}"
+
+
+def reward_form(values: Iterable[float | None]) -> Callable[[float], str]:
+    """How rewards of one size are written: four decimals, or significant digits where those would show nothing."""
+    largest = max((abs(value) for value in map(number, values) if math.isfinite(value)), default=0.0)
+    return significant if 0 < largest < FEW_DECIMALS else "{:.4f}".format
 
 
 def gain_text(gain: Mapping[str, float | None]) -> str:

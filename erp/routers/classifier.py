@@ -86,4 +86,6 @@ def _solved(x: np.ndarray, y: np.ndarray, strength: float) -> LogisticRegression
     # One thread: the matrices are small, and threads that wait for each other can take fifty times as long.
     with warnings.catch_warnings(), threadpool_limits(1):
         warnings.simplefilter("ignore", ConvergenceWarning)  # near enough: what counts is the loss on validation
+        # a table may give every prompt a category of its own
+        warnings.filterwarnings("ignore", message="The number of unique classes is greater than 50%")
         return LogisticRegression(C=strength, max_iter=200).fit(x.astype(np.float64), y)

@@ -19,6 +19,7 @@ _LINES = 10  # lines of one error, over all faults
 _LINES_PER_CHECK = 4  # so that a thousand bad rewards do not hide the one bad model name
 _TEXT_LIMIT = 40  # characters of a value shown in an error
 _NOT_FINITE = ("nan", "inf", "+inf", "-inf", "infinity", "+infinity", "-infinity")
+_NO_NUMBER = "not a number; write one as 0.5 or 1000 (a decimal point, no comma or unit), or leave it empty"
 _READABLE = (str, int, float, Decimal, np.number, np.bool_)
 _MOST = np.iinfo(np.int64)
 
@@ -118,7 +119,7 @@ def number_column(raw: pd.Series, column: str, faults: Faults, *, or_truth: bool
     text = text.where(readable, None)
     number = pd.to_numeric(text.map(truth_as_number) if or_truth else text, errors="coerce").astype("float64")
     said_nan = text.map(lambda value: isinstance(value, str) and value.strip().lower() in _NOT_FINITE).astype(bool)
-    faults.rows(number.isna() & ~is_null & ~said_nan, column, raw, "not a number; correct it or leave it empty")
+    faults.rows(number.isna() & ~is_null & ~said_nan, column, raw, _NO_NUMBER)
     return number
 
 

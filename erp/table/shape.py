@@ -44,7 +44,9 @@ def selection(
             )
     lacking = [name for name in REQUIRED_COLUMNS if name not in present and name not in columns]
     if lacking:
-        advice = _melted(present, columns, numbers) if {"model", "reward"} <= set(lacking) else None
+        advice = _respelt(present, lacking)
+        if advice is None and {"model", "reward"} <= set(lacking):
+            advice = _melted(present, columns, numbers)
         faults.append(
             f"data.path = {path}: no column {', '.join(lacking)}; its columns are {shorten(present, 20) or 'none'}; "
             + (advice or "name the file's own columns with data.columns, for example data.columns.reward=score")
@@ -53,6 +55,17 @@ def selection(
         raise ErpError(*faults)
     wanted = {name: columns.get(name, name) for name in known}
     return {ours: theirs for ours, theirs in wanted.items() if theirs in present}
+
+
+def _respelt(present: Sequence[str], lacking: Sequence[str]) -> str | None:
+    """How to name columns that are ours but for case and white space; None where one that is lacking is not there."""
+    plain = {name.strip().lower(): name for name in present}
+    if not set(lacking) <= plain.keys():
+        return None
+    return (
+        f"{', '.join(repr(plain[name]) for name in lacking)} differ in case or white space alone; rename them, in "
+        "pandas df.columns = df.columns.str.strip().str.lower()"
+    )
 
 
 def _melted(present: Sequence[str], columns: Mapping[str, str], numbers: Sequence[str]) -> str | None:

@@ -132,6 +132,8 @@ def _csv(source: Source, files: Sequence[Shard]) -> _Read:
     for shard in files:
         with shard.opened() as stream:
             data = io.BytesIO(stream.read())
+        if not data.getbuffer().nbytes:
+            continue  # no rows; a folder's other files may have some
         header = data.readline().decode("utf-8-sig")
         sign = delimiter_of(header, (*REQUIRED_COLUMNS, *source.columns.values()))
         data.seek(0)
@@ -144,6 +146,8 @@ def _csv(source: Source, files: Sequence[Shard]) -> _Read:
             )
         frames.append(frame.assign(**{name: value for name, value in shard.columns.items() if name not in frame}))
         signs.add(sign)
+    if not frames:
+        return _nothing()
     whole = pd.concat(frames, ignore_index=True)
     seen = whole.head(_SEEN)
     numbers = [str(name) for name in seen if not pd.to_numeric(seen[name], errors="coerce").isna().all()]
@@ -156,7 +160,7 @@ def _json(source: Source, files: Sequence[Shard]) -> _Read:
     """Objects; by json and not pandas.read_json, which turns the id "007" into 7 and dates into times."""
     records = [record for _, record in rows(source.named, files)]
     if not records:
-        return _Read(pd.DataFrame(columns=list(REQUIRED_COLUMNS)), {name: name for name in REQUIRED_COLUMNS})
+        return _nothing()
     present = list(dict.fromkeys(key for record in records for key in record))
     numbers = list(dict.fromkeys(k for r in records[:_SEEN] for k, v in r.items() if type(v) in (int, float)))
     chosen = selection(source.path, present, source.columns, numbers)
@@ -167,6 +171,11 @@ def _json(source: Source, files: Sequence[Shard]) -> _Read:
         for theirs in dict.fromkeys(chosen.values())
     }
     return _Read(pd.DataFrame(columns), chosen)
+
+
+def _nothing() -> _Read:
+    """Of files without a row: what is said of an empty table says it of them."""
+    return _Read(pd.DataFrame(columns=list(REQUIRED_COLUMNS)), {name: name for name in REQUIRED_COLUMNS})
 
 
 def _whole(value: object) -> object:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import pandas as pd
 
-from erp.errors import ErpError
+from erp.errors import ErpError, shorten
 from erp.table.columns import Faults, blank, identities, number_column, show_apart, text_column, whole_column
 from erp.table.copies import COMPARED, find_copies
 from erp.table.groups import exact, text_id, text_key
@@ -21,6 +21,7 @@ Copies = Literal["error", "fold", "keep"]
 
 _MEASURE = "allowed is a number of at least 0, or nothing where it is unknown"
 _LARGEST = 1e100  # a reward whose square, summed over a table, is still a number
+_SMALLEST = 1e-100  # and rewards whose squares are still above 0
 _OWN_TEXTS = ("category", "split", "group", "reference")
 
 
@@ -81,12 +82,12 @@ def _reward(raw: pd.Series, faults: Faults, notes: list[str]) -> pd.Series:
         notes.append(f"{int((~finite).sum()):,} of {len(raw):,} rewards are not finite and count as missing")
     reward = reward.where(finite)
     largest = float(reward.abs().max())
-    if largest > _LARGEST:
+    if largest > _LARGEST or 0 < largest < _SMALLEST:
         faults.add(
             1,
             [
                 f"column reward: the largest is {largest:.3g} in size, and sums of squares of such numbers cannot be "
-                f"computed; allowed is up to {_LARGEST:g}; give rewards in another unit"
+                f"computed; allowed is from {_SMALLEST:g} to {_LARGEST:g}; give rewards in another unit"
             ],
         )
     return reward
@@ -167,13 +168,20 @@ def _without_copies(clean: pd.DataFrame, copies: Copies, faults: Faults, notes: 
 
 
 def _tell_folded(clean: pd.DataFrame, notes: list[str]) -> None:
-    """Note how many prompts are kept together though their texts differ, in what a group's key does not see."""
+    """Note prompts that are kept together, and models that are kept apart, though only what a key folds differs."""
     texts = clean.drop_duplicates("prompt_id")["prompt"].map(exact).drop_duplicates()
     folded = texts.map(text_key).duplicated(keep=False)
     if folded.any():
         notes.append(
             f"{int(folded.sum()):,} texts differ from another in case, white space or Unicode form alone: they are "
             "prompts of their own, in one group with it"
+        )
+    models = pd.Series(sorted(clean["model"].unique()))
+    alike = models[models.map(text_key).duplicated(keep=False)]
+    if len(alike):
+        notes.append(
+            f"models {shorten(map(repr, alike))} differ in case, white space or Unicode form alone: they are members "
+            "of their own; if two of them are one model, give them one name"
         )
 
 

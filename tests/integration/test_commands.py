@@ -194,6 +194,17 @@ def test_describe_prints_one_json_object(erp, quick):
     assert f"{facts['best_single']:.4f}" in text
 
 
+def test_describe_keeps_the_digits_of_rewards_in_small_units(erp, table):
+    frame = pd.read_parquet(table)
+    plain = erp("describe", "data=table", f"data.path={table}").out
+    frame.assign(reward=frame["reward"] * 1e-6).to_parquet("small.parquet")
+    small = erp("describe", "data=table", "data.path=small.parquet").out
+    best = frame.groupby("model")["reward"].mean().max()
+    assert f"  best single       {best:.4f}  " in plain
+    assert f"  best single       {best * 1e-6:.3e}  " in small
+    assert " 0.0000" not in small
+
+
 def test_describe_says_null_for_what_one_sample_cannot_tell(erp, tmp_path):
     long_frame(samples=1).to_parquet(tmp_path / "one.parquet")
     facts = json.loads(erp("describe", "data=table", "data.path=one.parquet", "output=json").out)

@@ -58,6 +58,22 @@ def test_a_budget_is_kept_on_validation_and_said_beside_what_was_spent(erp, quic
     assert promise["realised"] == pytest.approx(results["policy"]["cost"])
 
 
+@pytest.mark.parametrize(("budget", "words"), [(0.0, "less than the cheapest"), (100.0, "does not bind"), (None, "")])
+def test_a_budget_is_said_in_the_unit_that_costs_are_shown_in(erp, quick, budget, words):
+    """The key is in USD of one prompt, as costs are in files; whatever a reader sees is per thousand."""
+    table = pd.read_parquet(quick[1].removeprefix("data.path="))
+    table["cost_usd"] = table.groupby("model").ngroup() * 1e-3 + 1e-3
+    table.to_parquet(quick[1].removeprefix("data.path="))
+    answer = erp("train", *quick, "policy=budget", f"policy.budget={1.5e-3 if budget is None else budget}")
+    assert answer.code == 0, answer.err
+    said = {0.0: "0", 100.0: "1e+05", None: "1.5"}[budget]
+    assert f"(budget = {said} USD per thousand prompts)" in answer.out
+    report = (Path(answer.last) / "report.md").read_text()
+    assert f"the run's policy, budget = {said} USD per thousand prompts" in report
+    assert words in report
+    assert ".." not in report[report.index("The policy's budget is") - 200 :][:400]
+
+
 def test_a_guarantee_has_calibration_prompts_of_its_own(erp, quick):
     answer = erp("train", *quick, "policy=guarantee", "policy.alpha=0.3", "policy.tolerated_loss=0.5")
     split = pd.read_parquet(Path(answer.last) / "split.parquet")["split"]
@@ -75,6 +91,16 @@ def test_what_a_policy_cannot_do_is_refused_by_name(erp, quick):
     free = erp("train", *quick, "policy=budget", "cost=none")
     assert free.code == 2
     assert "policy = budget: no costs are known" in free.err
+
+
+def test_a_category_for_every_prompt_is_no_fault_and_no_noise(erp, quick):
+    """Warnings are errors here."""
+    path = quick[1].removeprefix("data.path=")
+    table = pd.read_parquet(path)
+    table.assign(category=table["prompt_id"]).to_parquet(path)
+    answer = erp("train", *quick, "router=category_mean")
+    assert results_of(answer)["routing"]["router"]["constant_member"] is not None
+    assert answer.err == ""
 
 
 def test_predicted_categories_need_no_category_to_route(erp, quick):

@@ -225,8 +225,9 @@ def test_all_faults_at_once_and_ten_lines_at_most(tmp_path):
 def test_empty_tables(tmp_path):
     assert "the table is empty" in fault(write(rows().iloc[:0], tmp_path / "t.parquet"))[0]
     assert "the table is empty" in fault(write(rows().iloc[:0], tmp_path / "t.csv"))[0]
-    (tmp_path / "t.jsonl").write_text("")
-    assert "the table is empty" in fault(tmp_path / "t.jsonl")[0]
+    for ending in ("jsonl", "json", "csv", "tsv"):
+        (tmp_path / f"e.{ending}").write_text("")
+        assert "the table is empty" in fault(tmp_path / f"e.{ending}")[0]
 
 
 def test_wrong_columns_list_what_is_there(tmp_path):
@@ -381,6 +382,30 @@ def test_rewards_too_large_to_square_name_their_column(tmp_path):
     (line,) = fault(write(rows(reward=[1e300, -3e300, 0.0, 1e10]), tmp_path / "t.parquet"))
     assert "column reward: the largest is 3e+300 in size" in line
     assert len(read_table(write(rows(reward=[1e90, -3e90, 0.0, 1e10]), tmp_path / "t.parquet")).samples) == 4
+
+
+def test_rewards_too_small_to_square_name_their_column_too(tmp_path):
+    (line,) = fault(write(rows(reward=[1e-300, -3e-300, 0.0, 1e-310]), tmp_path / "t.parquet"))
+    assert "column reward: the largest is 3e-300 in size" in line
+    assert "allowed is from 1e-100 to 1e+100" in line
+    for reward in ([1e-90, -3e-90, 0.0, 1e-300], [0.0] * 4):
+        read = read_table(write(rows(reward=reward), tmp_path / "t.parquet")).samples["reward"]
+        assert sorted(read) == sorted(reward)
+
+
+@pytest.mark.parametrize("written", ["0,5", "1,000", "50%", "$3", "0x10"])
+def test_a_number_with_a_comma_or_a_unit_is_told_how_to_be_written(tmp_path, written):
+    line = fault(write(rows(reward=[written] * 4), tmp_path / "t.csv"))[0]
+    assert f"row 0, column reward = '{written}': not a number; write one as 0.5 or 1000" in line
+    assert "no comma or unit" in line
+
+
+def test_models_that_look_alike_are_told(tmp_path):
+    frame = rows(model=["gpt", "GPT ", "gpt", "other"])
+    (note,) = [n for n in read_table(write(frame, tmp_path / "t.parquet")).notes if n.startswith("models ")]
+    assert "models 'GPT ', 'gpt' differ in case, white space or Unicode form alone" in note
+    assert "give them one name" in note
+    assert not any(n.startswith("models ") for n in read_table(write(rows(), tmp_path / "t.parquet")).notes)
 
 
 def test_long_numbers_beside_a_missing_one_stay_apart(tmp_path):

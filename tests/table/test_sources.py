@@ -193,6 +193,22 @@ def test_the_advice_for_a_wide_table_makes_a_long_one(tmp_path, ending):
     assert table.samples["reward"].sum() == ROWS["reward"].sum()
 
 
+@pytest.mark.parametrize("respelt", [str.upper, str.title, " {} ".format])
+@pytest.mark.parametrize("ending", [".parquet", ".csv", ".jsonl"])
+def test_names_in_other_letters_are_called_that_and_the_advice_reads_them(tmp_path, respelt, ending):
+    """What the line says is run as it stands."""
+    df = ROWS.rename(columns=respelt)
+    path = tmp_path / f"t{ending}"
+    path.write_bytes(content(df, ending))
+    line = fault(path)
+    assert "differ in case or white space alone" in line
+    assert "wide" not in line
+    exec(line[line.index("df.columns =") :], {"df": df})
+    df.to_parquet(tmp_path / "renamed.parquet")
+    ROWS.to_parquet(tmp_path / "ours.parquet")
+    assert read_table(tmp_path / "renamed.parquet").fingerprint() == read_table(tmp_path / "ours.parquet").fingerprint()
+
+
 def test_a_long_table_with_other_names_is_not_called_wide(tmp_path):
     ROWS.rename(columns={"model": "llm", "reward": "score"}).to_csv(tmp_path / "t.csv", index=False)
     assert "wide" not in fault(tmp_path / "t.csv")
