@@ -86,9 +86,10 @@ class Choices:
 
 def chosen_in(results: Mapping[str, Any], members: Sequence[str]) -> Choices:
     """What a run chose on validation, from its ``results.json``. Raises ErpError where that does not say."""
-    if not results.get("chosen_on_validation"):
-        raise ErpError("run: its results.json lacks chosen_on_validation; restore it or train again")
-    return Choices.from_plain(results["chosen_on_validation"], members, results["cost"]["shown_size"])
+    chosen, size = results.get("chosen_on_validation"), (results.get("cost") or {}).get("shown_size")
+    if not chosen or size is None:
+        raise ErpError("run: its results.json lacks chosen_on_validation or its cost; restore it or train again")
+    return Choices.from_plain(chosen, members, size)
 
 
 def choose(data: RoutingData, validation: HeldOut, config: TrainConfig) -> Choices:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
+from pydantic import ConfigDict, TypeAdapter
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 
 from erp.backbones.base import Backbone, Trainable, trains
+from erp.errors import ErpError
 from erp.metrics.streaming import MaskedR2
 from erp.routers.base import Batch, Dimensions, Features, Router
 from erp.routers.category_mean import CategoryMean
@@ -43,6 +45,8 @@ class Card:
         prompt_from: what is asked of a conversation.
     """
 
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
     router: dict[str, Any]
     backbone: dict[str, Any]
     policy: dict[str, Any]
@@ -71,8 +75,8 @@ class Card:
 
     @classmethod
     def from_plain(cls, values: dict[str, Any]) -> Card:
-        """As it was before ``plain``."""
-        return cls(**{**values, "members": tuple(values["members"]), "categories": tuple(values["categories"])})
+        """As it was before ``plain``. Raises ValidationError: a value is missing, unknown or of another type."""
+        return TypeAdapter(cls).validate_python(values)
 
 
 class RoutingModule(pl.LightningModule):
@@ -210,7 +214,9 @@ class RoutingModule(pl.LightningModule):
         self._seen.append(self.router.scores(self.seen(batch.features)))
 
     def seen(self, features: Features) -> Features:
-        """What the router gets to see outside training."""
+        """What the router gets to see outside training. Raises ErpError where it was made for other vectors."""
+        if (found := features.embedding.shape[1]) != (read := self.card.dimension):
+            raise ErpError(f"checkpoint: is for vectors of {read} numbers, not of {found}; train the run again")
         return self.widened(self.guessed(features))
 
     def widened(self, features: Features) -> Features:

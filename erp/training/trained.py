@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from erp.backbones.base import Backbone, FittedBackbone, Weighted
 from erp.backbones.cache import embed_prompts
@@ -265,9 +266,19 @@ def load_module(checkpoint: Path, trust: bool = False, weights_dir: str | None =
     module = RoutingModule(router, card, backbone=build_backbone(card.backbone, weights_dir, trust))
     try:
         module.load_state_dict(state)
-    except (RuntimeError, TypeError, AttributeError) as error:
+        _try(module.eval())
+    except (RuntimeError, TypeError, AttributeError, LookupError, ValueError) as error:
         raise _unreadable(checkpoint, error) from None
-    return module.eval()
+    return module
+
+
+def _try(module: RoutingModule) -> None:
+    """Score a prompt of no words: what was saved fits together. Raises ValueError, or what torch raises."""
+    nothing = Features(torch.zeros(1, module.card.dimension), torch.tensor([-1]))
+    with torch.no_grad():
+        found = module.router.scores(module.seen(nothing)), module.predicted_costs(nothing.embedding)[None]
+    if any(part.shape[-1] != len(module.card.members) for part in found):
+        raise ValueError(f"it does not score its {len(module.card.members)} members")
 
 
 def add_to_card(checkpoint: Path, **values: Any) -> None:
@@ -281,4 +292,7 @@ def add_to_card(checkpoint: Path, **values: Any) -> None:
 def _unreadable(checkpoint: Path, error: Exception) -> ErpError:
     # torch goes on for paragraphs, about options of its own that do not exist here
     reason = (str(error).splitlines() or [type(error).__name__])[0].split(". ")[0][:120]
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False)[0]
+        reason = f"{'.'.join(map(str, ('card', *first['loc'])))}: {first['msg']}"
     return ErpError(f"checkpoint = {checkpoint}: cannot be read ({reason}); restore the file, or train the run again")

@@ -139,6 +139,41 @@ def test_a_checkpoint_of_something_else(folder, change):
     assert "cannot be read" in fault(folder)
 
 
+@pytest.mark.parametrize("value", [None, "text", -3.5, [], {}, [None], "gone"], ids=repr)
+@pytest.mark.parametrize("key", ["router", "members", "dimension", "reward_model", "cost_kind", "category_block"])
+def test_a_card_of_other_types_is_a_line(folder, key, value):
+    changed = content(folder)
+    changed["card"][key] = value
+    if value == "gone":
+        del changed["card"][key]
+    elif isinstance(value, str) and key in ("reward_model", "cost_kind"):
+        pytest.skip("any text is a name")
+    elif value == -3.5 and key == "category_block":
+        pytest.skip("a number")
+    if key == "category_block" and value == "gone":
+        pytest.skip("it has a default, which older checkpoints need")
+    torch.save(changed, folder / "checkpoint.ckpt")
+    assert "cannot be read (" in fault(folder) or "_target_" in fault(folder)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("dimension", 63), ("category_block", 7.0), ("members", ["a", "b"]), ("members", list("abcd"))]
+)
+def test_a_card_of_another_router_is_a_line(folder, key, value):
+    changed = content(folder)
+    changed["card"][key] = value
+    torch.save(changed, folder / "checkpoint.ckpt")
+    assert "cannot be read (" in fault(folder)
+
+
+def test_a_backbone_of_other_vectors_is_a_line(folder):
+    changed = content(folder)
+    changed["card"]["backbone"]["dimensions"] = 65
+    torch.save(changed, folder / "checkpoint.ckpt")
+    with pytest.raises(ErpError, match="is for vectors of 64 numbers, not of 65"):
+        load(folder).scores(PROMPTS)
+
+
 def test_flipped_bytes_give_one_line_or_a_router(folder):
     file = folder / "checkpoint.ckpt"
     good = file.read_bytes()
