@@ -92,6 +92,23 @@ def test_on_1000_fresh_draws_the_guarantee_is_broken_no_more_often_than_it_says(
     assert np.mean(risks) > 0.05
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("n", "alpha", "delta"), [(300, 0.1, 0.05), (1000, 0.1, 0.1), (3000, 0.06, 0.05)])
+def test_the_guarantee_is_kept_at_other_sizes_and_levels(n, alpha, delta):
+    rng = np.random.default_rng(n)
+    validation, risks = world(rng, 500), []
+    for _ in range(3000):
+        policy = GuaranteePolicy("big", 0.0, alpha, delta)
+        policy.calibrate(known(validation, world(rng, n), ("big", "small")))
+        risks.append(true_risk(policy))
+    broken = np.mean(np.array(risks) > alpha)
+    print(
+        f"{n} prompts, risk {alpha}, delta {delta}: broken by {broken:.1%} of {len(risks)}, mean risk {np.mean(risks):.3f}"
+    )
+    assert broken <= delta + 2 * math.sqrt(delta * (1 - delta) / len(risks))
+    assert np.mean(risks) > 0.01  # it leaves the reference
+
+
 def test_the_control_fails_the_same_test():
     """Forty independent candidates of risk .105 at n = 1000, scanned without correction: one passes 45% of the time."""
     counts = np.random.default_rng(1).binomial(1000, 0.105, size=(DRAWS, 40))
