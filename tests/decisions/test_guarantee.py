@@ -103,7 +103,7 @@ def test_the_guarantee_is_kept_at_other_sizes_and_levels(n, alpha, delta):
         risks.append(true_risk(policy))
     broken = np.mean(np.array(risks) > alpha)
     print(
-        f"{n} prompts, risk {alpha}, delta {delta}: broken by {broken:.1%} of {len(risks)}, mean risk {np.mean(risks):.3f}"
+        f"{n} prompts, risk {alpha}, delta {delta}: broken by {broken:.1%} of {len(risks)}, mean {np.mean(risks):.3f}"
     )
     assert broken <= delta + 2 * math.sqrt(delta * (1 - delta) / len(risks))
     assert np.mean(risks) > 0.01  # it leaves the reference
