@@ -126,9 +126,9 @@ def _evaluate(config: EvaluateConfig) -> tuple[Path, dict[str, Any], list[str]]:
     if crossed:
         results["audits"]["cross_reward_model"] = _cross(source, trained, data, test, of_run)
         # Lambda and tolerated losses are in units of the reward model that the router learnt from.
-        results["policy"] |= {"utility": None, "utility_gain_vs_best_single": None}
-        if trained.policy.needs_calibration:
-            results["policy"]["promise"] = None
+        if results["policy"] is not None:
+            results["policy"] |= {"utility": None, "utility_gain_vs_best_single": None}
+            results["policy"]["promise"] = None if trained.policy.needs_calibration else results["policy"]["promise"]
     results["objective"] = {"name": of_run.objective, "value": None}
     results["run"] |= {
         "name": folder.path.name,

@@ -22,7 +22,7 @@ from erp.programs.joining import Known, choose_labels, compare_methods, every_he
 from erp.programs.launch import launch
 from erp.programs.measure import chosen_in, measure, predictions
 from erp.programs.origin import Origin, remarks_on
-from erp.programs.suited import require_categories
+from erp.programs.suited import require_categories, require_comparable
 from erp.report.write import write_report
 from erp.routers.extended import Extended
 from erp.routers.extension import unlabelled_clusters
@@ -232,6 +232,7 @@ def _extend(plan: Plan) -> dict[str, Any]:
     """Fit the new member's head, test the pool with it, write the run folder."""
     start = time.perf_counter()
     data = _data(plan)
+    require_comparable(data.table, data.targets, data.split)
     datamodule = RoutingDataModule(data, plan.config.trainer.batch_size, plan.config.seed)
     base = plan.trained.module
     labels, others = _labels(plan, data), scores_of(base, datamodule, plan.labels)

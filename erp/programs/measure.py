@@ -259,7 +259,7 @@ def _run_facts(
 
 def _data_facts(data: RoutingData, test: HeldOut, notes: Sequence[str], long: str) -> dict[str, Any]:
     """The sections ``data`` and ``cost`` of the results."""
-    tested = len(test.rewards)
+    tested, complete = len(test.rewards), test.complete()
     return {
         "data": {
             "prompts": len(data.table.prompts),
@@ -267,7 +267,7 @@ def _data_facts(data: RoutingData, test: HeldOut, notes: Sequence[str], long: st
             "train": len(data.split.train),
             "validation": len(data.split.validation),
             "test": tested,
-            "excluded": tested - len(test.complete().rewards),
+            "excluded": tested - len(complete.rewards),
             "lacking": lacking(data.table.members, test.targets.count > 0),
             "categories": len(data.categories) or None,
             "samples_per_cell": list(samples_per_cell(data.targets)),
@@ -282,7 +282,7 @@ def _data_facts(data: RoutingData, test: HeldOut, notes: Sequence[str], long: st
         "cost": {
             "kind": data.costs.kind,
             "unit": data.costs.unit,
-            "range": list(cost_range(test.complete().costs)),
+            "range": list(cost_range(complete.costs)) if len(complete.costs) else [None, None],
             "notes": list(data.costs.notes),
         },
     }

@@ -44,6 +44,15 @@ def spread_notes(router: Router, table: RewardTable) -> tuple[str, ...]:
     )
 
 
+def require_judged(table: RewardTable, targets: Targets, split: Split) -> None:
+    """Refuse a split without a test reward: nothing could be judged. Raises ErpError."""
+    if not targets.count[split.test].any():
+        raise ErpError(
+            f"split.seed: none of {len(split.test):,} test prompts has a reward of {shorten(list(table.members))}, so "
+            "nothing can be judged; change split.seed, or give more rewards"
+        )
+
+
 def require_comparable(table: RewardTable, targets: Targets, split: Split) -> None:
     """Refuse a table where no test prompt has a reward of every member: nothing could be judged. Raises ErpError."""
     if targets.complete[split.test].any():

@@ -30,7 +30,7 @@ from erp.programs.measure import choose, held_out, measure, predictions
 from erp.programs.origin import Origin
 from erp.programs.suited import (
     require_categories,
-    require_comparable,
+    require_judged,
     require_spread,
     require_train_rewards,
     spread_notes,
@@ -164,7 +164,7 @@ def prepare(config: TrainConfig) -> Plan:
     _require_area(config, costs)
     targets = expected_target(table, **config.target.model_dump())  # refuses what the samples cannot tell
     require_train_rewards(table, split)
-    require_comparable(table, targets, split)
+    require_judged(table, targets, split)
     prices = sha256_file(Path(config.cost.prices)) if config.cost.prices else ""
     name = "-".join(
         [str(config.router.get("name", "router")), str(config.backbone.get("name", "backbone")),

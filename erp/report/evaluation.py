@@ -28,8 +28,12 @@ from erp.report.sections.points import (
 from erp.report.sections.prediction import prediction_section
 from erp.report.sections.rivals import pair_section, pareto_section
 from erp.report.sections.routing import Sampled, reference_rows, routing_gains, routing_section
-from erp.table.complete import lacking, lacking_text
 
+DECISIONS = (
+    *("routing", "policy", "equal_cost", "curves", "audc", "aiq", "perf_gain", "cost_save", "pair", "pareto"),
+    *("economics", "interval", "shares", "regret"),
+)
+"""Sections of prompts that have a reward of every member: None where there is no such prompt."""
 INTERVAL_POINTS = 40  # lambdas at which the router's curve gets an interval
 
 
@@ -44,7 +48,7 @@ def evaluate(
     """The sections of ``results.json`` that follow from scores and observations; docs/method.md lists them.
 
     Predictions are judged on every held-out cell, decisions on the prompts whose cells are all present, and in pairs
-    on those that have both rewards.
+    on those that have both rewards. Where no prompt has all its cells the sections of decisions are None.
 
     Args:
         held_out: prompts the router was neither fitted nor chosen on.
@@ -55,18 +59,35 @@ def evaluate(
         labels: what the labels cost; None where no costs are known.
 
     Raises:
-        ErpError: no held-out prompt has all its cells, or a score is not finite.
+        ErpError: no held-out prompt has a reward, or a score is not finite.
     """
-    complete, sampled = held_out.complete(), sampled or Sampled()
-    if not len(complete.rewards):
-        found = lacking(held_out.members, held_out.targets.count > 0)
+    if not held_out.targets.count.any():
         raise ErpError(
-            "pool.members: no test prompt has a reward of every member, so nothing can be compared; rewards are "
-            f"missing for {lacking_text(found, len(held_out.rewards))}; "
-            "name the members that were scored on the same prompts"
+            "pool.members: no test prompt has a reward, so nothing can be judged; give a table that has some"
         )
-    draws = GroupBootstrap(complete.groups, **bootstrap)
-    every = draws if len(complete.groups) == len(held_out.groups) else GroupBootstrap(held_out.groups, **bootstrap)
+    every, rows = GroupBootstrap(held_out.groups, **bootstrap), np.flatnonzero(held_out.targets.complete)
+    decisions: dict[str, Any] = dict.fromkeys(DECISIONS)
+    if len(rows):
+        draws = every if len(rows) == len(held_out.rewards) else every.of(rows)
+        level = bootstrap.get("level", 0.95)
+        decisions = _decisions(held_out.take(rows), policy, draws, level, chosen, sampled or Sampled(), labels)
+    return {
+        "prediction": prediction_section(held_out, every),
+        **decisions,
+        "overlaps": overlaps_section(held_out, every),
+    }
+
+
+def _decisions(
+    complete: HeldOut,
+    policy: Policy,
+    draws: GroupBootstrap,
+    level: float,
+    chosen: Chosen | None,
+    sampled: Sampled,
+    labels: Labels | None,
+) -> dict[str, Any]:
+    """The sections `DECISIONS`, of prompts whose cells are all present."""
     rows, curves = reference_rows(complete, sampled), every_curve(complete)
     own = complete.outcome(complete.decided(policy))
     points = outcomes_at(complete, own, chosen)
@@ -80,9 +101,8 @@ def evaluate(
         draws,
     )
     return {
-        "prediction": prediction_section(held_out, every),
         "routing": routing_section(complete, rows, intervals, sampled, draws),
-        "policy": policy_section(complete, own, policy, intervals, bootstrap.get("level", 0.95)),
+        "policy": policy_section(complete, own, policy, intervals, level),
         "equal_cost": equal_cost_section(complete, points, intervals),
         "curves": {name: stored(curve) for name, curve in curves.items()},
         **areas(complete, curves),
@@ -92,7 +112,6 @@ def evaluate(
         "economics": economics_section(complete, points, labels),
         **along_section(complete, lambdas, along, intervals["along"]),
         "regret": regret(complete.choice(0.0), complete.rewards, complete.costs, 0.0),
-        "overlaps": overlaps_section(held_out, every),
     }
 
 

@@ -91,7 +91,12 @@ def shown_unit(base: str) -> tuple[float, str]:
 
 
 def routing_members(results: Results) -> list[tuple[str, Mapping[str, Any]]]:
-    """Members with their reward, cost and share, the best reward first."""
+    """Members with their reward, cost and share, the best reward first.
+
+    Where no test prompt has a reward of every member there is the share alone, and the order is the pool's.
+    """
+    if results["routing"] is None:
+        return list(results["overlaps"]["members"].items())
     members = results["routing"]["members"].items()
     return sorted(members, key=lambda item: (-number(item[1]["reward"]), item[0]))
 

@@ -24,10 +24,12 @@ def draw_figures(results: Results, predictions: pd.DataFrame, folder: Path) -> l
     Returns:
         The files, in the order of the report.
     """
-    drawn = [reward_cost(results, folder / "reward_cost.png")]
+    decided = results["routing"] is not None  # None: no test prompt has a reward of every member
+    drawn = [reward_cost(results, folder / "reward_cost.png")] if decided else []
     if results["run"]["scale"] == "reward":
         drawn.append(predicted_vs_observed(results, predictions, folder / "predicted_vs_observed.png"))
-    drawn.append(route_shares(results, folder / "route_shares.png"))
+    if decided:
+        drawn.append(route_shares(results, folder / "route_shares.png"))
     if variance_rows(results):
         drawn.append(variance_shares(results, folder / "variance_shares.png"))
     return drawn

@@ -32,7 +32,7 @@ def render(results: Results, figures: Sequence[str]) -> str:
         results: the content of ``results.json``.
         figures: image files as the report should link them.
     """
-    run = results["run"]
+    run, decided = results["run"], results["routing"] is not None  # None: no prompt has a reward of every member
     images = {PurePosixPath(figure).stem: _image(figure) for figure in figures}
 
     def image(stem: str) -> list[str]:
@@ -45,15 +45,13 @@ def render(results: Results, figures: Sequence[str]) -> str:
         f"{results['data']['members']} members, {results['data']['test']:,} test prompts.",
         *image("reward_cost"),
         *extension_page(results),
-        *equal_cost_page(results),
-        *rows_page(results),
-        *members_page(results),
+        *([*equal_cost_page(results), *rows_page(results), *members_page(results)] if decided else []),
         *overlaps_page(results),
         *image("route_shares"),
-        *curve_page(results),
+        *(curve_page(results) if decided else []),
         *prediction_page(results),
         *(_left_out(results, image("predicted_vs_observed"))),
-        *economics_page(results),
+        *(economics_page(results) if decided else []),
         *noise_page(results),
         *image("variance_shares"),
         *audits_page(results),

@@ -51,7 +51,9 @@ def figure_numbers(results: Results, predictions: pd.DataFrame) -> dict[str, lis
         results: the content of ``results.json``.
         predictions: the content of ``predictions.parquet``, one row per prompt and member.
     """
-    tables = {"reward_cost": [_marks(results), *_curves(results)], "route_shares": [_shares(results)]}
+    tables: dict[str, list[NumberTable]] = {}
+    if results["routing"] is not None:
+        tables = {"reward_cost": [_marks(results), *_curves(results)], "route_shares": [_shares(results)]}
     if results["run"]["scale"] == "reward":
         tables["predicted_vs_observed"] = [_binned(results, predictions)]
     if variance_rows(results):

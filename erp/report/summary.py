@@ -12,14 +12,34 @@ from erp.report.reading import reading_line
 from erp.report.text import percents, significant, spread_text
 from erp.table.complete import DROPPED, lacking_text
 
+NO_COMPLETE = "No test prompt has a reward of every member"
+
 
 def plain_summary(results: Results) -> str:
     """What was found, in a few lines of plain words; the first answers whether a router is worth having."""
-    lines = [
-        _verdict_line(results), _headroom_line(results) + _constant(results), _gain_line(results), _cost_line(results),
-        _left_out_line(results), reading_line(results["data"].get("reading"), results["run"]["backbone"]),
-    ]  # fmt: skip
+    if results["routing"] is None:
+        lines = [f"Better than the best constant: not known. {NO_COMPLETE}.", _shared_line(results)]
+    else:
+        lines = [
+            _verdict_line(results), _headroom_line(results) + _constant(results), _gain_line(results),
+            _cost_line(results),
+        ]  # fmt: skip
+    reading = reading_line(results["data"].get("reading"), results["run"]["backbone"])
+    lines += [_left_out_line(results), reading]
     return "\n".join(line for line in lines if line)
+
+
+def _shared_line(results: Results) -> str:
+    """What is known of the router where no test prompt has a reward of every member."""
+    name = results["overlaps"]["best_single"]
+    row = results["overlaps"]["members"][name]
+    single = f"best single ({one_line(name)}, by means on train prompts that are not the same for all)"
+    if row["weighted"]["mean"] is None:
+        return f"Its gain over {single} is not known either: they share too few test prompts."
+    return (
+        f"On {row['shared']:,} test prompts that have both rewards, weighted to all {results['data']['test']:,}, its "
+        f"gain over {single} is {_judged(row['weighted'])}; that takes rewards to be missing at random."
+    )
 
 
 def _verdict_line(results: Results) -> str:

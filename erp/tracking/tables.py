@@ -17,15 +17,20 @@ Rows = dict[str, Any]  # columns, data
 def routing_rows(results: Mapping[str, Any]) -> Rows:
     """The rows at lambda = 0, members included."""
     rows: list[tuple[str, Any]] = [
-        (k, v) for k, v in results["routing"].items() if isinstance(v, dict) and "reward" in v
+        (k, v) for k, v in (results["routing"] or {}).items() if isinstance(v, dict) and "reward" in v
     ]
-    rows += [(f"member: {name}", row) for name, row in results["routing"]["members"].items()]
+    rows += [(f"member: {name}", row) for name, row in _members(results).items()]
     gains = [row["gain_vs_best_single"] for _, row in rows]
     data = [
         [name, row["reward"], row["cost"], gain["mean"], gain["low"], gain["high"], row.get("headroom_recovered")]
         for (name, row), gain in zip(rows, gains, strict=True)
     ]
     return {"columns": ["row", "reward", "cost", "gain", "gain_low", "gain_high", "headroom_recovered"], "data": data}
+
+
+def _members(results: Mapping[str, Any]) -> dict[str, Any]:
+    """The members' rows; none where no test prompt has a reward of every member."""
+    return dict(results["routing"]["members"]) if results["routing"] is not None else {}
 
 
 def curve_rows(results: Mapping[str, Any]) -> Rows:
@@ -35,10 +40,10 @@ def curve_rows(results: Mapping[str, Any]) -> Rows:
     equal test prompts share, by what they are of and a hash of their points: another target or category left out is
     another line. A curve of very many points is thinned evenly, its ends kept.
     """
-    run, most = results["run"], MOST_ROWS // max(len(results["curves"]), 1)
+    run, most = results["run"], MOST_ROWS // max(len(results["curves"] or {}), 1)
     of = f"{run['table']}, {run['reward_model']}, {len(run['members'])} members, split {run['split_seed']}"
     data = []
-    for name, curve in results["curves"].items():
+    for name, curve in (results["curves"] or {}).items():
         points = list(zip(curve["lambda"], curve["cost"], curve["reward"], strict=True))
         kept = np.unique(np.linspace(0, len(points) - 1, min(most, len(points))).round().astype(int))
         line = run["name"] if name == "router" else f"{name} ({of}, {_digest(points)})"
@@ -59,7 +64,7 @@ def member_rows(results: Mapping[str, Any]) -> Rows:
         *("r2", "r2_ceiling", "r2_corrected", "r2_corrected_low", "r2_corrected_high"),
     ]
     data = []
-    for name, row in results["routing"]["members"].items():
+    for name, row in _members(results).items():
         gain, predicted = row["gain_vs_best_single"], results["prediction"]["members"][name]
         corrected = predicted["r2_corrected"] or {}
         data.append(

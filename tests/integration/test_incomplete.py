@@ -32,14 +32,16 @@ def few_labels(table, labels=3) -> str:
     return name
 
 
-def test_nothing_in_common_is_refused_with_who_and_what_to_do_before_anything_is_learnt(erp, quick, table, tmp_path):
-    frame = pairs_only(table)
-    answer = erp("train", *quick)
-    assert answer.code == 2
-    assert len(answer.faults) == 1
-    assert "pool.complete=auto" in answer.err
-    assert any(f"{name} on " in answer.err for name in frame["model"].unique())
-    assert not (tmp_path / "runs").exists()
+def test_test_prompts_without_any_reward_are_refused_before_anything_is_learnt(erp, quick, table, tmp_path):
+    answer = erp("train", *quick, "figures=false")
+    split = pd.read_parquet(f"{answer.last}/split.parquet").set_index("prompt_id")["split"]
+    frame = long_frame()
+    frame.assign(reward=frame["reward"].where(frame["prompt_id"].map(split) != "test")).to_parquet(table)
+    refused = erp("train", *quick, f"split.from={answer.last}", "out=again")
+    assert refused.code == 2
+    assert len(refused.faults) == 1
+    assert "has a reward of" in refused.err
+    assert not (tmp_path / "again").exists()
 
 
 def test_a_pool_is_made_of_members_that_share_prompts(erp, quick, table):

@@ -176,6 +176,71 @@ def test_describe_of_a_whole_table_has_nothing_to_say_of_overlaps(erp, table):
     assert facts["reason"] is None
 
 
+NEEDS_WHOLE_PROMPTS = ["routing", "policy", "equal_cost", "curves", "audc", "economics", "shares", "regret"]
+
+
+@pytest.mark.parametrize("kept", NO_COMPLETE_PROMPT)
+def test_without_a_complete_prompt_the_router_is_judged_on_overlaps(erp, quick, table, kept):
+    thinned(long_frame(prompts=300, members=6), kept).to_parquet(table)
+    answer = erp("train", *quick, "router=ridge")
+    assert answer.code == 0, answer.err
+    found = results(answer.last)
+    observed, _, chosen = wide(answer.last)
+    judge(found["overlaps"], observed, chosen)
+    assert [found[key] for key in NEEDS_WHOLE_PROMPTS] == [None] * len(NEEDS_WHOLE_PROMPTS)
+    assert found["data"]["excluded"] == found["data"]["test"] == len(observed)
+    for name, row in found["prediction"]["members"].items():
+        assert row["r2"] is not None, name
+    frame, split = pd.read_parquet(table), pd.read_parquet(f"{answer.last}/split.parquet")
+    train = frame[frame["prompt_id"].isin(split.loc[split["split"] == "train", "prompt_id"])]
+    cells = train.groupby(["model", "prompt_id"])["reward"].mean()
+    assert found["overlaps"]["best_single"] == cells.groupby("model").mean().idxmax()
+    assert "No test prompt has a reward of every member" in answer.out
+    assert "pool.complete=auto" in answer.out
+    report = Path(answer.last, "report.md").read_text()
+    assert "## On the prompts that have the rewards" in report
+    assert "## At lambda = 0" not in report
+    assert "nan" not in report
+    again = erp("evaluate", f"run={answer.last}")
+    assert again.code == 0, again.err
+    assert results(again.last)["overlaps"] == found["overlaps"]
+
+
+def test_two_camps_that_never_meet_are_not_compared(erp, quick, table):
+    frame = thinned(long_frame(prompts=300, members=6), two_camps)
+    frame.to_parquet(table)
+    found = results(erp("train", *quick, "router=ridge", "figures=false").last)["overlaps"]
+    names = sorted(frame["model"].unique())
+    for pair in found["pairs"]:
+        apart = (names.index(pair["members"][0]) < 3) != (names.index(pair["members"][1]) < 3)
+        assert (pair["prompts"] == 0) == apart
+    # the router chooses members of both camps, so what it gains over one member is not known of all prompts
+    assert all(row["weighted"]["mean"] is None for row in found["members"].values())
+
+
+@pytest.mark.parametrize("options", [
+    ["router=knn"], ["router=auto"], ["router=category_mean"], ["router=mlp", "trainer.max_epochs=2"],
+    ["router=zooter", "trainer.max_epochs=2"], ["policy.lambda=0.5"], ["policy=budget"], ["objective=area"],
+])  # fmt: skip
+def test_every_kind_of_run_ends_without_a_complete_prompt(erp, quick, table, options):
+    thinned(long_frame(prompts=300, members=6), two_of_six).to_parquet(table)
+    answer = erp("train", *quick, "figures=false", *options)
+    assert answer.code == 0, answer.err
+    assert results(answer.last)["overlaps"]["members"]
+
+
+def test_such_a_run_stands_beside_others_in_a_comparison(erp, quick, table, tmp_path):
+    thinned(long_frame(prompts=300, members=6), two_of_six).to_parquet(table)
+    runs = [erp("train", *quick, "figures=false", f"router={name}").last for name in ("ridge", "knn")]
+    said = erp("compare", *runs)
+    assert said.code == 0, said.err
+    assert "no test prompt has a reward of every member" in said.err
+    long_frame().to_parquet(tmp_path / "whole.parquet")
+    whole = erp("train", *quick[2:], "data=table", "data.path=whole.parquet", "figures=false").last
+    said = erp("compare", *runs, whole)
+    assert said.code == 0, said.err
+
+
 def test_a_whole_table_has_no_such_section(erp, quick):
     answer = erp("train", *quick, "figures=false")
     assert results(answer.last)["overlaps"] is None

@@ -107,6 +107,8 @@ def _whole(value: Any) -> Any:
 def _read_tested(known: KnownRun, results: Results) -> TestedRun:
     """A run at lambda = 0, prompt by prompt. Raises ErpError with the reason why there is none."""
     path, members = RunFolder(known.folder), list(known.panel[2])
+    if "routing" in results and results["routing"] is None:
+        raise ErpError("no test prompt has a reward of every member; train again with pool.complete=auto")
     single = look_up(results, "routing", "best_single", "member")
     if single not in members:
         raise ErpError("results.json names no best single member of the pool; train again")

@@ -30,6 +30,7 @@ def overlaps_section(held_out: HeldOut, bootstrap: GroupBootstrap) -> dict[str, 
     own = own_rewards(held_out.members, rewards, bootstrap)
     less = known_means(chosen_less_members(rewards, chosen), bootstrap)
     return {
+        "best_single": held_out.members[held_out.single()],
         "members": {
             name: {
                 **own[name],
