@@ -277,6 +277,8 @@ def _try(module: RoutingModule) -> None:
     nothing = Features(torch.zeros(1, module.card.dimension), torch.tensor([-1]))
     with torch.no_grad():
         found = module.router.scores(module.seen(nothing)), module.predicted_costs(nothing.embedding)[None]
+        if module.card.categories:
+            module.classifier.codes(nothing.embedding)
     if any(part.shape[-1] != len(module.card.members) for part in found):
         raise ValueError(f"it does not score its {len(module.card.members)} members")
 

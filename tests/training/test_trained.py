@@ -166,6 +166,13 @@ def test_a_card_of_another_router_is_a_line(folder, key, value):
     assert "cannot be read (" in fault(folder)
 
 
+def test_a_classifier_of_another_shape_is_a_line(folder):
+    changed = content(folder)
+    changed["state_dict"]["classifier.weight"] = changed["state_dict"]["classifier.weight"].reshape(-1)[:5]
+    torch.save(changed, folder / "checkpoint.ckpt")
+    assert "cannot be read (" in fault(folder)
+
+
 def test_a_backbone_of_other_vectors_is_a_line(folder):
     changed = content(folder)
     changed["card"]["backbone"]["dimensions"] = 65
