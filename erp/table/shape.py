@@ -57,6 +57,14 @@ def selection(
     return {ours: theirs for ours, theirs in wanted.items() if theirs in present}
 
 
+def require_single(named: str, names: Sequence[str], columns: Mapping[str, str]) -> None:
+    """Refuse a file that has a column of ours twice: which of the two is meant, it does not say. Raises ErpError."""
+    ours = dict.fromkeys([*REQUIRED_COLUMNS, *OPTIONAL_COLUMNS, *columns.values()])
+    twice = [name for name in ours if list(names).count(name) > 1]
+    if twice:
+        raise ErpError(*(f"{named}: has two columns {name} or more; one is allowed; drop the others" for name in twice))
+
+
 def _respelt(present: Sequence[str], lacking: Sequence[str]) -> str | None:
     """How to name columns that are ours but for case and white space; None where one that is lacking is not there."""
     plain = {name.strip().lower(): name for name in present}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import re
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from erp.files import whole_text
 from erp.table.asked import DEFAULT_RULE, PromptFrom, prompt_of
 from erp.table.records import delimiter_of, rows
 from erp.table.schema import MEASURE_COLUMNS, REQUIRED_COLUMNS
-from erp.table.shape import selection
+from erp.table.shape import require_single, selection
 from erp.table.shards import Shard, shards, unreadable
 
 if TYPE_CHECKING:
@@ -106,7 +107,9 @@ def _parquet(source: Source, files: Sequence[Shard]) -> _Read:
     schemas: dict[str, pyarrow.DataType] = {}
     for shard in files:
         with shard.opened() as stream:
-            schemas |= {field.name: field.type for field in pyarrow.parquet.read_schema(stream)}
+            schema = pyarrow.parquet.read_schema(stream)
+            require_single(source.named, schema.names, source.columns)
+            schemas |= {field.name: field.type for field in schema}
         schemas |= dict.fromkeys(shard.columns, pyarrow.string())
     numbers = [n for n, t in schemas.items() if pyarrow.types.is_integer(t) or pyarrow.types.is_floating(t)]
     chosen = selection(source.path, list(schemas), source.columns, numbers)
@@ -136,6 +139,9 @@ def _csv(source: Source, files: Sequence[Shard]) -> _Read:
             continue  # no rows; a folder's other files may have some
         header = data.readline().decode("utf-8-sig")
         sign = delimiter_of(header, (*REQUIRED_COLUMNS, *source.columns.values()))
+        require_single(
+            source.named, next(csv.reader([header], delimiter=sign), []), source.columns
+        )  # pandas renames them
         data.seek(0)
         # every cell as text and only the empty one missing: a model may be called "NA", and 007 is not 7
         frame = pd.read_csv(data, sep=sign, dtype=str, keep_default_na=False, na_values=[""], encoding="utf-8-sig")

@@ -222,7 +222,8 @@ def _duplicates(clean: pd.DataFrame, own_numbers: bool, faults: Faults) -> None:
     lines = (
         f"rows {first.loc[tuple(clean.loc[row, keys]), 'row']} and {row}, columns prompt_id, model, sample = "
         f"({', '.join(str(value) for value in clean.loc[row, keys])}): the same sample twice; number the samples of "
-        "one prompt and model apart, or leave the column sample out"
+        "one prompt and model apart, or leave the column sample out; the same row logged twice is read once with "
+        "data.copies=fold"
         for row in rows
     )
     faults.add(len(rows), lines)

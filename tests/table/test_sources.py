@@ -14,6 +14,7 @@ import types
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from erp.errors import ErpError
@@ -191,6 +192,28 @@ def test_the_advice_for_a_wide_table_makes_a_long_one(tmp_path, ending):
     table = read_table(tmp_path / "long.parquet")
     assert table.members == ("large", "small")
     assert table.samples["reward"].sum() == ROWS["reward"].sum()
+
+
+@pytest.mark.parametrize("ending", [".parquet", ".csv"])
+def test_a_column_that_is_there_twice_is_refused_by_name(tmp_path, ending):
+    """pandas would read the first, call the second `score.1`, and say nothing. Columns that are not read may repeat."""
+    path = tmp_path / f"t{ending}"
+
+    def fill(name: str) -> None:
+        header, cells = (
+            [*ROWS.columns, name, name],
+            [*(ROWS[column] for column in ROWS), ROWS["reward"], ROWS["reward"]],
+        )
+        if ending == ".csv":
+            pd.concat(cells, axis=1).to_csv(path, index=False, header=header)
+        else:
+            pq.write_table(pa.Table.from_arrays([pa.array(cell) for cell in cells], names=header), path)
+
+    fill("score")
+    assert read_table(str(path)).members == ("large", "small")
+    assert f"data.path = {path}: has two columns score" in fault(path, columns={"reward": "score"})
+    fill("reward")
+    assert f"data.path = {path}: has two columns reward" in fault(path)
 
 
 @pytest.mark.parametrize("respelt", [str.upper, str.title, " {} ".format])
