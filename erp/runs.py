@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
@@ -39,6 +40,9 @@ NOT_IDENTITY = (
     "trainer.progress",
 )
 
+LONGEST_LABEL = 60
+"""Letters of a router's or backbone's label in a folder's name: of four bytes each, two of them leave a system room."""
+
 
 def run_hash(config: Mapping[str, Any], *contents: str) -> str:
     """Ten hex digits that name a run: the resolved config without paths, devices, tracking, and contents' hashes."""
@@ -51,6 +55,12 @@ def run_hash(config: Mapping[str, Any], *contents: str) -> str:
         node.pop(last, None)
     text = json.dumps([plain(kept), *contents], sort_keys=True, allow_nan=True)  # lambda = inf is not lambda = null
     return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def run_name(router: Mapping[str, Any], backbone: Mapping[str, Any], identity: str) -> str:
+    """The name of a run's folder, in one piece under ``out`` whatever the labels are: they may be somebody else's."""
+    labels = [one_line(node.get("name", part)) for node, part in ((router, "router"), (backbone, "backbone"))]
+    return "-".join([*(re.sub(r"[/\\]", "_", label)[:LONGEST_LABEL] for label in labels), identity])
 
 
 class RunFolder:

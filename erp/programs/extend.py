@@ -26,7 +26,7 @@ from erp.programs.suited import require_categories, require_comparable
 from erp.report.write import write_report
 from erp.routers.extended import Extended
 from erp.routers.extension import unlabelled_clusters
-from erp.runs import RunFolder, run_hash
+from erp.runs import RunFolder, run_hash, run_name
 from erp.table.schema import RewardTable
 from erp.targets import expected_target
 from erp.training.data import RoutingData, RoutingDataModule, category_codes
@@ -143,10 +143,8 @@ def prepare(config: ExtendConfig) -> Plan:
     )  # fmt: skip
     prices = sha256_file(Path(extended.cost.prices)) if extended.cost.prices else ""
     plain = extended.model_dump(mode="json", by_alias=True)
-    name = "-".join(
-        [str(extended.router["name"]), str(extended.backbone.get("name", "backbone")),
-         run_hash(plain, whole.fingerprint(), prices, _parameters(trained.module))]
-    )  # fmt: skip
+    identity = run_hash(plain, whole.fingerprint(), prices, _parameters(trained.module))
+    name = run_name(extended.router, extended.backbone, identity)
     now = Origin.of(whole, member_facts(whole, extended.pool, extended.cost))
     return Plan(
         config, extended, trained, member, table, known, labels, available, costs, RunFolder(Path(config.out) / name),

@@ -39,7 +39,7 @@ from erp.report.evaluation import area, utility
 from erp.report.sections.held_out import HeldOut
 from erp.report.write import write_report
 from erp.routers.base import Router
-from erp.runs import RunFolder, run_hash
+from erp.runs import RunFolder, run_hash, run_name
 from erp.table.groups import text_key
 from erp.table.labels import limit_labels
 from erp.table.schema import RewardTable
@@ -166,10 +166,8 @@ def prepare(config: TrainConfig) -> Plan:
     require_train_rewards(table, split)
     require_judged(table, targets, split)
     prices = sha256_file(Path(config.cost.prices)) if config.cost.prices else ""
-    name = "-".join(
-        [str(config.router.get("name", "router")), str(config.backbone.get("name", "backbone")),
-         run_hash(_as_built(config), table.fingerprint(), prices, *table.members, *content)]
-    )  # fmt: skip
+    identity = run_hash(_as_built(config), table.fingerprint(), prices, *table.members, *content)
+    name = run_name(config.router, config.backbone, identity)
     return Plan(_with_absolute_paths(config), table, whole, costs, split, RunFolder(Path(config.out) / name))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -134,8 +135,9 @@ def _budget(facts: Mapping[str, Any]) -> list[str]:
     total, shown = facts["noise"]["components"], _form(facts)
     header = "  prompts x samples   reliability   of differences   standard error of a member's mean, of a difference"
     rows = [
-        f"  {point['prompts']:7,} x {point['samples']:<7}   {point['reliability']:11.4f}   "
-        f"{point['reliability_of_differences']:14.4f}   {shown(point['se_mean'])}, {shown(point['se_difference'])}"
+        f"  {point['prompts']:7,} x {point['samples']:<7}   {_or_dash(point['reliability']):>11}   "
+        f"{_or_dash(point['reliability_of_differences']):>14}   "
+        f"{_or_dash(point['se_mean'], shown)}, {_or_dash(point['se_difference'], shown)}"
         for point in points
     ]
     return [
@@ -144,6 +146,10 @@ def _budget(facts: Mapping[str, Any]) -> list[str]:
         header,
         *rows,
     ]
+
+
+def _or_dash(value: float | None, shown: Callable[[float], str] = "{:.4f}".format) -> str:
+    return "-" if value is None or math.isnan(value) else shown(value)
 
 
 def _members(facts: Mapping[str, Any]) -> list[str]:

@@ -278,3 +278,23 @@ def test_a_label_that_is_no_text(erp, quick, group, name):
 )  # fmt: skip
 def test_sizes_that_no_machine_holds(erp, tmp_path, key, value):
     assert refused(train_on(erp, saved(long_frame(prompts=60), tmp_path), f"{key}={value}"), key)
+
+
+@pytest.mark.parametrize("name", ["../../outside", "/{tmp}/outside", "a/b", "a\\b", "é" * 200, "<b>|`x`</b>"])
+def test_a_label_never_leads_a_run_out_of_its_folder(erp, quick, tmp_path, name):
+    label = json.dumps(name.replace("{tmp}", str(tmp_path)), ensure_ascii=False)
+    answer = erp("train", *quick, f"router.name={label}", "out=within")
+    assert answer.code == 0, answer.err
+    (made,) = [folder for folder in (tmp_path / "within").iterdir() if (folder / "results.json").exists()]
+    assert (tmp_path / answer.last).resolve() == made.resolve()
+    assert not [path for path in tmp_path.parent.rglob("*outside*") if path.name.startswith("outside")]
+    assert erp("compare", "out=within", "bootstrap.draws=100").code == 0
+
+
+def test_describe_has_a_dash_where_there_is_no_number(erp, tmp_path):
+    frame = long_frame(prompts=60)
+    frame["reward"] = frame.groupby(["prompt_id", "sample"])["reward"].transform("first")  # all members alike
+    answer = erp("describe", "data=table", f"data.path={saved(frame, tmp_path)}", "backbone=hashing")
+    assert answer.code == 0
+    assert "nan" not in answer.out
+    assert [line.split()[4] for line in answer.out.splitlines() if line.strip().startswith("60 x 2 ")] == ["-"]
