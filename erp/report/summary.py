@@ -9,7 +9,7 @@ from erp.decisions.policy import ORDINAL_PRICE
 from erp.errors import one_line
 from erp.report.facts import Results, cost_scale, costs_differ, decides_at_zero, level_of, number, percent, policy_label
 from erp.report.reading import reading_line
-from erp.report.text import percents, significant, spread_text
+from erp.report.text import percents, significant, spread_text, told_apart
 from erp.table.complete import DROPPED, lacking_text
 
 NO_COMPLETE = "No test prompt has a reward of every member"
@@ -147,10 +147,11 @@ def _cost_line(results: Results) -> str:
         return f"It costs {significant(number(router['cost']) * factor)} {unit}, best single {dear}."
     rival, gain = one_line(policy["best_single_member"]), policy["utility_gain_vs_best_single"]
     at, of = (" at this lambda", " in reward - lambda * cost") if policy["lambda"] != 0 else ("", " in reward")
+    own, best = told_apart(number(policy["reward"]), number(policy["best_single_reward"]))
     text = (
-        f"Its policy ({policy_label(results)}) earns {significant(policy['reward'])} at "
+        f"Its policy ({policy_label(results)}) earns {own} at "
         f"{significant(number(policy['cost']) * factor)} {unit}; the best single{at} ({rival}) earns "
-        f"{significant(policy['best_single_reward'])} at {significant(number(policy['best_single_cost']) * factor)}"
+        f"{best} at {significant(number(policy['best_single_cost']) * factor)}"
     )
     note = f" But {ORDINAL_PRICE}." if ORDINAL_PRICE in policy["notes"] else ""
     return (f"{text}." if gain is None else f"{text}: a gain of {_judged(gain)}{of}.") + note

@@ -79,6 +79,16 @@ def reward_form(values: Iterable[float | None]) -> Callable[[float], str]:
     return significant if 0 < largest < FEW_DECIMALS else "{:.4f}".format
 
 
+def told_apart(*values: float) -> list[str]:
+    """Rewards that stand side by side: four significant digits, or as many as show that they differ."""
+    texts = [significant(value) for value in values]
+    for digits in range(5, 18):
+        if len(set(texts)) == len(set(values)):
+            break
+        texts = [f"{value:,.{digits}g}" for value in values]
+    return texts
+
+
 def gain_text(gain: Mapping[str, float | None]) -> str:
     """A signed gain with its interval, for tables."""
     return interval_text(gain, signed=True)

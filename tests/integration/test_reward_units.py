@@ -1,5 +1,7 @@
 """Rewards in other units, or far from 0, are the same rewards from the table to the report."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -50,3 +52,11 @@ def test_choices_and_what_is_said_of_predictions_stay(made, router, offset, scal
     gained = plain["routing"]["router"]["gain_vs_best_single"]
     for name, value in found["routing"]["router"]["gain_vs_best_single"].items():
         assert value == pytest.approx(scale * gained[name], rel=1e-6, abs=1e-6 * scale)
+
+
+def test_rewards_far_from_0_are_shown_apart(made):
+    found, _ = made("ridge", 1e8, 1.0)
+    said = next(line for line in found["verdict"].splitlines() if line.startswith("Its policy"))
+    own, best = re.findall(r"earns ([\d.,]+) at", said)
+    assert own != best
+    assert float(own.replace(",", "")) - 1e8 == pytest.approx(found["policy"]["reward"] - 1e8, abs=0.5)
