@@ -11,6 +11,7 @@ from typing import Any, TypeVar, get_args, get_type_hints
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from erp.config import faults_of
+from erp.config.nodes import Numbers
 from erp.errors import ErpError
 
 T = TypeVar("T")
@@ -89,6 +90,10 @@ def _import_target(node: Mapping[str, Any], key: str, trust: bool) -> Any:
     return target
 
 
+class _Arguments(Numbers):
+    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, ser_json_inf_nan="constants")
+
+
 def _checked_arguments(
     target: Any, node: Mapping[str, Any], key: str, expect: type[Any], trust: bool
 ) -> tuple[BaseModel, set[str]]:
@@ -112,11 +117,7 @@ def _checked_arguments(
             raise ErpError(f"{key}._target_ = {node['_target_']}: takes *args or **kwargs; name its arguments")
         default = ... if parameter.default is parameter.empty else parameter.default
         fields[parameter.name] = (hints.get(parameter.name, Any), Field(default, alias=plain_name(parameter.name)))
-    model: type[BaseModel] = create_model(
-        "Arguments",
-        __config__=ConfigDict(extra="forbid", arbitrary_types_allowed=True, ser_json_inf_nan="constants"),
-        **fields,
-    )
+    model: type[BaseModel] = create_model("Arguments", __base__=_Arguments, **fields)
     # A router of routers gets them built; a node that an argument takes as it is stays one.
     holds = {plain_name(name) for name, hint in hints.items() if _names(hint, expect)}
     given = {

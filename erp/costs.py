@@ -15,7 +15,7 @@ from erp.units import UNITS
 from erp.values import CHARACTERS_PER_TOKEN
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -25,6 +25,7 @@ Counted = Literal["usd", "flops", "tokens", "none"]
 Kind = Literal["auto"] | Counted
 _KINDS: tuple[Counted, ...] = ("usd", "flops", "tokens", "none")
 _LENGTHS = "completion tokens"
+_HAVE = "which {} of {} members have"
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ def expected_cost(
     }
     if kind != "auto" and kind not in ways:
         raise ErpError(f"cost.kind = {kind}: unknown; allowed are auto, {', '.join(ways)}; choose one")
-    passed: list[str] = []
+    passed: list[tuple[str, str]] = []
     for name in _KINDS if kind == "auto" else (kind,):
         attempt = ways[name]()
         values = responses * attempt.values
@@ -129,17 +130,24 @@ def expected_cost(
             notes += [f"for {responses} responses a prompt"] if responses > 1 else []
             known = np.isfinite(values)
             return Costs(name, UNITS[name].base, np.where(known, values, mean), known, mean, tuple(notes))
-        passed.append(f"not {name}: {_lacking(table, attempt, absent)}")
+        have = f", {_HAVE.format(int((~absent).sum()), len(absent))}" if not absent.all() else ""
+        passed.append((f"not {name}{have}", _lacking(table, attempt, absent)))
     raise ErpError(
-        f"cost.kind = {kind}: cannot be had: {passed[-1].removeprefix(f'not {kind}: ')}; "
+        f"cost.kind = {kind}: cannot be had: {passed[-1][1]}; "
         "allowed is a kind that every member of the pool has; add what is lacking"
         + (" or use cost.kind=auto" if kept is None else ": the router's costs are of this kind, and stay so")
     )
 
 
-def _chosen(name: str, passed: list[str]) -> str:
+def _chosen(name: str, passed: list[tuple[str, str]]) -> str:
     what = "costs are not counted" if name == "none" else f"costs are counted in {name}"
-    return f"{what} ({'; '.join(passed)})" if passed else what
+    return f"{what} ({'; '.join(map(': '.join, passed))})" if passed else what
+
+
+def fell_back(notes: Sequence[str]) -> str | None:
+    """The note of costs in another unit than the one that some members have: a price file may lack a name."""
+    told = _HAVE.partition("{}")[0]
+    return next((note for note in notes if note.startswith("costs are") and f", {told}" in note), None)
 
 
 def _mean(values: NDArray[np.float64]) -> NDArray[np.float64]:

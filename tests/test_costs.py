@@ -124,7 +124,9 @@ def test_what_is_known_outside_train_only_is_not_known(table):
     assert expected_cost(some, "auto", {}, {}, train=SECOND).kind == "usd"
     costs = expected_cost(some, "auto", {}, {}, train=FIRST)
     assert costs.kind == "tokens"
-    assert costs.notes[0].startswith("costs are counted in tokens (not usd: no cost_usd and no price on train prompts")
+    assert costs.notes[0].startswith(
+        "costs are counted in tokens (not usd, which 1 of 2 members have: no cost_usd and no price on train prompts"
+    )
     # A length is assumed where train knows none; what is known elsewhere stands.
     costs = expected_cost(table(**tested), "tokens", {}, {}, 50, train=FIRST)
     assert costs.values.tolist() == [[100, 50], [100, 400]]
@@ -172,10 +174,12 @@ def test_auto_takes_the_first_that_every_member_has(table):
     assert expected_cost(full, "auto", PRICES, PARAMETERS).notes == ("costs are counted in usd",)
     costs = expected_cost(full, "auto", some, PARAMETERS)
     assert costs.kind == "flops"
-    assert costs.notes == ("costs are counted in flops (not usd: no cost_usd and no price for b)",)
+    assert costs.notes == (
+        "costs are counted in flops (not usd, which 1 of 2 members have: no cost_usd and no price for b)",
+    )
     costs = expected_cost(full, "auto", some, {"b": 1e9})
     assert costs.kind == "tokens"
-    assert "not flops: no active parameters for a" in costs.notes[0]
+    assert "not flops, which 1 of 2 members have: no active parameters for a" in costs.notes[0]
     costs = expected_cost(bare, "auto", PRICES, PARAMETERS)
     assert costs.kind == "none"
     assert costs.values.tolist() == [[0, 0], [0, 0]]

@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 
 def _name_is_text(value: dict[str, Any]) -> dict[str, Any]:
@@ -28,7 +37,36 @@ def _file_name(value: str) -> str:
 SweepName = Annotated[str, AfterValidator(_file_name)]
 
 
-class Node(BaseModel):
+class Numbers(BaseModel):
+    """True and False are no numbers, though Python counts with them: a key that takes a number refuses them."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _numbers(cls, given: Any) -> Any:
+        faults = [
+            InitErrorDetails(type=_NO_NUMBER, loc=(name,), input=given[name])
+            for name, field in ((field.alias or name, field) for name, field in cls.model_fields.items())
+            if isinstance(given, Mapping) and isinstance(given.get(name), bool) and _numeric(field.annotation)
+        ]
+        if faults:
+            raise ValidationError.from_exception_data(cls.__name__, faults)
+        return given
+
+
+_NO_NUMBER = PydanticCustomError("no_number", "should be a number, and true and false are none; change it")
+
+
+def _numeric(annotation: Any) -> bool:
+    kinds = _kinds(annotation)
+    return bool not in kinds and not kinds.isdisjoint({int, float})
+
+
+def _kinds(annotation: Any) -> set[Any]:
+    """The types that an annotation is made of."""
+    return {annotation}.union(*map(_kinds, get_args(annotation))) if get_args(annotation) else {annotation}
+
+
+class Node(Numbers):
     """Base of all config nodes: unknown keys are errors, values do not change after validation."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="constants")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+from erp.costs import fell_back
 from erp.decisions.policy import ORDINAL_PRICE
 from erp.errors import one_line
 from erp.report.facts import Results, cost_scale, costs_differ, decides_at_zero, level_of, number, percent, policy_label
@@ -25,7 +26,8 @@ def plain_summary(results: Results) -> str:
             _cost_line(results),
         ]  # fmt: skip
     reading = reading_line(results["data"].get("reading"), results["run"]["backbone"])
-    lines += [_left_out_line(results), reading]
+    fallen = fell_back(results["cost"]["notes"])
+    lines += [_left_out_line(results), reading, f"{one_line(fallen)}." if fallen else ""]
     return "\n".join(line for line in lines if line)
 
 
@@ -114,13 +116,14 @@ def _gain_line(results: Results) -> str:
 
 
 def _left_out_line(results: Results) -> str:
-    """Whom a pool lost, and whose missing rewards cost test prompts: they were not compared."""
+    """Whom a pool lost, and whose missing rewards cost test prompts: on those not all members can be compared."""
     data = results["data"]
     lines = [one_line(note) for note in data["notes"] if note.startswith(DROPPED)]
     if data["excluded"] and data.get("lacking"):
         remedy = "" if 2 * data["excluded"] < data["test"] else "; pool.complete=auto leaves out whoever breaks most"
         lines.append(
-            f"{data['excluded']:,} of {data['test']:,} test prompts were not compared, for want of rewards: "
+            f"{data['excluded']:,} of {data['test']:,} test prompts lack a reward of some member, so that not all are "
+            "compared on them: "
             f"{lacking_text(data['lacking'], data['test'])}{remedy}"
         )
     return "\n".join(f"{line}." for line in lines)

@@ -241,6 +241,8 @@ def load(run: str | Path, trust: bool = False, weights_dir: str | None = None) -
     folder = RunFolder(Path(run))
     if not folder.path.is_dir():
         raise ErpError(f"run = {run}: there is no such folder; give one that `erp train` printed")
+    if not folder.config.exists() and not folder.checkpoint.exists():
+        raise ErpError(f"run = {run}: this is no run folder; give one that `erp train` printed")
     if not folder.checkpoint.exists() or not folder.finished:
         raise ErpError(f"run = {run}: the run is not finished; start the same command again, or wait for it")
     return TrainedRouter(load_module(folder.checkpoint, trust, weights_dir), trust, weights_dir)

@@ -298,3 +298,20 @@ def test_describe_has_a_dash_where_there_is_no_number(erp, tmp_path):
     assert answer.code == 0
     assert "nan" not in answer.out
     assert [line.split()[4] for line in answer.out.splitlines() if line.strip().startswith("60 x 2 ")] == ["-"]
+
+
+@pytest.mark.parametrize("key", ["seed", "split.test", "policy.lambda", "bootstrap.draws", "router.k"])
+def test_true_is_no_number(erp, quick, key):
+    assert refused(erp("train", *quick, "router=knn", f"{key}=true"), f"{key} = True", "should be a number")
+
+
+def test_costs_of_another_unit_than_the_prices_given_are_told(erp, tmp_path):
+    """A price file that lacks a name: costs are counted in tokens then, and lambda with them."""
+    path = saved(long_frame(members=3).drop(columns="cost_usd"), tmp_path)
+    names = sorted(long_frame(members=3)["model"].unique())
+    prices = tmp_path / "prices.json"
+    prices.write_text(json.dumps({name: {"input": 1, "output": 2} for name in names[:2]}))
+    answer = train_on(erp, path, "figures=false", f"cost.prices={prices}", f"out={tmp_path / 'runs'}")
+    assert answer.code == 0, answer.err
+    assert "costs are counted in tokens (not usd, which 2 of 3 members have" in answer.out
+    assert f"no price for {names[2]}" in answer.out

@@ -76,7 +76,8 @@ def test_who_costs_test_prompts_is_said_and_can_be_left_out(erp, quick, table):
     lost = sum(prompt not in has for prompt in split.index[split == "test"])
     assert data["lacking"] == {name: lost}
     assert (
-        f"{lost} of {data['test']} test prompts were not compared, for want of rewards: {name} on {lost}" in answer.out
+        f"{lost} of {data['test']} test prompts lack a reward of some member, so that not all are compared on them: "
+        f"{name} on {lost}" in answer.out
     )
     assert "pool.complete=auto leaves out" in answer.out
     auto = erp("train", *quick, "figures=false", "pool.complete=auto")

@@ -100,6 +100,8 @@ def test_no_folder_and_no_checkpoint(tmp_path):
     assert fault(tmp_path / "nowhere") == (
         f"run = {tmp_path / 'nowhere'}: there is no such folder; give one that `erp train` printed"
     )
+    assert fault(tmp_path) == f"run = {tmp_path}: this is no run folder; give one that `erp train` printed"
+    (tmp_path / "config.yaml").touch()
     assert "the run is not finished" in fault(tmp_path)
 
 
