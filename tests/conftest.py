@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+# Before torch is loaded, and for the processes that tests start: workers side by side share the cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 
 

@@ -219,7 +219,7 @@ def test_two_camps_that_never_meet_are_not_compared(erp, quick, table):
 
 
 @pytest.mark.parametrize("options", [
-    ["router=knn"], ["router=auto"], ["router=category_mean"], ["router=mlp", "trainer.max_epochs=2"],
+    ["router=knn"], ["router=stack"], ["router=category_mean"], ["router=mlp", "trainer.max_epochs=2"],
     ["router=zooter", "trainer.max_epochs=2"], ["policy.lambda=0.5"], ["policy=budget"], ["objective=area"],
 ])  # fmt: skip
 def test_every_kind_of_run_ends_without_a_complete_prompt(erp, quick, table, options):

@@ -7,7 +7,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from erp.compose import compose, options
 from erp.routers.base import Batch, Dimensions, Features
+
+KEPT = ("ridge", "knn", "mlp", "regret")  # of what auto chooses from, which is tried by itself
+
+
+def router_nodes() -> dict[str, dict]:
+    """The options of ``router=`` by name; auto has four candidates and three folds, which is all that it does."""
+    nodes = {name: compose("train", [f"router={name}"])["router"] for name in sorted(options("router"))}
+    nodes["auto"] |= {"folds": 3, "candidates": {name: nodes["auto"]["candidates"][name] for name in KEPT}}
+    return nodes
 
 
 @dataclass(frozen=True)

@@ -8,16 +8,15 @@ import pytest
 import torch
 
 from erp.build import build
-from erp.compose import compose, options
 from erp.decisions.choice import choose
 from erp.routers.base import Dimensions, Router
 from erp.routers.fitting import fit_router
 from erp.training.trained import load_module
-from tests.routers.problems import Part, problem, scores
+from tests.routers.problems import Part, problem, router_nodes, scores
 from tests.training.tables import routing_data, trained
 
-NAMES = sorted(options("router"))
-NODES = {name: compose("train", [f"router={name}"])["router"] for name in NAMES}
+NODES = router_nodes()
+NAMES = sorted(NODES)
 SOLVED = [name for name in NAMES if build(NODES[name], Router, key="router").closed_form]
 CATEGORIES = 3
 # What makes a router of each member by itself: whatever is chosen, is chosen for all members together.

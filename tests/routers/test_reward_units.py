@@ -9,20 +9,17 @@ import pytest
 import torch
 
 from erp.build import build
-from erp.compose import compose, options
 from erp.metrics.prediction import r2, r2_pooled
 from erp.routers.base import Dimensions, Router
 from erp.routers.fitting import fit_router
-from tests.routers.problems import Part, problem, scores
+from tests.routers.problems import Part, problem, router_nodes, scores
 
 # (offset, scale): at 1e8 a float64 has 1.5e-8 left for a reward of one unit, a float32 nothing.
 UNITS = [(1e8, 1.0), (-1e8, 1.0), (0.0, 1e6), (0.0, 1e-6), (1e8, 1e6), (1.0, 1e-6)]
 CATEGORIES = 3
-NODES = {name: compose("train", [f"router={name}"])["router"] for name in sorted(options("router"))}
+NODES = router_nodes()
 NODES["kernel_ridge, landmarks"] = {**NODES["kernel_ridge"], "exact_up_to": 10, "landmarks": 60}
 NODES["mlp, huber"] = {**NODES["mlp"], "loss": "huber", "weights": "precision"}
-KEPT = ("ridge", "knn", "mlp", "regret")  # what auto chooses from is tried by itself
-NODES["auto"] = {**NODES["auto"], "folds": 3, "candidates": {k: NODES["auto"]["candidates"][k] for k in KEPT}}
 
 
 @functools.cache
