@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 from erp.config import DescribeConfig, validate
 from erp.decisions.choice import outcome
 from erp.decisions.references import category_oracle, oracle
+from erp.evaluation.audits import length_section
+from erp.evaluation.noise import noise_section
+from erp.evaluation.overlaps import own_rewards, pair_differences
 from erp.files import jsonable
 from erp.metrics.intervals import GroupBootstrap
 from erp.metrics.length import length_bias
@@ -20,9 +23,6 @@ from erp.programs.inputs import load_table
 from erp.programs.launch import launch
 from erp.programs.reading import what_is_read
 from erp.report.description import as_text
-from erp.report.sections.audits import length_section
-from erp.report.sections.noise import noise_section
-from erp.report.sections.overlaps import own_rewards, pair_differences
 from erp.table.complete import REMEDY, lacking
 from erp.table.groups import group_prompts
 from erp.table.neighbours import duplicate_facts

@@ -27,6 +27,8 @@ from erp.config import (
 )
 from erp.costs import Costs
 from erp.errors import ErpError
+from erp.evaluation.cross import cross_section
+from erp.evaluation.held_out import HeldOut
 from erp.files import cache_folder
 from erp.metrics.intervals import GroupBootstrap
 from erp.programs.inputs import load_table, member_facts, require_same_members, table_costs, table_label
@@ -34,8 +36,6 @@ from erp.programs.launch import launch
 from erp.programs.measure import chosen_in, measure, predictions
 from erp.programs.origin import UNKNOWN, Origin
 from erp.programs.suited import require_categories
-from erp.report.sections.cross import cross_section
-from erp.report.sections.held_out import HeldOut
 from erp.report.summary import plain_summary
 from erp.report.write import write_report
 from erp.runs import RunFolder, make_folder, run_hash

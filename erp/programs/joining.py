@@ -14,8 +14,8 @@ from torch import Tensor
 
 from erp.decisions.choice import choose
 from erp.errors import ErpError
+from erp.evaluation.held_out import Floats, HeldOut, plain
 from erp.metrics.intervals import GroupBootstrap
-from erp.report.sections.held_out import Floats, HeldOut, plain
 from erp.routers.extension import ClusterHead, Head, chosen_head, fit_clusters, fit_heads
 from erp.runs import RunFolder
 from erp.table.groups import group_keys, ids_as_kept, text_key

@@ -17,19 +17,19 @@ from erp.costs import Costs
 from erp.decisions.alternatives import Cascade, best_cascade
 from erp.decisions.policy import Policy, finite
 from erp.errors import ErpError
+from erp.evaluation.audits import consistency_section, length_section
+from erp.evaluation.economics import Labels
+from erp.evaluation.evaluate import evaluate
+from erp.evaluation.held_out import HeldOut, interval, plain
+from erp.evaluation.noise import noise_section
+from erp.evaluation.points import Chosen, choose_lambdas
+from erp.evaluation.predictions import predictions_frame
+from erp.evaluation.routing import Sampled
 from erp.metrics.economics import collection_cost
 from erp.metrics.length import length_bias
 from erp.metrics.routing import cost_range
 from erp.programs.inputs import router_cost, table_label
 from erp.programs.reading import long_of
-from erp.report.evaluation import evaluate
-from erp.report.sections.audits import consistency_section, length_section
-from erp.report.sections.economics import Labels
-from erp.report.sections.held_out import HeldOut, interval, plain
-from erp.report.sections.noise import noise_section
-from erp.report.sections.points import Chosen, choose_lambdas
-from erp.report.sections.routing import Sampled
-from erp.report.write import predictions_frame
 from erp.routers.base import Features
 from erp.table.complete import lacking
 from erp.table.schema import RewardTable

@@ -23,6 +23,8 @@ from erp.config.resolved import resolved
 from erp.costs import Costs
 from erp.decisions.policy import Calibration, Policy, require_suited
 from erp.errors import ErpError
+from erp.evaluation.evaluate import area, utility
+from erp.evaluation.held_out import HeldOut
 from erp.files import cache_folder, replacing, sha256_file
 from erp.programs.inputs import load_table, member_facts, table_costs, table_label, table_split
 from erp.programs.launch import launch
@@ -35,8 +37,6 @@ from erp.programs.suited import (
     require_train_rewards,
     spread_notes,
 )
-from erp.report.evaluation import area, utility
-from erp.report.sections.held_out import HeldOut
 from erp.report.write import write_report
 from erp.routers.base import Router
 from erp.runs import RunFolder, run_hash, run_name

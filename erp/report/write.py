@@ -6,16 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from erp.decisions.policy import Policy
 from erp.files import jsonable, replacing, write_json, write_text
 from erp.report.figures import draw_figures
 from erp.report.html import render_html
 from erp.report.markdown import render
 from erp.report.numbers import figure_numbers
-from erp.report.sections.held_out import HeldOut
 from erp.report.style import vector_figures
 from erp.report.summary import plain_summary
 
@@ -48,32 +45,3 @@ def write_report(
     write_text(folder / "report.html", render_html(text, folder, figure_numbers(plain, predictions)))
     write_json(folder / "results.json", plain)
     return plain, drawn
-
-
-def predictions_frame(
-    held_out: HeldOut, prompt_ids: pd.Series[str], counts: np.ndarray[Any, Any], split: str, policy: Policy
-) -> pd.DataFrame:
-    """One row per prompt and member: what was predicted, what was observed, what the run's policy chose.
-
-    Args:
-        held_out: N prompts of a split.
-        prompt_ids: (N,) their ids.
-        counts: (N, M) samples behind every observed reward.
-        split: its name.
-        policy: the run's.
-    """
-    n, m = held_out.scores.shape
-    chosen = held_out.decided(policy).weights > 0
-    return pd.DataFrame(
-        {
-            "prompt_id": np.repeat(prompt_ids.to_numpy(dtype=object), m),
-            "split": split,
-            "model": np.tile(np.array(held_out.members, dtype=object), n),
-            "predicted": held_out.scores.ravel(),
-            "observed": held_out.rewards.ravel(),
-            "count": counts.ravel(),
-            "predicted_cost": np.broadcast_to(held_out.predicted_costs, (n, m)).ravel(),
-            "cost": held_out.costs.ravel(),
-            "chosen": chosen.ravel(),
-        }
-    )

@@ -7,9 +7,9 @@ import torch
 from erp.backbones.hashing import HashingBackbone
 from erp.costs import expected_cost
 from erp.decisions.policy import LambdaPolicy
+from erp.evaluation.evaluate import evaluate
+from erp.evaluation.held_out import HeldOut
 from erp.programs.train import train
-from erp.report.evaluation import evaluate
-from erp.report.sections.held_out import HeldOut
 from erp.routers.base import Features
 from erp.routers.knn import KNN
 from erp.table.splits import split_table

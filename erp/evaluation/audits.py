@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from erp.evaluation.held_out import HeldOut, plain
 from erp.metrics.consistency import paraphrase_consistency
 from erp.metrics.length import LengthBias
-from erp.report.sections.held_out import HeldOut, plain
 
 
 def length_section(found: LengthBias) -> dict[str, Any]:

@@ -20,10 +20,10 @@ from erp.decisions.policy import Policy, price_notes
 from erp.decisions.policy_budget import BudgetPolicy
 from erp.decisions.policy_guarantee import GuaranteePolicy
 from erp.decisions.references import best_constant
+from erp.evaluation.held_out import Floats, HeldOut, means, plain
 from erp.metrics.benchmarks import gain
 from erp.metrics.intervals import GroupBootstrap, Interval, better_than_constant
 from erp.metrics.risk import coverage, spending
-from erp.report.sections.held_out import Floats, HeldOut, means, plain
 from erp.rounding import MEAN, difference, size_of
 from erp.units import UNITS
 

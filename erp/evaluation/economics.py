@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from erp.decisions.choice import Outcome
+from erp.evaluation.held_out import HeldOut
 from erp.metrics.economics import break_even
-from erp.report.sections.held_out import HeldOut
 
 
 @dataclass(frozen=True)

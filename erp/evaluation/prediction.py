@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from erp.decisions.choice import constant
+from erp.evaluation.held_out import HeldOut, plain
 from erp.metrics.discrimination import kendall_tau, pairwise_order_accuracy, r2_of_differences, top1_accuracy
 from erp.metrics.intervals import GroupBootstrap
 from erp.metrics.noise import Corrected, corrected_r2, corrected_r2_of_differences, pooled_reliability
 from erp.metrics.prediction import binned_error, calibration, pearson, r2, r2_pooled, rmse, spearman
-from erp.report.sections.held_out import HeldOut, plain
 from erp.targets import reliability
 
 

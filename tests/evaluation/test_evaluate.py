@@ -10,9 +10,9 @@ import pytest
 from erp.decisions.choice import choose
 from erp.decisions.curve import exact_curve
 from erp.decisions.policy import LambdaPolicy
+from erp.evaluation.evaluate import INTERVAL_POINTS, evaluate
+from erp.evaluation.held_out import HeldOut
 from erp.metrics.intervals import GroupBootstrap
-from erp.report.evaluation import INTERVAL_POINTS, evaluate
-from erp.report.sections.held_out import HeldOut
 from erp.targets import Targets
 
 COSTS = np.array([0.137, 1.3, 14.7])

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from erp.decisions.curve import Curve
+from erp.evaluation.held_out import Floats, HeldOut
 from erp.metrics.benchmarks import aiq
 from erp.metrics.economics import share_entropy, share_to_dearest
 from erp.metrics.intervals import Interval
 from erp.metrics.routing import audc
-from erp.report.sections.held_out import Floats, HeldOut
 
 STORED_POINTS = 500  # of each curve, in results.json
 

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from erp.decisions.references import best_single, oracle
+from erp.evaluation.held_out import HeldOut, named_intervals, plain
 from erp.metrics.discrimination import pairwise_order_accuracy, top1_accuracy
 from erp.metrics.intervals import GroupBootstrap
-from erp.report.sections.held_out import HeldOut, named_intervals, plain
 from erp.rounding import difference
 
 

@@ -13,16 +13,16 @@ from scipy.optimize import linprog
 from erp.decisions.alternatives import Cascade, favourite_of_all, run_cascade
 from erp.decisions.choice import choose
 from erp.decisions.policy import LambdaPolicy
+from erp.evaluation.audits import consistency_section
+from erp.evaluation.cross import cross_section
+from erp.evaluation.economics import Labels
+from erp.evaluation.evaluate import evaluate
+from erp.evaluation.held_out import HeldOut
+from erp.evaluation.noise import noise_section
+from erp.evaluation.points import Chosen, choose_lambdas
+from erp.evaluation.routing import Sampled
 from erp.metrics.intervals import GroupBootstrap
 from erp.programs.measure import Choices
-from erp.report.evaluation import evaluate
-from erp.report.sections.audits import consistency_section
-from erp.report.sections.cross import cross_section
-from erp.report.sections.economics import Labels
-from erp.report.sections.held_out import HeldOut
-from erp.report.sections.noise import noise_section
-from erp.report.sections.points import Chosen, choose_lambdas
-from erp.report.sections.routing import Sampled
 from erp.table.synthetic import synthetic_table
 from erp.targets import Targets, expected_reward, samples_per_cell, separate_samples, split_half_oracle
 

@@ -11,13 +11,11 @@ import numpy as np
 from erp.decisions.curve import members_along
 from erp.decisions.policy import Policy
 from erp.errors import ErpError
-from erp.metrics.intervals import GroupBootstrap
-from erp.metrics.routing import audc, regret
-from erp.report.sections.along import along_section, areas, every_curve, stored
-from erp.report.sections.economics import Labels, economics_section
-from erp.report.sections.held_out import HeldOut, named_intervals
-from erp.report.sections.overlaps import overlaps_section
-from erp.report.sections.points import (
+from erp.evaluation.along import along_section, areas, every_curve, stored
+from erp.evaluation.economics import Labels, economics_section
+from erp.evaluation.held_out import HeldOut, named_intervals
+from erp.evaluation.overlaps import overlaps_section
+from erp.evaluation.points import (
     Chosen,
     chosen_section,
     equal_cost_section,
@@ -25,9 +23,11 @@ from erp.report.sections.points import (
     point_gains,
     policy_section,
 )
-from erp.report.sections.prediction import prediction_section
-from erp.report.sections.rivals import pair_section, pareto_section
-from erp.report.sections.routing import Sampled, reference_rows, routing_gains, routing_section
+from erp.evaluation.prediction import prediction_section
+from erp.evaluation.rivals import pair_section, pareto_section
+from erp.evaluation.routing import Sampled, reference_rows, routing_gains, routing_section
+from erp.metrics.intervals import GroupBootstrap
+from erp.metrics.routing import audc, regret
 
 DECISIONS = (
     *("routing", "policy", "equal_cost", "curves", "audc", "aiq", "perf_gain", "cost_save", "pair", "pareto"),

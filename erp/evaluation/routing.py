@@ -13,10 +13,10 @@ from erp.decisions.alternatives import Cascade, favourite_of_all, run_cascade
 from erp.decisions.choice import Outcome, uniform
 from erp.decisions.policy import finite
 from erp.decisions.references import best_single, oracle
+from erp.evaluation.held_out import Floats, HeldOut, means, plain
 from erp.metrics.headroom import headroom_recovered
 from erp.metrics.intervals import GroupBootstrap, Interval
 from erp.metrics.significance import mcnemar
-from erp.report.sections.held_out import Floats, HeldOut, means, plain
 from erp.rounding import difference
 from erp.targets import Samples, SplitHalf
 

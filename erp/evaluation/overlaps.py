@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from erp.evaluation.held_out import Floats, HeldOut, plain
 from erp.metrics.intervals import GroupBootstrap
 from erp.metrics.overlaps import chosen_less_members, known_means, weighted_gain
-from erp.report.sections.held_out import Floats, HeldOut, plain
 from erp.rounding import difference
 
 MOST_PAIRS = 66  # pairs of members that are compared one by one: a pool of twelve
