@@ -20,6 +20,7 @@ SUMMARIES = {
     "describe": "what is in a reward table, and is there anything to route",
     "train": "fit one router, test it against every reference, write a run folder (-m sweeps)",
     "evaluate": "test a trained router on its own or another table",
+    "report": "a run's report again, from the numbers that its folder holds",
     "route": "prompts in, the chosen member of each out",
     "compare": "several runs in one table and one figure",
     "extend": "one more member for a trained router, from few labels; the others stay as they are",
@@ -39,6 +40,7 @@ FLAGS = {
         "--config-dir <folder> (config groups of your own), +key=value (add)."
     ),
     "evaluate": _PRINTS,
+    "report": _PRINTS,
     "route": _PRINTS,
     "compare": "Run folders and sweep files stand beside the keys, without `key=`. There are no flags.",
     "extend": _PRINTS,

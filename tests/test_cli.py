@@ -25,6 +25,7 @@ GROUPS = {
         *("trainer", "tracking", "experiment"),
     ],
     "evaluate": ["data", "reward_model", "cost"],
+    "report": [],
     "route": [],
     "compare": [],
     "extend": ["data"],
@@ -127,7 +128,7 @@ def test_an_unknown_program_lists_the_known_ones(capsys):
     assert said.out == ""
     (line,) = said.err.splitlines()
     assert line.startswith(
-        "erp: trian: there is no such program; choose one of collect, describe, train, evaluate, route, compare, extend"
+        "erp: trian: there is no such program; choose one of collect, describe, train, evaluate, report, route, compare"
     )
 
 

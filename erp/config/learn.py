@@ -233,6 +233,14 @@ class EvaluateConfig(Node):
     trust: bool = False
 
 
+class ReportConfig(Node):
+    """``erp report``: a run's report again, from its numbers."""
+
+    run: str
+    out: str | None = None
+    figures: bool = True
+
+
 class RouteConfig(Node):
     """``erp route``: prompts in, the chosen member of each out."""
 

@@ -36,12 +36,27 @@ def write_report(
     plain["verdict"] = plain_summary(plain)
     with replacing(folder / "predictions.parquet") as temporary:
         predictions.to_parquet(temporary, index=False)
+    drawn = draw_report(folder, plain, predictions, figures)
+    write_json(folder / "results.json", plain)
+    return plain, drawn
+
+
+def draw_report(
+    folder: Path, results: Mapping[str, Any], predictions: pd.DataFrame, figures: bool = True
+) -> list[Path]:
+    """Results in words and figures: ``report.md``, ``report.html`` and ``figures/``; returns the figures, as PNG.
+
+    Args:
+        folder: where they go.
+        results: the content of ``results.json``, as it is read back.
+        predictions: the content of ``predictions.parquet``.
+        figures: whether to draw them.
+    """
     drawn: list[Path] = []
     if figures:
         with vector_figures():
-            drawn = draw_figures(plain, predictions, folder / "figures")
-    text = render(plain, [figure.relative_to(folder).as_posix() for figure in drawn])
+            drawn = draw_figures(results, predictions, folder / "figures")
+    text = render(results, [figure.relative_to(folder).as_posix() for figure in drawn])
     write_text(folder / "report.md", text)
-    write_text(folder / "report.html", render_html(text, folder, figure_numbers(plain, predictions)))
-    write_json(folder / "results.json", plain)
-    return plain, drawn
+    write_text(folder / "report.html", render_html(text, folder, figure_numbers(results, predictions)))
+    return drawn
