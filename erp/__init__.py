@@ -1,6 +1,7 @@
 """Expected reward prediction: the score each language model would earn, from the prompt alone, and routing on it.
 
 ``erp.train(config)`` makes a run, ``erp.load(run)`` opens one: ``.scores(prompts)``, ``.route(prompts, lambda_=...)``.
+``erp.evaluate_scores(scores, rewards, costs, train_rewards=...)`` judges a router of your own.
 """
 
 from __future__ import annotations
@@ -9,14 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from erp.errors import ErpError
+    from erp.evaluation.scores import evaluate_scores
     from erp.programs.train import train
     from erp.training.trained import TrainedRouter, load
 
-__all__ = ["ErpError", "TrainedRouter", "load", "train"]
+__all__ = ["ErpError", "TrainedRouter", "evaluate_scores", "load", "train"]
 
 _HOMES = {
     "ErpError": "erp.errors",
     "TrainedRouter": "erp.training.trained",
+    "evaluate_scores": "erp.evaluation.scores",
     "load": "erp.training.trained",
     "train": "erp.programs.train",
 }

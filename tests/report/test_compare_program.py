@@ -420,8 +420,8 @@ def spoil(folder, how):
 @pytest.mark.parametrize(
     ("how", "reason"),
     [
-        ("missing", "predictions.parquet is not there"),
-        ("no split", "split.parquet is not there"),
+        ("missing", "predictions.parquet cannot be read (it is not there)"),
+        ("no split", "split.parquet cannot be read (it is not there)"),
         ("garbage", "predictions.parquet cannot be read ("),
         ("other run", "predictions.parquet gives another reward than results.json"),
         ("columns", "predictions.parquet cannot be read ("),
