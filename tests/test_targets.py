@@ -9,15 +9,9 @@ import pandas as pd
 import pytest
 
 from erp.table.read import read_table
+from erp.table.samples import separate_samples
 from erp.table.synthetic import synthetic_table
-from erp.targets import (
-    Targets,
-    expected_reward,
-    reliability,
-    samples_per_cell,
-    separate_samples,
-    split_half_oracle,
-)
+from erp.targets import Targets, expected_reward, reliability, samples_per_cell, split_half_oracle
 
 
 def read(tmp_path, **columns):

@@ -44,7 +44,7 @@ def no_option(override: str) -> str | None:
     if isinstance(value, str) and value:
         return None
     several = f" (-m {group}=a,b sweeps over several)" if isinstance(value, list) else ""
-    return f"{group} = {text}: is no option; choose one of {shorten(options(group), 20)}{several}, or leave it out"
+    return f"{group} = {text}: is no option; choose one of {', '.join(options(group))}{several}, or leave it out"
 
 
 def line_of(error: Exception, overrides: Sequence[str], program: str | None = None) -> str:
@@ -54,7 +54,7 @@ def line_of(error: Exception, overrides: Sequence[str], program: str | None = No
         found, group, known = match.groups()  # with those of hydra/launcher, and of a folder of the user's
         option = found.removeprefix(f"{group}/")
         named = f", or name one of the table's as {group}.name={option}" if group == "reward_model" else ""
-        return f"{group} = {option}: there is no such option; choose one of {shorten(known.split(), 20)}{named}"
+        return f"{group} = {option}: there is no such option; choose one of {', '.join(known.split())}{named}"
     if match := re.search(r"Could not override '([^']+)'", text):
         key = match.group(1)
         value = next((o.split("=", 1)[1] for o in overrides if o.startswith(f"{key}=")), "")

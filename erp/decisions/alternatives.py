@@ -18,7 +18,7 @@ from erp.decisions.checks import require_costs, require_finite
 from erp.decisions.choice import Outcome
 from erp.errors import ErpError, shorten
 from erp.rounding import MEAN, size_of, snapped
-from erp.targets import Samples
+from erp.table.samples import Samples
 
 ALL_CHAINS = 6
 """Members of a pool up to which `best_cascade` tries every chain: 57 of them; twice as many with each member more."""

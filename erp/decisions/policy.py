@@ -227,17 +227,6 @@ def require_scores_and_costs(scores: Floats, costs: Floats) -> tuple[int, int]:
     return shape
 
 
-def draw_members(choice: Choice, rng: np.random.Generator) -> NDArray[np.int64]:
-    """One member for each prompt, drawn by the choice's weights: who answers when a randomised policy is used.
-
-    Returns:
-        (N,) positions. Where one member has all the weight it is that one.
-    """
-    upto = choice.weights.cumsum(axis=1)
-    drawn: NDArray[np.int64] = (upto <= rng.random((len(upto), 1)) * upto[:, -1:]).sum(axis=1, dtype=np.int64)
-    return drawn
-
-
 def number_in(state: Mapping[str, object], key: str, policy: Policy) -> float:
     """A number of a policy's state; an infinity where `finite` wrote the largest number. Raises ErpError."""
     value = state.get(key)

@@ -18,7 +18,8 @@ from erp.metrics.headroom import headroom_recovered
 from erp.metrics.intervals import GroupBootstrap, Interval
 from erp.metrics.significance import mcnemar
 from erp.rounding import difference
-from erp.targets import Samples, SplitHalf
+from erp.table.samples import Samples
+from erp.targets import SplitHalf
 
 
 @dataclass(frozen=True, eq=False)

@@ -32,8 +32,9 @@ from erp.programs.inputs import router_cost, table_label
 from erp.programs.reading import long_of
 from erp.routers.base import Features
 from erp.table.complete import lacking
+from erp.table.samples import separate_samples
 from erp.table.schema import RewardTable
-from erp.targets import expected_reward, expected_target, samples_per_cell, separate_samples, split_half_oracle
+from erp.targets import expected_reward, expected_target, samples_per_cell, split_half_oracle
 from erp.training.data import RoutingData, Rows
 from erp.training.module import RoutingModule
 from erp.training.trained import category_scores, neighbour_rewards

@@ -5,9 +5,10 @@ from __future__ import annotations
 from erp.errors import ErpError, shorten
 from erp.routers.base import Router
 from erp.table.complete import lacking, lacking_text
+from erp.table.samples import tells_responses
 from erp.table.schema import RewardTable
 from erp.table.splits import Split
-from erp.targets import Targets, expected_reward, samples_per_cell, tells_responses
+from erp.targets import Targets, expected_reward, samples_per_cell
 
 
 def require_categories(

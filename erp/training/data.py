@@ -16,9 +16,10 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from erp.backbones.cache import Embeddings
 from erp.costs import Costs
 from erp.routers.base import Batch, Dimensions, Features
+from erp.table.samples import padded_samples
 from erp.table.schema import RewardTable
 from erp.table.splits import Split
-from erp.targets import Targets, padded_samples
+from erp.targets import Targets
 
 Rows = NDArray[np.int64]
 

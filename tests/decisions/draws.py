@@ -6,7 +6,7 @@ from itertools import product
 
 import numpy as np
 
-from erp.targets import Samples
+from erp.table.samples import Samples
 
 
 def pack(*prompts):

@@ -9,8 +9,8 @@ from erp.decisions.alternatives import Cascade, best_cascade, favourite_of_all, 
 from erp.decisions.choice import outcome
 from erp.decisions.references import oracle
 from erp.errors import ErpError
+from erp.table.samples import Samples, separate_samples
 from erp.table.synthetic import synthetic_table
-from erp.targets import Samples, separate_samples
 from tests.decisions.draws import agrees, ask_in_turn, enumerate_draws, full, keep_the_favourite, means, pack, ragged
 
 INF = float("inf")

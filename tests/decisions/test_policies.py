@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from erp.build import build
-from erp.decisions.choice import Choice, choose, one_hot
-from erp.decisions.policy import LambdaPolicy, Policy, draw_members, require_suited
+from erp.decisions.choice import choose
+from erp.decisions.policy import LambdaPolicy, Policy, require_suited
 from erp.decisions.policy_budget import BudgetPolicy
 from erp.decisions.policy_guarantee import GuaranteePolicy
 from erp.decisions.policy_guarded import GuardedPolicy
@@ -196,15 +196,6 @@ def test_the_rule_among_all_is_choose_and_among_some_is_choose_on_those(per_cell
     for i, member in enumerate(got):
         among = np.flatnonzero(some[i])
         assert member == among[choose(part.scores[i : i + 1, among], costs[i : i + 1, among], lambda_)[0]]
-
-
-def test_draws_follow_the_weights_and_never_take_a_member_without_any():
-    weights = np.tile([0.0, 0.25, 0.0, 0.75, 0.0], (40_000, 1))
-    drawn = np.bincount(draw_members(Choice(weights), np.random.default_rng(0)), minlength=5) / 40_000
-    assert drawn[[0, 2, 4]].sum() == 0
-    assert abs(drawn[1] - 0.25) < 4 * math.sqrt(0.25 * 0.75 / 40_000)
-    members = np.random.default_rng(1).integers(0, 5, 1000)
-    np.testing.assert_array_equal(draw_members(one_hot(members, 5), np.random.default_rng(2)), members)
 
 
 # --- lambda ----------------------------------------------------------------------------------------------------------

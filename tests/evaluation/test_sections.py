@@ -23,8 +23,9 @@ from erp.evaluation.points import Chosen, choose_lambdas
 from erp.evaluation.routing import Sampled
 from erp.metrics.intervals import GroupBootstrap
 from erp.programs.measure import Choices
+from erp.table.samples import separate_samples
 from erp.table.synthetic import synthetic_table
-from erp.targets import Targets, expected_reward, samples_per_cell, separate_samples, split_half_oracle
+from erp.targets import Targets, expected_reward, samples_per_cell, split_half_oracle
 
 SETTINGS = {"draws": 200, "seed": 1, "level": 0.95}
 COSTS = np.array([1.0, 3.0, 10.0])

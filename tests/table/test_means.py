@@ -6,7 +6,8 @@ import pytest
 
 from erp.programs.describe import describe
 from erp.table.read import read_table
-from erp.targets import expected_reward, noise_of_means, reliability, separate_samples, split_half_oracle
+from erp.table.samples import separate_samples
+from erp.targets import expected_reward, noise_of_means, reliability, split_half_oracle
 
 
 def attempts(seed=0, prompts=80, members=3, k=10, unequal=False) -> pd.DataFrame:
