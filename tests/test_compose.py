@@ -32,7 +32,7 @@ def no_weights(monkeypatch):
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_every_program_composes(program):
-    run = ["run=x"] if program in ("evaluate", "route", "extend") else []
+    run = ["run=x"] if program in ("evaluate", "report", "route", "extend") else []
     assert set(compose(program, run)) <= {f.alias or n for n, f in PROGRAMS[program].model_fields.items()}
 
 
@@ -310,7 +310,11 @@ def test_single_keys_of_a_swept_group_are_choices_of_one_and_the_rest_stays():
 @pytest.mark.parametrize(
     ("program", "override", "line"),
     [
-        ("evaluate", "figures=false", "figures = false: there is no such key; it belongs to erp train; see --help"),
+        (
+            "evaluate",
+            "figures=false",
+            "figures = false: there is no such key; it belongs to erp report and erp ",
+        ),
         ("route", "router=knn", "router = knn: there is no such key; it belongs to erp train; see --help"),
         (
             "evaluate",

@@ -148,11 +148,11 @@ def test_a_prompt_without_any_reward_changes_nothing(name, where):
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in SOLVED])
 def test_a_prompt_without_any_reward_has_no_part_in_the_loss(name):
-    _, validation, test = parts()
+    (_, validation, test), router = parts(), known(name)
     with torch.no_grad():
-        alone = known(name).loss(validation.batch())
-        beside = known(name).loss(with_empty(validation, test).batch())
-        nothing = known(name).loss(validation.with_rewards(np.full_like(validation.rewards, np.nan)).batch())
+        alone = router.loss(validation.batch())
+        beside = router.loss(with_empty(validation, test).batch())
+        nothing = router.loss(validation.with_rewards(np.full_like(validation.rewards, np.nan)).batch())
     assert float(beside) == pytest.approx(float(alone), rel=1e-5)
     assert float(nothing) == 0.0
 
