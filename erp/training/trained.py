@@ -239,10 +239,9 @@ def load(run: str | Path, trust: bool = False, weights_dir: str | None = None) -
         ErpError: no finished run there, or its checkpoint cannot be read.
     """
     folder = RunFolder(Path(run))
-    if not folder.path.is_dir():
-        raise ErpError(f"run = {run}: there is no such folder; give one that `erp train` printed")
-    if not folder.config.exists() and not folder.checkpoint.exists():
-        raise ErpError(f"run = {run}: this is no run folder; give one that `erp train` printed")
+    if not (folder.config.exists() or folder.checkpoint.exists()):
+        what = "this is no run folder" if folder.path.is_dir() else "there is no such folder"
+        raise ErpError(f"run = {run}: {what}; give one that `erp train` printed")
     if not folder.checkpoint.exists() or not folder.finished:
         raise ErpError(f"run = {run}: the run is not finished; start the same command again, or wait for it")
     return TrainedRouter(load_module(folder.checkpoint, trust, weights_dir), trust, weights_dir)
