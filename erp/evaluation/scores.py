@@ -41,7 +41,8 @@ def evaluate_scores(
         costs: (N, M) observed costs, or (M,) of each member, in a unit of your own.
         train_rewards: (M,) mean reward of each member on the prompts that the router was fitted on: the best single
             member is chosen by it, because the one that is best on test is known in hindsight only.
-        train_costs: (M,) mean cost there; None: of ``costs``, which decide nothing but ties.
+        train_costs: (M,) mean cost there, which ties and ``lambda_`` go by; None only where ``costs`` are (M,), because the
+            means of held-out costs are not known when one decides.
         predicted_costs: (M,) or (N, M) what the decision counts with; None: ``train_costs``.
         members: M names; None: their positions.
         groups: (N,) prompts of a group are resampled together, as rephrasings have to be; None: each by itself.
@@ -65,7 +66,9 @@ def evaluate_scores(
     cost = np.broadcast_to(_floats("costs", costs, (shape[1:], shape)), shape)
     require_costs("costs", cost, shape)
     train_reward = _floats("train_rewards", train_rewards, (shape[1:],))
-    train_cost = cost.mean(axis=0) if train_costs is None else _floats("train_costs", train_costs, (shape[1:],))
+    if train_costs is None and np.ndim(costs) != 1:
+        raise ErpError("train_costs: are required where each prompt has costs of its own; give the means on train")
+    train_cost = _floats("train_costs", costs if train_costs is None else train_costs, (shape[1:],))
     predicted = (
         train_cost if predicted_costs is None else _floats("predicted_costs", predicted_costs, (shape[1:], shape))
     )

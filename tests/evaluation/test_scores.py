@@ -86,6 +86,7 @@ def test_missing_rewards_and_orders():
     ({"costs": np.zeros(2)}, "costs: shape"),
     ({"costs": [1, 2, np.nan]}, "costs: not finite"),
     ({"train_rewards": [1.0]}, "train_rewards: shape"),
+    ({"costs": np.ones((400, 3))}, "train_costs: are required"),
     ({"members": ["a", "a", "b"]}, "members: 2 names for 3"),
     ({"groups": [1, 2]}, "groups: shape"),
     ({"scores": np.full((400, 3), np.inf)}, "scores: not finite"),

@@ -1,6 +1,5 @@
 """A system or a file that refuses, a slow writer, values at the edge: one line and exit code 2, or the right answer."""
 
-import copy
 import io
 import json
 import os
@@ -17,6 +16,7 @@ import erp as package
 from erp.errors import ErpError
 from erp.programs.route import Request, read_arriving
 from erp.runs import RunFolder, run_hash
+from tests.edits import edited, places
 from tests.integration.tables import long_frame
 from tests.integration.test_bad_input import refused
 
@@ -157,25 +157,9 @@ def test_a_config_that_no_run_wrote_is_named(erp, run, edit):
         assert refused(erp(*command), f"run = {run}: config.yaml is no run's ({next(iter(edit))}")
 
 
-def places(node, prefix=()):
-    """Every key of nested mappings, and the first element of every list."""
-    items = node.items() if isinstance(node, dict) else list(enumerate(node))[:1] if isinstance(node, list) else ()
-    for key, value in items:
-        yield (*prefix, key)
-        yield from places(value, (*prefix, key))
-
-
 def written(folder, content, place, *value):
     """``results.json`` without that key, or with another value there."""
-    changed = copy.deepcopy(content)
-    node = changed
-    for key in place[:-1]:
-        node = node[key]
-    if value:
-        node[place[-1]] = value[0]
-    else:
-        del node[place[-1]]
-    (folder / "results.json").write_text(json.dumps(changed))
+    (folder / "results.json").write_text(json.dumps(edited(content, place, *value)))
 
 
 def ends_in_a_line(answer):

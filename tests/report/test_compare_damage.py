@@ -1,6 +1,5 @@
 """One damaged run beside two whole ones: it is left out and named in one line, and the others are compared."""
 
-import copy
 import json
 import shutil
 
@@ -9,6 +8,7 @@ import pytest
 
 from erp.cli import main
 from erp.files import write_json
+from tests.edits import edited, places
 
 WRONG = (None, "text", 7, -3.5, True, [], {}, [None], {"a": 1}, 1e300, [1e308, "x"])
 OUTPUTS = (
@@ -41,27 +41,6 @@ def runs(made, tmp_path, monkeypatch):
     for name in ("ridge", "knn", "category_mean"):
         shutil.copytree(made / name, tmp_path / "runs" / name)
     return tmp_path / "runs"
-
-
-def places(node, prefix=()):
-    """Every key of a nested value, and the first element of every list."""
-    items = node.items() if isinstance(node, dict) else list(enumerate(node))[:1] if isinstance(node, list) else ()
-    for key, value in items:
-        yield (*prefix, key)
-        yield from places(value, (*prefix, key))
-
-
-def edited(results, place, *value):
-    """Without that key, or with another value there."""
-    changed = copy.deepcopy(results)
-    node = changed
-    for key in place[:-1]:
-        node = node[key]
-    if value:
-        node[place[-1]] = value[0]
-    else:
-        del node[place[-1]]
-    return changed
 
 
 def compare(capsys, *arguments):
