@@ -41,8 +41,8 @@ def evaluate_scores(
         costs: (N, M) observed costs, or (M,) of each member, in a unit of your own.
         train_rewards: (M,) mean reward of each member on the prompts that the router was fitted on: the best single
             member is chosen by it, because the one that is best on test is known in hindsight only.
-        train_costs: (M,) mean cost there, which ties and ``lambda_`` go by; None only where ``costs`` are (M,), because the
-            means of held-out costs are not known when one decides.
+        train_costs: (M,) mean cost there, which ties and ``lambda_`` go by; None only where ``costs`` are (M,):
+            what held-out costs are on average is not known when one decides.
         predicted_costs: (M,) or (N, M) what the decision counts with; None: ``train_costs``.
         members: M names; None: their positions.
         groups: (N,) prompts of a group are resampled together, as rephrasings have to be; None: each by itself.
