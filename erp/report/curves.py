@@ -36,6 +36,7 @@ from erp.report.style import (
     place_labels,
     title,
 )
+from erp.report.summary import headline
 
 Floats = NDArray[np.float64]
 ALL_NAMED = 12  # a pool up to this size has every member named in the curve's figure
@@ -105,7 +106,8 @@ def _curve_panel(figure: Figure, axes: Axes, results: Results) -> None:
     notes = _off_range(results, low, high)
     if len(members) > ALL_NAMED:
         notes.append(f"{len(members)} members; named: the best for their cost")
-    title(figure, f"Reward against cost on test prompts; band: {level_of(results)} interval", *notes)
+    shown = f"Reward against cost on test prompts; band and brackets: {level_of(results)} CI"
+    title(figure, headline(results), shown, *notes)
     freeze(figure)
     labels = _labels(results, curves, dots, marks, policy)
     visible = [label for label in labels if len(label.anchors)]

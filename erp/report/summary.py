@@ -10,7 +10,7 @@ from erp.decisions.policy import ORDINAL_PRICE
 from erp.errors import one_line
 from erp.report.facts import Results, cost_scale, costs_differ, decides_at_zero, level_of, number, percent, policy_label
 from erp.report.reading import reading_line
-from erp.report.text import percents, significant, spread_text, told_apart
+from erp.report.text import gain_text, percents, significant, spread_text, told_apart
 from erp.table.complete import DROPPED, lacking_text
 
 NO_COMPLETE = "No test prompt has a reward of every member"
@@ -22,8 +22,8 @@ def plain_summary(results: Results) -> str:
         lines = [f"Better than the best constant: not known. {NO_COMPLETE}.", _shared_line(results)]
     else:
         lines = [
-            _verdict_line(results), _headroom_line(results) + _constant(results), _gain_line(results),
-            _cost_line(results),
+            _verdict_line(results), _single_line(results), _category_line(results),
+            headroom_line(results) + _constant(results), _policy_line(results),
         ]  # fmt: skip
     reading = reading_line(results["data"].get("reading"), results["run"]["backbone"])
     fallen = fell_back(results["cost"]["notes"])
@@ -35,12 +35,12 @@ def _shared_line(results: Results) -> str:
     """What is known of the router where no test prompt has a reward of every member."""
     name = results["overlaps"]["best_single"]
     row = results["overlaps"]["members"][name]
-    single = f"best single ({one_line(name)}, by means on train prompts that are not the same for all)"
+    single = f"the best single model ({one_line(name)}, by means on train prompts that are not the same for all)"
     if row["weighted"]["mean"] is None:
         return f"Its gain over {single} is not known either: they share too few test prompts."
     return (
-        f"On {row['shared']:,} test prompts that have both rewards, weighted to all {results['data']['test']:,}, its "
-        f"gain over {single} is {_judged(row['weighted'])}; that takes rewards to be missing at random."
+        f"Against {single}: reward {_judged(results, row['weighted'])}, from the {row['shared']:,} test prompts that "
+        f"have both rewards, weighted to all {results['data']['test']:,}; that takes rewards to be missing at random."
     )
 
 
@@ -48,10 +48,10 @@ def _verdict_line(results: Results) -> str:
     """Better than the best constant at equal cost: yes, no or undecided."""
     point = results["equal_cost"]["policy"]
     where = " at equal cost" if costs_differ(results) else ""
-    difference = _judged(point["difference"]).replace(", no difference can be told", "")
+    what = "model" if len(point["constant"]) == 1 else "mix"
     return (
-        f"Better than the best constant{where}: {point['verdict']}. "
-        f"Its reward less that of {mixture(point['constant'])}: {difference}."
+        f"Better than the best constant{where}: {point['verdict']}. Reward "
+        f"{_gain(results, point['difference'])} over the same {what} for every prompt ({mixture(point['constant'])})."
     )
 
 
@@ -59,7 +59,7 @@ def mixture(weights: Mapping[str, float]) -> str:
     """A constant in words: one member, or two with the share of prompts that each gets."""
     if len(weights) == 1:
         return one_line(next(iter(weights)))
-    return " / ".join(f"{percent(share)} {one_line(name)}" for name, share in weights.items())
+    return ", ".join(f"{percent(share)} {one_line(name)}" for name, share in weights.items())
 
 
 def _constant(results: Results) -> str:
@@ -70,49 +70,74 @@ def _constant(results: Results) -> str:
     return f" It sends every test prompt to {one_line(member)}: here it is a constant, not a router."
 
 
-def _headroom_line(results: Results) -> str:
+def headroom_line(results: Results) -> str:
+    """How much of what there is to gain is gained."""
     routing, router = results["routing"], one_line(results["run"]["router"])
-    single = f"best single ({one_line(routing['best_single'].get('member', '?'))})"
     recovered, spread = routing["router"]["headroom_recovered"], routing["router"]["headroom_interval"]
     if recovered is None or spread is None:
-        return _nothing_to_route(results, single)
+        return _nothing_to_route(results, f"the best single model ({_single(results)})")
     low, high = number(spread["low"]), number(spread["high"])
-    interval = f"{level_of(results)} interval {percents(low, high)}"
-    text = f"{percents(recovered)} ({interval}) of the headroom between {single} and oracle"
-    if recovered == low == high == 0:
-        return (
-            f"{router} recovers nothing of the headroom between {single} and oracle: it earns the same as best single."
-        )
-    if low > 0:
-        return f"{router} recovers {text}."
-    if high < 0:
-        return f"{router} loses to best single: it recovers {text}."
-    return f"{router} recovers {text}: the interval holds 0, so no difference from best single can be told."
+    share = "none" if recovered == low == high == 0 else f"{percents(recovered)} ({_ci(results)} {percents(low, high)})"
+    return (
+        f"Headroom: {router} gains {share} of what the best choice for every prompt, known only in hindsight (the "
+        "oracle), would gain over the best single model."
+    )
 
 
 def _nothing_to_route(results: Results, single: str) -> str:
     gain = results["routing"]["oracle"]["gain_vs_best_single"]
-    mean, low, high = (number(gain[key]) for key in ("mean", "low", "high"))
+    mean, low = number(gain["mean"]), number(gain["low"])
     if len(results["run"]["members"]) == 1:
         return "There is nothing to route here: the pool has one member."
     if mean == 0:
         return f"There is nothing to route here: on no test prompt does any member earn more than {single}."
     if math.isnan(low):
-        return f"How much there is to route cannot be told: the oracle's gain over {single} has no interval."
+        return f"How much there is to route is not known: the oracle's gain over {single} has no interval."
     return (
-        f"Whether there is anything to route cannot be told from {results['data']['test']:,} test prompts: the "
-        f"oracle's gain over {single} is {spread_text(mean, low, high)}, and its {level_of(results)} interval holds 0."
+        f"{results['data']['test']:,} test prompts do not show whether there is anything to route: the oracle's gain "
+        f"over {single} is {_judged(results, gain)}."
     )
 
 
-def _gain_line(results: Results) -> str:
-    routing = results["routing"]
-    single = routing["router"]["gain_vs_best_single"]
-    text = f"Its gain over best single is {_judged(single)}"
-    category = routing["gain_vs_category_mean"]
-    if category is None or results["run"]["router"] == "category_mean":
+def _single(results: Results) -> str:
+    return one_line(results["routing"]["best_single"].get("member", "?"))
+
+
+def _single_line(results: Results) -> str:
+    """Reward and cost beside the best single member, at lambda = 0."""
+    row, single = results["routing"]["router"], results["routing"]["best_single"]
+    at = "" if decides_at_zero(results) else " at lambda = 0"
+    text = (
+        f"Against the best single model ({_single(results)}){at}: reward {_judged(results, row['gain_vs_best_single'])}"
+    )
+    if not costs_differ(results):
         return f"{text}."
-    return f"{text}; over category mean {_judged(category)}."
+    factor, unit = cost_scale(results)
+    own, dear = (number(each["cost"]) * factor for each in (row, single))
+    return f"{text}; cost {significant(own)} instead of {significant(dear)} {unit}{_share_saved(own, dear)}."
+
+
+def headline(results: Results) -> str:
+    """The same on one short line, the cost first: what the curve's figure is headed by."""
+    row, single = results["routing"]["router"], results["routing"]["best_single"]
+    saved = _share_saved(number(row["cost"]), number(single["cost"])).removeprefix(", ")
+    cost = f"{saved} cost than" if saved else "The cost of"
+    return f"{cost} best single, reward {gain_text(row['gain_vs_best_single'])}"
+
+
+def _share_saved(own: float, other: float) -> str:
+    """``, 28% less``; nothing where it is the same, or there is nothing to save."""
+    if other <= 0 or own == other:
+        return ""
+    less = 1 - own / other
+    return f", {percents(abs(less))} {'less' if less > 0 else 'more'}"
+
+
+def _category_line(results: Results) -> str:
+    gain = results["routing"]["gain_vs_category_mean"]
+    if gain is None or results["run"]["router"] == "category_mean":
+        return ""
+    return f"Against the best model of each prompt's category (category mean): reward {_judged(results, gain)}."
 
 
 def _left_out_line(results: Results) -> str:
@@ -129,32 +154,43 @@ def _left_out_line(results: Results) -> str:
     return "\n".join(f"{line}." for line in lines)
 
 
-def _judged(gain: Mapping[str, float | None]) -> str:
-    """A gain with its interval, and what may be said of it."""
+def _ci(results: Results) -> str:
+    return f"{level_of(results)} CI"
+
+
+def _gain(results: Results, gain: Mapping[str, float | None]) -> str:
+    """A gain with its interval: ``+0.045 (95% CI 0.019 to 0.071)``."""
     mean, low, high = (number(gain[key]) for key in ("mean", "low", "high"))
     if mean == low == high == 0:
-        return "exactly 0"
+        return "0 (exactly the same)"
     if math.isnan(low) or math.isnan(high):
-        return f"{mean:.3g} (no interval: too few groups of prompts)"
-    verdict = ", a loss" if high < 0 else ", no difference can be told" if low <= 0 else ""
-    return f"{spread_text(mean, low, high)}{verdict}"
+        return f"{mean:+.3g} (no interval: too few groups of prompts)"
+    estimate, _, interval = spread_text(mean, low, high).partition(" (")
+    return f"{'+' if mean > 0 else ''}{estimate} ({_ci(results)} {interval}"
 
 
-def _cost_line(results: Results) -> str:
-    if not costs_differ(results):
+def _judged(results: Results, gain: Mapping[str, float | None]) -> str:
+    """A gain with its interval, and what may be said of it."""
+    low, high = number(gain["low"]), number(gain["high"])
+    if low == high == 0 or math.isnan(low) or math.isnan(high):
+        return _gain(results, gain)
+    said = "better" if low > 0 else "worse" if high < 0 else "no significant difference"
+    return f"{_gain(results, gain)}, {said}"
+
+
+def _policy_line(results: Results) -> str:
+    """What the run's own policy earns and spends, where that is another choice than at lambda = 0."""
+    if not costs_differ(results) or decides_at_zero(results):
         return ""
-    router, single, policy = results["routing"]["router"], results["routing"]["best_single"], results["policy"]
+    policy = results["policy"]
     factor, unit = cost_scale(results)
-    dear = significant(number(single["cost"]) * factor)
-    if decides_at_zero(results):
-        return f"It costs {significant(number(router['cost']) * factor)} {unit}, best single {dear}."
     rival, gain = one_line(policy["best_single_member"]), policy["utility_gain_vs_best_single"]
     at, of = (" at this lambda", " in reward - lambda * cost") if policy["lambda"] != 0 else ("", " in reward")
     own, best = told_apart(number(policy["reward"]), number(policy["best_single_reward"]))
     text = (
         f"Its policy ({policy_label(results)}) earns {own} at "
-        f"{significant(number(policy['cost']) * factor)} {unit}; the best single{at} ({rival}) earns "
+        f"{significant(number(policy['cost']) * factor)} {unit}; the best single model{at} ({rival}) earns "
         f"{best} at {significant(number(policy['best_single_cost']) * factor)}"
     )
     note = f" But {ORDINAL_PRICE}." if ORDINAL_PRICE in policy["notes"] else ""
-    return (f"{text}." if gain is None else f"{text}: a gain of {_judged(gain)}{of}.") + note
+    return (f"{text}." if gain is None else f"{text}: {_judged(results, gain)}{of}.") + note

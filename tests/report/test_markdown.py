@@ -18,23 +18,28 @@ def cells(text, start):
 def test_summary_in_plain_words(results):
     lines = plain_summary(results()).splitlines()
     assert lines == [
-        "Better than the best constant at equal cost: yes. Its reward less that of large-70b: 0.040 (0.020 to 0.060).",
-        "ridge recovers 21% (95% interval 11% to 32%) of the headroom between best single (large-70b) and oracle.",
-        "Its gain over best single is 0.040 (0.020 to 0.060); over category mean 0.030 (0.010 to 0.050).",
-        "It costs 4.092 USD per thousand prompts, best single 6.000.",
+        "Better than the best constant at equal cost: yes. Reward +0.040 (95% CI 0.020 to 0.060) over the same model "
+        "for every prompt (large-70b).",
+        "Against the best single model (large-70b): reward +0.040 (95% CI 0.020 to 0.060), better; cost 4.092 instead "
+        "of 6.000 USD per thousand prompts, 32% less.",
+        "Against the best model of each prompt's category (category mean): reward +0.030 (95% CI 0.010 to 0.050), "
+        "better.",
+        "Headroom: ridge gains 21% (95% CI 11% to 32%) of what the best choice for every prompt, known only in "
+        "hindsight (the oracle), would gain over the best single model.",
     ]
 
 
 def test_summary_owns_up_to_a_loss(results):
     text = plain_summary(results("loses"))
-    assert "ridge loses to best single: it recovers -32%" in text
-    assert "-0.060 (-0.080 to -0.040), a loss" in text
+    assert "Headroom: ridge gains -32% (95% CI -42% to -21%) of" in text
+    assert "Against the best single model (large-70b): reward -0.060 (95% CI -0.080 to -0.040), worse;" in text
 
 
 def test_summary_claims_nothing_where_the_interval_holds_zero(results):
     text = plain_summary(results("undecided"))
-    assert "the interval holds 0, so no difference from best single can be told" in text
-    assert "Its gain over best single is 0.005 (-0.015 to 0.025), no difference can be told" in text
+    assert "Headroom: ridge gains 3% (95% CI -8% to 13%) of" in text
+    single = "Against the best single model (large-70b): "
+    assert f"{single}reward +0.005 (95% CI -0.015 to 0.025), no significant difference;" in text
 
 
 def test_summary_says_when_there_is_nothing_to_route(results):
@@ -43,15 +48,18 @@ def test_summary_says_when_there_is_nothing_to_route(results):
     assert "\nThere is nothing to route here: the pool has one member." in plain_summary(one)
     unsure = results("nothing")
     unsure["routing"]["oracle"]["gain_vs_best_single"] = {"mean": 0.01, "low": -0.01, "high": 0.03}
-    assert "the oracle's gain over best single (large-70b) is 0.010 (-0.010 to 0.030)" in plain_summary(unsure)
+    assert (
+        "the oracle's gain over the best single model (large-70b) is +0.010 (95% CI -0.010 to 0.030), no significant "
+        "difference." in plain_summary(unsure)
+    )
     unsure["routing"]["oracle"]["gain_vs_best_single"] = {"mean": 0.01, "low": None, "high": None}
-    assert "cannot be told" in plain_summary(unsure)
+    assert "How much there is to route is not known" in plain_summary(unsure)
 
 
 def test_summary_of_a_router_that_is_the_best_single(results):
     text = plain_summary(results(router=0.61, category=None))
-    assert "recovers nothing of the headroom" in text
-    assert "exactly 0" in text
+    assert "Headroom: ridge gains none of" in text
+    assert "reward 0 (exactly the same)" in text
 
 
 def test_summary_at_the_policys_lambda_and_without_costs(results):
@@ -61,12 +69,13 @@ def test_summary_at_the_policys_lambda_and_without_costs(results):
     )
     assert "lambda = infinity" in plain_summary(results("flops"))
     free = plain_summary(results("free"))
-    assert len(free.splitlines()) == 3
+    assert "; cost" not in free
+    assert "Its policy" not in free
     assert free.startswith("Better than the best constant: yes.")  # there is no cost to be equal
 
 
 def test_summary_does_not_compare_category_mean_with_itself(results):
-    assert "over category mean" not in plain_summary(results(router_name="category_mean"))
+    assert "category mean" not in plain_summary(results(router_name="category_mean"))
 
 
 def test_summary_does_not_read_the_verdict_it_becomes(results):

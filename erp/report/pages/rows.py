@@ -17,7 +17,7 @@ from erp.report.facts import (
     policy_label,
     routing_members,
 )
-from erp.report.summary import mixture, plain_summary
+from erp.report.summary import headroom_line, mixture
 from erp.report.text import escaped, gain_text, percents, significant, table
 
 POINTS = {
@@ -155,7 +155,7 @@ def _rows_notes(results: Results) -> list[str]:
         if routing["router"]["headroom_split_half_recovered"] is None:
             notes[0] += " Its headroom's interval holds 0, so no share of it is given."
     if routing["router"]["headroom_recovered"] is None:
-        notes.append("No share of the headroom is given: " + escaped(plain_summary(results).splitlines()[1]))
+        notes.append("No share of the headroom is given: " + escaped(headroom_line(results)))
     if results["noise"].get("doubt"):
         notes.append(f"The split-half oracle is {escaped(results['noise']['doubt'])}.")
     notes += _sampled_notes(results)
