@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,11 @@ Long = Literal["head", "tail", "mean"]
 Ints = NDArray[np.int64]
 _TORN = "\ufffd"  # what a part of a character's bytes reads as
 _BYTES = 4  # of a character, at most
+
+
+def long_of(node: Mapping[str, Any]) -> str:
+    """What a backbone's node says is read of a long prompt; of a joined one that does not say, its first part's."""
+    return str(next((one["long"] for one in (node, *node.get("parts", [])) if one.get("long")), "head"))
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,10 +7,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from erp.config import Cost, Plug
+from erp.costs import Costs
 from erp.decisions.choice import Outcome
 from erp.evaluation.held_out import HeldOut
-from erp.metrics.economics import break_even
+from erp.metrics.economics import break_even, collection_cost
+from erp.table.schema import RewardTable
+from erp.values import estimated_tokens
+
+Rows = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -28,6 +35,20 @@ class Labels:
     table: float
     responses: int
     router_per_prompt: float | None
+
+    @classmethod
+    def of(cls, costs: Costs, counts: NDArray[np.int64], learnt: Rows, responses: int, own: float | None) -> Labels:
+        """What N prompts' labels cost.
+
+        Args:
+            costs: of an answer, for every prompt and member; an answer may be several responses.
+            counts: (N, M) responses behind every reward.
+            learnt: the prompts, by position, whose labels the router needs.
+            responses: of an answer.
+            own: what deciding one prompt costs; None where nobody said.
+        """
+        each, values = counts / responses, costs.values
+        return cls(collection_cost(values[learnt], each[learnt]), collection_cost(values, each), int(counts.sum()), own)
 
 
 def economics_section(held_out: HeldOut, points: Mapping[str, Outcome], labels: Labels | None) -> dict[str, Any] | None:
@@ -55,3 +76,16 @@ def economics_section(held_out: HeldOut, points: Mapping[str, Outcome], labels: 
             "reason": found.reason,
         },
     }
+
+
+def router_cost(table: RewardTable, backbone: Plug, cost: Cost, kind: str) -> float | None:
+    """What deciding one prompt costs, in the unit of the costs: as configured, else the backbone's FLOPs; None unknown.
+
+    2 * parameters * tokens, as for the members; the heads are nothing beside it.
+    """
+    if cost.router_per_prompt is not None:
+        return cost.router_per_prompt
+    parameters = backbone.get("active_parameters")
+    if kind != "flops" or parameters is None:
+        return None
+    return float(2 * parameters * table.prompts["prompt"].map(estimated_tokens).mean())

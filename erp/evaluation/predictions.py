@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pandas as pd
 
 from erp.decisions.policy import Policy
 from erp.evaluation.held_out import HeldOut
+from erp.training.data import RoutingData, Rows
 
 
 def predictions_frame(
@@ -37,4 +39,12 @@ def predictions_frame(
             "cost": held_out.costs.ravel(),
             "chosen": chosen.ravel(),
         }
+    )
+
+
+def predictions(data: RoutingData, parts: Sequence[tuple[str, HeldOut, Rows]], policy: Policy) -> pd.DataFrame:
+    """``predictions.parquet`` of some splits, each with its name, what was held out, and its rows."""
+    ids, counts = data.table.prompts["prompt_id"], data.targets.count
+    return pd.concat(
+        [predictions_frame(part, ids.iloc[rows], counts[rows], name, policy) for name, part, rows in parts]
     )

@@ -27,13 +27,15 @@ from erp.config import (
 )
 from erp.costs import Costs
 from erp.errors import ErpError
+from erp.evaluation.choices import chosen_in
 from erp.evaluation.cross import cross_section
 from erp.evaluation.held_out import HeldOut
+from erp.evaluation.measure import measure
+from erp.evaluation.predictions import predictions
 from erp.files import cache_folder
 from erp.metrics.intervals import GroupBootstrap
 from erp.programs.inputs import load_table, member_facts, require_same_members, table_costs, table_label
 from erp.programs.launch import launch
-from erp.programs.measure import chosen_in, measure, predictions
 from erp.programs.origin import UNKNOWN, Origin
 from erp.programs.suited import require_categories
 from erp.report.summary import plain_summary
@@ -121,6 +123,7 @@ def _evaluate(config: EvaluateConfig) -> tuple[Path, dict[str, Any], list[str]]:
         scores,
         choices,
         [*data.split.notes, *remarks],
+        label=table_label(source),
         in_reward_units=not crossed,
     )
     if crossed:
@@ -133,7 +136,6 @@ def _evaluate(config: EvaluateConfig) -> tuple[Path, dict[str, Any], list[str]]:
     results["run"] |= {
         "name": folder.path.name,
         "evaluated_on": table_label(source),
-        "table": table_label(source),
         "seconds": round(time.perf_counter() - start, 2),
     }
     plain, _ = write_report(target, results, predictions(data, [("test", test, data.split.test)], trained.policy))

@@ -16,11 +16,13 @@ from erp.backbones.cache import cached_embeddings
 from erp.config import ExtendConfig, Member, Pool, RewardModel, SameData, TableData, TrainConfig, validate
 from erp.costs import Costs
 from erp.errors import ErpError, one_line, shorten
+from erp.evaluation.choices import chosen_in
+from erp.evaluation.measure import measure
+from erp.evaluation.predictions import predictions
 from erp.files import cache_folder, replacing, sha256_file
-from erp.programs.inputs import load_table, member_facts, require_same_members, table_costs
+from erp.programs.inputs import load_table, member_facts, require_same_members, table_costs, table_label
 from erp.programs.joining import Known, choose_labels, compare_methods, every_head, known_prompts, without_other_labels
 from erp.programs.launch import launch
-from erp.programs.measure import chosen_in, measure, predictions
 from erp.programs.origin import Origin, remarks_on
 from erp.programs.suited import require_categories, require_comparable
 from erp.report.write import write_report
@@ -242,8 +244,9 @@ def _extend(plan: Plan) -> dict[str, Any]:
     module = load_module(plan.folder.checkpoint, plan.asked.trust, plan.asked.weights_dir)
     choices = chosen_in(RunFolder(Path(plan.asked.run)).load_results(), plan.table.members)
     results, test = measure(
-        data, module, plan.config, plan.trained.policy, test_scores(module, datamodule), choices, _notes(plan)
-    )
+        data, module, plan.config, plan.trained.policy, test_scores(module, datamodule), choices, _notes(plan),
+        label=table_label(plan.config.data),
+    )  # fmt: skip
     assert isinstance(module.router, Extended)
     results["extension"] = {
         "run": plan.config.router["run"], "member": plan.member, "asked": plan.asked.method, "seed": plan.asked.seed,

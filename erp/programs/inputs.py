@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from erp.config import Cost, MiniData, Plug, Pool, RewardModel, SyntheticData, TableData
+from erp.config import Cost, MiniData, Pool, RewardModel, SyntheticData, TableData
 from erp.config import Split as SplitConfig
 from erp.costs import Costs, Price, expected_cost, read_prices
 from erp.errors import ErpError
@@ -22,7 +22,6 @@ from erp.table.schema import RewardTable
 from erp.table.select import select_members
 from erp.table.splits import Split, split_table
 from erp.table.synthetic import synthetic_table
-from erp.values import estimated_tokens
 
 _PRICES, _PARAMETERS = ("input_usd_per_mtok", "output_usd_per_mtok"), "active_parameters"
 MINI = Path(__file__).resolve().parent.parent / "mini"  # the table that ships with the package
@@ -127,19 +126,6 @@ def table_costs(
         table, cost.kind, prices, parameters, cost.assume_completion_tokens,
         train=train, kept=kept, responses=responses,
     )  # fmt: skip
-
-
-def router_cost(table: RewardTable, backbone: Plug, cost: Cost, kind: str) -> float | None:
-    """What deciding one prompt costs, in the unit of the costs: as configured, else the backbone's FLOPs; None unknown.
-
-    2 * parameters * tokens, as for the members; the heads are nothing beside it.
-    """
-    if cost.router_per_prompt is not None:
-        return cost.router_per_prompt
-    parameters = backbone.get("active_parameters")
-    if kind != "flops" or parameters is None:
-        return None
-    return float(2 * parameters * table.prompts["prompt"].map(estimated_tokens).mean())
 
 
 def require_same_members(table: RewardTable, members: Sequence[str]) -> RewardTable:

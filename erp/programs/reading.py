@@ -9,16 +9,12 @@ from typing import Any
 import numpy as np
 
 from erp.backbones.base import Backbone, Weighted, Windowed, plain_text
+from erp.backbones.windows import long_of
 from erp.build import build
 from erp.config import Plug
 from erp.errors import ErpError
 
 MOST = 2000  # distinct prompts that are cut into tokens: of a larger table, so many at equal distances
-
-
-def long_of(node: Plug) -> str:
-    """What a backbone's node says is read of a long prompt; of a joined one that does not say, its first part's."""
-    return str(next((one["long"] for one in (node, *node.get("parts", [])) if one.get("long")), "head"))
 
 
 def what_is_read(node: Plug, weights_dir: str | None, prompts: Sequence[str]) -> dict[str, Any]:

@@ -23,12 +23,14 @@ from erp.config.resolved import resolved
 from erp.costs import Costs
 from erp.decisions.policy import Calibration, Policy, require_suited
 from erp.errors import ErpError
+from erp.evaluation.choices import choose
 from erp.evaluation.evaluate import area, utility
 from erp.evaluation.held_out import HeldOut
+from erp.evaluation.measure import held_out, measure
+from erp.evaluation.predictions import predictions
 from erp.files import cache_folder, replacing, sha256_file
 from erp.programs.inputs import load_table, member_facts, table_costs, table_label, table_split
 from erp.programs.launch import launch
-from erp.programs.measure import choose, held_out, measure, predictions
 from erp.programs.origin import Origin
 from erp.programs.suited import (
     require_categories,
@@ -283,6 +285,7 @@ def _fit_and_test(plan: Plan, data: RoutingData, tracker: Tracker, start: float)
         test_scores(module, datamodule),
         choose(data, validation, config),
         [*plan.split.notes, *spread_notes(module.router, plan.table)],
+        label=table_label(config.data),
         whole=plan.whole,
     )
     results["objective"] = {"name": config.objective, "value": objective}

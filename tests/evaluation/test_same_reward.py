@@ -13,11 +13,11 @@ import pytest
 import erp
 from erp.decisions.choice import choose
 from erp.decisions.policy import LambdaPolicy
+from erp.evaluation.choices import Choices
 from erp.evaluation.evaluate import evaluate
 from erp.evaluation.held_out import HeldOut
 from erp.evaluation.points import choose_lambdas
 from erp.metrics.intervals import GroupBootstrap
-from erp.programs.measure import Choices
 from erp.targets import Targets
 
 SETTINGS = {"draws": 500, "seed": 1, "level": 0.95}

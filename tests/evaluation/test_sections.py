@@ -14,6 +14,7 @@ from erp.decisions.alternatives import Cascade, favourite_of_all, run_cascade
 from erp.decisions.choice import choose
 from erp.decisions.policy import LambdaPolicy
 from erp.evaluation.audits import consistency_section
+from erp.evaluation.choices import Choices
 from erp.evaluation.cross import cross_section
 from erp.evaluation.economics import Labels
 from erp.evaluation.evaluate import evaluate
@@ -22,7 +23,6 @@ from erp.evaluation.noise import noise_section
 from erp.evaluation.points import Chosen, choose_lambdas
 from erp.evaluation.routing import Sampled
 from erp.metrics.intervals import GroupBootstrap
-from erp.programs.measure import Choices
 from erp.table.samples import separate_samples
 from erp.table.synthetic import synthetic_table
 from erp.targets import Targets, expected_reward, samples_per_cell, split_half_oracle

@@ -1,0 +1,81 @@
+"""What a run chooses on validation beside the router itself: points of its curve, and the best cascade."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from erp.config import TrainConfig
+from erp.decisions.alternatives import Cascade, best_cascade
+from erp.decisions.policy import finite
+from erp.errors import ErpError
+from erp.evaluation.held_out import HeldOut, interval, plain
+from erp.evaluation.points import Chosen, choose_lambdas
+from erp.table.samples import separate_samples
+from erp.training.data import RoutingData
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What was chosen on validation, beside the router itself.
+
+    Attributes:
+        lambdas: operating points; None where validation had no complete prompt.
+        cascade: the best one at no more than the router's cost at lambda = 0; None where there is none.
+    """
+
+    lambdas: Chosen | None
+    cascade: Cascade | None
+
+    def as_plain(self, members: Sequence[str]) -> dict[str, Any]:
+        """As it stands in ``results.json``; a threshold without end is the largest number there is."""
+        cascade, lambdas = self.cascade, self.lambdas
+        return {
+            "most_reward": None if lambdas is None else lambdas.most_reward,
+            "same_reward": None if lambdas is None else lambdas.same_reward,
+            "same_reward_margin": None if lambdas is None else lambdas.margin,
+            "same_reward_difference": None if lambdas is None else plain(lambdas.difference),
+            "cascade": None if cascade is None else {
+                "chain": [members[m] for m in cascade.chain],
+                "threshold": finite(cascade.threshold),
+            },
+        }  # fmt: skip
+
+    @classmethod
+    def from_plain(cls, found: Mapping[str, Any], members: Sequence[str], size: float = 1.0) -> Choices:
+        """Read back what `as_plain` wrote; ``size``: base units of cost in the unit that its lambdas are a price of."""
+        cascade, most, same = found["cascade"], found["most_reward"], found["same_reward"]
+        return cls(
+            None if most is None
+            else Chosen(
+                most / size, None if same is None else same / size, found.get("same_reward_margin", 0.0),
+                interval(found.get("same_reward_difference")),
+            ),
+            None if cascade is None
+            else Cascade(tuple(members.index(name) for name in cascade["chain"]), cascade["threshold"]),
+        )  # fmt: skip
+
+
+def chosen_in(results: Mapping[str, Any], members: Sequence[str]) -> Choices:
+    """What a run chose on validation, from its ``results.json``. Raises ErpError where that does not say."""
+    chosen, size = results.get("chosen_on_validation"), (results.get("cost") or {}).get("shown_size")
+    if not chosen or size is None:
+        raise ErpError("run: its results.json lacks chosen_on_validation or its cost; restore it or train again")
+    return Choices.from_plain(chosen, members, size)
+
+
+def choose(data: RoutingData, validation: HeldOut, config: TrainConfig) -> Choices:
+    """Operating points and the cascade, from the validation prompts; `validation` holds all of them.
+
+    The cascade is of single answers: where another statistic than their mean is predicted there is none.
+    """
+    complete = validation.complete()
+    of_means = config.target.kind == "mean"
+    samples = separate_samples(data.table, data.complete(data.split.validation)) if of_means else None
+    cascade = None
+    if samples is not None and len(samples.rows) == complete.size[0] and data.costs.kind != "none":
+        budget = complete.outcome(complete.choice(0.0)).mean_cost
+        cascade = best_cascade(samples, complete.costs, validation.train_mean_cost, budget)
+    lambdas = choose_lambdas(validation, config.bootstrap.model_dump(), config.same_reward_margin)
+    return Choices(lambdas, cascade)

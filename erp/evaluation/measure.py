@@ -1,0 +1,142 @@
+"""From scores on held-out prompts to the numbers of a report: what ``train`` and ``evaluate`` have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from erp.backbones.windows import long_of
+from erp.config import TrainConfig
+from erp.decisions.alternatives import Cascade
+from erp.decisions.policy import Policy
+from erp.evaluation.audits import consistency_section, length_section
+from erp.evaluation.choices import Choices
+from erp.evaluation.economics import Labels, router_cost
+from erp.evaluation.evaluate import evaluate
+from erp.evaluation.facts import data_sections, run_section
+from erp.evaluation.held_out import HeldOut
+from erp.evaluation.noise import noise_section
+from erp.evaluation.routing import Sampled
+from erp.metrics.length import length_bias
+from erp.routers.base import Features
+from erp.table.samples import separate_samples
+from erp.table.schema import RewardTable
+from erp.targets import expected_reward, expected_target, split_half_oracle
+from erp.training.data import RoutingData, Rows
+from erp.training.module import RoutingModule
+from erp.training.trained import category_scores, neighbour_rewards
+from erp.units import with_shown_lambdas
+
+
+def measure(
+    data: RoutingData,
+    module: RoutingModule,
+    config: TrainConfig,
+    policy: Policy,
+    scores: NDArray[np.float64],
+    choices: Choices,
+    notes: Sequence[str] = (),
+    *,
+    label: str,
+    in_reward_units: bool = True,
+    whole: RewardTable | None = None,
+) -> tuple[dict[str, Any], HeldOut]:
+    """Every section of ``results.json`` that follows from the scores of the test rows.
+
+    Args:
+        data: the table; its split's test rows are read.
+        module: as it was saved.
+        config: of the run.
+        policy: of the run, built by the caller, who knows whether the run's folder is trusted.
+        scores: (test rows, M) the router's.
+        choices: what was chosen on validation.
+        notes: what a reader must know of the split.
+        label: what reports call the table.
+        in_reward_units: False where the table's rewards are not of the reward model that the router learnt from: its
+            scores only order members then.
+        whole: the table with labels that were not learnt from too, where there are such; noise and lengths are its.
+    """
+    test, settings = held_out(data, module, data.split.test, scores, policy), config.bootstrap.model_dump()
+    if not in_reward_units:
+        test = replace(test, scale="ordinal")
+    complete = data.complete(data.split.test)
+    of_means = config.target.kind == "mean"  # what single samples tell is about the mean
+    # A threshold learnt in one reward model's units says nothing in another's.
+    cascade = choices.cascade if in_reward_units else None
+    sampled = _sampled(data.table, complete, cascade) if of_means else Sampled()
+    sections = evaluate(test, policy, settings, choices.lambdas, sampled, _labels(data, config, whole))
+    table, every = data.table, np.flatnonzero(data.targets.complete)
+    if whole is not None:
+        table, every = whole, np.flatnonzero(expected_target(whole, **config.target.model_dump()).complete)
+    found = {
+        "run": run_section(config, label, data.table, module, policy, test.scale),
+        **data_sections(data, test, notes, long_of(config.backbone)),
+        **sections,
+        "chosen_on_validation": choices.as_plain(data.table.members),
+        "oracle_split_half": None if sampled.halves is None
+        else {
+            "reward": sampled.halves.mean,
+            "sd_over_halves": sampled.halves.sd,
+            "prompts": len(sampled.halves.rows),
+            "oracle": float(test.complete().rewards[sampled.halves.rows].max(axis=1).mean()),
+        },
+        "noise": noise_section(table, expected_reward(table), every, split_half_oracle(table, every)),
+        "audits": {
+            "length_bias": length_section(
+                length_bias(table, np.arange(len(table.prompts)), data.split.groups, **settings)
+            ),
+            "paraphrases": consistency_section(test, data.table.prompts["prompt"].to_numpy(object)[data.split.test]),
+        },
+        "level": config.bootstrap.level,
+    }  # fmt: skip
+    return with_shown_lambdas(found), test
+
+
+def held_out(
+    data: RoutingData, module: RoutingModule, rows: Rows, scores: np.ndarray[Any, Any], policy: Policy
+) -> HeldOut:
+    """The router's scores on some rows of a table, beside what was observed there and what the policy reads."""
+    embedding = torch.from_numpy(data.embeddings.take(rows))
+    guessed = module.classifier.codes(embedding).numpy() if module.card.categories else None
+    return HeldOut(
+        members=data.table.members,
+        scores=scores,
+        category_scores=category_scores(module, data.category[rows]) if module.card.categories else None,
+        targets=data.targets.take(rows),
+        costs=data.costs.values[rows],
+        predicted_costs=module.predicted_costs(embedding).numpy(),
+        train_mean_reward=module.train_mean_reward.numpy(),
+        train_mean_cost=module.train_mean_cost.numpy(),
+        groups=data.split.groups[rows],
+        scale=module.router.scale,
+        guessed_category_scores=None if guessed is None else category_scores(module, guessed),
+        neighbours=neighbour_rewards(module, module.seen(Features(embedding, torch.from_numpy(data.category[rows]))))
+        if policy.needs_neighbours
+        else None,
+    )
+
+
+def _sampled(table: RewardTable, complete: Rows, cascade: Cascade | None) -> Sampled:
+    """What separate samples tell of the complete test prompts, by their positions among these."""
+    samples, halves = separate_samples(table, complete), split_half_oracle(table, complete)
+    return Sampled(
+        None if samples is None else replace(samples, rows=np.searchsorted(complete, samples.rows)),
+        None if halves is None else replace(halves, rows=np.searchsorted(complete, halves.rows)),
+        cascade,
+    )
+
+
+def _labels(data: RoutingData, config: TrainConfig, whole: RewardTable | None) -> Labels | None:
+    """What the table's labels cost; None where no costs are known, or which labels were learnt from is not."""
+    if data.costs.kind == "none" or (config.labels.samples is not None and whole is None):
+        return None
+    learnt = np.concatenate([data.split.train, data.split.validation, data.split.calibration])
+    if not len(learnt):  # another table: what was learnt from is not in it
+        return None
+    own = router_cost(data.table, config.backbone, config.cost, data.costs.kind)
+    return Labels.of(data.costs, data.targets.count, learnt, config.target.responses, own)
