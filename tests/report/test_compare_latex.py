@@ -134,7 +134,7 @@ def test_contenders_with_their_marks(pairs):
     assert [read(cell) for cell in head if "multicolumn" not in cell][:2] == ["Contender", "Reward"]
     assert "300" in rows[0][[read(cell) if "multi" not in cell else "" for cell in head].index("Cost") + 2]
     assert "trillion FLOPs per prompt" in text
-    assert "Bold: the best, and every contender that cannot be told from it." in text
+    assert "Bold: the best, and every contender that does not differ significantly from it." in text
     assert r"\caption{Contenders: t\_1, sky\&work, 2 members, cost: trillion FLOPs per prompt.}" in text
     assert len(set(re.findall(r"\\label\{(.*)\}", text))) == 2
 
@@ -143,7 +143,7 @@ def test_differences_and_members(pairs):
     (_, rows), _ = tables(pairs_to_latex(pairs))
     assert len(rows) == 6 + 4
     assert rows[0][1] == "near"
-    assert rows[0][-1] == "cannot be told"
+    assert rows[0][-1] == "not significant"
     assert rows[1][-2] == "$<0.001$", "the smallest p of 10,000 draws, however many differences there are"
     frame = pd.DataFrame(
         [

@@ -244,7 +244,7 @@ def test_contenders_and_pairs_of_real_runs(real, capsys):
     shutil.rmtree(folder)
     main(["output=csv", "table=pairs", "bootstrap.draws=100", "bootstrap.level=0.99"])
     said = capsys.readouterr()
-    (needed,) = re.findall(r"with 100 draws no difference can be told.*give bootstrap\.draws=(\d+)", said.err)
+    (needed,) = re.findall(r"with 100 draws no difference can be significant.*give bootstrap\.draws=(\d+)", said.err)
     assert 200 < int(needed) < 260, "2 / .01 of very many groups, more of so many"
     assert pd.read_csv(StringIO(said.out))["first"].tolist() == pairs["first"].tolist()
     main(["output=json", "table=contenders"])
@@ -307,7 +307,7 @@ def test_a_copied_run_cannot_be_told_from_itself(real, capsys):
     main(["runs/ridge-0", "runs/ridge-copy", "output=json", "table=pairs"])
     row = json.loads(capsys.readouterr().out)[0]
     assert [row[name] for name in ("difference", "low", "high", "p_adjusted")] == [0, 0, 0, 1]
-    assert row["verdict"] == "cannot be told"
+    assert row["verdict"] == "not significant"
 
 
 def test_settings_tell_contenders_apart_and_defaults_do_not(real, capsys):

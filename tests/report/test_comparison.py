@@ -103,15 +103,15 @@ def test_contenders_come_before_their_differences(tested):
     ridge = lines_of(contenders, "| ridge")[0]
     gain = np.mean([run.gain.mean() for run in tested if run.router == "ridge"])
     assert f"| **+{gain:.2f} (" in ridge, "the best is bold"
-    assert "**" not in lines_of(contenders, "| category_mean")[0], "it can be told from the best"
-    assert "Bold: the best of the table, and every contender that cannot be told from it" in contenders
+    assert "**" not in lines_of(contenders, "| category_mean")[0], "it differs significantly from the best"
+    assert "Bold: the best of the table, and every contender that does not differ significantly from it" in contenders
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines_of(differences, "| ")[2:]]
     assert [(row[0], row[1]) for row in rows] == [
         ("ridge", "knn"), ("ridge", "category_mean"), ("knn", "category_mean"),
         ("ridge", "best single"), ("knn", "best single"), ("category_mean", "best single"),
     ]  # fmt: skip
     assert rows[1][-1] == "better"
-    assert rows[5][3:] == ["0 (0 to 0)", "1", "cannot be told"]
+    assert rows[5][3:] == ["0 (0 to 0)", "1", "not significant"]
     for words in (
         "standard deviation",
         "corrected for all differences",
@@ -169,7 +169,7 @@ def test_the_page_says_first_what_came_out(tested, runs):
     twin = TestedRun(**{**vars(tested[2]), "router": "twin", "folder": Path("runs/twin")})
     content = [*runs, (Path("runs/twin"), runs[0][1])]
     lead = as_markdown(compare_runs(content, pair_up([*tested, twin], draws=2000)), {}).split("\n\n")[1]
-    assert lead.endswith(" It has the largest gain of 4, and cannot be told from twin.")
+    assert lead.endswith(" It has the largest gain of 4, and does not differ significantly from twin.")
 
 
 def test_figures_of_reward_models_and_pages_that_ask_for_nothing(tested, runs, results, tmp_path):

@@ -59,8 +59,8 @@ def share_told(make, count, tables, seed):
     best = every = 0
     for table in range(tables):
         pairs = pair_up(make(random, count), draws=DRAWS, seed=table)
-        best += not set(pairs.contenders["vs_best"]) <= {"best", "cannot be told"}
-        every += not set(pairs.pairs["verdict"]) <= {"cannot be told"}
+        best += not set(pairs.contenders["vs_best"]) <= {"best", "not significant"}
+        every += not set(pairs.pairs["verdict"]) <= {"not significant"}
     return best / tables, every / tables
 
 

@@ -122,8 +122,8 @@ def test_p_is_corrected_over_all_differences_of_a_panel_and_gives_the_verdict():
         assert p <= adjusted <= least + 0.01
     for row in frame.to_dict("records"):
         told = row["p_adjusted"] <= 0.05
-        assert row["verdict"] == (("better" if row["difference"] > 0 else "worse") if told else "cannot be told")
-    assert {"better", "worse", "cannot be told"} == set(frame["verdict"]) | {one(both, "d", "best single")["verdict"]}
+        assert row["verdict"] == (("better" if row["difference"] > 0 else "worse") if told else "not significant")
+    assert {"better", "worse", "not significant"} == set(frame["verdict"]) | {one(both, "d", "best single")["verdict"]}
     (alone,) = both.pairs[both.pairs["table"] == "other"].to_dict("records")
     assert alone["p_adjusted"] == alone["p_value"], "another panel is another family"
 
@@ -155,7 +155,7 @@ def test_a_run_beside_its_copy_cannot_be_told_from_it():
     assert sorted(pairs.contenders["contender"]) == ["ridge (copy)", "ridge (runs)"]
     row = one(pairs, "ridge (copy)", "ridge (runs)")
     assert [row[name] for name in ("difference", "low", "high")] == [0, 0, 0]
-    assert (row["p_value"], row["p_adjusted"], row["verdict"]) == (1, 1, "cannot be told")
+    assert (row["p_value"], row["p_adjusted"], row["verdict"]) == (1, 1, "not significant")
     beside = pair_up([runs[0], run(runs[0].reward, ids=runs[0].ids, groups=runs[0].groups, folder="runs/again")])
     assert sorted(beside.contenders["contender"]) == ["ridge (1)", "ridge (2)"]
 
@@ -238,7 +238,7 @@ def stands(*verdicts):
     random = np.random.default_rng(11)
     base = random.normal(size=300)
     runs = [run(base + 9, "top", split=1, single=base), run(base, "top", single=base)]  # 9 on a split of its own
-    shifts = {"cannot be told": 0.0, "better": 2.0, "worse": -2.0}
+    shifts = {"not significant": 0.0, "better": 2.0, "worse": -2.0}
     for k, verdict in enumerate(verdicts):
         noise = random.normal(scale=0.1, size=300)
         more = shifts.get(verdict, -3.0) + noise - noise.mean()
@@ -254,7 +254,10 @@ def test_the_lead_says_better_than_all_only_where_it_is_and_is_silent_of_what_wa
     assert stands("worse", "worse") == ". It is better than each of the others."
     assert stands("worse", "better") == ". It has the largest gain of 3, and is worse than r1 on the rows they share."
     assert stands("worse", "not compared") == ". It has the largest gain of 2."
-    assert stands("cannot be told", "not compared") == ". It has the largest gain of 2, and cannot be told from r0."
+    assert (
+        stands("not significant", "not compared")
+        == ". It has the largest gain of 2, and does not differ significantly from r0."
+    )
     assert stands("not compared") == stands() == "."
 
 
@@ -264,7 +267,7 @@ def test_one_prompt_and_one_group():
     assert row["difference"] == 1
     assert math.isnan(row["low"])
     assert math.isnan(row["p_adjusted"])
-    assert row["verdict"] == "cannot be told"
+    assert row["verdict"] == "not significant"
     grouped = [run([1.0, 1.0, 1.0], name, groups=["g"] * 3, single=single) for name, single in (("a", 0), ("b", 0.5))]
     assert pair_up(grouped).pairs["p_adjusted"].isna().all()
 
@@ -345,9 +348,9 @@ def test_too_few_draws_are_named(prompts):
     assert enough > 39, "more than the 40 of very many groups"
     few, many = pair_up(runs, draws=enough - 1), pair_up(runs, draws=enough)
     (note,) = few.notes
-    assert f"with {enough - 1:,} draws no difference can be told" in note
+    assert f"with {enough - 1:,} draws no difference can be significant" in note
     assert f"bootstrap.draws={enough + 1} or more" in note
-    assert set(few.pairs["verdict"]) == {"cannot be told"}
+    assert set(few.pairs["verdict"]) == {"not significant"}
     assert many.notes == []
     assert set(many.pairs["verdict"]) == {"better"}
 
@@ -368,7 +371,7 @@ def test_too_few_groups_are_named_in_place_of_draws(groups, contenders, told):
         assert pairs.notes == []
         return
     (note,) = pairs.notes
-    assert f"with {groups} groups of test prompts no difference can be told" in note
+    assert f"with {groups} groups of test prompts no difference can be significant" in note
     assert "draws" not in note
     assert "test on more prompts" in note
 
@@ -388,7 +391,7 @@ def test_how_contenders_stand_to_the_best_and_to_the_best_single():
         [run(base + gain + e, name, single=base) for (name, gain), e in zip(gains.items(), noise, strict=True)]
     )
     found = pairs.contenders.set_index("contender")
-    assert found["vs_best"].to_dict() == {"best": "best", "near": "cannot be told", "low": "worse", "bad": "worse"}
+    assert found["vs_best"].to_dict() == {"best": "best", "near": "not significant", "low": "worse", "bad": "worse"}
     assert found["vs_single"].to_dict() == {"best": "better", "near": "better", "low": "better", "bad": "worse"}
     for name in ("near", "low", "bad"):
         assert found.loc[name, "p_vs_best"] == one(pairs, "best", name)["p_adjusted"]

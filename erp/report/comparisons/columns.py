@@ -93,7 +93,7 @@ def by_panel(frame: pd.DataFrame) -> list[pd.DataFrame]:
 
 
 def untold(contenders: pd.DataFrame) -> list[bool]:
-    """Which rows are to be bold: the best of its panel, and every contender that cannot be told from it."""
+    """Which rows are to be bold: the best of its panel, and all that do not differ significantly from it."""
     return [verdict in ("best", UNTOLD) for verdict in contenders["vs_best"]]
 
 
@@ -110,7 +110,7 @@ def _lead(panel: pd.DataFrame) -> str:
     sentence = (
         f"On {one_line(best['table'])}, scored by {one_line(best['reward_model'])}, {best['members']} members: "
         f"{best['contender']} gains {gain} in reward over the best single member, "
-        + told.get(best["vs_single"], "which cannot be told from 0")
+        + told.get(best["vs_single"], "not significantly different from 0")
     )
     compared = others[others["vs_best"] != NOT_COMPARED]
     if compared.empty:
@@ -119,7 +119,7 @@ def _lead(panel: pd.DataFrame) -> str:
         return f"{sentence}. It is better than each of the others."
     alike, above = (list(compared["contender"][compared["vs_best"] == verdict]) for verdict in (UNTOLD, "better"))
     said = [f"has the largest gain of {len(compared) + 1}"]
-    said += [f"cannot be told from {_listed(alike)}"] if alike else []
+    said += [f"does not differ significantly from {_listed(alike)}"] if alike else []
     said += [f"is worse than {_listed(above)} on the rows they share"] if above else []
     return f"{sentence}. It {', and '.join(said)}."
 

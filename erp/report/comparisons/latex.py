@@ -46,13 +46,13 @@ def latex_text(text: Any) -> str:
 
 
 def contenders_to_latex(pairs: Pairs) -> str:
-    """A table per panel: bold is the best, and what cannot be told from it; marks say how it stands to best single."""
+    """A table per panel: bold is the best, and all not significantly different; marks are against best single."""
     level, alpha = f"{100 * pairs.level:g}\\%", f"{1 - pairs.level:.3g}"
     note = (
         f"Gain: reward above the best single member, with its {level} interval (paired bootstrap over groups of "
-        f"prompts). Bold: the best, and every contender that cannot be told from it. {MARKS['better']} better, "
-        f"{MARKS['worse']} worse than the best single member. All at $p \\leq {alpha}$, corrected for all differences "
-        "at once."
+        f"prompts). Bold: the best, and every contender that does not differ significantly from it. "
+        f"{MARKS['better']} better, {MARKS['worse']} worse than the best single member. "
+        f"All at $p \\leq {alpha}$, corrected for all differences at once."
     )
     return "\n\n".join(
         _table(panel, CONTENDERS, "Contenders", f"contenders-{number_}", note, untold(panel))

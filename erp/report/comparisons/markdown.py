@@ -29,20 +29,20 @@ MOST_PREDICTED = 40  # contenders in the table of predictability
 
 CONTENDERS_TEXT = (
     "A contender is a router with its settings; its runs differ in seed and split (split seed, category left out) "
-    "alone. `gain` is its reward at lambda = 0 on test prompts less that of the best single member, chosen on train, "
+    "alone. `gain` is its reward at lambda = 0 on test prompts minus that of the best single member, chosen on train, "
     "over all its runs; in brackets the {level} interval, from a paired bootstrap over groups of prompts: what other "
     "prompts might have given, with these splits and seeds. Bold: the best of the table, and every contender that "
-    "cannot be told from it. `vs best` and `vs single` are how it stands to that best contender and to the best "
-    "single member, by the corrected p of the differences. `sd over splits` is the standard deviation of the gain "
-    "from one split to the next, `sd over seeds` that from one seed to the next on the same split. Neither is in the "
-    "interval, nor in any p."
+    "does not differ significantly from it. `vs best` and `vs single` are how it stands to that best contender and to "
+    "the best single member, by the corrected p of the differences. `sd over splits` is the standard deviation of the "
+    "gain from one split to the next, `sd over seeds` that from one seed to the next on the same split. Neither is in "
+    "the interval, nor in any p."
 )
 PAIRS_TEXT = (
     "Rows are pairs of rewards of the same prompt, split and seed; where a contender has a single seed on a "
     "split, it stands beside every seed of the other. Brackets: {level} interval, each for itself, from the same "
     "bootstrap ({draws} draws of groups of prompts). `p`: two-sided, corrected for all differences between the "
     "contenders at once, by what the largest of them would be if none were real. `verdict`: the first is better or "
-    "worse where p is at most {alpha}; above, it cannot be told which is better; without rows they are not compared. "
+    "worse where p is at most {alpha}; above, the difference is not significant; without rows they are not compared. "
     "McNemar's exact p, for rewards of 0 and 1, is not corrected."
 )
 PREDICTION_TEXT = (
@@ -55,7 +55,7 @@ MEMBERS_TEXT = (
     "are the means over members. The members of all contenders are in members.csv."
 )
 RUNS_TEXT = (
-    "At lambda = 0 on test prompts. `gain` is the router's reward less that of the best single member, chosen on "
+    "At lambda = 0 on test prompts. `gain` is the router's reward minus that of the best single member, chosen on "
     "train; in brackets its interval, from a paired bootstrap over groups of prompts. Runs on different "
     "splits have different test prompts: compare their gains, not their rewards."
 )

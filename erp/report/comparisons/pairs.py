@@ -30,7 +30,7 @@ from erp.report.comparisons.contenders import (
 from erp.report.comparisons.side_by_side import Contender, adjusted, mcnemar_of, resampled, rows_of
 
 SINGLE = "best single"
-UNTOLD = "cannot be told"
+UNTOLD = "not significant"
 NOT_COMPARED = "not compared"  # for want of a row in common
 MOST_ALL_PAIRS = 8  # contenders; of more, only differences to the best of them and to the best single are shown
 MOST_DRAWS = 1_000_000  # more are never advised
@@ -52,16 +52,16 @@ class Pairs:
     Attributes:
         contenders: one row each (`CONTENDERS`), of every panel the largest gain over the best single first.
             ``vs_best`` says what the corrected difference to that first one says: ``best`` (it is the first itself),
-            ``worse``, ``cannot be told``, ``not compared`` (no row in common), or ``better``, which is rare: its gain
+            ``worse``, ``not significant``, ``not compared`` (no row in common), or ``better``, which is rare: its gain
             is smaller over all its runs, and its reward larger on the rows that both have. ``vs_single`` is ``better``,
-            ``worse`` or ``cannot be told``.
+            ``worse`` or ``not significant``.
         pairs: one row per difference (`PAIRS`): ``first`` less ``second``, the contender of the larger gain first.
             Of more than `MOST_ALL_PAIRS` contenders those to the best of them and to the best single only.
             ``p_adjusted`` is corrected over the differences between all contenders of the panel that have rows.
         places: panel, contender and split of every run, also of those that are not tested.
         notes: what else a reader has to know, a line each.
         draws: of the bootstrap.
-        level: of the intervals; a difference can be told where ``p_adjusted <= 1 - level``.
+        level: of the intervals; a difference is significant where ``p_adjusted <= 1 - level``.
     """
 
     contenders: pd.DataFrame
@@ -83,7 +83,7 @@ def pair_up(runs: Sequence[KnownRun], draws: int = 10_000, seed: int = 0, level:
             Those that are not tested have a place, and no row.
         draws: of the paired bootstrap over groups of prompts.
         seed: of the draws.
-        level: of the intervals; a difference can be told where its corrected p is at most 1 - level.
+        level: of the intervals; a difference is significant where its corrected p is at most 1 - level.
 
     Returns:
         Frames without a row, but with all their columns, where there is no run.
@@ -110,22 +110,23 @@ def pair_up(runs: Sequence[KnownRun], draws: int = 10_000, seed: int = 0, level:
 
 
 def _cannot_tell(found: Sequence[Mapping[str, Any]], draws: int, level: float) -> list[str]:
-    """A line where none of the differences can be told, however large: for want of draws, or else of groups.
+    """A line where no difference can be significant, however large: for want of draws, or else of groups.
 
     No p is below that of draws that all lie on one side of 0. It falls with their number, and the fewer the groups, the
     slower: what takes more than `MOST_DRAWS` to tell takes more prompts instead.
     """
     groups = max(row["groups"] for row in found)
     if groups < 2:
-        return ["all test prompts are one group: no difference can be told; test on more prompts"]
+        return ["all test prompts are one group: no difference can be significant; test on more prompts"]
     needed = _draws_needed(groups, 1 - level)
     if draws + 1 >= needed:
         return []
     if needed <= MOST_DRAWS:
-        none = f"with {draws:,} draws no difference can be told, however large it is"
+        none = f"with {draws:,} draws no difference can be significant, however large it is"
         return [f"{none}; give bootstrap.draws={math.ceil(needed)} or more"]
     return [
-        f"with {groups} groups of test prompts no difference can be told, however large it is; test on more prompts"
+        f"with {groups} groups of test prompts no difference can be significant, however large it is; test on more "
+        "prompts"
     ]
 
 

@@ -39,7 +39,7 @@ def extension_page(results: Results) -> list[str]:
         [f"{row['labels']:,}", *(significant(row[method]) for method in METHODS)] for row in joined["curve"]
     ]  # fmt: skip
     note = (
-        "Mean over test prompts of the best observed reward less that of the choice, by method and number of labels. "
+        "Mean over test prompts of the best observed reward minus that of the choice, by method and number of labels. "
         "Each row's labels are among the next one's, and it is one draw of them: small differences are chance."
     )
     return [f"## The member that joined: {name}", text, table(["Labels", *METHODS.values()], rows), note]

@@ -9,7 +9,7 @@ MOST_PAIRS = 15  # in the report; results.json has more
 
 TEXT = (
     "Some test prompts lack a reward of some member. This is what can be compared all the same. *Router less it, where "
-    "both are known*: the reward of the member that the router chooses at lambda = 0, less that of this one, on the "
+    "both are known*: the reward of the member that the router chooses at lambda = 0, minus that of this one, on the "
     "test prompts that have both. *Weighted to all test prompts*: the same, where the router sends a prompt to this "
     "very member counted as 0, and every other known difference standing for as many prompts as the share of prompts "
     "that have both rewards says; no number where a member that the router chooses shares no test prompt with this one."
