@@ -22,7 +22,7 @@ def rows() -> Iterator[tuple[str, str, str]]:
     ridge, check = one(routing, contender="ridge", reward_model="yes_logit"), one(routing, contender="ridge")
     yield (
         "03_routing",
-        "The paper's router, a ridge: reward minus that of the best single member; minus that of the best mixture of "
+        "The paper's router, a ridge: reward minus that of the best single member; minus that of the best constant of "
         "equal cost",
         f"`yes_logit` {interval(ridge, 'gain')}; {interval(ridge, 'equal_cost')}. `verifier` "
         f"{interval(check, 'gain')}; {interval(check, 'equal_cost')}",
@@ -78,14 +78,14 @@ def rows() -> Iterator[tuple[str, str, str]]:
     joins = [one(results("07_new_member", file), labels=64, method="auto", member="all") for file in FILES]
     yield (
         "07_new_member",
-        "A member joins with 64 labels: regret minus that of a ridge of its own (below 0 is better), here; on "
-        "LLMRouter's table",
+        "A new member known from 64 scored prompts: reward lost to the best choice, with `erp extend` minus with a ridge "
+        "fitted on those 64 alone (below 0 is better); here; on LLMRouter's table",
         "; ".join(interval(row, "less_scratch") for row in joins),
     )
     unseen = one(results("09_shift"), router="ridge", category="all", reward_model="yes_logit")
     yield (
         "09_shift",
-        "Gain of the ridge by `yes_logit` on eleven tasks that were trained on; on the same, never seen",
+        "Gain of the ridge by `yes_logit` on tasks that it was trained on; on tasks that it never saw",
         f"{interval(unseen, 'gain_seen')}; {interval(unseen, 'gain_unseen')}",
     )
 

@@ -48,11 +48,17 @@ def _verdict_line(results: Results) -> str:
     """Better than the best constant at equal cost: yes, no or undecided."""
     point = results["equal_cost"]["policy"]
     where = " at equal cost" if costs_differ(results) else ""
-    what = "model" if len(point["constant"]) == 1 else "mix"
     return (
         f"Better than the best constant{where}: {point['verdict']}. Reward "
-        f"{_gain(results, point['difference'])} over the same {what} for every prompt ({mixture(point['constant'])})."
+        f"{_gain(results, point['difference'])} over {_blindly(point['constant'])}."
     )
+
+
+def _blindly(weights: Mapping[str, float]) -> str:
+    """A constant as what it does."""
+    if len(weights) == 1:
+        return f"always choosing {mixture(weights)}"
+    return f"choosing blindly at the best odds on train: {mixture(weights)}"
 
 
 def mixture(weights: Mapping[str, float]) -> str:
@@ -78,9 +84,10 @@ def headroom_line(results: Results) -> str:
         return _nothing_to_route(results, f"the best single model ({_single(results)})")
     low, high = number(spread["low"]), number(spread["high"])
     share = "none" if recovered == low == high == 0 else f"{percents(recovered)} ({_ci(results)} {percents(low, high)})"
+    gap = significant(routing["oracle"]["reward"] - routing["best_single"]["reward"])
     return (
-        f"Headroom: {router} gains {share} of what the best choice for every prompt, known only in hindsight (the "
-        "oracle), would gain over the best single model."
+        f"Headroom: choosing the best model for every prompt in hindsight (the oracle) would gain {gap} over the best "
+        f"single model; {router} gains {share} of that."
     )
 
 
@@ -105,16 +112,20 @@ def _single(results: Results) -> str:
 
 def _single_line(results: Results) -> str:
     """Reward and cost beside the best single member, at lambda = 0."""
-    row, single = results["routing"]["router"], results["routing"]["best_single"]
+    routing = results["routing"]
     at = "" if decides_at_zero(results) else " at lambda = 0"
-    text = (
-        f"Against the best single model ({_single(results)}){at}: reward {_judged(results, row['gain_vs_best_single'])}"
-    )
+    rival = f"the best single model ({_single(results)}){at}"
+    return _against(results, rival, routing["router"]["gain_vs_best_single"], routing["best_single"])
+
+
+def _against(results: Results, rival: str, gain: Mapping[str, float | None], row: Results) -> str:
+    """What the router earns and spends at lambda = 0 beside another row."""
+    text = f"Against {rival}: reward {_judged(results, gain)}"
     if not costs_differ(results):
         return f"{text}."
     factor, unit = cost_scale(results)
-    own, dear = (number(each["cost"]) * factor for each in (row, single))
-    return f"{text}; cost {significant(own)} instead of {significant(dear)} {unit}{_share_saved(own, dear)}."
+    own, other = (number(each["cost"]) * factor for each in (results["routing"]["router"], row))
+    return f"{text}; cost {significant(own)} instead of {significant(other)} {unit}{_share_saved(own, other)}."
 
 
 def headline(results: Results) -> str:
@@ -134,10 +145,11 @@ def _share_saved(own: float, other: float) -> str:
 
 
 def _category_line(results: Results) -> str:
-    gain = results["routing"]["gain_vs_category_mean"]
-    if gain is None or results["run"]["router"] == "category_mean":
+    routing = results["routing"]
+    if routing["gain_vs_category_mean"] is None or results["run"]["router"] == "category_mean":
         return ""
-    return f"Against the best model of each prompt's category (category mean): reward {_judged(results, gain)}."
+    rival = "the best model of each prompt's category (category mean)"
+    return _against(results, rival, routing["gain_vs_category_mean"], routing["category_mean"])
 
 
 def _left_out_line(results: Results) -> str:
@@ -145,7 +157,7 @@ def _left_out_line(results: Results) -> str:
     data = results["data"]
     lines = [one_line(note) for note in data["notes"] if note.startswith(DROPPED)]
     if data["excluded"] and data.get("lacking"):
-        remedy = "" if 2 * data["excluded"] < data["test"] else "; pool.complete=auto leaves out whoever breaks most"
+        remedy = "" if 2 * data["excluded"] < data["test"] else "; pool.complete=auto leaves out those who lack most"
         lines.append(
             f"{data['excluded']:,} of {data['test']:,} test prompts lack a reward of some member, so that not all are "
             "compared on them: "

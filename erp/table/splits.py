@@ -262,7 +262,7 @@ def _near_duplicate_notes(
     if by in ("group", "category") and facts.cut:
         notes.append(
             f"{facts.cut:,} prompts were chained into groups above {LARGEST_SHARE:.0%} of the table, which were cut "
-            "at a stricter similarity: near-duplicates of them may stand on both sides"
+            "at a stricter similarity: similar prompts among them may stand in both train and test"
         )
     if by in ("prompt", "table"):
         parted = leak(grouped.near, rows[_TEST], np.concatenate([rows[_TRAIN], rows[_VALIDATION]]))

@@ -28,7 +28,7 @@ def _length(found: Mapping[str, Any]) -> str:
         return f"Length bias is not known: {found['between_reason']}."
     return (
         "Length bias, the partial correlation of reward with the logarithm of a response's length: "
-        f"{'; '.join(known)}. Above 0, the reward model pays for length, or longer answers are better."
+        f"{'; '.join(known)}. Above 0: longer answers score higher, since they are better or since length is liked."
     )
 
 
@@ -36,7 +36,7 @@ def _paraphrases(found: Mapping[str, Any] | None, scale: str) -> str:
     if found is None:
         return "Paraphrases: no test prompts of one group with different texts, so their consistency is not known."
     text = (
-        f"Paraphrases: in {found['groups']:,} groups of {found['prompts']:,} test prompts that are alike, two of a "
+        f"Paraphrases: {found['prompts']:,} test prompts form {found['groups']:,} groups of similar texts; two of a "
         f"group go to the same member {percent(number(found['same_member']))} of the time, by chance "
         f"{percent(number(found['by_chance']))}"
     )
@@ -59,7 +59,7 @@ def _cross(found: Mapping[str, Any]) -> str:
     own = found["own_best_single"]
     if own is not None:
         text += (
-            f". The best single by the second is {escaped(own['member'])} ({significant(own['reward'])}): router less "
+            f". The best single by the second is {escaped(own['member'])} ({significant(own['reward'])}): router minus "
             f"it {gain_text(own['router_less_it'])}"
         )
     return f"{text}."

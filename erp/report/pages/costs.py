@@ -125,8 +125,9 @@ def _collapse(results: Results) -> list[str]:
     if not len(dearest) or len(results["run"]["members"]) == 1:
         return []
     return [
-        f"With cost no object (lambda = 0) {percent(float(dearest[0]))} of prompts go to the dearest member; evenness "
-        f"of the shares, entropy over its maximum, is {significant(float(evenness[0]))} (0: one member gets all)."
+        f"With cost no object (lambda = 0) {percent(float(dearest[0]))} of prompts go to the most expensive member; "
+        f"evenness of the shares, entropy over its maximum, is {significant(float(evenness[0]))} (0: one member gets "
+        "all)."
     ]
 
 
@@ -170,6 +171,6 @@ def _break_even(found: Mapping[str, Any], factor: float, unit: str) -> str:
     if found["prompts"] is not None:
         return (
             f"At {at[found['at']]} it saves {significant(number(found['net_saving']) * factor)} {unit} net: labels are "
-            f"paid after {found['prompts']:,.0f} prompts."
+            f"paid back after {found['prompts']:,.0f} prompts, against best single."
         )
     return f"At {at[found['at']]} labels are never paid back: the router {found['reason']}."

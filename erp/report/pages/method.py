@@ -13,7 +13,7 @@ def data_page(results: Results) -> list[str]:
     data, cost = results["data"], results["cost"]
     low, high = data["samples_per_cell"]
     lines = [
-        f"- {data['prompts']:,} prompts, {data['members']} members, samples per cell K = "
+        f"- {data['prompts']:,} prompts, {data['members']} members, K samples per cell (a prompt and a member), K = "
         + (f"{low}" if low == high else f"{low} to {high}"),
         f"- {data['train']:,} train, {data['validation']:,} validation, {data['test']:,} test prompts "
         f"(split seed {results['run']['split_seed']})",

@@ -29,8 +29,8 @@ def _headroom(found: Mapping[str, Any]) -> str:
     if found["naive"] is None:
         return "No prompt of the table has a reward of every member, so how much there is to route is not known."
     text = (
-        f"Over {found['prompts']:,} complete prompts of the table, in hindsight, the headroom over the best single "
-        "member is "
+        f"Over all {found['prompts']:,} complete prompts of the table, train ones too, the headroom over the member "
+        "that is best on them is "
     )
     if found["split_half"] is None:
         return f"{text}at most {significant(found['naive'])}, luck included."
@@ -46,7 +46,7 @@ def _shares(noise: Mapping[str, Any]) -> str:
         return f"Variance shares are null: {found['reason']}."
     names = {
         "prompt": "prompts (difficulty, which no router can use)",
-        "member": "members (which the best single gets)",
+        "member": "members (one is better on average: the best single has this already)",
         "interaction": "interaction (which member suits which prompt: what routing needs)",
         "error": "one sample's noise",
     }
@@ -58,7 +58,7 @@ def _shares(noise: Mapping[str, Any]) -> str:
     return (
         table(["Variance of a sampled reward", "Variance", "Share"], rows)
         + "\n\nInteraction is necessary for routing, not sufficient: one member may still be best everywhere. "
-        "Estimates are unbiased, so a small one may come out below 0." + used
+        "Estimates are unbiased, so a small one may come out below 0: read it as 0." + used
     )
 
 

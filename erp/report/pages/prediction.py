@@ -64,13 +64,13 @@ def _corrected(interval: Mapping[str, float | None] | None) -> str:
 
 def _ceilings(results: Results) -> str:
     text = (
-        "Routing lives on the differences between members: what makes a prompt easy for all of them raises R^2, and "
-        "cancels in a difference. "
+        "R^2 is the share of a member's variance over prompts that is predicted. Routing lives on the differences "
+        "between members: what makes a prompt easy for all of them raises R^2, and cancels in a difference. "
     )
     if results["prediction"]["r2_pooled_ceiling"] is not None:
         text += (
-            "Labels are means of few samples, so even a perfect predictor stays below 1; divided by what it would "
-            "reach, R^2 is what it would be against the expected rewards themselves (not clipped, with its interval). "
+            "Labels are means of few samples, so even a perfect predictor stays below 1; R^2 divided by what it would "
+            "reach is the share of the predictable variance that the router predicts (never clipped). "
         )
     return text + (
         "Calibration slope: observed on predicted, 1 is right. Binned error: mean distance between predicted and "
@@ -85,8 +85,8 @@ def _discrimination(results: Results) -> list[str]:
     return [
         f"Of two members' rewards that differ on a prompt, the router orders {significant(pairs)} rightly; the "
         f"members' order on train, the same for every prompt, {by_constant}. "
-        f"Its first choice is a best observed member on {significant(top)} of prompts; best single is on "
-        f"{significant(prediction['top1_accuracy_constant'])}. Kendall's tau within a prompt, mean: "
-        f"{significant(prediction['kendall_tau'])}; of the order on train "
+        f"The router's first choice is a best observed member on {significant(top)} of prompts; the member that is "
+        f"first on train, always chosen, on {significant(prediction['top1_accuracy_constant'])}. Kendall's tau within "
+        f"a prompt, mean: {significant(prediction['kendall_tau'])}; of the order on train "
         f"{significant(prediction['kendall_tau_constant'])}."
     ]

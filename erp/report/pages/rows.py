@@ -47,9 +47,10 @@ def equal_cost_page(results: Results) -> list[str]:
         f"Difference ({level_of(results)})", "Better?",
     ]  # fmt: skip
     text = (
-        "A constant sends every prompt to one member, or to either of two by a coin; of all that cost what the router "
-        "costs here, the best by rewards on train stands beside it. `yes`: the whole interval is above 0; `no`: none "
-        "of it is; else `undecided`."
+        "A constant does not look at the prompt: it always chooses one member, or one of two at fixed odds. Any cost "
+        "between two members' can be had that way, so this is what a router has to beat. Of all constants at the "
+        "router's cost, the one that is best by rewards on train stands beside it (in hindsight there may be a better "
+        "one). `yes`: the whole interval is above 0; `no`: none of it is; else `undecided`."
     )
     return ["## Against the best constant at equal cost", table(header, rows), text, *_promise(results)]
 
@@ -81,7 +82,7 @@ def _promise(results: Results) -> list[str]:
 
 def rows_page(results: Results) -> list[str]:
     """The router and its references at lambda = 0."""
-    return ["## At lambda = 0, on test prompts", _rows_table(results), *_rows_notes(results)]
+    return ["## At lambda = 0 (cost ignored), on test prompts", _rows_table(results), *_rows_notes(results)]
 
 
 def _rows_table(results: Results) -> str:
@@ -137,7 +138,7 @@ def _rows_notes(results: Results) -> list[str]:
     notes = [
         "Best single is chosen on train prompts and scored on test; in hindsight it is chosen on test, "
         "which no one can. The oracle takes the best observed reward of every prompt and so counts luck as skill: "
-        "the headroom is overstated, and the share recovered understated."
+        "the headroom, its gain over best single, is overstated, and the share recovered understated."
     ]
     halves = results["oracle_split_half"]
     if halves is None:
@@ -146,7 +147,8 @@ def _rows_notes(results: Results) -> list[str]:
     else:
         notes[0] += (
             f" An oracle that chooses on one half of the samples and is scored on the other earns "
-            f"{significant(halves['reward'])}: too low, so the truth lies between the two."
+            f"{significant(halves['reward'])}: too low, since it chooses by half of what is known. The truth lies "
+            "between the two."
             if halves["prompts"] == results["data"]["test"] - results["data"]["excluded"]
             else f" On the {halves['prompts']:,} prompts with two samples of every member that oracle earns "
             f"{significant(halves['oracle'])}, and one that chooses on one half of the samples and is scored on the "
@@ -163,7 +165,7 @@ def _rows_notes(results: Results) -> list[str]:
     if other is not None and other != routing["best_single"].get("member"):
         notes.append(f"The policy's gain is over the best single at its own lambda, {escaped(other)}.")
     if routing["gain_vs_category_mean"] is not None and results["run"]["router"] != "category_mean":
-        notes.append(f"Router less category mean: {gain_text(routing['gain_vs_category_mean'])}.")
+        notes.append(f"Router minus category mean: {gain_text(routing['gain_vs_category_mean'])}.")
     if results["regret"] is not None:
         notes.append(
             f"Regret at lambda = 0, the mean reward lost against the oracle: {significant(results['regret'])}."
@@ -177,11 +179,12 @@ def _sampled_notes(results: Results) -> list[str]:
     if routing["sample_all"] is not None:
         text = (
             "Why predict and not score? *Sample all* asks every member once and keeps the answer that the reward model "
-            "likes best; its cost is that of all of them, the reward model's own not counted"
+            "likes best; its cost is that of all of them, without the reward model's own"
         )
         text += (
             "; at K=1 its reward is the oracle's." if _is_k1(results)
-            else ". It keeps the lucky answer itself, so it may pass the oracle, which only chooses members."
+            else ". It sees the rewards of the answers themselves, so it may pass the oracle, which only chooses "
+            "members; so may *Cascade*."
         )  # fmt: skip
         if routing["cascade"] is not None:
             chain, threshold = routing["cascade"]["chain"], routing["cascade"]["threshold"]
