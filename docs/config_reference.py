@@ -18,13 +18,10 @@ from pydantic import BaseModel
 
 from erp.build import LABEL, plain_name
 from erp.compose import conf_folder
-from erp.config import PROGRAMS, Decoding, Member, MiniData, Pool, SameData, Shot, SyntheticData, TableData
+from erp.config import PROGRAMS, Decoding, Member, Pool, Shot
 from erp.config.learn import Cost, Tracking, Trainer
 
 SCHEMAS: dict[str, type[BaseModel]] = {"cost": Cost, "pool": Pool, "tracking": Tracking, "trainer": Trainer}
-DATA: dict[str, type[BaseModel]] = {
-    "mini": MiniData, "same": SameData, "synthetic": SyntheticData, "table": TableData,
-}  # fmt: skip
 PARTS: dict[str, type[BaseModel]] = {
     "pool.members[]": Member,
     "pool.members[].shots[]": Shot,
@@ -206,8 +203,7 @@ def option(file: Path) -> Option:
     if "# @package" in text.partition("\n")[0]:  # it sets keys of other groups
         return Option(group, file.stem, about, [], body)
     content = {k: v for k, v in yaml.safe_load(text).items() if k != "defaults"}
-    schema = DATA.get(file.stem) if group == "data" else SCHEMAS.get(group)
-    rows = _rows(content, f"{group}.", schema, comments(file), _siblings(file, content))
+    rows = _rows(content, f"{group}.", SCHEMAS.get(group), comments(file), _siblings(file, content))
     return Option(group, file.stem, about, list(rows), body)
 
 
@@ -236,7 +232,6 @@ def _rows(
     mine = {
         LABEL: "what it is called in tables and dashboards",
         "_target_": "the class: one of your own takes its place",
-        "kind": "which option this is",
     }
     for name in [*node, *(name for name in known if name not in node)]:
         here = f"{path}{name}"

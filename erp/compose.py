@@ -238,7 +238,7 @@ def stored(config_file: Path) -> str:
         content = read_yaml(config_file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ErpError(f"config = {config_file}: cannot be read ({error}); give a run folder's config.yaml") from None
-    resolved(content, f"config = {config_file}")
+    content = resolved(content, f"config = {config_file}")
     if own := sorted({"defaults", "hydra"} & set(content)):
         raise ErpError(f"config = {config_file}: has {own[0]}, which no resolved config has; leave it out")
     ConfigStore.instance().store(REPEATED, content)

@@ -99,8 +99,7 @@ class RunFolder:
             ) from None
         if not isinstance(value, dict):
             raise ErpError(f"run = {self.path}: config.yaml is no mapping; restore it or train again")
-        resolved(value, f"run = {self.path}: config.yaml")
-        return value
+        return resolved(value, f"run = {self.path}: config.yaml")
 
     def load_settings(self) -> TrainConfig:
         """The same as a config object. Raises ErpError, one line, where there is none, or it is no run's."""

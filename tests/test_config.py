@@ -4,10 +4,15 @@ import math
 import pickle
 
 import pytest
+import yaml
 from pydantic import ValidationError
 
+from erp.build import build
+from erp.compose import compose, conf_folder
 from erp.config import PROGRAMS, validate
+from erp.config.older import with_data_target
 from erp.errors import ErpError, shorten
+from erp.table.source import TableSource
 
 PLUG = {"_target_": "erp.routers.ridge.Ridge"}
 
@@ -15,7 +20,7 @@ PLUG = {"_target_": "erp.routers.ridge.Ridge"}
 def train(**changes):
     """A whole container of `erp train`, with some keys changed; None leaves a key out."""
     whole = {
-        "data": {"kind": "synthetic"},
+        "data": {"_target_": "erp.table.synthetic.Synthetic"},
         "reward_model": {},
         "pool": {},
         "backbone": PLUG,
@@ -38,7 +43,7 @@ def faults(container, program="train"):
 def test_a_valid_container_becomes_the_program_s_config():
     config = validate("train", train(seed=3, split={"by": "prompt"}))
     assert isinstance(config, PROGRAMS["train"])
-    assert (config.seed, config.split.by, config.split.test, config.data.prompts) == (3, "prompt", 0.5, 2000)
+    assert (config.seed, config.split.by, config.split.test) == (3, "prompt", 0.5)
 
 
 def test_a_config_does_not_change():
@@ -61,27 +66,15 @@ def test_a_config_does_not_change():
         ({"objective": "accuracy"}, "objective = accuracy: input should be 'utility' or 'area'"),
         ({"tracking": {"mode": False}}, "tracking.mode = False: input should be 'off', 'offline' or 'online'"),
         ({"router": None}, "router: is required; give router=<value>"),
-        ({"data": {"kind": "table"}}, "data.path: is required; give data.path=<value>"),
-        ({"data": {"kind": "table", "path": "???"}}, "data.path: is required; give data.path=<value>"),
+        ({"data": {**PLUG, "path": "???"}}, "data.path: is required; give data.path=<value>"),
         ({"weights_dir": "???"}, "weights_dir: is required; give weights_dir=<value>"),
-        ({"data": {"kind": "parquet"}}, "data = {'kind': 'parquet'}: is not one of the options; choose data=<option>"),
-        ({"data": {"kind": "same"}}, "data = {'kind': 'same'}: is not one of the options; choose data=<option>"),
+        ({"data": "mini"}, "data = mini: input should be a valid dictionary"),
         ({"pool": {"members": []}}, "pool.members = []: list should have at least 1 item"),
     ],
 )
 def test_each_kind_of_fault_is_one_line(changes, line):
     (fault,) = faults(train(**changes))
     assert fault.startswith(line)
-
-
-def test_the_branch_of_a_union_is_not_part_of_a_key():
-    lines = faults(train(data={"kind": "table", "path": "x", "columns": {"rewrd": "score"}, "pth": "y"}))
-    assert lines[0].startswith("data.columns.rewrd = score: there is no such key; did you mean reward?")
-    assert lines[1].startswith(
-        "data.pth = y: there is no such key; did you mean path? known here: kind, path, copies, columns"
-    )
-    (fault,) = faults(train(data={"kind": "synthetic", "prompt": 5}))
-    assert fault.startswith("data.prompt = 5: there is no such key; did you mean prompts?")
 
 
 def test_items_of_a_list_are_named_by_their_index():
@@ -97,7 +90,7 @@ def test_items_of_a_list_are_named_by_their_index():
 
 
 def test_several_faults_are_all_named_once():
-    lines = faults(train(sed=1, objective="x", split={"test": 2}, data={"kind": "table", "path": "???"}, policy=None))
+    lines = faults(train(sed=1, objective="x", split={"test": 2}, data={**PLUG, "path": "???"}, policy=None))
     keys = [line.split(" = ")[0].split(":")[0] for line in lines]
     assert sorted(keys) == sorted(["sed", "objective", "split.test", "data.path", "policy"])
 
@@ -106,7 +99,8 @@ def test_each_program_has_its_own_keys():
     (fault,) = faults({"run": "x", "router": "knn"}, "route")
     assert fault.startswith("router = knn: there is no such key")
     assert faults({"run": "???"}, "route") == ["run: is required; give run=<value>"]
-    assert validate("evaluate", {"run": "x", "data": {"kind": "same"}}).data.kind == "same"
+    assert validate("evaluate", {"run": "x", "data": {"name": "same"}}).same
+    assert not validate("extend", {"run": "x", "data": PLUG}).same
 
 
 def test_lambda_is_called_lambda():
@@ -130,3 +124,26 @@ def test_errors_join_without_repeats_and_survive_a_process_pool():
 def test_long_lists_are_cut_with_the_number_left_out():
     assert shorten(range(3)) == "0, 1, 2"
     assert shorten(range(10), 8).endswith("7, ... (2 more)")
+
+
+TABLE = {"path": "t.csv", "copies": "fold", "columns": {"reward": "score", "prompt": None}, "prompt_from": None}
+
+
+@pytest.mark.parametrize("kind", [("table", TABLE), ("mini", {}), ("synthetic", {"prompts": 60, "seed": 3})])
+def test_data_of_an_earlier_version_names_its_class(kind):
+    """The config of a run from before ``data`` was a node with a class reads as the same table."""
+    name, settings = kind
+    config = {"seed": 1, "data": {"kind": name, **settings}}
+    found = with_data_target(config)
+    assert found == {"seed": 1, "data": {"name": name, "_target_": found["data"]["_target_"], **settings}}
+    option = yaml.safe_load((conf_folder() / f"data/{name}.yaml").read_text())
+    assert (option["name"], option["_target_"]) == (name, found["data"]["_target_"])
+    build(found["data"], TableSource, key="data")
+    assert with_data_target(found) == found
+    assert with_data_target({"seed": 1}) == {"seed": 1}
+
+
+def test_a_key_that_was_replaced_says_by_what():
+    with pytest.raises(ErpError) as refused:
+        compose("train", ["data.kind=synthetic"])
+    assert refused.value.faults == ("data.kind = synthetic: there is no such key any more; choose data=<option>",)

@@ -10,7 +10,7 @@ import pytest
 
 from erp.table.read import read_table
 from erp.table.samples import separate_samples
-from erp.table.synthetic import synthetic_table
+from erp.table.synthetic import Synthetic
 from erp.targets import Targets, expected_reward, reliability, samples_per_cell, split_half_oracle
 
 
@@ -40,7 +40,7 @@ def test_means_are_weighted_and_variances_come_from_separate_samples(tmp_path):
 
 
 def test_against_pandas(tmp_path):
-    table, _ = synthetic_table(prompts=60, members=4, samples=5, missing=0.3)
+    table, _ = Synthetic(prompts=60, members=4, samples=5, missing=0.3).draw()
     table.samples.loc[::7, "reward"] = np.nan
     targets = expected_reward(table)
     cells = table.samples.groupby(["prompt", "member"])["reward"]
@@ -81,13 +81,13 @@ def test_reliability_of_the_worked_example(k, rho):
 
 
 def test_reliability_is_not_identified_at_k1_or_without_variance():
-    table, _ = synthetic_table(prompts=20, samples=1)
+    table, _ = Synthetic(prompts=20, samples=1).draw()
     assert np.isnan(reliability(expected_reward(table))).all()
-    table, _ = synthetic_table(prompts=20, samples=1, missing=0.5)
+    table, _ = Synthetic(prompts=20, samples=1, missing=0.5).draw()
     assert split_half_oracle(table, np.arange(20)) is None
-    table, _ = synthetic_table(prompts=5, samples=2, noise=0, hidden=0, signal=0)
+    table, _ = Synthetic(prompts=5, samples=2, noise=0, hidden=0, signal=0).draw()
     assert np.isnan(reliability(expected_reward(table))).all()
-    one, _ = synthetic_table(prompts=1, samples=3)
+    one, _ = Synthetic(prompts=1, samples=3).draw()
     assert np.isnan(reliability(expected_reward(one))).all()
 
 
@@ -132,7 +132,7 @@ def test_reliability_by_hand():
 
 def table_of_samples(y):
     n, m, k = y.shape
-    table, _ = synthetic_table(prompts=n, members=m, samples=k)
+    table, _ = Synthetic(prompts=n, members=m, samples=k).draw()
     table.samples["reward"] = y.ravel()
     return table
 
@@ -171,7 +171,7 @@ def test_split_half_oracle_of_every_prompt_is_the_mean_over_all_its_halves():
 
 
 def test_split_half_oracle_with_unequal_counts_and_incomplete_prompts():
-    table, _ = synthetic_table(prompts=40, members=3, samples=5, noise=0.0, hidden=0.0)
+    table, _ = Synthetic(prompts=40, members=3, samples=5, noise=0.0, hidden=0.0).draw()
     table.samples.loc[table.samples.index % 5 == 4, "reward"] = np.nan  # K = 4
     table.samples.loc[table.samples.index % 25 == 3, "reward"] = np.nan  # K = 3 in some cells
     table.samples.loc[table.samples["prompt"] == 7, "reward"] = np.nan
@@ -210,7 +210,7 @@ def test_separate_samples_by_hand(tmp_path):
 
 
 def test_separate_samples_against_pandas():
-    table, _ = synthetic_table(prompts=50, members=3, samples=4, missing=0.1)
+    table, _ = Synthetic(prompts=50, members=3, samples=4, missing=0.1).draw()
     table.samples.loc[np.random.default_rng(0).random(len(table.samples)) < 0.3, "reward"] = np.nan
     found = separate_samples(table, np.arange(50))
     cells = table.samples.dropna(subset="reward").groupby(["prompt", "member"])["reward"].agg(list)
@@ -224,7 +224,7 @@ def test_separate_samples_against_pandas():
 
 
 def test_separate_samples_of_one_each_and_of_means():
-    table, _ = synthetic_table(prompts=5, members=2, samples=1)
+    table, _ = Synthetic(prompts=5, members=2, samples=1).draw()
     found = separate_samples(table, np.arange(5))
     assert found.reward[:, :, 0].tolist() == expected_reward(table).mean.tolist()
     table.samples["n_samples"] = 3

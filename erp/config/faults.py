@@ -16,7 +16,7 @@ def faults_of(error: ValidationError, model: type[BaseModel], given: Any, prefix
     """Each fault as ``key = value: what is allowed; what to do``."""
     lines = []
     for fault in error.errors():
-        loc = _without_union_tags(fault["loc"], given)
+        loc = fault["loc"]
         key = ".".join([*([prefix] if prefix else []), *map(str, loc)])
         value = fault["input"]
         if fault["type"] == "extra_forbidden":
@@ -25,28 +25,11 @@ def faults_of(error: ValidationError, model: type[BaseModel], given: Any, prefix
             lines.append(f"{key} = {value}: is a group of keys; {_known_keys(model, given, (*loc, ''))}")
         elif fault["type"] == "missing" or value == "???":
             lines.append(f"{key}: is required; give {key}=<value>")
-        elif fault["type"].startswith("union_tag"):
-            lines.append(f"{key} = {value}: is not one of the options; choose {key}=<option>, see --help")
         else:
             message = (fault["msg"][0].lower() + fault["msg"][1:]).removeprefix("value error, ")
             of_several = fault["type"] == "value_error" and isinstance(value, Mapping)  # it names those it is about
             lines.append(message if not loc else f"{key}: {message}" if of_several else f"{key} = {value}: {message}")
     return lines
-
-
-def _without_union_tags(loc: tuple[int | str, ...], given: Any) -> tuple[int | str, ...]:
-    """Pydantic names the branch of a union in ``loc``; a user never wrote it, so it is left out."""
-    path: list[int | str] = []
-    node = given
-    for step in loc:
-        if isinstance(node, Mapping) and step not in node and node.get("kind") == step:
-            continue
-        path.append(step)
-        if isinstance(node, Mapping):
-            node = node.get(step)
-        elif isinstance(node, list) and isinstance(step, int) and step < len(node):
-            node = node[step]
-    return tuple(path)
 
 
 def _known_keys(model: type[BaseModel], given: Any, loc: tuple[int | str, ...]) -> str:
@@ -56,7 +39,7 @@ def _known_keys(model: type[BaseModel], given: Any, loc: tuple[int | str, ...]) 
     for step in loc[:-1]:
         node = node.get(step) if isinstance(node, Mapping) else node[step] if isinstance(step, int) else None
         if current is not None and isinstance(step, str):
-            current = _model_in(current.model_fields[step].annotation, node) if step in current.model_fields else None
+            current = _model_in(current.model_fields[step].annotation) if step in current.model_fields else None
     if current is None:
         return "see --help"
     names = [field.alias or name for name, field in current.model_fields.items()]
@@ -64,14 +47,11 @@ def _known_keys(model: type[BaseModel], given: Any, loc: tuple[int | str, ...]) 
     return (f"did you mean {near[0]}? " if near else "") + f"known here: {shorten(names, 20)}"
 
 
-def _model_in(annotation: Any, node: Any) -> type[BaseModel] | None:
-    """The node model inside an annotation: itself, or the one in an optional, list or tagged union that fits."""
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """The node model inside an annotation: itself, or the one in an optional or a list."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        kind = annotation.model_fields.get("kind")
-        if kind is not None and isinstance(node, Mapping) and node.get("kind") not in get_args(kind.annotation):
-            return None
         return annotation
     if get_origin(annotation) in (Union, types.UnionType, list, Annotated):
-        found = (_model_in(argument, node) for argument in get_args(annotation))
+        found = (_model_in(argument) for argument in get_args(annotation))
         return next((model for model in found if model is not None), None)
     return None

@@ -3,76 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
 from erp.config.nodes import Node, Plug, Pool, RewardModel, SweepName
-
-
-class Columns(Node):
-    """What a file calls our columns; null where it uses our name."""
-
-    prompt: str | None = None
-    model: str | None = None
-    reward: str | None = None
-    prompt_id: str | None = None
-    sample: str | None = None
-    category: str | None = None
-    group: str | None = None
-    split: str | None = None
-    reference: str | None = None
-    prompt_tokens: str | None = None
-    completion_tokens: str | None = None
-    cost_usd: str | None = None
-    n_samples: str | None = None
-    reward_sd: str | None = None
-    reward_var: str | None = None
-    response: str | None = None
-    reward_model: str | None = None
-
-
-class TableData(Node):
-    """``data=table``: a reward table on disk."""
-
-    kind: Literal["table"]
-    path: str
-    copies: Literal["error", "fold", "keep"] = "error"
-    columns: Columns = Columns()
-    prompt_from: Literal["last_user", "first_user", "conversation"] | None = None
-    config_name: str | None = None
-
-
-class MiniData(Node):
-    """``data=mini``: the table that ships with the package. Its reward model is the verifier unless one is named."""
-
-    kind: Literal["mini"]
-
-
-class SyntheticData(Node):
-    """``data=synthetic``: a table drawn from a generator with a known truth."""
-
-    kind: Literal["synthetic"]
-    prompts: int = Field(2000, ge=1)
-    members: int = Field(5, ge=1, le=16)
-    samples: int = Field(4, ge=1)
-    seed: int = Field(0, ge=0)
-    signal: float = Field(1.0, ge=0)
-    hidden: float = Field(0.7, ge=0)
-    noise: float = Field(1.5, ge=0)
-    spread: float = Field(0.35, ge=0)
-    categories: bool = True
-    missing: float = Field(0.0, ge=0, lt=1)
-
-
-class SameData(Node):
-    """``data=same``: the table the run was trained on (only in ``erp evaluate``)."""
-
-    kind: Literal["same"]
-
-
-Data = Annotated[TableData | MiniData | SyntheticData, Field(discriminator="kind")]
-EvaluationData = Annotated[TableData | MiniData | SyntheticData | SameData, Field(discriminator="kind")]
 
 
 class Split(Node):
@@ -182,7 +117,7 @@ class Bootstrap(Node):
 class DescribeConfig(Node):
     """``erp describe``."""
 
-    data: Data
+    data: Plug
     reward_model: RewardModel = RewardModel()
     pool: Pool = Pool()
     backbone: Plug
@@ -195,7 +130,7 @@ class DescribeConfig(Node):
 class TrainConfig(Node):
     """``erp train``: one table, one reward model, one pool, one backbone, one router, one policy."""
 
-    data: Data
+    data: Plug
     reward_model: RewardModel
     pool: Pool
     backbone: Plug
@@ -220,11 +155,21 @@ class TrainConfig(Node):
     sweep: SweepName | None = None
 
 
-class EvaluateConfig(Node):
-    """``erp evaluate``: a trained router on its own or another table."""
+class _OfARun(Node):
+    """What starts from a run, and reads its table or another one."""
 
     run: str
-    data: EvaluationData
+    data: Plug
+
+    @property
+    def same(self) -> bool:
+        """Whether the table is the one that the run was trained on: ``data=same`` names no class."""
+        return "_target_" not in self.data
+
+
+class EvaluateConfig(_OfARun):
+    """``erp evaluate``: a trained router on its own or another table."""
+
     reward_model: RewardModel = RewardModel()
     cost: Cost = Cost()
     out: str | None = None
@@ -271,11 +216,9 @@ class CompareConfig(Node):
     bootstrap: Bootstrap = Bootstrap()
 
 
-class ExtendConfig(Node):
+class ExtendConfig(_OfARun):
     """``erp extend``: one member joins a trained router."""
 
-    run: str
-    data: EvaluationData
     member: str | None = None
     labels: int | None = Field(None, ge=2)
     method: Literal["auto", "scratch", "shrunk", "low_rank", "uniroute"] = "auto"

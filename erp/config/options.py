@@ -9,6 +9,7 @@ from pathlib import Path
 
 import yaml
 
+from erp.config.older import REPLACED
 from erp.config.typed import parsed, parses
 from erp.errors import shorten
 
@@ -82,6 +83,8 @@ def _where_known(key: str, program: str | None = None) -> str:
     folder = conf_folder()
     groups = sorted(path.name for path in folder.iterdir() if path.is_dir())
     *parents, last = key.split(".")
+    if key in REPLACED:
+        return f"there is no such key any more; {REPLACED[key]}"
     if parents and parents[0] in groups and _is_open(parents):
         return f"is not there yet, and may be added; give +{key}=<value>"
     what = "there is no such key"

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
+from erp.config.older import with_data_target
 from erp.errors import ErpError
 from erp.files import places_of
 
 
-def resolved(content: object, where: str, remedy: str = "write the value itself") -> None:
-    """Refuse what is no resolved config: no mapping, too deep, or with ``${``. Raises ErpError, a line for a key."""
+def resolved(content: object, where: str, remedy: str = "write the value itself") -> dict[str, Any]:
+    """The config as this version writes it. Raises ErpError, a line for a key: no mapping, too deep, or with ``${``."""
     if not isinstance(content, Mapping):
         raise ErpError(f"{where}: is no mapping; give a run folder's config.yaml")
     try:
@@ -21,3 +23,4 @@ def resolved(content: object, where: str, remedy: str = "write the value itself"
             *(f"{where}: {key} holds ${{, and nothing is looked up for a resolved config; {remedy}"
               for key in referring)
         )  # fmt: skip
+    return with_data_target(content)

@@ -19,7 +19,6 @@ from erp.evaluation.overlaps import own_rewards, pair_differences
 from erp.files import jsonable
 from erp.metrics.intervals import GroupBootstrap
 from erp.metrics.length import length_bias
-from erp.programs.inputs import load_table
 from erp.programs.launch import launch
 from erp.programs.reading import what_is_read
 from erp.report.description import as_text
@@ -27,6 +26,7 @@ from erp.table.complete import REMEDY, lacking
 from erp.table.groups import group_prompts
 from erp.table.neighbours import duplicate_facts
 from erp.table.schema import RewardTable
+from erp.table.source import load_table
 from erp.targets import Targets, expected_reward, samples_per_cell, split_half_oracle
 
 Rows = NDArray[np.int64]

@@ -12,19 +12,8 @@ from typing import Any
 import numpy as np
 
 from erp.backbones.cache import cached_embeddings
-from erp.config import (
-    Cost,
-    EvaluateConfig,
-    MiniData,
-    Pool,
-    RewardModel,
-    SameData,
-    SyntheticData,
-    TableData,
-    Target,
-    TrainConfig,
-    validate,
-)
+from erp.build import build
+from erp.config import Cost, EvaluateConfig, Target, TrainConfig, validate
 from erp.costs import Costs
 from erp.errors import ErpError
 from erp.evaluation.choices import chosen_in
@@ -34,7 +23,7 @@ from erp.evaluation.measure import measure
 from erp.evaluation.predictions import predictions
 from erp.files import cache_folder
 from erp.metrics.intervals import GroupBootstrap
-from erp.programs.inputs import load_table, member_facts, require_same_members, table_costs, table_label
+from erp.programs.inputs import member_facts, require_same_members, table_costs
 from erp.programs.launch import launch
 from erp.programs.origin import UNKNOWN, Origin
 from erp.programs.suited import require_categories
@@ -43,6 +32,7 @@ from erp.report.write import write_report
 from erp.runs import RunFolder, make_folder, run_hash
 from erp.table.groups import group_keys, ids_as_kept, text_key
 from erp.table.schema import RewardTable
+from erp.table.source import TableSource, table_label
 from erp.table.splits import Split
 from erp.targets import expected_target
 from erp.training.data import RoutingData, RoutingDataModule, category_codes
@@ -80,11 +70,12 @@ def _evaluate(config: EvaluateConfig) -> tuple[Path, dict[str, Any], list[str]]:
     trained = load(config.run, config.trust, config.weights_dir)
     folder = RunFolder(Path(config.run))
     of_run = folder.load_settings()
-    source = of_run.data if isinstance(config.data, SameData) else config.data
-    origin, same = Origin.kept_in(folder), isinstance(config.data, SameData)
+    node, same = of_run.data if config.same else config.data, config.same
+    source = build(node, TableSource, key="data", trust=config.trust or not same)
+    origin = Origin.kept_in(folder)
     if origin is not None and same:
-        origin.require(_of_run(source, trained), source)
-    table = require_same_members(_scored(source, config.reward_model, trained.card), trained.members)
+        origin.require(_of_run(source, trained), node)
+    table = require_same_members(_scored(source, config.reward_model.name, trained.card), trained.members)
     cost = _cost(config.cost, of_run.cost, of_run.cost.kind if same else trained.card.cost_kind)
     repriced = _repriced(origin, table, of_run, cost, trained.card.cost_kind)
     as_then = not repriced and cost.assume_completion_tokens == of_run.cost.assume_completion_tokens
@@ -123,7 +114,7 @@ def _evaluate(config: EvaluateConfig) -> tuple[Path, dict[str, Any], list[str]]:
         scores,
         choices,
         [*data.split.notes, *remarks],
-        label=table_label(source),
+        label=table_label(node),
         in_reward_units=not crossed,
     )
     if crossed:
@@ -135,7 +126,7 @@ def _evaluate(config: EvaluateConfig) -> tuple[Path, dict[str, Any], list[str]]:
     results["objective"] = {"name": of_run.objective, "value": None}
     results["run"] |= {
         "name": folder.path.name,
-        "evaluated_on": table_label(source),
+        "evaluated_on": table_label(node),
         "seconds": round(time.perf_counter() - start, 2),
     }
     plain, _ = write_report(target, results, predictions(data, [("test", test, data.split.test)], trained.policy))
@@ -152,11 +143,7 @@ def _target(config: EvaluateConfig, folder: RunFolder, table: RewardTable, costs
 
 
 def _cross(
-    source: TableData | MiniData | SyntheticData,
-    trained: TrainedRouter,
-    data: RoutingData,
-    test: HeldOut,
-    of_run: TrainConfig,
+    source: TableSource, trained: TrainedRouter, data: RoutingData, test: HeldOut, of_run: TrainConfig
 ) -> dict[str, Any]:
     """The table's rewards by the reward model that the router learnt from, beside those it is scored by here."""
     name, here = trained.card.reward_model, data.table.reward_model
@@ -178,18 +165,17 @@ def _cross(
     return {**found, "reason": None, **cross_section(test.take(both), learnt[both], own, bootstrap)}
 
 
-def _of_run(source: TableData | MiniData | SyntheticData, trained: TrainedRouter) -> RewardTable:
+def _of_run(source: TableSource, trained: TrainedRouter) -> RewardTable:
     """The table under the reward model that the router learnt from."""
-    table = load_table(source, RewardModel(name=trained.card.reward_model), Pool(), trained.card.prompt_from)
-    return require_same_members(table, trained.members)
+    return require_same_members(source.read(trained.card.reward_model, trained.card.prompt_from), trained.members)
 
 
-def _scored(source: TableData | MiniData | SyntheticData, wanted: RewardModel, card: Card) -> RewardTable:
+def _scored(source: TableSource, wanted: str | None, card: Card) -> RewardTable:
     """The table under the reward model asked for, else the router's own where the table has it, else its only one."""
-    if wanted.name is None:
+    if wanted is None:
         with contextlib.suppress(ErpError):
-            return load_table(source, RewardModel(name=card.reward_model), Pool(), card.prompt_from)
-    return load_table(source, wanted, Pool(), card.prompt_from)
+            return source.read(card.reward_model, card.prompt_from)
+    return source.read(wanted, card.prompt_from)
 
 
 def _cost(asked: Cost, of_run: Cost, kind: str) -> Cost:

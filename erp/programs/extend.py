@@ -13,14 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from erp.backbones.cache import cached_embeddings
-from erp.config import ExtendConfig, Member, Pool, RewardModel, SameData, TableData, TrainConfig, validate
+from erp.build import build
+from erp.config import ExtendConfig, Member, Pool, RewardModel, TrainConfig, validate
 from erp.costs import Costs
 from erp.errors import ErpError, one_line, shorten
 from erp.evaluation.choices import chosen_in
 from erp.evaluation.measure import measure
 from erp.evaluation.predictions import predictions
 from erp.files import cache_folder, replacing, sha256_file
-from erp.programs.inputs import load_table, member_facts, require_same_members, table_costs, table_label
+from erp.programs.inputs import member_facts, require_same_members, table_costs
 from erp.programs.joining import Known, choose_labels, compare_methods, every_head, known_prompts, without_other_labels
 from erp.programs.launch import launch
 from erp.programs.origin import Origin, remarks_on
@@ -30,6 +31,7 @@ from erp.routers.extended import Extended
 from erp.routers.extension import unlabelled_clusters
 from erp.runs import RunFolder, run_hash, run_name
 from erp.table.schema import RewardTable
+from erp.table.source import TableSource, table_label, with_absolute_path
 from erp.targets import expected_target
 from erp.training.data import RoutingData, RoutingDataModule, category_codes
 from erp.training.extended import Labels, extended_module, save_module
@@ -119,14 +121,13 @@ def prepare(config: ExtendConfig) -> Plan:
             f"run = {config.run}: its members were learnt from labels.samples = {of_run.labels.samples} of each cell, "
             f"and a new one would be from all; train one without labels.samples"
         )
-    source = of_run.data if isinstance(config.data, SameData) else config.data
-    if isinstance(source, TableData) and "://" not in source.path:
-        source = source.model_copy(update={"path": str(Path(source.path).expanduser().resolve())})
-    whole = load_table(source, RewardModel(name=trained.card.reward_model), Pool(), trained.card.prompt_from)
-    origin, same = Origin.kept_in(RunFolder(Path(config.run))), isinstance(config.data, SameData)
+    node, same = with_absolute_path(of_run.data if config.same else config.data), config.same
+    source = build(node, TableSource, key="data", trust=config.trust or not same)
+    whole = source.read(trained.card.reward_model, trained.card.prompt_from)
+    origin = Origin.kept_in(RunFolder(Path(config.run)))
     of_members = require_same_members(whole, trained.members)
     if same and origin is not None:
-        origin.require(of_members, source)
+        origin.require(of_members, node)
     member = _new_member(config.member, whole.members, trained.members)
     whole = require_same_members(whole, [*trained.members, member])
     require_categories(
@@ -138,7 +139,7 @@ def prepare(config: ExtendConfig) -> Plan:
     rewarded = expected_target(whole, **of_run.target.model_dump()).count[:, -1] > 0
     labels, available = choose_labels(whole, known, rewarded, config.labels, config.seed, member)
     table = without_other_labels(whole, known, labels)
-    extended = _config_of_the_new_run(config, of_run, trained, member, len(labels)).model_copy(update={"data": source})
+    extended = _config_of_the_new_run(config, of_run, trained, member, len(labels)).model_copy(update={"data": node})
     costs = table_costs(
         table, extended.pool, extended.cost, train=known.learnt,
         kept=np.append(trained.module.train_mean_cost, np.nan), responses=of_run.target.responses,

@@ -1,4 +1,4 @@
-"""From config nodes to the table, targets and costs that every program starts from."""
+"""From config nodes to the split and the costs that programs start from."""
 
 from __future__ import annotations
 
@@ -9,65 +9,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from erp.config import Cost, MiniData, Pool, RewardModel, SyntheticData, TableData
+from erp.config import Cost, Pool
 from erp.config import Split as SplitConfig
 from erp.costs import Costs, Price, expected_cost, read_prices
 from erp.errors import ErpError
 from erp.runs import RunFolder
-from erp.table.asked import PromptFrom
-from erp.table.complete import complete_pool
 from erp.table.kept import Kept
-from erp.table.read import read_table
 from erp.table.schema import RewardTable
 from erp.table.select import select_members
 from erp.table.splits import Split, split_table
-from erp.table.synthetic import synthetic_table
 
 _PRICES, _PARAMETERS = ("input_usd_per_mtok", "output_usd_per_mtok"), "active_parameters"
-MINI = Path(__file__).resolve().parent.parent / "mini"  # the table that ships with the package
-
-
-def load_table(
-    data: TableData | MiniData | SyntheticData, reward_model: RewardModel, pool: Pool, asked: PromptFrom | None = None
-) -> RewardTable:
-    """The reward table of one reward model and one pool.
-
-    Args:
-        data: where it is.
-        reward_model: whose scores.
-        pool: whose members.
-        asked: what a router was trained to be asked of a conversation; None: as ``data`` says.
-
-    Raises:
-        ErpError: every fault found.
-    """
-    names = None if pool.members is None else [member.name for member in pool.members]
-    if names is not None and len(set(names)) < len(names):
-        twice = sorted({name for name in names if names.count(name) > 1})
-        raise ErpError(f"pool.members = {', '.join(twice)}: named twice; name each member once")
-    if isinstance(data, SyntheticData):
-        table, _ = synthetic_table(**data.model_dump(exclude={"kind"}))
-        if reward_model.name not in (None, table.reward_model):
-            raise ErpError(f"reward_model.name = {reward_model.name}: data=synthetic has only {table.reward_model}")
-    elif isinstance(data, MiniData):
-        table = read_table(MINI, reward_model=reward_model.name or "verifier")
-    else:
-        columns = data.columns.model_dump(exclude_none=True)
-        if asked is not None and data.prompt_from not in (None, asked):
-            raise ErpError(
-                f"data.prompt_from = {data.prompt_from}: the run was trained on {asked}, which goes on; leave it out"
-            )
-        table = read_table(
-            data.path, columns=columns, reward_model=reward_model.name, prompt_from=asked or data.prompt_from,
-            config_name=data.config_name, copies=data.copies,
-        )  # fmt: skip
-    table = select_members(table, names)
-    return complete_pool(table) if pool.complete == "auto" else table
-
-
-def table_label(data: TableData | MiniData | SyntheticData) -> str:
-    """How a table is called in reports."""
-    return data.kind if not isinstance(data, TableData) else data.path.rstrip("/").split("/")[-1]
 
 
 def table_split(table: RewardTable, asked: SplitConfig, calibration: float) -> tuple[Split, tuple[str, ...]]:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from erp.config import MiniData, SyntheticData, TableData
+from erp.config import Plug
 from erp.errors import ErpError, one_line, shorten
 from erp.files import read_json, write_json
-from erp.programs.inputs import table_label
 from erp.report.text import significant
 from erp.runs import RunFolder
 from erp.table.schema import RewardTable
+from erp.table.source import as_words, table_label
 
 # What each kind of cost is computed from.
 _COUNTED_BY = {
@@ -59,18 +58,13 @@ class Origin:
         """Write it into the run's folder."""
         write_json(folder.origin, {"table": self.table, "members": self.members})
 
-    def require(self, table: RewardTable, source: TableData | MiniData | SyntheticData) -> None:
+    def require(self, table: RewardTable, source: Plug) -> None:
         """Refuse another table under the name of the run's own. Raises ErpError."""
         if self.table == Origin.of(table, {}).table:
             return
-        remedy = "train again"
-        if isinstance(source, TableData):
-            given = [f"data.columns.{k}={v}" for k, v in source.columns.model_dump(exclude_none=True).items()]
-            words = shlex.join(["data=table", f"data.path={source.path}", *given])
-            remedy = f"restore it, or test on what is there now with {words}, or train again"
         raise ErpError(
             f"data = same: the content of {table_label(source)} (prompts, rewards, tokens or costs) is not what the "
-            f"run was trained on; {remedy}"
+            f"run was trained on; restore it, or test on what is there now with {as_words(source)}, or train again"
         )
 
     def other_prices(self, now: Mapping[str, Mapping[str, float]], table: RewardTable, kind: str) -> list[str]:

@@ -18,7 +18,7 @@ from erp.backbones.cache import cached_embeddings
 from erp.backbones.fitted import fit_once
 from erp.build import as_built, build
 from erp.compose import compose
-from erp.config import TableData, TrainConfig, validate
+from erp.config import TrainConfig, validate
 from erp.config.resolved import resolved
 from erp.costs import Costs
 from erp.decisions.policy import Calibration, Policy, require_suited
@@ -29,7 +29,7 @@ from erp.evaluation.held_out import HeldOut
 from erp.evaluation.measure import held_out, measure
 from erp.evaluation.predictions import predictions
 from erp.files import cache_folder, replacing, sha256_file
-from erp.programs.inputs import load_table, member_facts, table_costs, table_label, table_split
+from erp.programs.inputs import member_facts, table_costs, table_split
 from erp.programs.launch import launch
 from erp.programs.origin import Origin
 from erp.programs.suited import (
@@ -45,6 +45,7 @@ from erp.runs import RunFolder, run_hash, run_name
 from erp.table.groups import text_key
 from erp.table.labels import limit_labels
 from erp.table.schema import RewardTable
+from erp.table.source import load_table, table_label, with_absolute_path
 from erp.table.splits import Split
 from erp.targets import expected_target
 from erp.tracking import Tracker, asked_by_agent, tracked
@@ -56,7 +57,7 @@ from erp.training.trained import add_to_card, build_backbone, load_module
 from erp.units import with_base_lambda
 
 CALIBRATION = 0.1  # share of prompts carved out of the train half for a policy that promises something
-PLUGS: dict[str, type] = {"router": Router, "backbone": Backbone, "policy": Policy}
+PLUGS: dict[str, type] = {"router": Router, "backbone": Backbone, "policy": Policy}  # `data`: the table stands for it
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,8 +134,7 @@ def train(config: TrainConfig | Mapping[str, Any] | Sequence[str] = ()) -> Resul
     if isinstance(config, TrainConfig):
         return execute(prepare(config))
     if isinstance(config, Mapping):
-        resolved(config, "config")
-        return execute(prepare(validate("train", config)))
+        return execute(prepare(validate("train", resolved(config, "config"))))
     return execute(prepare(validate("train", compose("train", list(config)))))
 
 
@@ -336,11 +336,9 @@ def _write_split(plan: Plan) -> None:
 
 def _with_absolute_paths(config: TrainConfig) -> TrainConfig:
     """So that ``config.yaml`` repeats the run from any working directory."""
-    data, cost, split = config.data, config.cost, config.split
-    if isinstance(data, TableData) and "://" not in data.path:
-        data = data.model_copy(update={"path": str(Path(data.path).expanduser().resolve())})
+    cost, split = config.cost, config.split
     if cost.prices is not None:
         cost = cost.model_copy(update={"prices": str(Path(cost.prices).expanduser().resolve())})
     if split.from_ is not None:
         split = split.model_copy(update={"from_": str(Path(split.from_).expanduser().resolve())})
-    return config.model_copy(update={"data": data, "cost": cost, "split": split})
+    return config.model_copy(update={"data": with_absolute_path(config.data), "cost": cost, "split": split})

@@ -28,14 +28,14 @@ _MOST = np.iinfo(np.int64)
 class Faults:
     """Faults as they are found: a few lines of each check, and the number of the rest."""
 
-    source: str
+    named: str  # how errors call the table: `data.path = t.csv`
     lines: list[str] = field(default_factory=list)
     unnamed: int = 0
 
     def add(self, count: int, lines: Iterable[str]) -> None:
         """Record `count` faults of one check, of which the first few `lines` are kept."""
         kept = [line for line, _ in zip(lines, range(min(count, _LINES_PER_CHECK)), strict=False)]
-        self.lines.extend(f"data.path = {self.source}: {line}" for line in kept)
+        self.lines.extend(f"{self.named}: {line}" for line in kept)
         self.unnamed += count - len(kept)
 
     def rows(self, bad: pd.Series, column: str, values: pd.Series, wrong: str) -> None:
@@ -49,7 +49,7 @@ class Faults:
         if not self.lines:
             return
         left_out = self.unnamed + max(0, len(self.lines) - _LINES)
-        more = [f"data.path = {self.source}: and {left_out:,} more faults"] if left_out else []
+        more = [f"{self.named}: and {left_out:,} more faults"] if left_out else []
         raise ErpError(*self.lines[:_LINES], *more)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,11 +9,13 @@ import pandas as pd
 
 from erp.errors import ErpError, shorten
 from erp.table.asked import DEFAULT_RULE, PromptFrom
-from erp.table.copies import mostly_alike, suspects
+from erp.table.copies import mostly_alike
 from erp.table.folder import asked_by, folder_rows, greedy_members, is_folder_form, member_facts, with_responses
-from erp.table.schema import DEFAULT_REWARD_MODEL, RewardTable, assemble
-from erp.table.sources import Source, long_rows
-from erp.table.validate import Copies, validate
+from erp.table.long import Source, long_rows
+from erp.table.rows import checked_table, of_reward_model
+from erp.table.schema import RewardTable
+from erp.table.source import TableSource
+from erp.table.validate import Copies
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,47 +58,54 @@ def read_table(
         facts, greedy = member_facts(Path(path)), greedy_members(Path(path))
         rule = asked_by(Path(path), prompt_from)
     else:
-        rows, notes = long_rows(Source(source, columns or {}, config_name), prompt_from)
-        rows, chosen = _rows_of(rows, reward_model, source)
         facts, greedy, rule = {}, set(), prompt_from or DEFAULT_RULE
-    clean, seen = validate(rows, source, copies)
-    found = {} if copies == "keep" else suspects(clean)
-    found = {name: why for name, why in found.items() if name not in greedy}
-    return replace(assemble(clean, chosen, (*notes, *seen), facts, found), prompt_from=rule)
+        long = Source(source, columns or {}, config_name)
+        rows, notes = long_rows(long, rule)
+        rows, chosen = of_reward_model(rows, reward_model, long.named, source)
+    return checked_table(
+        rows, f"data.path = {source}", chosen, copies=copies, prompt_from=rule, notes=notes, facts=facts, greedy=greedy
+    )
+
+
+class TableFiles(TableSource):
+    """A reward table on disk, in an object store or on the hub: a collected folder, or long files.
+
+    Args:
+        path: as in `read_table`, as are the others.
+        copies: what becomes of rows that repeat an earlier one.
+        columns: our column name -> the file's; null for our own name.
+        prompt_from: what is asked of a conversation; null: as the table was collected, else its last user turn.
+        config_name: which configuration of a dataset of the hub.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        copies: Copies = "error",
+        columns: dict[str, str | None] | None = None,
+        prompt_from: PromptFrom | None = None,
+        config_name: str | None = None,
+    ) -> None:
+        self.path = path
+        self.copies = copies
+        self.columns = {ours: theirs for ours, theirs in (columns or {}).items() if theirs is not None}
+        self.prompt_from = prompt_from
+        self.config_name = config_name
+
+    def read(self, reward_model: str | None = None, prompt_from: PromptFrom | None = None) -> RewardTable:
+        """The table of one reward model. Raises ErpError as `read_table`, and where a router is asked otherwise."""
+        if prompt_from is not None and self.prompt_from not in (None, prompt_from):
+            raise ErpError(
+                f"data.prompt_from = {self.prompt_from}: the run was trained on {prompt_from}, which goes on; "
+                "leave it out"
+            )
+        return read_table(
+            self.path, columns=self.columns, reward_model=reward_model, prompt_from=prompt_from or self.prompt_from,
+            config_name=self.config_name, copies=self.copies,
+        )  # fmt: skip
 
 
 def _some_length_is_unknown(rows: pd.DataFrame) -> bool:
     if "completion_tokens" not in rows:
         return False
     return not bool((pd.to_numeric(rows["completion_tokens"], errors="coerce") > 0).all())
-
-
-def _rows_of(rows: pd.DataFrame, wanted: str | None, source: str) -> tuple[pd.DataFrame, str]:
-    """Rows of one reward model and its name; row numbers stay those of the file."""
-    if "reward_model" not in rows or rows.empty:
-        if wanted not in (None, DEFAULT_REWARD_MODEL):
-            raise ErpError(
-                f"reward_model.name = {wanted}: {source} has no column reward_model; its only reward model is called "
-                f"'{DEFAULT_REWARD_MODEL}'; leave reward_model.name out, or name the column: data.columns.reward_model"
-            )
-        return rows, DEFAULT_REWARD_MODEL
-    unnamed = rows["reward_model"].isna()
-    if unnamed.any():
-        raise ErpError(
-            f"data.path = {source}: row {rows.index[unnamed][0]}, column reward_model = null: missing in "
-            f"{int(unnamed.sum()):,} rows; every row needs one; fill it in or leave the column out"
-        )
-    of_row = rows["reward_model"].map(str)
-    chosen = choose_reward_model(wanted, sorted(of_row.unique()), source)
-    return rows[of_row == chosen], chosen
-
-
-def choose_reward_model(wanted: str | None, names: list[str], source: str) -> str:
-    """The reward model asked for, or the only one."""
-    if wanted is None and len(names) == 1:
-        return names[0]
-    if wanted is None:
-        raise ErpError(f"reward_model.name = null: {source} has several; they are {shorten(names)}; name one")
-    if wanted not in names:
-        raise ErpError(f"reward_model.name = {wanted}: not in {source}; allowed are {shorten(names)}; name one of them")
-    return wanted

@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 
 
 def selection(
-    path: str, present: Sequence[str], columns: Mapping[str, str], numbers: Sequence[str] = ()
+    named: str, present: Sequence[str], columns: Mapping[str, str], numbers: Sequence[str] = ()
 ) -> dict[str, str]:
     """Which of the file's columns are read: our name -> the file's name.
 
     Without a column ``prompt``, that of conversations is read: ``messages``.
 
     Args:
-        path: of the table, for error lines.
+        named: how errors call the table.
         present: the file's columns.
         columns: our name -> the file's, as the user said.
         numbers: those of the file's columns that hold numbers.
@@ -39,7 +39,7 @@ def selection(
             )
         elif theirs not in present:
             faults.append(
-                f"data.columns.{ours} = {theirs}: {path} has no such column; "
+                f"data.columns.{ours} = {theirs}: the table has no such column; "
                 f"its columns are {shorten(present, 20)}; correct the name"
             )
     lacking = [name for name in REQUIRED_COLUMNS if name not in present and name not in columns]
@@ -48,7 +48,7 @@ def selection(
         if advice is None and {"model", "reward"} <= set(lacking):
             advice = _melted(present, columns, numbers)
         faults.append(
-            f"data.path = {path}: no column {', '.join(lacking)}; its columns are {shorten(present, 20) or 'none'}; "
+            f"{named}: no column {', '.join(lacking)}; its columns are {shorten(present, 20) or 'none'}; "
             + (advice or "name the file's own columns with data.columns, for example data.columns.reward=score")
         )
     if faults:

@@ -9,7 +9,9 @@ import numpy as np
 import pandas as pd
 
 from erp.errors import ErpError
+from erp.table.asked import PromptFrom
 from erp.table.schema import PROMPT_COLUMNS, RewardTable, with_missing_note
+from erp.table.source import TableSource
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -49,26 +51,15 @@ class Truth:
     r2_ceiling_linear: float
 
 
-def synthetic_table(
-    *,
-    prompts: int = 2000,
-    members: int = 5,
-    samples: int = 4,
-    seed: int = 0,
-    signal: float = 1.0,
-    hidden: float = 0.7,
-    noise: float = 1.5,
-    spread: float = 0.35,
-    categories: bool = True,
-    missing: float = 0.0,
-) -> tuple[RewardTable, Truth]:
-    """Draw a table of pseudo-prompts: twelve distinct words, nine of them from one of four topics.
+@dataclass(frozen=True)
+class Synthetic(TableSource):
+    """A table of pseudo-prompts: twelve distinct words, nine of them from one of four topics.
 
     mu_im = beta_m + signal * (a_i + .7 u_im) + hidden * v_im and y ~ N(mu_im, noise^2), with a and u sums of word
     effects of variance 1 over the population of prompts, u of every member uncorrelated with a, and v ~ N(0, 1). Larger
     members have the larger beta and cost more. With signal = hidden = 0 nothing depends on the prompt.
 
-    Args:
+    Attributes:
         prompts: N.
         members: M, up to 16.
         samples: K per cell.
@@ -79,61 +70,73 @@ def synthetic_table(
         spread: Standard deviation of beta over the members, reward units; 0 = all members are equally good on average.
         categories: Whether the topic is given as the prompt's category.
         missing: Share of cells dropped at random; every prompt keeps one.
-
-    Raises:
-        ErpError: A number out of range.
     """
-    _check(prompts=prompts, members=members, samples=samples, missing=missing)
-    _check_scales(signal=signal, hidden=hidden, noise=noise, spread=spread)
-    rng = {name: np.random.default_rng([seed, stream]) for stream, name in enumerate(_STREAMS)}
-    names = [f"synthetic-{size}b" for size in _SIZES[:members]]
-    topic, words = _draw_prompts(prompts, rng["prompts"])
-    beta = spread * _standard_grid(members)
-    effects, centre = _word_effects(members, rng["effects"])  # (96, 1 + M), (1 + M,)
-    scores = effects[words].sum(axis=1) - centre
-    linear = beta + signal * (_DIFFICULTY_SD * scores[:, :1] + _MEMBER_SD * scores[:, 1:])
-    mu = linear + hidden * rng["hidden"].standard_normal((prompts, members))
-    reward = mu[:, :, None] + noise * rng["noise"].standard_normal((prompts, members, samples))
-    explained = signal**2 * (_DIFFICULTY_SD**2 + _MEMBER_SD**2)
-    total = explained + hidden**2 + noise**2 / samples
-    order = np.array(sorted(range(members), key=names.__getitem__), dtype=np.int64)  # members of a table go by name
-    drawn = _rows(reward, rng["tokens"])
-    keep = _kept_cells(prompts, members, missing, rng["missing"])
-    frame = _in_order(drawn[keep[drawn["prompt"], drawn["member"]]], order)
-    texts = {
-        "prompt_id": [f"synthetic-{i:07d}" for i in range(prompts)],
-        "prompt": [" ".join(row) for row in _WORDS[words]],
-        "category": [list(_TOPICS)[t] if categories else None for t in topic],
+
+    prompts: int = 2000
+    members: int = 5
+    samples: int = 4
+    seed: int = 0
+    signal: float = 1.0
+    hidden: float = 0.7
+    noise: float = 1.5
+    spread: float = 0.35
+    categories: bool = True
+    missing: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Raises ErpError: a number out of range."""
+        _check(self)
+
+    def read(self, reward_model: str | None = None, prompt_from: PromptFrom | None = None) -> RewardTable:
+        """The table; it has one reward model. No prompt of it is a conversation."""
+        del prompt_from
+        table, _ = self.draw()
+        if reward_model not in (None, table.reward_model):
+            raise ErpError(f"reward_model.name = {reward_model}: data=synthetic has only {table.reward_model}")
+        return table
+
+    def draw(self) -> tuple[RewardTable, Truth]:
+        """The table, and what it was drawn from."""
+        prompts, members = self.prompts, self.members
+        rng = {name: np.random.default_rng([self.seed, stream]) for stream, name in enumerate(_STREAMS)}
+        names = [f"synthetic-{size}b" for size in _SIZES[:members]]
+        topic, words = _draw_prompts(prompts, rng["prompts"])
+        beta = self.spread * _standard_grid(members)
+        effects, centre = _word_effects(members, rng["effects"])  # (96, 1 + M), (1 + M,)
+        scores = effects[words].sum(axis=1) - centre
+        linear = beta + self.signal * (_DIFFICULTY_SD * scores[:, :1] + _MEMBER_SD * scores[:, 1:])
+        mu = linear + self.hidden * rng["hidden"].standard_normal((prompts, members))
+        reward = mu[:, :, None] + self.noise * rng["noise"].standard_normal((prompts, members, self.samples))
+        explained = self.signal**2 * (_DIFFICULTY_SD**2 + _MEMBER_SD**2)
+        total = explained + self.hidden**2 + self.noise**2 / self.samples
+        order = np.array(sorted(range(members), key=names.__getitem__), dtype=np.int64)  # members of a table go by name
+        drawn = _rows(reward, rng["tokens"])
+        keep = _kept_cells(prompts, members, self.missing, rng["missing"])
+        frame = _in_order(drawn[keep[drawn["prompt"], drawn["member"]]], order)
+        texts = {
+            "prompt_id": [f"synthetic-{i:07d}" for i in range(prompts)],
+            "prompt": [" ".join(row) for row in _WORDS[words]],
+            "category": [list(_TOPICS)[t] if self.categories else None for t in topic],
+        }
+        prompt_frame = pd.DataFrame({c: texts.get(c, [None] * prompts) for c in PROMPT_COLUMNS}, dtype=object)
+        table = RewardTable(prompt_frame, frame, tuple(names[m] for m in order), "synthetic")
+        truth = Truth(mu[:, order], linear[:, order], float(explained / total) if total > 0 else 0.0)
+        return with_missing_note(table), truth
+
+
+def _check(asked: Synthetic) -> None:
+    scales = {name: getattr(asked, name) for name in ("signal", "hidden", "noise", "spread")}
+    most = {"prompts": 10**6, "members": len(_SIZES), "samples": 10**4}
+    allowed = {
+        **{name: (1 <= getattr(asked, name) <= top, f"1 to {top:,}") for name, top in most.items()},
+        **{name: (0 <= value < np.inf, "a number of at least 0") for name, value in scales.items()},
+        "seed": (asked.seed >= 0, "a number of at least 0"),
+        "missing": (0 <= asked.missing < 1, "0 to below 1"),
     }
-    prompt_frame = pd.DataFrame({c: texts.get(c, [None] * prompts) for c in PROMPT_COLUMNS}, dtype=object)
-    table = RewardTable(prompt_frame, frame, tuple(names[m] for m in order), "synthetic")
-    truth = Truth(mu[:, order], linear[:, order], float(explained / total) if total > 0 else 0.0)
-    return with_missing_note(table), truth
-
-
-def _check(*, prompts: int, members: int, samples: int, missing: float) -> None:
-    faults = [
-        f"data.{name} = {value}: out of range; allowed is 1 to {most:,}; change it"
-        for name, value, most in (
-            ("prompts", prompts, 10**6),
-            ("members", members, len(_SIZES)),
-            ("samples", samples, 10**4),
-        )
-        if not 1 <= value <= most
-    ]
-    if not 0 <= missing < 1:
-        faults.append(f"data.missing = {missing}: out of range; allowed is 0 to below 1; change it")
-    if faults:
-        raise ErpError(*faults)
-
-
-def _check_scales(**scales: float) -> None:
-    faults = [
-        f"data.{name} = {value}: out of range; allowed is a number of at least 0; change it"
-        for name, value in scales.items()
-        if not 0 <= value < np.inf
-    ]
-    if faults:
+    if faults := [
+        f"data.{name} = {getattr(asked, name)}: out of range; allowed is {range_}; change it"
+        for name, (fits, range_) in allowed.items() if not fits
+    ]:  # fmt: skip
         raise ErpError(*faults)
 
 

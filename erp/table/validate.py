@@ -25,12 +25,12 @@ _SMALLEST = 1e-100  # and rewards whose squares are still above 0
 _OWN_TEXTS = ("category", "split", "group", "reference")
 
 
-def validate(rows: pd.DataFrame, source: str, copies: Copies = "error") -> tuple[pd.DataFrame, tuple[str, ...]]:
+def validate(rows: pd.DataFrame, named: str, copies: Copies = "error") -> tuple[pd.DataFrame, tuple[str, ...]]:
     """Check raw rows and give them their types.
 
     Args:
         rows: Raw columns under our names; the index is the row number that errors name.
-        source: The path, for errors.
+        named: How errors call the table: ``data.path = t.csv``.
         copies: What becomes of rows that repeat an earlier one and have no sample number (`erp.table.copies`): refused,
             read once, or taken for samples.
 
@@ -41,8 +41,8 @@ def validate(rows: pd.DataFrame, source: str, copies: Copies = "error") -> tuple
         ErpError: Every fault there is, by row and column.
     """
     if rows.empty:
-        raise ErpError(f"data.path = {source}: the table is empty; it needs at least one row of prompt, model, reward")
-    faults, notes = Faults(source), list[str]()
+        raise ErpError(f"{named}: the table is empty; it needs at least one row of prompt, model, reward")
+    faults, notes = Faults(named), list[str]()
     clean = pd.DataFrame(index=rows.index)
     for column in ("prompt", "model"):
         clean[column] = text_column(rows, column, faults, required=True)

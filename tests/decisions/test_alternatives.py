@@ -10,7 +10,7 @@ from erp.decisions.choice import outcome
 from erp.decisions.references import oracle
 from erp.errors import ErpError
 from erp.table.samples import Samples, separate_samples
-from erp.table.synthetic import synthetic_table
+from erp.table.synthetic import Synthetic
 from tests.decisions.draws import agrees, ask_in_turn, enumerate_draws, full, keep_the_favourite, means, pack, ragged
 
 INF = float("inf")
@@ -105,7 +105,7 @@ def test_permuting_the_members_permutes_the_results():
 
 
 def test_one_prompt_from_a_table():
-    table, _ = synthetic_table(prompts=1, members=2, samples=3)
+    table, _ = Synthetic(prompts=1, members=2, samples=3).draw()
     samples = separate_samples(table, np.array([0]))
     costs = np.array([[1.0, 2.0]])
     assert agrees(favourite_of_all(samples, costs), enumerate_draws(samples, costs, keep_the_favourite))

@@ -99,6 +99,7 @@ def write_tables(folder: Path) -> None:
     new = frame[frame["model"] == frame["model"].iloc[0]].assign(model="newcomer")
     new["reward"] += np.random.default_rng(0).normal(0.2, 1, len(new))
     pd.concat([frame, new]).to_parquet(folder / "more.parquet")
+    frame.pivot_table(index="prompt", columns="model", values="reward").to_csv(folder / "wide.csv")
     rows = [
         {"prompt": f"What is {i} + {i}?", "reference": {"answer": str(2 * i)}}  # and under the gateway's names
         | {"question": f"What is {i} + {i}?", "uid": f"q{i}", "answer": 2 * i}

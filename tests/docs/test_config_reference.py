@@ -127,9 +127,8 @@ def test_every_field_of_every_schema_is_described(groups_page):
     """The nodes that stand in lists or options, not in a program's own keys."""
     for key in reference.part_keys():
         assert key.meaning, f"{key.name} says nowhere what it is; write a comment behind it in conf/pool/*.yaml"
-    nodes = {**reference.SCHEMAS, **{f"data.{kind}": model for kind, model in reference.DATA.items()}}
-    for place, model in [*nodes.items(), *reference.PARTS.items()]:
-        prefix = place.split(".")[0] if place in nodes else place
+    nodes = reference.SCHEMAS
+    for prefix, model in [*nodes.items(), *reference.PARTS.items()]:
         for field, info in model.model_fields.items():
             name = re.escape(f"{prefix}.{info.alias or field}")
             assert re.search(rf"\| `\+?{name}[.`]", groups_page), f"{prefix}.{field} of the schema is missing"

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 
 import erp
 from erp import cli
@@ -49,6 +53,50 @@ def test_a_pool_of_ones_own_is_planned_with_its_prices(tmp_path, capsys):
     assert lines["large"][3:5] == ["12", f"{3 * 8 * 512:,}"]
     assert float(lines["large"][5]) == pytest.approx((12 * 8 * 0.5 + 3 * 8 * 512 * 0.8) / 1e6, abs=0.005)
     assert lines["large-brief"][4] == f"{3 * 8 * 64:,}"  # its own decoding, before the pool's
+
+
+def test_a_table_source_of_ones_own(tmp_path, capsys):
+    """A sheet and the long file of the same rewards are one table: described alike, and one run."""
+    write_tables(tmp_path)
+    write_files(EXTENDING, tmp_path)
+    long = pd.read_csv("wide.csv").melt(id_vars="prompt", var_name="model", value_name="reward")
+    long.to_parquet("long.parquet")
+    quick = ["backbone=hashing", "tracking=off", "bootstrap.draws=200", "figures=false"]
+    own = ["--config-dir", "conf", "data=wide", "data.path=wide.csv"]
+    files = ["data=table", "data.path=long.parquet"]
+
+    def said(*arguments: str, code: int = 0) -> str:
+        assert cli.main(list(arguments)) == code
+        heard = capsys.readouterr()
+        return heard.err if code else heard.out
+
+    assert said("describe", *own, *quick[:1]) == said("describe", *files, *quick[:1])
+    run = Path(said("train", *own, *quick).splitlines()[-1])
+    assert said("train", *files, *quick).splitlines()[0].startswith("This run is finished already")
+    results = json.loads((run / "results.json").read_text())
+    assert results["run"]["table"] == "wide.csv"
+    assert yaml.safe_load((run / "config.yaml").read_text())["data"] == {
+        "name": "wide", "_target_": "wide.Wide", "path": str(tmp_path / "wide.csv"), "separator": ",",
+    }  # fmt: skip
+    assert "trust=true" in said("evaluate", f"run={run}", code=2)
+    again = json.loads(
+        (Path(said("evaluate", f"run={run}", "trust=true").splitlines()[-1]) / "results.json").read_text()
+    )
+    assert again["routing"] == results["routing"]
+    assert said("evaluate", f"run={run}", *files)  # what stands in the folder is not built where it is not read
+    assert "2 ok, 0 failed" in said("train", "-m", *own, *quick, "router=ridge,knn")
+
+
+def test_faults_of_a_table_source_are_named_by_its_key(tmp_path, capsys):
+    write_tables(tmp_path)
+    write_files(EXTENDING, tmp_path)
+    own = ["describe", "--config-dir", "conf", "data=wide", "data.path=wide.csv", "backbone=hashing"]
+    wide = (tmp_path / "wide.py").read_text()
+    (tmp_path / "wide.py").write_text(wide.replace('value_name="reward"', 'value_name="score"'))
+    assert cli.main(own) == 2
+    assert "data: no column reward; its columns are prompt, model, score" in capsys.readouterr().err
+    assert cli.main([*own, "data.separator=3"]) == 2
+    assert "data.separator = 3: input should be a valid string" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -24,7 +24,7 @@ from erp.evaluation.points import Chosen, choose_lambdas
 from erp.evaluation.routing import Sampled
 from erp.metrics.intervals import GroupBootstrap
 from erp.table.samples import separate_samples
-from erp.table.synthetic import synthetic_table
+from erp.table.synthetic import Synthetic
 from erp.targets import Targets, expected_reward, samples_per_cell, split_half_oracle
 
 SETTINGS = {"draws": 200, "seed": 1, "level": 0.95}
@@ -165,7 +165,7 @@ def test_pair_and_frontier():
 
 @pytest.fixture
 def sampled_table():
-    table, _ = synthetic_table(prompts=120, members=3, samples=4, seed=3)
+    table, _ = Synthetic(prompts=120, members=3, samples=4, seed=3).draw()
     targets = expected_reward(table)
     rows = np.arange(120)
     noisy = targets.mean + np.random.default_rng(0).normal(size=(120, 3))
@@ -242,7 +242,7 @@ def test_noise_of_a_table_whose_truth_is_known(sampled_table):
 
 
 def test_one_sample_identifies_nothing_and_says_so():
-    table, _ = synthetic_table(prompts=60, members=3, samples=1, seed=0, categories=False)
+    table, _ = Synthetic(prompts=60, members=3, samples=1, seed=0, categories=False).draw()
     targets, rows = expected_reward(table), np.arange(60)
     assert samples_per_cell(targets) == (1, 1)
     found = noise_section(table, targets, rows, split_half_oracle(table, rows))

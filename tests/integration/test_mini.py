@@ -8,14 +8,11 @@ import pandas as pd
 import pytest
 
 from erp.compose import options
-from erp.config import RewardModel
-from erp.config.learn import MiniData
-from erp.config.nodes import Pool
-from erp.programs.inputs import MINI, load_table
+from erp.table.mini import MINI, Mini
 
 
 def mini(reward_model=None):
-    return load_table(MiniData(kind="mini"), RewardModel(name=reward_model), Pool())
+    return Mini().read(reward_model)
 
 
 def test_it_is_whole():
@@ -94,7 +91,7 @@ def test_shipped_embeddings_are_those_of_the_encoder(tmp_path):
 
 def test_a_router_of_one_reward_model_is_scored_by_the_other(erp):
     """The downstream question: does what the judge likes earn what the verifier pays?"""
-    from erp.config.learn import EvaluateConfig, SameData
+    from erp.config import EvaluateConfig
     from erp.programs.evaluate import run
 
     folder = erp("train", "tracking=off", "bootstrap.draws=200", "reward_model=yes_logit").last
@@ -121,7 +118,7 @@ def test_a_router_of_one_reward_model_is_scored_by_the_other(erp):
     report = (Path(answer.last) / "report.md").read_text()
     assert "The router learnt from yes_logit and is scored here by verifier" in report
     # On its own reward model nothing is crossed.
-    _, own = run(EvaluateConfig(run=folder, data=SameData(kind="same")))
+    _, own = run(EvaluateConfig(run=folder, data={"name": "same"}))
     assert "cross_reward_model" not in own["audits"]
 
 

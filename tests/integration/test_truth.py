@@ -13,7 +13,7 @@ from erp.programs.train import train
 from erp.routers.base import Features
 from erp.routers.knn import KNN
 from erp.table.splits import split_table
-from erp.table.synthetic import synthetic_table
+from erp.table.synthetic import Synthetic
 from erp.targets import expected_reward
 from erp.training.data import RoutingData, RoutingDataModule
 
@@ -21,7 +21,7 @@ from erp.training.data import RoutingData, RoutingDataModule
 def test_ridge_reaches_the_r2_of_a_known_linear_truth(tmp_path, monkeypatch):
     monkeypatch.setenv("ERP_CACHE", str(tmp_path / "cache"))
     data = {"prompts": 16_000, "members": 3, "samples": 4, "seed": 1}
-    _, truth = synthetic_table(**data)
+    _, truth = Synthetic(**data).draw()
     overrides = ["data=synthetic", *(f"data.{key}={value}" for key, value in data.items())]
     result = train(
         [*overrides, "backbone=hashing", "backbone.dimensions=4096", "tracking=off", "trainer.progress=false",
@@ -36,9 +36,9 @@ def test_ridge_reaches_the_r2_of_a_known_linear_truth(tmp_path, monkeypatch):
 
 def noise_table(seed, spread):
     """Rewards that no prompt can tell; kNN with k = 5 on them. Returns the reported gain and the true one."""
-    table, truth = synthetic_table(
+    table, truth = Synthetic(
         prompts=400, members=4, samples=1, seed=seed, signal=0.0, hidden=0.0, noise=1.0, spread=spread
-    )
+    ).draw()
     targets, split = expected_reward(table), split_table(table, by="group", seed=seed, test=0.5, validation=0.1)
     embedding = HashingBackbone(256).embed(table.prompts["prompt"].tolist())
     embedding /= np.linalg.norm(embedding, axis=1, keepdims=True)

@@ -89,7 +89,7 @@ def test_a_category_that_cannot_be_left_out():
 
 PLUG = {"_target_": "erp.routers.ridge.Ridge"}
 WHOLE = {
-    "data": {"kind": "synthetic"}, "reward_model": {}, "pool": {}, "backbone": PLUG, "router": PLUG, "policy": PLUG,
+    "data": PLUG, "reward_model": {}, "pool": {}, "backbone": PLUG, "router": PLUG, "policy": PLUG,
     "cost": {}, "trainer": {}, "tracking": {},
 }  # fmt: skip
 

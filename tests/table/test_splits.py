@@ -14,7 +14,7 @@ from erp.table.neighbours import DuplicateFacts, duplicate_facts
 from erp.table.read import read_table
 from erp.table.schema import PROMPT_COLUMNS, RewardTable
 from erp.table.splits import split_table
-from erp.table.synthetic import synthetic_table
+from erp.table.synthetic import Synthetic
 
 EMPTY = pd.DataFrame({"prompt": [], "member": [], "sample": [], "reward": []})
 
@@ -91,7 +91,7 @@ def test_splits_stay_when_prompts_are_added(old, new, by):
 
 def paraphrased(count, seed=0):
     """Prompts of thirty words, and as many with one word changed."""
-    words = np.array(synthetic_table(prompts=1, members=1, samples=1)[0].prompts["prompt"][0].split())
+    words = np.array(Synthetic(prompts=1, members=1, samples=1).draw()[0].prompts["prompt"][0].split())
     rng = np.random.default_rng(seed)
     words = np.array([f"{a}{b}" for a in words for b in words])
     rows = [rng.choice(words, 30, replace=False) for _ in range(count)]
@@ -163,7 +163,7 @@ def test_what_was_cut_is_told():
 
 
 def test_shares_and_seeds():
-    table = synthetic_table(prompts=4000, members=1, samples=1)[0]
+    table = Synthetic(prompts=4000, members=1, samples=1).draw()[0]
     split = split_table(table, by="prompt", seed=0, test=0.5, validation=0.1, calibration=0.1)
     sizes = [len(split.test), len(split.validation), len(split.calibration), len(split.train)]
     # binomial, four standard deviations

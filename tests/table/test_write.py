@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from erp.errors import ErpError
 from erp.table.read import read_table
 from erp.table.select import select_members
-from erp.table.synthetic import synthetic_table
+from erp.table.synthetic import Synthetic
 from erp.table.write import write_table
 
 
 @pytest.fixture
 def folder(tmp_path):
-    write_table(synthetic_table(prompts=12, members=3, samples=2, missing=0.2)[0], tmp_path / "t")
+    write_table(Synthetic(prompts=12, members=3, samples=2, missing=0.2).draw()[0], tmp_path / "t")
     return tmp_path / "t"
 
 
@@ -35,7 +35,7 @@ def edit(path, change) -> None:
 
 
 def test_round_trip_in_every_order_and_form(tmp_path):
-    table = synthetic_table(prompts=20, members=3, samples=3, missing=0.2)[0]
+    table = Synthetic(prompts=20, members=3, samples=3, missing=0.2).draw()[0]
     write_table(table, tmp_path / "t")
     again = read_table(tmp_path / "t")
     pd.testing.assert_frame_equal(again.prompts, table.prompts)
@@ -100,15 +100,15 @@ def test_the_fingerprint_sees_every_column(tmp_path, column):
 
 def test_writing_twice_is_harmless_and_another_table_is_refused(folder):
     before = {p: p.stat().st_mtime_ns for p in folder.rglob("*")}
-    write_table(synthetic_table(prompts=12, members=3, samples=2, missing=0.2)[0], folder)
+    write_table(Synthetic(prompts=12, members=3, samples=2, missing=0.2).draw()[0], folder)
     assert {p: p.stat().st_mtime_ns for p in folder.rglob("*")} == before
     with pytest.raises(ErpError, match="not empty and does not hold this table"):
-        write_table(synthetic_table(prompts=13)[0], folder)
+        write_table(Synthetic(prompts=13).draw()[0], folder)
 
 
 def test_an_empty_folder_is_used(tmp_path):
     (tmp_path / "t").mkdir()
-    write_table(synthetic_table(prompts=5)[0], tmp_path / "t")
+    write_table(Synthetic(prompts=5).draw()[0], tmp_path / "t")
     assert len(read_table(tmp_path / "t").prompts) == 5
 
 

@@ -22,7 +22,7 @@ CONFIG = {
     "router": {"name": "ridge"},
     "backbone": {"name": "hashing"},
     "policy": {},
-    "data": {"kind": "mini"},
+    "data": {"name": "mini"},
     "pool": {"members": None},
     "seed": 3,
 }

@@ -19,7 +19,7 @@ from erp.costs import expected_cost
 from erp.files import write_json
 from erp.routers.base import Router
 from erp.table.splits import split_table
-from erp.table.synthetic import synthetic_table
+from erp.table.synthetic import Synthetic
 from erp.targets import expected_reward
 from erp.training.data import RoutingData, RoutingDataModule, category_codes
 from erp.training.fitting import fit
@@ -35,7 +35,7 @@ def routing_data(
 ) -> RoutingData:
     """Rewards that the words tell, on the hashed bag of words."""
     options = {"samples": 2, "hidden": 0.0, "noise": 0.5, **options}
-    table, _ = synthetic_table(prompts=prompts, members=members, missing=missing, seed=seed, **options)
+    table, _ = Synthetic(prompts=prompts, members=members, missing=missing, seed=seed, **options).draw()
     split = split_table(table, by="group", seed=0, test=0.4, validation=0.2)
     vectors = normalised(HashingBackbone(64).embed(table.prompts["prompt"].tolist()))
     values = table.prompts["category"].tolist()

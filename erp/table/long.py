@@ -14,8 +14,9 @@ import pyarrow.parquet
 
 from erp.errors import ErpError, shorten
 from erp.files import whole_text
-from erp.table.asked import DEFAULT_RULE, PromptFrom, prompt_of
+from erp.table.asked import PromptFrom
 from erp.table.records import delimiter_of, rows
+from erp.table.rows import under_our_names
 from erp.table.schema import MEASURE_COLUMNS, REQUIRED_COLUMNS
 from erp.table.shape import require_single, selection
 from erp.table.shards import Shard, shards, unreadable
@@ -58,7 +59,7 @@ class _Read:
     notes: tuple[str, ...] = ()
 
 
-def long_rows(source: Source, prompt_from: PromptFrom | None = None) -> tuple[pd.DataFrame, tuple[str, ...]]:
+def long_rows(source: Source, prompt_from: PromptFrom) -> tuple[pd.DataFrame, tuple[str, ...]]:
     """Rows of a long table under our column names, and notes.
 
     Raw values, but for conversations, of which the text is taken that is asked; index 0..n-1 = row of the file, or of
@@ -78,29 +79,7 @@ def long_rows(source: Source, prompt_from: PromptFrom | None = None) -> tuple[pd
         raise
     except Exception as error:  # parse, decode and JSON errors, and those of every cloud's client
         raise unreadable(source.named, error, "check that it is whole, of the kind its name says, and UTF-8") from error
-    # one column of the file may serve two of ours
-    frame = pd.DataFrame({ours: read.frame[theirs] for ours, theirs in read.chosen.items()}).reset_index(drop=True)
-    frame["prompt"] = _asked(source, frame["prompt"], read.chosen["prompt"], prompt_from or DEFAULT_RULE)
-    return frame, read.notes
-
-
-def _asked(source: Source, prompts: pd.Series, column: str, rule: PromptFrom) -> pd.Series:
-    """The texts that are asked. Raises ErpError, naming the first row whose conversation has none."""
-    if prompts.dtype != object and column != "messages":
-        return prompts
-
-    def text(row: int, value: Any) -> object:
-        listed = hasattr(value, "__len__") and len(value) and all(hasattr(turn, "keys") for turn in value)
-        if not listed and not (column == "messages" and isinstance(value, str)):
-            return value  # a text, or what no prompt can be: checked with the other values
-        try:
-            return prompt_of({column: value}, rule, column)
-        except ValueError as error:
-            raise ErpError(
-                f"{source.named}: row {row}, column {column}: {error}; correct it, or choose data.prompt_from"
-            ) from None
-
-    return pd.Series([text(i, v) for i, v in enumerate(prompts)], index=prompts.index, dtype=object)
+    return under_our_names(source.named, read.frame, read.chosen, prompt_from), read.notes
 
 
 def _parquet(source: Source, files: Sequence[Shard]) -> _Read:
@@ -112,7 +91,7 @@ def _parquet(source: Source, files: Sequence[Shard]) -> _Read:
             schemas |= {field.name: field.type for field in schema}
         schemas |= dict.fromkeys(shard.columns, pyarrow.string())
     numbers = [n for n, t in schemas.items() if pyarrow.types.is_integer(t) or pyarrow.types.is_floating(t)]
-    chosen = selection(source.path, list(schemas), source.columns, numbers)
+    chosen = selection(source.named, list(schemas), source.columns, numbers)
     tables = []
     for shard in files:
         with shard.opened() as stream:
@@ -157,7 +136,7 @@ def _csv(source: Source, files: Sequence[Shard]) -> _Read:
     whole = pd.concat(frames, ignore_index=True)
     seen = whole.head(_SEEN)
     numbers = [str(name) for name in seen if not pd.to_numeric(seen[name], errors="coerce").isna().all()]
-    chosen = selection(source.path, [str(name) for name in whole.columns], source.columns, numbers)
+    chosen = selection(source.named, [str(name) for name in whole.columns], source.columns, numbers)
     notes = tuple(f"the file's cells are separated by {sign!r}, as its header is" for sign in sorted(signs - {","}))
     return _Read(whole, chosen, notes)
 
@@ -169,7 +148,7 @@ def _json(source: Source, files: Sequence[Shard]) -> _Read:
         return _nothing()
     present = list(dict.fromkeys(key for record in records for key in record))
     numbers = list(dict.fromkeys(k for r in records[:_SEEN] for k, v in r.items() if type(v) in (int, float)))
-    chosen = selection(source.path, present, source.columns, numbers)
+    chosen = selection(source.named, present, source.columns, numbers)
     # numbers in their own type at once; ids stay as they are, as null among them would make floats of them
     plain = {theirs for ours, theirs in chosen.items() if ours in _NUMBERS}
     columns = {
@@ -211,5 +190,5 @@ def _hub(source: Source) -> _Read:
         column: str(getattr(kind, "dtype", "")) for column, kind in (getattr(data, "features", None) or {}).items()
     }
     numbers = [column for column, kind in types.items() if kind.startswith(("int", "uint", "float"))]
-    chosen = selection(source.path, data.column_names, source.columns, numbers)
+    chosen = selection(source.named, data.column_names, source.columns, numbers)
     return _Read(data.select_columns(list(dict.fromkeys(chosen.values()))).to_pandas(), chosen)
