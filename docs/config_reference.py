@@ -232,6 +232,7 @@ def _rows(
     mine = {
         LABEL: "what it is called in tables and dashboards",
         "_target_": "the class: one of your own takes its place",
+        "kind": "which option this is",
     }
     for name in [*node, *(name for name in known if name not in node)]:
         here = f"{path}{name}"

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from tests.integration.tables import long_frame, results
 
@@ -147,3 +148,16 @@ def test_what_a_policy_was_calibrated_on_is_learnt_from(erp, quick, table, tmp_p
     assert other.code == 0, other.err
     assert results(other.last)["data"]["test"] == 90
     assert f"{len(calibration)} prompts were left out" in notes(other.last)
+
+
+def test_a_run_of_before_data_named_its_class_is_opened_and_found(erp, quick, table):
+    run = Path(erp("train", *quick, "figures=false").last)
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    assert config["data"].pop("name") == "table"
+    del config["data"]["_target_"]
+    config["data"] = {"kind": "table", **config["data"]}
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    again = erp("evaluate", f"run={run}")
+    assert again.code == 0, again.err
+    assert results(again.last)["routing"] == results(run)["routing"]
+    assert "This run is finished already" in erp("train", f"config={run}/config.yaml").out
