@@ -142,7 +142,7 @@ def _schemas(base: type) -> set[type]:
 
 def _inner(known: set[type]) -> set[type]:
     """Nodes that lie in others, whose keys the reference shows there, and what has no keys of its own."""
-    names = {"Numbers", "Node", "RewardModel"}  # two bases; `reward_model=only` shows the second
+    names = {"Numbers", "Node", "_OfARun", "RewardModel"}  # three bases; `reward_model=only` shows the last
     inner = {m for model in known for field in model.model_fields.values() for m in _schemas(BaseModel)
              if field.annotation is m}  # fmt: skip
     return inner | {m for m in _schemas(BaseModel) if m.__name__ in names}
