@@ -63,9 +63,7 @@ def _class_of(node: Mapping[str, Any], expect: type[Any], key: str, trust: bool)
 
 
 def _import_target(node: Mapping[str, Any], key: str, trust: bool) -> Any:
-    if "_target_" not in node:
-        raise ErpError(f"{key} = {node.get(LABEL)}: names no class (_target_); choose {key}=<option>, see --help")
-    path = node["_target_"]
+    path = node.get("_target_")
     if not isinstance(path, str) or "." not in path:
         raise ErpError(f"{key}._target_ = {path}: no dotted path of a class; choose {key}=<option>, see --help")
     if not trust and not path.startswith("erp."):

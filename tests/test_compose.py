@@ -281,7 +281,7 @@ def test_a_good_sweep_passes():
         ("split.test=range(0.5,1.6,0.5)", ["split.test = 1.0: ", "split.test = 1.5: "]),
         ("split.seed=choice(1,two)", ["split.seed = two: "]),
         ("sed=1,2", ["sed = 1: ", "sed = 2: "]),
-        ("data=glob(s*)", ["data = {'kind': 'same'}: "]),
+        ("data=glob(s*)", ["data: names no class"]),
         ("seed=1,2,[", ["seed=1,2,[: is not key=value"]),
     ],
 )

@@ -69,6 +69,10 @@ def test_a_config_does_not_change():
         ({"data": {**PLUG, "path": "???"}}, "data.path: is required; give data.path=<value>"),
         ({"weights_dir": "???"}, "weights_dir: is required; give weights_dir=<value>"),
         ({"data": "mini"}, "data = mini: input should be a valid dictionary"),
+        (
+            {"data": {"name": "same"}},
+            "data: names no class (_target_), and `same` is the table of a run; choose another",
+        ),
         ({"pool": {"members": []}}, "pool.members = []: list should have at least 1 item"),
     ],
 )

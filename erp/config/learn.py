@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from erp.config.nodes import Node, Plug, Pool, RewardModel, SweepName
+
+
+def _names_a_class(value: dict[str, Any]) -> dict[str, Any]:
+    if "_target_" not in value:
+        raise ValueError(
+            "names no class (_target_), and `same` is the table of a run; choose another data=<option>, see --help"
+        )
+    return value
+
+
+Table = Annotated[Plug, AfterValidator(_names_a_class)]
+"""Where a reward table comes from: a node of an `erp.table.source.TableSource`."""
 
 
 class Split(Node):
@@ -117,7 +129,7 @@ class Bootstrap(Node):
 class DescribeConfig(Node):
     """``erp describe``."""
 
-    data: Plug
+    data: Table
     reward_model: RewardModel = RewardModel()
     pool: Pool = Pool()
     backbone: Plug
@@ -130,7 +142,7 @@ class DescribeConfig(Node):
 class TrainConfig(Node):
     """``erp train``: one table, one reward model, one pool, one backbone, one router, one policy."""
 
-    data: Plug
+    data: Table
     reward_model: RewardModel
     pool: Pool
     backbone: Plug
