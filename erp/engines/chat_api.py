@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-import os
 import queue
 import random
 import threading
@@ -15,9 +14,9 @@ from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import urlsplit
 
 from erp.engines.base import Failure
+from erp.engines.chat_address import address_faults, key_in
 from erp.engines.chat_answers import Completion, message_in, read_completion, retry_after_s
 from erp.errors import ErpError, shorten
 
@@ -86,7 +85,7 @@ class ChatAPI:
         backoff_s: float,
         backoff_max_s: float,
     ) -> None:
-        faults = _address_faults(node, base_url)
+        faults = address_faults(node, base_url)
         faults += [
             f"{node}.{name} = {value}: give {allowed}"
             for name, value, fits, allowed in (
@@ -181,7 +180,7 @@ class _Session:
             import httpx2
         except ModuleNotFoundError:
             raise ErpError(f"{api.node}: needs the package httpx2; pip install 'erp[openai]'") from None
-        self._key = _key_in(api)
+        self._key = key_in(api.node, api.api_key_env)
         self._errors = (httpx2.RequestError, httpx2.InvalidURL)
         self._unconnected = (httpx2.ConnectError, httpx2.ConnectTimeout)
         authorization = {"authorization": f"Bearer {self._key}"} if self._key else {}
@@ -275,29 +274,3 @@ async def together(calls: Iterable[Coroutine[Any, Any, R]]) -> list[R]:
     except BaseExceptionGroup as errors:
         raise errors.exceptions[0] from None
     return [task.result() for task in tasks]
-
-
-def _address_faults(node: str, base_url: str) -> list[str]:
-    """What is wrong with an address. One that may hold a secret is not repeated."""
-    remedy = "give http(s)://<host>[:<port>]/v1"
-    try:
-        parts = urlsplit(base_url)
-        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:
-        return [f"{node}.base_url: is no address; {remedy}"]
-    if parts.username or parts.password or parts.query or parts.fragment:
-        return [f"{node}.base_url: holds credentials or a query; {remedy}; a key goes where {node}.api_key_env says"]
-    return [] if usable else [f"{node}.base_url = {base_url}: is no address; {remedy}"]
-
-
-def _key_in(api: ChatAPI) -> str:
-    key = os.environ.get(api.api_key_env or "", "").strip()
-    if not key and api.api_key_env not in (None, "", "OPENAI_API_KEY"):  # this one was named on purpose
-        raise ErpError(
-            f"{api.node}.api_key_env = {api.api_key_env}: is not set; export the key under this name, or give null"
-        )
-    if not (key.isascii() and key.isprintable()):  # an HTTP library's own complaint would quote it
-        raise ErpError(
-            f"{api.node}.api_key_env = {api.api_key_env}: its value is no key (odd characters); set it again"
-        )
-    return key

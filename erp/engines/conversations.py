@@ -75,3 +75,27 @@ def model_folder(member: Member, weights_dir: str | None) -> Path:
         raise ErpError(
             f"pool.members.{member.name}.sha256: {member.weights} has no {file}; say which file it is of (file: ...)"
         ) from None
+
+
+def first_tokens(tokenizer: Any, yes: Sequence[str], no: Sequence[str]) -> tuple[list[int], list[int]]:
+    """The first token of every word, without repeats."""
+
+    def first(words: Sequence[str]) -> list[int]:
+        ids = [tokenizer(word, add_special_tokens=False)["input_ids"][:1] for word in words]
+        return sorted({token for one in ids for token in one})
+
+    ours, theirs = first(yes), first(no)
+    if not ours or not theirs or set(ours) & set(theirs):
+        raise ErpError(
+            f"yes = {list(yes)}, no = {list(no)}: begin with the same token, or with none, of this model's tokenizer; "
+            f"give words that differ in their first token"
+        )
+    return ours, theirs
+
+
+def common_prefix(sequences: Sequence[list[int]]) -> list[int]:
+    """The longest common beginning that leaves a token of every sequence."""
+    first, last = min(sequences, default=[]), max(sequences, default=[])  # what these two share, all share
+    room = min(map(len, sequences), default=1) - 1
+    same = next((at for at, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), room)
+    return first[: min(same, room)]

@@ -16,7 +16,14 @@ import torch
 
 from erp.config import Decoding, Member
 from erp.engines.base import Engine, Failure, Message, Request, Response
-from erp.engines.conversations import ENDLESS, conversation_ids, longest_response, model_folder
+from erp.engines.conversations import (
+    ENDLESS,
+    common_prefix,
+    conversation_ids,
+    first_tokens,
+    longest_response,
+    model_folder,
+)
 from erp.engines.decoding import Draws, Ends
 from erp.errors import ErpError, shorten
 
@@ -97,7 +104,7 @@ class TransformersEngine(Engine):
     ) -> list[float | Failure]:
         """Log-odds of ``yes`` against ``no`` as the next turn's first token; see ``NextToken``."""
         model = self._open(member)
-        words = _first_tokens(model.tokenizer, yes, no)
+        words = first_tokens(model.tokenizer, yes, no)
         *before, last = prefix
         conversations = [(*before, {**last, "content": last["content"] + ending}) for ending in endings]
         prompts = [conversation_ids(model.tokenizer, messages, member) for messages in conversations]
@@ -105,7 +112,7 @@ class TransformersEngine(Engine):
         fitting = [position for position, ids in enumerate(prompts) if len(ids) <= model.context]
         # the memory of a recurrent model (Mamba) cannot be handed to a whole batch: it reads everything every time
         recurrent = getattr(model.model, "_is_stateful", False)
-        shared = [] if recurrent else _common_prefix([prompts[position] for position in fitting])
+        shared = [] if recurrent else common_prefix([prompts[position] for position in fitting])
         memory = cache(lambda: model.read(shared))  # at the first batch, where running out of memory is dealt with
         rows = [_Row(position, prompts[position][len(shared) :]) for position in fitting]
         for row, value in _in_batches(
@@ -275,27 +282,3 @@ def _next_token_odds(
 
 def _unusable(member: Member, folder: Path, why: str) -> ErpError:
     return ErpError(f"{folder}: cannot be loaded as a causal LM ({why}); put all files of {member.weights} there")
-
-
-def _first_tokens(tokenizer: Any, yes: Sequence[str], no: Sequence[str]) -> tuple[list[int], list[int]]:
-    """The first token of every word, without repeats."""
-
-    def first(words: Sequence[str]) -> list[int]:
-        ids = [tokenizer(word, add_special_tokens=False)["input_ids"][:1] for word in words]
-        return sorted({token for one in ids for token in one})
-
-    ours, theirs = first(yes), first(no)
-    if not ours or not theirs or set(ours) & set(theirs):
-        raise ErpError(
-            f"yes = {list(yes)}, no = {list(no)}: begin with the same token, or with none, of this model's tokenizer; "
-            f"give words that differ in their first token"
-        )
-    return ours, theirs
-
-
-def _common_prefix(sequences: Sequence[list[int]]) -> list[int]:
-    """The longest common beginning that leaves a token of every sequence."""
-    first, last = min(sequences, default=[]), max(sequences, default=[])  # what these two share, all share
-    room = min(map(len, sequences), default=1) - 1
-    same = next((at for at, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), room)
-    return first[: min(same, room)]

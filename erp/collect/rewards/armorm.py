@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from erp.collect.rewards.local import LocalRewardModel, Row, render
+from erp.collect.rewards.local import LocalRewardModel, Row
+from erp.collect.rewards.window import render
 
 if TYPE_CHECKING:
     import torch

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from erp.collect.rewards.local import LocalRewardModel, Row, render
+from erp.collect.rewards.local import LocalRewardModel, Row
+from erp.collect.rewards.window import render
 
 
 class InternLM2Reward(LocalRewardModel):

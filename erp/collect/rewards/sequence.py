@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
-from erp.collect.rewards.local import LocalRewardModel, Row, batches, padded, render
+from erp.collect.rewards.local import LocalRewardModel, Row
+from erp.collect.rewards.window import batches, padded, render
 
 LEAST_SHARED = 16  # tokens; a shorter beginning is not worth a pass of its own
 

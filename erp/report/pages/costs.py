@@ -26,9 +26,11 @@ def curve_page(results: Results) -> list[str]:
     return [
         "## Along the curve",
         table(header, rows),
-        "AUDC: area under the curve by steps, as a mean reward over the pool's own range of costs; AIQ: the same under "
+        "Metrics of routing benchmarks. AUDC: area under the curve by steps, as a mean reward over the pool's own range "
+        "of costs; AIQ: the same under "
         "its upper hull. ParetoDist: mean distance of its points to the frontier of all curves and members here, axes "
-        "scaled by the pool's range." + _rivals(results),
+        "scaled by the pool's range. Below the cost at which best single can be had, the cheapest member stands for it."
+        + _rivals(results),
         *_chosen(results),
         *_pair(results),
         *_collapse(results),
@@ -53,12 +55,13 @@ def _chosen(results: Results) -> list[str]:
     if found is not None:
         ratio = "" if found["ratio"] is None else f", {percents(found['ratio'])} of its reward"
         lines.append(
-            f"PerfGain at {lambda_text(results, found['lambda'])}, which earned most on validation: "
-            f"{gain_text(found['reward_gain'])} over best single{ratio}."
+            f"PerfGain at {lambda_text(results, found['lambda'])}, which earned most on validation (by chance not "
+            f"always 0): {gain_text(found['reward_gain'])} over best single{ratio}."
         )
     found = results["cost_save"]
     if found is None:
-        lines.append(f"CostSave: none, because {_why_none(results['chosen_on_validation'])}.")
+        why = _why_none(results["chosen_on_validation"])
+        lines.append(f"CostSave, the cost saved at a reward shown to be kept: none, because {why}.")
         return [" ".join(lines)]
     text = (
         f"CostSave at {lambda_text(results, found['lambda'])}, the cheapest {_shown(results)}: "
@@ -89,8 +92,8 @@ def _why_none(chosen: Mapping[str, Any]) -> str:
     if chosen["most_reward"] is None:
         return "validation had no complete prompt"
     return (
-        "on validation the gain over best single at lambda = 0, where the search for a cheaper one begins, has no "
-        f"interval {_above(chosen)}"
+        "on the validation prompts the gain over best single at lambda = 0, where the search begins, has no interval "
+        f"{_above(chosen)}"
     )
 
 
@@ -140,7 +143,8 @@ def economics_page(results: Results) -> list[str]:
     each = unit.split(" per ")[0]
     own = found["router_per_prompt"]
     text = (
-        f"The table's {found['responses']:,} responses cost {_total(found['labels_table'], each, factor, unit)}; those "
+        f"Labels, the scored answers: the table's {found['responses']:,} cost "
+        f"{_total(found['labels_table'], each, factor, unit)}; those "
         "of train and validation prompts, which a router needs, "
         f"{_total(found['labels_learnt_from'], each, factor, unit)} (scoring them is not counted). "
     )

@@ -45,7 +45,8 @@ def method_page(results: Results) -> list[str]:
         command = f"To repeat it: {repeat}, with the same overrides."
         return ["## How this was measured", text, command]
     text = (
-        f"{split}{fitted}, and test was read once.{gains}Validation {results['objective']['name']}: "
+        f"{split}{fitted}, and test was read once.{gains}On validation, which has other prompts, the router's "
+        f"{results['objective']['name']} is "
         f"{significant(results['objective']['value'])}. {took}"
     )
     repeat = extension_command(results) if "extension" in results else "erp train config=<run folder>/config.yaml"

@@ -64,7 +64,7 @@ def _shares(noise: Mapping[str, Any]) -> str:
 
 def _differences(noise: Mapping[str, Any]) -> list[str]:
     found = noise["reliability_of_differences"]
-    text = f"A perfect predictor would reach R^2 {significant(noise['reliability_pooled'])} against these labels"
+    text = f"Over all these prompts a perfect predictor would reach R^2 {significant(noise['reliability_pooled'])}"
     if found is not None:
         text += (
             f"; on the differences between members {significant(found['pooled'])} (by pair from "
@@ -82,7 +82,8 @@ def _budget(noise: Mapping[str, Any]) -> list[str]:
         for point in noise["budget"]
     ]  # fmt: skip
     header = [
-        "Prompts x samples", "Reliability", "Of differences", "Standard error of a member's mean", "Of a difference",
+        "Prompts x samples", "R^2 of a perfect predictor", "Of differences", "Standard error of a member's mean",
+        "Of a difference",
     ]  # fmt: skip
     return [
         "The same number of responses per member, spread otherwise (computed from the shares above, not measured):",
@@ -106,7 +107,7 @@ def _categories(noise: Mapping[str, Any]) -> list[str]:
             cells.append(significant(row["headroom"]["split_half"]))
             cells += ["-", "-"] if shares is None else [percent(shares["interaction"], 1), percent(shares["error"], 1)]
         rows.append(cells)
-    header = ["Category", "Prompts", "Best member", "Its reward", "Best single's", "Headroom over it, at most"]
+    header = ["Category", "Prompts", "Best member", "Its reward", "Best single's", "Headroom over best member, at most"]
     header += ["At least", "Interaction", "Noise"] if identified else []
     left = len(found) - len(rows)
     more = [f"{left} more categories are in `results.json`."] if left > 0 else []

@@ -1,0 +1,79 @@
+"""Fitting texts into a reward model's window: its chat template, where they are cut, and batches of like length."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from erp.errors import ErpError
+
+RESPONSE_SHARE = 4  # a long prompt leaves the response at least 1/4 of the window
+
+
+def render(tokenizer: Any, prompt: str, response: str) -> str:
+    """The two turns in the tokenizer's chat template, no system message."""
+    if not tokenizer.chat_template:
+        raise ErpError(
+            f"reward_model.model = {tokenizer.name_or_path}: has no chat template; add its chat_template.jinja"
+        )
+    turns = [{"role": "user", "content": prompt}, {"role": "assistant", "content": response}]
+    # Llama 3.2's template writes today's date, and scores would change from day to day: this is its own fallback.
+    text: str = tokenizer.apply_chat_template(
+        turns, tokenize=False, add_generation_prompt=False, date_string="26 Jul 2024"
+    )
+    return text
+
+
+def fit(
+    prompt: str, response: str, length: Callable[[str, str], int], cuts: Callable[[str], list[int]], limit: int
+) -> tuple[str, str]:
+    """Cut the end of the response, and of a prompt that leaves it no room, until the two fit into a window.
+
+    Texts are cut before they are put into a template, so that what the template writes after them stays.
+
+    Args:
+        prompt: its end is cut only where the response would have less than a quarter of the window.
+        response: its end is cut first.
+        length: tokens of (prompt, response), template included.
+        cuts: characters after which a text may end, ascending, 0 and its whole length among them.
+        limit: of ``length``.
+
+    Raises:
+        ErpError: the template alone is nearly as long as the window.
+    """
+
+    def longest(text: str, fits: Callable[[str], bool]) -> str:
+        ends = cuts(text)
+        low, high = 0, len(ends) - 1  # the text up to ends[low] fits, or nothing of it does
+        while low < high:
+            middle = (low + high + 1) // 2
+            low, high = (middle, high) if fits(text[: ends[middle]]) else (low, middle - 1)
+        return text[: ends[low]]
+
+    frame, share = length("", ""), limit // RESPONSE_SHARE
+    if frame + share > limit:
+        raise ErpError(
+            f"reward_model.max_tokens = {limit}: the model's template takes {frame} of them; give some hundred more"
+        )
+    least = longest(response, lambda part: length("", part) <= frame + share)
+    if length(prompt, least) > limit:
+        prompt = longest(prompt, lambda part: length(part, least) <= limit)
+    return prompt, longest(response, lambda part: length(prompt, part) <= limit)
+
+
+def batches(lengths: Sequence[int], tokens: int) -> Iterator[list[int]]:
+    """Positions of rows of like length, longest first, as many together as fit into ``tokens`` with their padding."""
+    batch: list[int] = []
+    for place in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        if batch and (len(batch) + 1) * lengths[batch[0]] > tokens:
+            yield batch
+            batch = []
+        batch.append(place)
+    if batch:
+        yield batch
+
+
+def padded(rows: Sequence[list[int]], filler: int) -> list[list[int]]:
+    """Rows of one length, filled up on the right."""
+    width = max(len(row) for row in rows)
+    return [row + [filler] * (width - len(row)) for row in rows]
