@@ -26,7 +26,7 @@ def curve_page(results: Results) -> list[str]:
     return [
         "## Along the curve",
         table(header, rows),
-        "Metrics of routing benchmarks. AUDC: area under the curve by steps, as a mean reward over the pool's own range "
+        "Metrics of routing benchmarks. AUDC: area under the curve by steps, as a mean reward over the pool's range "
         "of costs; AIQ: the same under "
         "its upper hull. ParetoDist: mean distance of its points to the frontier of all curves and members here, axes "
         "scaled by the pool's range. Below the cost at which best single can be had, the cheapest member stands for it."
