@@ -12,15 +12,15 @@ if TYPE_CHECKING:
     from erp.errors import ErpError
     from erp.evaluation.scores import evaluate_scores
     from erp.programs.train import train
-    from erp.training.trained import TrainedRouter, load
+    from erp.trained.router import TrainedRouter, load
 
 __all__ = ["ErpError", "TrainedRouter", "evaluate_scores", "load", "train"]
 
 _HOMES = {
     "ErpError": "erp.errors",
-    "TrainedRouter": "erp.training.trained",
+    "TrainedRouter": "erp.trained.router",
     "evaluate_scores": "erp.evaluation.scores",
-    "load": "erp.training.trained",
+    "load": "erp.trained.router",
     "train": "erp.programs.train",
 }
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from erp.build import build
+
 if TYPE_CHECKING:
     from erp.backbones.encoder import Encoder
     from erp.backbones.windows import Long, Window
@@ -108,6 +110,14 @@ class Trainable(Protocol):
 def trains(backbone: object) -> bool:
     """Whether the backbone is trained along with the router, or stays as it was released."""
     return isinstance(backbone, Trainable) and backbone.finetune
+
+
+def build_backbone(node: dict[str, Any], weights_dir: str | None, trust: bool = True) -> Backbone:
+    """A backbone that knows where weights lie."""
+    backbone = build(node, Backbone, key="backbone", trust=trust)
+    if isinstance(backbone, Weighted):
+        backbone.look_in(weights_dir)
+    return backbone
 
 
 def normalised(vectors: NDArray[np.float32]) -> NDArray[np.float32]:

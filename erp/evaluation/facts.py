@@ -13,15 +13,15 @@ from erp.metrics.routing import cost_range
 from erp.table.complete import lacking
 from erp.table.schema import RewardTable
 from erp.targets import samples_per_cell
+from erp.trained.bundle import Bundle
 from erp.training.data import RoutingData
-from erp.training.module import RoutingModule
 
 # What a number may depend on beside config and table.
 RECORDED = ("erp", "torch", "sentence-transformers", "scikit-learn", "numpy")
 
 
 def run_section(
-    config: TrainConfig, label: str, table: RewardTable, module: RoutingModule, policy: Policy, scale: str
+    config: TrainConfig, label: str, table: RewardTable, bundle: Bundle, policy: Policy, scale: str
 ) -> dict[str, Any]:
     """The section ``run``: what was run. ``label`` is what reports call the table."""
     return {
@@ -39,7 +39,7 @@ def run_section(
         "target": config.target.label,
         "category": config.category,
         "scale": scale,
-        "chosen": module.router.chosen(),
+        "chosen": bundle.router.chosen(),
         "versions": {package: version(package) for package in RECORDED},
         "sweep": config.sweep,
     }

@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from erp.backbones.windows import long_of
@@ -23,19 +22,17 @@ from erp.evaluation.held_out import HeldOut
 from erp.evaluation.noise import noise_section
 from erp.evaluation.routing import Sampled
 from erp.metrics.length import length_bias
-from erp.routers.base import Features
 from erp.table.samples import separate_samples
 from erp.table.schema import RewardTable
 from erp.targets import expected_reward, expected_target, split_half_oracle
+from erp.trained.bundle import Bundle
 from erp.training.data import RoutingData, Rows
-from erp.training.module import RoutingModule
-from erp.training.trained import category_scores, neighbour_rewards
 from erp.units import with_shown_lambdas
 
 
 def measure(
     data: RoutingData,
-    module: RoutingModule,
+    bundle: Bundle,
     config: TrainConfig,
     policy: Policy,
     scores: NDArray[np.float64],
@@ -50,7 +47,7 @@ def measure(
 
     Args:
         data: the table; its split's test rows are read.
-        module: as it was saved.
+        bundle: as it was saved.
         config: of the run.
         policy: of the run, built by the caller, who knows whether the run's folder is trusted.
         scores: (test rows, M) the router's.
@@ -61,7 +58,7 @@ def measure(
             scores only order members then.
         whole: the table with labels that were not learnt from too, where there are such; noise and lengths are its.
     """
-    test, settings = held_out(data, module, data.split.test, scores, policy), config.bootstrap.model_dump()
+    test, settings = held_out(data, bundle, data.split.test, scores, policy), config.bootstrap.model_dump()
     if not in_reward_units:
         test = replace(test, scale="ordinal")
     complete = data.complete(data.split.test)
@@ -74,7 +71,7 @@ def measure(
     if whole is not None:
         table, every = whole, np.flatnonzero(expected_target(whole, **config.target.model_dump()).complete)
     found = {
-        "run": run_section(config, label, data.table, module, policy, test.scale),
+        "run": run_section(config, label, data.table, bundle, policy, test.scale),
         **data_sections(data, test, notes, long_of(config.backbone)),
         **sections,
         "chosen_on_validation": choices.as_plain(data.table.members),
@@ -97,27 +94,24 @@ def measure(
     return with_shown_lambdas(found), test
 
 
-def held_out(
-    data: RoutingData, module: RoutingModule, rows: Rows, scores: np.ndarray[Any, Any], policy: Policy
-) -> HeldOut:
+def held_out(data: RoutingData, bundle: Bundle, rows: Rows, scores: np.ndarray[Any, Any], policy: Policy) -> HeldOut:
     """The router's scores on some rows of a table, beside what was observed there and what the policy reads."""
-    embedding = torch.from_numpy(data.embeddings.take(rows))
-    guessed = module.classifier.codes(embedding).numpy() if module.card.categories else None
+    features, known = data.features(rows), bool(bundle.card.categories)
+    guessed = bundle.classifier.codes(features.embedding) if known else None
+    near = bundle.neighbour_rewards(features) if policy.needs_neighbours else None
     return HeldOut(
         members=data.table.members,
         scores=scores,
-        category_scores=category_scores(module, data.category[rows]) if module.card.categories else None,
+        category_scores=bundle.category_scores(features.category).numpy() if known else None,
         targets=data.targets.take(rows),
         costs=data.costs.values[rows],
-        predicted_costs=module.predicted_costs(embedding).numpy(),
-        train_mean_reward=module.train_mean_reward.numpy(),
-        train_mean_cost=module.train_mean_cost.numpy(),
+        predicted_costs=bundle.predicted_costs(features.embedding).numpy(),
+        train_mean_reward=bundle.train_mean_reward.numpy(),
+        train_mean_cost=bundle.train_mean_cost.numpy(),
         groups=data.split.groups[rows],
-        scale=module.router.scale,
-        guessed_category_scores=None if guessed is None else category_scores(module, guessed),
-        neighbours=neighbour_rewards(module, module.seen(Features(embedding, torch.from_numpy(data.category[rows]))))
-        if policy.needs_neighbours
-        else None,
+        scale=bundle.router.scale,
+        guessed_category_scores=None if guessed is None else bundle.category_scores(guessed).numpy(),
+        neighbours=None if near is None else near.numpy(),
     )
 
 

@@ -30,15 +30,16 @@ from erp.programs.suited import require_categories
 from erp.report.summary import plain_summary
 from erp.report.write import write_report
 from erp.runs import RunFolder, make_folder, run_hash
+from erp.table.categories import category_codes
 from erp.table.groups import group_keys, ids_as_kept, text_key
 from erp.table.schema import RewardTable
 from erp.table.source import TableSource, table_label
 from erp.table.splits import Split
 from erp.targets import expected_target
-from erp.training.data import RoutingData, RoutingDataModule, category_codes
-from erp.training.fitting import test_scores
-from erp.training.module import Card
-from erp.training.trained import TrainedRouter, load
+from erp.trained.card import Card
+from erp.trained.router import TrainedRouter, load
+from erp.training.data import RoutingData
+from erp.training.scoring import scores_of
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -82,7 +83,7 @@ def _evaluate(config: EvaluateConfig) -> tuple[Path, dict[str, Any], list[str]]:
     split = _split(folder, table, of_run.split.near_duplicates)
     # Where this table does not know a cost, the run's train means stand, or this table's train's at new prices: never
     # the means of the table itself, which would be those of what is tested.
-    kept = np.asarray(trained.module.train_mean_cost) if as_then or not len(split.train) else None
+    kept = np.asarray(trained.bundle.train_mean_cost) if as_then or not len(split.train) else None
     costs = table_costs(
         table, of_run.pool, cost, train=split.train if len(split.train) else None,
         kept=kept, responses=of_run.target.responses,
@@ -93,12 +94,11 @@ def _evaluate(config: EvaluateConfig) -> tuple[Path, dict[str, Any], list[str]]:
             f"give a table with costs of that kind, or the prices for it"
         )
     require_categories(
-        trained.module.router, trained.card.router.get("name"), table, trained.card.category, learning=False
+        trained.bundle.router, trained.card.router.get("name"), table, trained.card.category, learning=False
     )
     target = _target(config, folder, table, costs, cost)
     data = _data(config, trained, table, costs, split, of_run.target)
-    datamodule = RoutingDataModule(data, of_run.trainer.batch_size, of_run.seed)
-    scores = test_scores(trained.module, datamodule)
+    scores = scores_of(trained.bundle, data, data.split.test, of_run.trainer.batch_size)
     crossed = table.reward_model != trained.card.reward_model
     remarks = [UNKNOWN] if same and origin is None else []
     if crossed:
@@ -108,7 +108,7 @@ def _evaluate(config: EvaluateConfig) -> tuple[Path, dict[str, Any], list[str]]:
     choices = chosen_in(folder.load_results(), trained.members)
     results, test = measure(
         data,
-        trained.module,
+        trained.bundle,
         of_run.model_copy(update={"cost": cost}),
         trained.policy,
         scores,

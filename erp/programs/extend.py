@@ -30,14 +30,16 @@ from erp.report.write import write_report
 from erp.routers.extended import Extended
 from erp.routers.extension import unlabelled_clusters
 from erp.runs import RunFolder, run_hash, run_name
+from erp.table.categories import category_codes
 from erp.table.schema import RewardTable
 from erp.table.source import TableSource, table_label, with_absolute_path
 from erp.targets import expected_target
-from erp.training.data import RoutingData, RoutingDataModule, category_codes
-from erp.training.extended import Labels, extended_module, save_module
-from erp.training.fitting import scores_of, test_scores
-from erp.training.module import RoutingModule
-from erp.training.trained import TrainedRouter, load, load_module
+from erp.trained.bundle import Bundle
+from erp.trained.checkpoint import load_bundle, save_bundle
+from erp.trained.extended import Labels, extended_bundle
+from erp.trained.router import TrainedRouter, load
+from erp.training.data import RoutingData
+from erp.training.scoring import scores_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,7 +133,7 @@ def prepare(config: ExtendConfig) -> Plan:
     member = _new_member(config.member, whole.members, trained.members)
     whole = require_same_members(whole, [*trained.members, member])
     require_categories(
-        trained.module.router, trained.card.router.get("name"), whole, trained.card.category, learning=False
+        trained.bundle.router, trained.card.router.get("name"), whole, trained.card.category, learning=False
     )
     if trained.card.category_block > 0:
         raise ErpError("run: was trained with category_block above 0, which cannot be extended yet; train one without")
@@ -142,11 +144,11 @@ def prepare(config: ExtendConfig) -> Plan:
     extended = _config_of_the_new_run(config, of_run, trained, member, len(labels)).model_copy(update={"data": node})
     costs = table_costs(
         table, extended.pool, extended.cost, train=known.learnt,
-        kept=np.append(trained.module.train_mean_cost, np.nan), responses=of_run.target.responses,
+        kept=np.append(trained.bundle.train_mean_cost, np.nan), responses=of_run.target.responses,
     )  # fmt: skip
     prices = sha256_file(Path(extended.cost.prices)) if extended.cost.prices else ""
     plain = extended.model_dump(mode="json", by_alias=True)
-    identity = run_hash(plain, whole.fingerprint(), prices, _parameters(trained.module))
+    identity = run_hash(plain, whole.fingerprint(), prices, _parameters(trained.bundle))
     name = run_name(extended.router, extended.backbone, identity)
     now = Origin.of(whole, member_facts(whole, extended.pool, extended.cost))
     return Plan(
@@ -158,7 +160,7 @@ def prepare(config: ExtendConfig) -> Plan:
 def _require_extendable(run: str, trained: TrainedRouter) -> None:
     """A new member's rewards are in reward units, and a policy that learnt from the old pool knows nothing of it."""
     name, faults = trained.card.router.get("name", "router"), []
-    if trained.module.router.scale != "reward":
+    if trained.bundle.router.scale != "reward":
         faults.append(
             f"run = {run}: the scores of its router ({name}) are ordinal, and a new member's would be of another kind; "
             "routers of reward units can be extended (ridge, knn, mlp); train one of these, or this one again with it"
@@ -221,10 +223,10 @@ def _config_of_the_new_run(
     return of_run.model_copy(update=update)
 
 
-def _parameters(module: RoutingModule) -> str:
+def _parameters(bundle: Bundle) -> str:
     """Hash of everything that was learnt, so that a run that was made again is another one to extend."""
     digest = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
+    for name, tensor in sorted(bundle.state_dict().items()):
         digest.update(f"{name} {tuple(tensor.shape)}".encode() + tensor.cpu().numpy().tobytes())
     return digest.hexdigest()
 
@@ -234,24 +236,24 @@ def _extend(plan: Plan) -> dict[str, Any]:
     start = time.perf_counter()
     data = _data(plan)
     require_comparable(data.table, data.targets, data.split)
-    datamodule = RoutingDataModule(data, plan.config.trainer.batch_size, plan.config.seed)
-    base = plan.trained.module
-    labels, others = _labels(plan, data), scores_of(base, datamodule, plan.labels)
+    base, at_once = plan.trained.bundle, plan.config.trainer.batch_size
+    labels, others = _labels(plan, data), scores_of(base, data, plan.labels, at_once)
     clusters = unlabelled_clusters(data.embeddings.take(plan.known.learnt), plan.asked.seed)
     head = every_head(labels, others, clusters, len(plan.labels))[plan.asked.method]
-    module = extended_module(base, plan.config.router, plan.member, head, labels, plan.asked.trust)
-    save_module(module, plan.folder.checkpoint)
+    bundle = extended_bundle(base, plan.config.router, plan.member, head, labels, plan.asked.trust)
+    save_bundle(bundle, plan.folder.checkpoint)
     # What is tested is what was saved.
-    module = load_module(plan.folder.checkpoint, plan.asked.trust, plan.asked.weights_dir)
+    bundle = load_bundle(plan.folder.checkpoint, plan.asked.trust, plan.asked.weights_dir)
     choices = chosen_in(RunFolder(Path(plan.asked.run)).load_results(), plan.table.members)
+    scores = scores_of(bundle, data, data.split.test, at_once)
     results, test = measure(
-        data, module, plan.config, plan.trained.policy, test_scores(module, datamodule), choices, _notes(plan),
+        data, bundle, plan.config, plan.trained.policy, scores, choices, _notes(plan),
         label=table_label(plan.config.data),
     )  # fmt: skip
-    assert isinstance(module.router, Extended)
+    assert isinstance(bundle.router, Extended)
     results["extension"] = {
         "run": plan.config.router["run"], "member": plan.member, "asked": plan.asked.method, "seed": plan.asked.seed,
-        "labels": len(plan.labels), "available": plan.available, **module.router.joined(),
+        "labels": len(plan.labels), "available": plan.available, **bundle.router.joined(),
         **compare_methods(labels, others, clusters, test, data.embeddings.take(data.split.test).astype(np.float64),
                           plan.asked.method, plan.config.bootstrap.model_dump()),
     }  # fmt: skip

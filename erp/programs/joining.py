@@ -21,8 +21,8 @@ from erp.runs import RunFolder
 from erp.table.groups import group_keys, ids_as_kept, text_key
 from erp.table.schema import RewardTable
 from erp.table.splits import Split
+from erp.trained.extended import Labels
 from erp.training.data import Rows
-from erp.training.extended import Labels
 
 SIZES = (16, 32, 64, 128, 256, 512, 1024)  # numbers of labels at which the report compares the methods
 

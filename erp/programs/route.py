@@ -22,7 +22,7 @@ from erp.report.text import reward_form
 from erp.table.asked import DEFAULT_RULE, PromptFrom, label_of, prompt_of
 from erp.table.records import Format, decoded, format_of, record, rows
 from erp.table.shards import kind_of, shards
-from erp.training.trained import TrainedRouter, load
+from erp.trained.router import TrainedRouter, load
 from erp.units import unit_of
 
 READ_AT_ONCE = 1 << 20  # bytes; a pipe holds less, usually 64 KiB
@@ -47,7 +47,7 @@ def _job(container: dict[str, Any]) -> None:
     trained = load(config.run, config.trust, config.weights_dir)
     batches = _batches(config.input, config.input_format, config.batch_size, trained.card.prompt_from)
     weighing = trained.policy if config.lambda_ is None else LambdaPolicy(config.lambda_)
-    for note in price_notes(weighing, trained.module.router.scale):
+    for note in price_notes(weighing, trained.bundle.router.scale):
         print(f"note: {note}", file=sys.stderr)
     answers = route(trained, batches, config.lambda_)
     answered = 0

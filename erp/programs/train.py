@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 import pytorch_lightning as pl
 
-from erp.backbones.base import Backbone
+from erp.backbones.base import Backbone, build_backbone
 from erp.backbones.cache import cached_embeddings
 from erp.backbones.fitted import fit_once
 from erp.build import as_built, build
@@ -42,6 +42,7 @@ from erp.programs.suited import (
 from erp.report.write import write_report
 from erp.routers.base import Router
 from erp.runs import RunFolder, run_hash, run_name
+from erp.table.categories import category_codes
 from erp.table.groups import text_key
 from erp.table.labels import limit_labels
 from erp.table.schema import RewardTable
@@ -49,11 +50,15 @@ from erp.table.source import load_table, table_label, with_absolute_path
 from erp.table.splits import Split
 from erp.targets import expected_target
 from erp.tracking import Tracker, asked_by_agent, tracked
-from erp.training.data import RoutingData, RoutingDataModule, category_codes
+from erp.trained.bundle import Bundle
+from erp.trained.card import Card
+from erp.trained.checkpoint import load_bundle, save_bundle
+from erp.training.data import RoutingData
+from erp.training.datamodule import RoutingDataModule
 from erp.training.finetuning import require_loss, settled
-from erp.training.fitting import fit, scores_of, test_scores, validation_scores
-from erp.training.module import Card, RoutingModule
-from erp.training.trained import add_to_card, build_backbone, load_module
+from erp.training.fitting import fit
+from erp.training.module import RoutingModule
+from erp.training.scoring import scores_of
 from erp.units import with_base_lambda
 
 CALIBRATION = 0.1  # share of prompts carved out of the train half for a policy that promises something
@@ -261,30 +266,28 @@ def _fit_and_test(plan: Plan, data: RoutingData, tracker: Tracker, start: float)
         config.cost.predict, config.category_block, backbone_state=data.backbone_state,
         prompt_from=data.table.prompt_from,
     )  # fmt: skip
-    module = RoutingModule(
-        build(router_node, Router, key="router"), card, config.trainer.learning_rate, config.trainer.weight_decay,
-        build_backbone(config.backbone, config.weights_dir),
-    )  # fmt: skip
+    bundle = Bundle(card, build(router_node, Router, key="router"), build_backbone(config.backbone, config.weights_dir))
+    module = RoutingModule(bundle, config.trainer.learning_rate, config.trainer.weight_decay)
     datamodule = RoutingDataModule(data, config.trainer.batch_size, config.seed)
     fit(module, datamodule, config.trainer, folder.path, tracker.log)
 
     # From here on the saved router is used, never the one in memory.
-    module = load_module(folder.checkpoint, trust=True, weights_dir=config.weights_dir)
-    datamodule = settled(module, datamodule, folder.checkpoint, cache_folder(config.cache_dir), config.trainer.progress)
-    data = datamodule.data
-    scores = validation_scores(module, datamodule)
+    bundle = load_bundle(folder.checkpoint, trust=True, weights_dir=config.weights_dir)
+    datamodule = settled(bundle, datamodule, folder.checkpoint, cache_folder(config.cache_dir), config.trainer.progress)
+    data, at_once = datamodule.data, config.trainer.batch_size
+    scores = scores_of(bundle, data, data.split.validation, at_once)
     policy = build(policy_node, Policy, key="policy")
-    validation = held_out(data, module, data.split.validation, scores, policy)
-    _calibrate(policy, plan, data, module, datamodule, validation)
+    validation = held_out(data, bundle, data.split.validation, scores, policy)
+    _calibrate(policy, plan, data, bundle, validation)
     objective = utility(validation, policy) if config.objective == "utility" else area(validation)
     results, test = measure(
         data,
-        module,
+        bundle,
         config,
         policy,
-        test_scores(module, datamodule),
+        scores_of(bundle, data, data.split.test, at_once),
         choose(data, validation, config),
-        [*plan.split.notes, *spread_notes(module.router, plan.table)],
+        [*plan.split.notes, *spread_notes(bundle.router, plan.table)],
         label=table_label(config.data),
         whole=plan.whole,
     )
@@ -297,26 +300,21 @@ def _fit_and_test(plan: Plan, data: RoutingData, tracker: Tracker, start: float)
     return results
 
 
-def _calibrate(
-    policy: Policy,
-    plan: Plan,
-    data: RoutingData,
-    module: RoutingModule,
-    datamodule: RoutingDataModule,
-    validation: HeldOut,
-) -> None:
+def _calibrate(policy: Policy, plan: Plan, data: RoutingData, bundle: Bundle, validation: HeldOut) -> None:
     """Let the policy learn what it learns after training; that goes into the checkpoint too."""
     calibration = None
     if policy.needs_calibration:
         rows = data.split.calibration
-        calibration = held_out(data, module, rows, scores_of(module, datamodule, rows), policy).observed
+        scores = scores_of(bundle, data, rows, plan.config.trainer.batch_size)
+        calibration = held_out(data, bundle, rows, scores, policy).observed
     policy.calibrate(
         Calibration(
-            data.table.members, module.router.scale, validation.train_mean_reward, validation.train_mean_cost,
+            data.table.members, bundle.router.scale, validation.train_mean_reward, validation.train_mean_cost,
             validation.observed, calibration,
         )
     )  # fmt: skip
-    add_to_card(plan.folder.checkpoint, policy_state=policy.state())
+    bundle.card = replace(bundle.card, policy_state=policy.state())
+    save_bundle(bundle, plan.folder.checkpoint)
 
 
 def _write_split(plan: Plan) -> None:

@@ -1,17 +1,15 @@
-"""Everything a router is trained and tested on, and the LightningDataModule that serves it in large batches."""
+"""Everything a router is trained and tested on, whole and in batches."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import pandas as pd
-import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import Dataset, Sampler
 
 from erp.backbones.cache import Embeddings
 from erp.costs import Costs
@@ -55,23 +53,20 @@ class RoutingData:
         """What a router needs to know before it sees data."""
         return Dimensions(self.embeddings.dimension, len(self.table.members), len(self.categories))
 
+    def features(self, rows: Rows) -> Features:
+        """What a router may know of these rows."""
+        return Features(torch.from_numpy(self.embeddings.take(rows)), torch.from_numpy(self.category[rows]))
+
     def complete(self, rows: Rows) -> Rows:
         """The rows whose cells are all present: what routing is compared on."""
         return np.asarray(rows[self.targets.complete[rows]])
-
-
-def category_codes(values: Sequence[object], categories: Sequence[str]) -> Rows:
-    """Position of each value in ``categories``; -1 where it is not there."""
-    code = {category: i for i, category in enumerate(categories)}
-    codes = (-1 if pd.isna(v) else code.get(str(v), -1) for v in values)  # type: ignore[call-overload]
-    return np.fromiter(codes, dtype=np.int64, count=len(values))
 
 
 class BatchesByRows(Dataset[Batch]):
     """Indexed by an array of row numbers: one index, one batch. Only the rows asked for are copied."""
 
     def __init__(self, data: RoutingData) -> None:
-        self._embeddings = data.embeddings
+        self._data = data
         self._rewards = torch.from_numpy(data.targets.mean)
         self._counts = torch.from_numpy(data.targets.count)
         self._variances = torch.from_numpy(data.targets.variance)
@@ -81,14 +76,12 @@ class BatchesByRows(Dataset[Batch]):
         self._samples = torch.from_numpy(samples[:, :, : max(int((~np.isnan(learnt)).sum(axis=2).max(initial=0)), 1)])
         self._costs = torch.from_numpy(data.costs.values)
         self._groups = torch.from_numpy(data.split.groups)
-        self._category = torch.from_numpy(data.category)
 
     def __getitem__(self, rows: Rows) -> Batch:
         at = torch.from_numpy(rows)
-        features = Features(torch.from_numpy(self._embeddings.take(rows)), self._category[at])
         return Batch(
-            features, self._rewards[at], self._counts[at], self._variances[at], self._samples[at], self._costs[at], at,
-            self._groups[at],
+            self._data.features(rows), self._rewards[at], self._counts[at], self._variances[at], self._samples[at],
+            self._costs[at], at, self._groups[at],
         )  # fmt: skip
 
 
@@ -117,38 +110,3 @@ class RowBatches(Sampler[Rows]):
             rows = np.random.default_rng([self._seed, self._epoch]).permutation(rows)
         for start in range(0, len(rows), self._batch_size):
             yield rows[start : start + self._batch_size]
-
-
-class RoutingDataModule(pl.LightningDataModule):
-    """Batches of train, validation and test prompts.
-
-    No worker processes: a batch is one gather from memory, cheaper than sending it to another process.
-    """
-
-    def __init__(self, data: RoutingData, batch_size: int, seed: int) -> None:
-        super().__init__()
-        self.data = data
-        self.batch_size = batch_size
-        self.seed = seed
-        self._batches = BatchesByRows(data)
-        self._prompts = data.table.prompts["prompt"].to_numpy(dtype=object)
-
-    def prompts(self, rows: Rows | slice) -> list[str]:
-        """Texts of these rows."""
-        return list(self._prompts[rows])
-
-    def loader(self, rows: Rows, seed: int | None = None) -> DataLoader[Batch]:
-        """Batches of these rows, in order, or shuffled when given a seed."""
-        return DataLoader(self._batches, sampler=RowBatches(rows, self.batch_size, seed), batch_size=None)
-
-    def train_dataloader(self) -> DataLoader[Batch]:
-        """Train batches, shuffled: only routers trained by gradient care."""
-        return self.loader(self.data.split.train, self.seed)
-
-    def val_dataloader(self) -> DataLoader[Batch]:
-        """Validation batches, in order."""
-        return self.loader(self.data.split.validation)
-
-    def test_dataloader(self) -> DataLoader[Batch]:
-        """Test batches, in order."""
-        return self.loader(self.data.split.test)

@@ -5,15 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
 from erp.backbones.base import Backbone, trains
 from erp.backbones.cache import cached_embeddings
 from erp.errors import ErpError
-from erp.files import replacing
 from erp.routers.base import Router
-from erp.training.data import RoutingDataModule
-from erp.training.module import RoutingModule
+from erp.trained.bundle import Bundle
+from erp.trained.checkpoint import save_bundle
+from erp.training.datamodule import RoutingDataModule
+from erp.training.references import fit_references
 
 
 def require_loss(router: Router, name: object, backbone: Backbone) -> None:
@@ -26,16 +25,16 @@ def require_loss(router: Router, name: object, backbone: Backbone) -> None:
 
 
 def settled(
-    module: RoutingModule, datamodule: RoutingDataModule, checkpoint: Path, cache: Path, progress: bool = True
+    bundle: Bundle, datamodule: RoutingDataModule, checkpoint: Path, cache: Path, progress: bool = True
 ) -> RoutingDataModule:
     """After training: embeddings of all prompts by the encoder as it is now, and the references fitted on them.
 
     The embeddings are cached under the hash of the trained weights, so that ``erp evaluate`` finds them. The references
-    (the classifier of categories and the predicted costs read embeddings) go into the checkpoint; what only a training
-    that goes on would need leaves it. Without a fine-tuned encoder there is nothing to do.
+    (the classifier of categories and the predicted costs read embeddings) go into the checkpoint; what a training that
+    goes on would need is deleted. Without a fine-tuned encoder there is nothing to do.
 
     Args:
-        module: out of the checkpoint, with its backbone.
+        bundle: out of the checkpoint.
         datamodule: what it was trained on.
         checkpoint: rewritten.
         cache: folder of the embeddings' cache.
@@ -44,15 +43,12 @@ def settled(
     Returns:
         The data with those embeddings.
     """
-    if module.encoder is None or module.backbone is None:
+    if bundle.encoder is None:
         return datamodule
     data = datamodule.data
-    embeddings = cached_embeddings(datamodule.prompts(slice(None)), module.backbone, cache, progress)
+    embeddings = cached_embeddings(datamodule.prompts(slice(None)), bundle.backbone, cache, progress)
     tuned = RoutingDataModule(replace(data, embeddings=embeddings), datamodule.batch_size, datamodule.seed)
-    module.fit_references(tuned)
-    content = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    kept = {key: value for key, value in content.items() if key not in ("optimizer_states", "loops", "callbacks")}
-    with replacing(checkpoint) as temporary:
-        torch.save({**kept, "state_dict": module.state_dict()}, temporary)
+    fit_references(bundle, tuned)
+    save_bundle(bundle, checkpoint)
     checkpoint.with_name("last.ckpt").unlink(missing_ok=True)
     return tuned

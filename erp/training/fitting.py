@@ -1,4 +1,4 @@
-"""Lightning's part of a run: fit, checkpoint, and the scores of a held-out split."""
+"""Lightning's part of a run: fit, and leave the best state behind."""
 
 from __future__ import annotations
 
@@ -12,15 +12,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
-from numpy.typing import NDArray
 from pytorch_lightning.callbacks import Checkpoint, EarlyStopping
 
 from erp.config import Trainer
 from erp.files import replacing
-from erp.training.data import RoutingDataModule
+from erp.trained.checkpoint import save_bundle
+from erp.training.datamodule import RoutingDataModule
 from erp.training.module import RoutingModule
 
 LAST = "last.ckpt"
@@ -62,7 +61,7 @@ class _Epochs(Checkpoint):
         """A training that was stopped early, and killed before its folder was done, is not trained further."""
         trainer.should_stop = self._state["stopped"]
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, _: pl.LightningModule) -> None:
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Log, keep what is best so far, and then where to go on from."""
         row = {name: float(value) for name, value in trainer.callback_metrics.items()}
         row |= {"epoch": trainer.current_epoch, "trainer/global_step": trainer.global_step}
@@ -70,9 +69,11 @@ class _Epochs(Checkpoint):
         best = not self._state["rows"] or row["val/loss"] < self._state["loss"]
         self._state["loss"] = row["val/loss"] if best else self._state["loss"]
         self._state |= {"stopped": trainer.should_stop, "rows": [*self._state["rows"], row]}
-        for path, weights_only in ((self._best, True), (self._last, False))[not best :]:
-            with replacing(path) as temporary:
-                trainer.save_checkpoint(temporary, weights_only=weights_only)
+        if best:
+            assert isinstance(module, RoutingModule)
+            save_bundle(module.bundle, self._best)
+        with replacing(self._last) as temporary:
+            trainer.save_checkpoint(temporary)
 
     @property
     def state_key(self) -> str:
@@ -102,7 +103,7 @@ def fit(
     checkpointed and logged as any other.
 
     Args:
-        module: the router and what is fitted beside it.
+        module: around the bundle that is trained.
         datamodule: what it learns from.
         trainer: how routers with a loss are trained.
         folder: of the run.
@@ -110,7 +111,7 @@ def fit(
     """
     last = folder / LAST
     epochs: list[pl.Callback] = [_Epochs(folder, log)]
-    if module.router.closed_form:  # numpy on the CPU, wherever networks are trained
+    if module.bundle.router.closed_form:  # numpy on the CPU, wherever networks are trained
         runner = _lightning(
             max_epochs=1, limit_train_batches=1, logger=False, enable_progress_bar=False, callbacks=epochs,
             default_root_dir=folder,
@@ -123,7 +124,7 @@ def fit(
         )  # fmt: skip
     with _quiet(), _interruptible():
         runner.fit(module, datamodule=datamodule, ckpt_path=_readable(last), weights_only=True)
-    if module.encoder is None:
+    if module.bundle.encoder is None:
         last.unlink(missing_ok=True)
 
 
@@ -141,27 +142,6 @@ def _readable(last: Path) -> str | None:
     except Exception:  # a damaged file can make the unpickler raise anything
         return None
     return str(last) if EPOCHS in content.get("callbacks", {}) else None
-
-
-def validation_scores(module: RoutingModule, datamodule: RoutingDataModule) -> NDArray[np.float64]:
-    """Scores of the validation split, (N, M), in the order of its rows."""
-    with _quiet():
-        _lightning(logger=False, enable_progress_bar=False).validate(module, datamodule=datamodule, verbose=False)
-    return np.asarray(module.scores().numpy())
-
-
-def scores_of(module: RoutingModule, datamodule: RoutingDataModule, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Scores of any rows of the table, (n, M), in their order."""
-    with torch.no_grad():
-        parts = [module.router.scores(module.seen(batch.features)) for batch in datamodule.loader(rows)]
-    return np.asarray(torch.cat(parts).to("cpu", torch.float64).numpy())
-
-
-def test_scores(module: RoutingModule, datamodule: RoutingDataModule) -> NDArray[np.float64]:
-    """Scores of the test split, (N, M), in the order of its rows."""
-    with _quiet():
-        _lightning(logger=False, enable_progress_bar=False).test(module, datamodule=datamodule, verbose=False)
-    return np.asarray(module.scores().numpy())
 
 
 @contextmanager

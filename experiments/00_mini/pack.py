@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from erp.backbones.base import build_backbone
 from erp.backbones.cache import cached_embeddings
 from erp.compose import compose
-from erp.training.trained import build_backbone
 
 KEYS = ["prompt_id", "model", "sample"]
 

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from erp.backbones.base import build_backbone
 from erp.backbones.cache import cached_embeddings
 from erp.compose import check_sweep
 from erp.config import validate
@@ -31,7 +32,6 @@ from erp.routers.extension import (
 )  # fmt: skip
 from erp.routers.ridge import Ridge
 from erp.targets import expected_reward
-from erp.training.trained import build_backbone
 
 SIZES = (16, 32, 64, 128, 256, 512, 1024)
 MOST_SHOWN = 20  # members up to which each has rows of its own

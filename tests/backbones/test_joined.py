@@ -7,13 +7,12 @@ import pytest
 import torch
 import yaml
 
-from erp.backbones.base import Backbone, FittedBackbone, Weighted, normalised
+from erp.backbones.base import Backbone, FittedBackbone, Weighted, build_backbone, normalised
 from erp.backbones.cache import cached_embeddings, embed_prompts
 from erp.backbones.hashing import HashingBackbone
 from erp.backbones.surface import SurfaceBackbone
 from erp.compose import compose, conf_folder
 from erp.errors import ErpError
-from erp.training.trained import build_backbone
 
 PROMPTS = ["red fox jumps", "blue whale, 12 + 3?", "", "green tea"]
 HASHING = {"name": "hashing", "_target_": "erp.backbones.hashing.HashingBackbone", "dimensions": 32}

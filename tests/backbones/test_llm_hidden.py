@@ -10,13 +10,12 @@ import torch
 import yaml
 from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
-from erp.backbones.base import FittedBackbone, Weighted
+from erp.backbones.base import FittedBackbone, Weighted, build_backbone
 from erp.backbones.cache import cached_embeddings, embed_prompts
 from erp.backbones.causal_lm_states import pooled
 from erp.backbones.llm_hidden import LLMHiddenBackbone
 from erp.compose import conf_folder
 from erp.errors import ErpError
-from erp.training.trained import build_backbone
 from tests.engines.tiny import tiny_llama, tiny_tokenizer
 
 NODE = yaml.safe_load((conf_folder() / "backbone" / "llm_hidden.yaml").read_text())

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import yaml
 
+from erp.backbones.base import build_backbone
 from erp.backbones.llm_hidden import LLMHiddenBackbone
 from erp.compose import conf_folder
 from erp.errors import ErpError
-from erp.training.trained import build_backbone
 
 pytest.importorskip("xllamacpp")
 gguf = pytest.importorskip("gguf")

@@ -6,10 +6,10 @@ import torch
 import yaml
 from transformers import AutoModel, AutoTokenizer
 
+from erp.backbones.base import build_backbone
 from erp.backbones.cache import embed_prompts
 from erp.backbones.sentence_transformer import SentenceTransformerBackbone
 from erp.compose import compose, conf_folder, options
-from erp.training.trained import build_backbone
 from tests.backbones.tiny_encoders import ROOM, WIDTH, tiny_encoder
 
 # option -> architecture, and how the release pools (its 1_Pooling folder)

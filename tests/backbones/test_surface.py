@@ -8,10 +8,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from erp.backbones.base import FittedBackbone, Weighted, normalised
+from erp.backbones.base import FittedBackbone, Weighted, build_backbone, normalised
 from erp.backbones.surface import MOST, SURFACE, SurfaceBackbone, surface_counts
 from erp.compose import conf_folder
-from erp.training.trained import build_backbone
 
 BACKBONE = SurfaceBackbone()
 CODE = "Fix `f`:\n```py\nx = [1, 22]\n```\nWhy? WHY?"

@@ -8,12 +8,11 @@ import torch
 import yaml
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from erp.backbones.base import FittedBackbone, Weighted
+from erp.backbones.base import FittedBackbone, Weighted, build_backbone
 from erp.backbones.cache import cached_embeddings, embed_prompts
 from erp.backbones.tfidf import TfidfBackbone
 from erp.compose import conf_folder
 from erp.errors import ErpError
-from erp.training.trained import build_backbone
 
 WORDS = ["river", "stone", "red", "fox", "blue", "whale", "green", "tea", "sea", "wind", "rain", "sum", "three", "poem",
          "short", "night", "day"]  # fmt: skip

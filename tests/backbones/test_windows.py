@@ -175,7 +175,7 @@ def test_joined_backbones_read_as_told(bert):
 
 
 def test_a_choice_that_there_is_not_is_refused_by_name(bert):
-    from erp.training.trained import build_backbone
+    from erp.backbones.base import build_backbone
 
     node = {"_target_": "erp.backbones.sentence_transformer.SentenceTransformerBackbone", "model": str(bert)}
     with pytest.raises(ErpError, match=r"backbone\.long = middle"):

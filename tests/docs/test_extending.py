@@ -114,6 +114,6 @@ def test_a_backbone_and_a_router_of_ones_own(tmp_path, capsys):
     prompts = ["How many primes are there below 100?", "Write a haiku."]
     vectors = router.backbone.embed(prompts)
     vectors = torch.from_numpy(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
-    heads = router.module.router.heads
+    heads = router.bundle.router.heads
     expected = vectors.double() @ heads.weight.double().T + heads.bias.double()
     np.testing.assert_allclose(router.scores(prompts).to_numpy(), expected.detach().numpy(), atol=1e-5)

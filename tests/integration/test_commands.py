@@ -120,7 +120,7 @@ def test_evaluate_on_another_table_leaves_out_what_the_router_has_seen(erp, quic
 def test_unknown_costs_of_another_table_are_those_the_run_kept(erp, quick, tmp_path):
     """What they cost elsewhere in the tested table would be knowledge of test."""
     folder = erp("train", *quick, "cost.kind=tokens").last
-    kept = dict(zip(package.load(folder).members, package.load(folder).module.train_mean_cost.tolist(), strict=True))
+    kept = dict(zip(package.load(folder).members, package.load(folder).bundle.train_mean_cost.tolist(), strict=True))
     fresh = long_frame(prompts=90, seed=7).assign(prompt_id=lambda f: "fresh-" + f["prompt_id"], prompt_tokens=0)
     first, name = fresh["prompt_id"].unique()[0], next(iter(kept))
     rest = (fresh["model"] == name) & (fresh["prompt_id"] != first)
@@ -154,7 +154,7 @@ def test_route_text_json_and_python_agree(erp, quick, monkeypatch, tmp_path):
     for answer, (_, row) in zip(answers, scores.iterrows(), strict=True):
         assert {n: m["predicted_reward"] for n, m in answer["members"].items()} == pytest.approx(dict(row), abs=1e-6)
 
-    cheapest = opened.members[int(np.argmin(opened.module.train_mean_cost.numpy()))]
+    cheapest = opened.members[int(np.argmin(opened.bundle.train_mean_cost.numpy()))]
     assert set(opened.route(prompts, lambda_=float("inf"))["member"]) == {cheapest}
     assert f"\t{cheapest}\t" in erp("route", f"run={folder}", "input=in.jsonl", "lambda=inf").out
 

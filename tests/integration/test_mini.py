@@ -75,9 +75,9 @@ def test_a_first_run_needs_neither_weights_nor_network(erp, monkeypatch):
 
 
 def test_shipped_embeddings_are_those_of_the_encoder(tmp_path):
+    from erp.backbones.base import build_backbone
     from erp.backbones.cache import SHIPPED, cached_embeddings
     from erp.compose import compose
-    from erp.training.trained import build_backbone
 
     backbone, encoder = (build_backbone(compose("train", [])["backbone"], None) for _ in range(2))
     prompts = mini().prompts["prompt"].tolist()

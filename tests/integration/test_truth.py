@@ -15,7 +15,8 @@ from erp.routers.knn import KNN
 from erp.table.splits import split_table
 from erp.table.synthetic import Synthetic
 from erp.targets import expected_reward
-from erp.training.data import RoutingData, RoutingDataModule
+from erp.training.data import RoutingData
+from erp.training.datamodule import RoutingDataModule
 
 
 def test_ridge_reaches_the_r2_of_a_known_linear_truth(tmp_path, monkeypatch):

@@ -11,7 +11,7 @@ from erp.build import build
 from erp.decisions.choice import choose
 from erp.routers.base import Dimensions, Router
 from erp.routers.fitting import fit_router
-from erp.training.trained import load_module
+from erp.trained.checkpoint import load_bundle
 from tests.routers.problems import Part, problem, router_nodes, scores
 from tests.training.tables import routing_data, trained
 
@@ -205,17 +205,17 @@ def test_lambda_0_ignores_cost_and_lambda_infinity_takes_the_cheapest(name):
 @every_router
 def test_what_is_saved_is_what_is_loaded(name, tmp_path):
     data = routing_data(missing=0.1)
-    module, datamodule = trained(data, NODES[name], tmp_path)
-    saved = load_module(tmp_path / "checkpoint.ckpt")
-    again = load_module(tmp_path / "checkpoint.ckpt")
-    for batch in datamodule.test_dataloader():
+    bundle, datamodule = trained(data, NODES[name], tmp_path)
+    saved = load_bundle(tmp_path / "checkpoint.ckpt")
+    again = load_bundle(tmp_path / "checkpoint.ckpt")
+    for batch in datamodule.loader(data.split.test):
         with torch.no_grad():
-            expected = module.router.eval().scores(batch.features)
+            expected = bundle.router.eval().scores(batch.features)
             np.testing.assert_array_equal(again.router.eval().scores(batch.features), expected)
             np.testing.assert_array_equal(saved.router.eval().scores(batch.features), expected)
-    assert again.router.chosen() == module.router.chosen()
-    assert again.card == module.card
-    assert again.router.scale == module.router.scale
+    assert again.router.chosen() == bundle.router.chosen()
+    assert again.card == bundle.card
+    assert again.router.scale == bundle.router.scale
 
 
 @every_router

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 
-from erp.backbones.base import normalised
+from erp.backbones.base import build_backbone, normalised
 from erp.backbones.cache import Embeddings
 from erp.backbones.hashing import HashingBackbone
 from erp.build import build
@@ -18,12 +18,16 @@ from erp.config import Trainer
 from erp.costs import expected_cost
 from erp.files import write_json
 from erp.routers.base import Router
+from erp.table.categories import category_codes
 from erp.table.splits import split_table
 from erp.table.synthetic import Synthetic
 from erp.targets import expected_reward
-from erp.training.data import RoutingData, RoutingDataModule, category_codes
+from erp.trained.bundle import Bundle
+from erp.trained.card import Card
+from erp.training.data import RoutingData
+from erp.training.datamodule import RoutingDataModule
 from erp.training.fitting import fit
-from erp.training.module import Card, RoutingModule
+from erp.training.module import RoutingModule
 
 BACKBONE = {"name": "hashing", "_target_": "erp.backbones.hashing.HashingBackbone", "dimensions": 64}
 POLICY = {"name": "lambda", "_target_": "erp.decisions.policy.LambdaPolicy", "lambda": 0.0}
@@ -57,27 +61,26 @@ def card_of(data: RoutingData, router: dict[str, Any]) -> Card:
 def module_of(data: RoutingData, router: dict[str, Any], trainer: Trainer = QUICK, seed: int = 0) -> RoutingModule:
     """Built as `erp train` builds it."""
     pl.seed_everything(seed, verbose=False)
-    return RoutingModule(
-        build(router, Router, key="router"), card_of(data, router), trainer.learning_rate, trainer.weight_decay
-    )
+    bundle = Bundle(card_of(data, router), build(router, Router, key="router"), build_backbone(BACKBONE, None))
+    return RoutingModule(bundle, trainer.learning_rate, trainer.weight_decay)
 
 
 def trained(
     data: RoutingData, router: dict[str, Any], folder: Path, trainer: Trainer = QUICK, seed: int = 0
-) -> tuple[RoutingModule, RoutingDataModule]:
-    """A fitted module; its checkpoint lies in the folder."""
+) -> tuple[Bundle, RoutingDataModule]:
+    """A fitted bundle; its checkpoint lies in the folder."""
     module = module_of(data, router, trainer, seed)
     datamodule = RoutingDataModule(data, trainer.batch_size, seed)
     fit(module, datamodule, trainer, folder)
-    return module, datamodule
+    return module.bundle, datamodule
 
 
-def finished_run(data: RoutingData, router: dict[str, Any], folder: Path) -> RoutingModule:
-    """A fitted module in a folder that says that the run ended well."""
-    module, _ = trained(data, router, folder)
+def finished_run(data: RoutingData, router: dict[str, Any], folder: Path) -> Bundle:
+    """A fitted bundle in a folder that says that the run ended well."""
+    bundle, _ = trained(data, router, folder)
     write_json(folder / "status.json", {"status": "ok"})
     write_json(folder / "results.json", {})
-    return module
+    return bundle
 
 
 def paths_in(checkpoint: Path, folder: Path) -> list[str]:

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from erp.training.data import RoutingDataModule, RowBatches, category_codes
+from erp.training.data import RowBatches
+from erp.training.datamodule import RoutingDataModule
 from tests.training.tables import routing_data
 
 
@@ -17,8 +18,13 @@ def data():
 @pytest.mark.parametrize("part", ["train", "validation", "test"])
 def test_batches_hold_each_row_of_their_split_with_its_own_values(data, part, size):
     module = RoutingDataModule(data, size, seed=3)
-    batches = list(getattr(module, {"validation": "val"}.get(part, part) + "_dataloader")())
     expected = getattr(data.split, part)
+    loaders = {
+        "train": module.train_dataloader(),
+        "validation": module.val_dataloader(),
+        "test": module.loader(expected),
+    }
+    batches = list(loaders[part])
     rows = torch.cat([batch.rows for batch in batches]).numpy()
     np.testing.assert_array_equal(np.sort(rows), expected)
     if part != "train":
@@ -56,16 +62,6 @@ def test_complete_rows_have_every_cell(data):
     present = ~np.isnan(data.targets.mean[data.split.test]).any(axis=1)
     np.testing.assert_array_equal(complete, data.split.test[present])
     assert 0 < len(complete) < len(data.split.test)
-
-
-def test_category_codes():
-    assert category_codes(["b", "a", None, "z", "b"], ("a", "b")).tolist() == [1, 0, -1, -1, 1]
-    assert category_codes([None, "None"], ()).tolist() == [-1, -1]
-    assert category_codes([], ("a",)).dtype == np.int64
-
-
-def test_no_category_is_not_the_category_called_none():
-    assert category_codes([None, "None", float("nan")], ("None", "nan")).tolist() == [-1, 0, -1]
 
 
 def test_sizes_are_those_of_the_table(data):

@@ -7,19 +7,21 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
+from sklearn.metrics import r2_score
 
-from erp.backbones.base import normalised
+from erp.backbones.base import build_backbone, normalised
 from erp.backbones.cache import Embeddings, embed_prompts
 from erp.build import build
 from erp.errors import ErpError
 from erp.routers.base import Router
 from erp.routers.classifier import CategoryClassifier
-from erp.training import fitting
-from erp.training.data import RoutingDataModule
+from erp.trained.bundle import Bundle
+from erp.trained.checkpoint import load_bundle
+from erp.training.datamodule import RoutingDataModule
 from erp.training.finetuning import require_loss, settled
-from erp.training.fitting import fit, scores_of, validation_scores
+from erp.training.fitting import fit
 from erp.training.module import RoutingModule
-from erp.training.trained import build_backbone, load_module
+from erp.training.scoring import scores_of
 from tests.backbones.tiny_encoders import LAYERS, tiny_encoder
 from tests.training import linear
 from tests.training.tables import QUICK, card_of, routing_data
@@ -55,7 +57,7 @@ def data(node):
 def module_of(data, node, router, **card):
     pl.seed_everything(0, verbose=False)
     told = replace(card_of(data, router), backbone=node, **card)
-    return RoutingModule(build(router, Router, key="router"), told, 0.01, backbone=build_backbone(node, None))
+    return RoutingModule(Bundle(told, build(router, Router, key="router"), build_backbone(node, None)), 0.01)
 
 
 def fitted(data, node, router, folder, epochs=1, batch_size=12, **card):
@@ -63,19 +65,19 @@ def fitted(data, node, router, folder, epochs=1, batch_size=12, **card):
     module = module_of(data, node, router, **card)
     datamodule = RoutingDataModule(data, batch_size, 0)
     fit(module, datamodule, QUICK.model_copy(update={"max_epochs": epochs}), folder)
-    return load_module(folder / "checkpoint.ckpt", trust=True), datamodule
+    return load_bundle(folder / "checkpoint.ckpt", trust=True), datamodule
 
 
-def weights(module):
-    return {name: value.clone() for name, value in module.encoder.state_dict().items()}
+def weights(bundle):
+    return {name: value.clone() for name, value in bundle.encoder.state_dict().items()}
 
 
 def test_one_step_moves_every_layer_by_its_rate(data, node, tmp_path):
     """AdamW's first step is the rate itself, wherever there is a gradient."""
-    before = weights(module_of(data, node, LINEAR))
-    module, _ = fitted(data, node, LINEAR, tmp_path, batch_size=1000)
+    before = weights(module_of(data, node, LINEAR).bundle)
+    bundle, _ = fitted(data, node, LINEAR, tmp_path, batch_size=1000)
     seen = set()
-    for name, value in weights(module).items():
+    for name, value in weights(bundle).items():
         layer = re.search(r"layer\.(\d+)\.", name)
         moved = (value - before[name]).abs()
         if name.endswith("key.bias"):  # what is added to every key changes no attention
@@ -94,66 +96,66 @@ def test_the_router_keeps_the_trainer_s_rate(data, node):
     groups = module_of(data, node, LINEAR).configure_optimizers().param_groups
     assert [group["lr"] for group in groups] == pytest.approx([0.01, RATE * DECAY**2, RATE * DECAY, RATE])
     frozen = module_of(data, {**node, "finetune": False}, LINEAR)
-    assert frozen.encoder is None
+    assert frozen.bundle.encoder is None
     assert not [name for name in frozen.state_dict() if name.startswith("encoder")]
     assert len(frozen.configure_optimizers().param_groups) == 1
 
 
 def test_after_training_all_is_of_the_encoder_as_it_is_then(data, node, tmp_path):
-    module, datamodule = fitted(data, node, MLP, tmp_path, epochs=2, predict_cost=True)
-    stale = module.classifier.weight.clone(), module.cost_model.weight.clone()
-    tuned = settled(module, datamodule, tmp_path / "checkpoint.ckpt", tmp_path / "cache", progress=False)
+    bundle, datamodule = fitted(data, node, MLP, tmp_path, epochs=2, predict_cost=True)
+    stale = bundle.classifier.weight.clone(), bundle.cost_model.weight.clone()
+    tuned = settled(bundle, datamodule, tmp_path / "checkpoint.ckpt", tmp_path / "cache", progress=False)
     rows = np.arange(len(data.category))
     vectors = tuned.data.embeddings.take(rows)
     with torch.no_grad():
-        own = module.encoder.eval()(data.table.prompts["prompt"].tolist()).numpy()
+        own = bundle.encoder.eval()(data.table.prompts["prompt"].tolist()).numpy()
     np.testing.assert_allclose(vectors, own, atol=1e-6)
     assert np.abs(vectors - data.embeddings.take(rows)).max() > 1e-3
 
     judge = CategoryClassifier()
     judge.fit(tuned.loader(data.split.train), tuned.val_dataloader(), len(data.categories))
-    torch.testing.assert_close(module.classifier.weight, judge.weight)
-    for old, new in zip(stale, (module.classifier.weight, module.cost_model.weight), strict=True):
+    torch.testing.assert_close(bundle.classifier.weight, judge.weight)
+    for old, new in zip(stale, (bundle.classifier.weight, bundle.cost_model.weight), strict=True):
         assert not torch.equal(old, new)
 
-    again = load_module(tmp_path / "checkpoint.ckpt", trust=True)
-    for name, value in module.state_dict().items():
+    again = load_bundle(tmp_path / "checkpoint.ckpt", trust=True)
+    for name, value in bundle.state_dict().items():
         torch.testing.assert_close(again.state_dict()[name], value, rtol=0, atol=0, equal_nan=True)
     with torch.no_grad():
-        expected = module.router.scores(next(iter(tuned.loader(data.split.test))).features).numpy()
-        assert len(expected) <= tuned.batch_size
-    for found in (fitting.test_scores(again, tuned), scores_of(again, tuned, data.split.test)):
-        np.testing.assert_allclose(found[: len(expected)], expected, rtol=1e-6)
+        expected = bundle.router.scores(tuned.data.features(data.split.test)).numpy()
+    np.testing.assert_allclose(scores_of(again, tuned.data, data.split.test, 12), expected, rtol=1e-6)
     assert {path.name for path in tmp_path.iterdir()} == {"checkpoint.ckpt", "cache"}
-    content = torch.load(tmp_path / "checkpoint.ckpt", weights_only=True)
-    assert "optimizer_states" not in content
+    assert set(torch.load(tmp_path / "checkpoint.ckpt", weights_only=True)) == {"card", "state_dict"}
 
 
 def test_a_service_embeds_by_the_trained_encoder(data, node, tmp_path):
-    module, _ = fitted(data, node, LINEAR, tmp_path)
+    bundle, _ = fitted(data, node, LINEAR, tmp_path)
     released = embed_prompts(["a prompt"], build_backbone({**node, "finetune": False}, None))
-    found = embed_prompts(["a prompt"], module.backbone)
+    found = embed_prompts(["a prompt"], bundle.backbone)
     with torch.no_grad():
-        np.testing.assert_allclose(found, module.encoder(["a prompt"]).numpy(), atol=1e-6)
+        np.testing.assert_allclose(found, bundle.encoder(["a prompt"]).numpy(), atol=1e-6)
     assert np.abs(found - released).max() > 1e-3
     assert found == pytest.approx(normalised(found), abs=1e-7)
 
 
 def test_validation_in_training_scores_by_the_encoder_as_it_is_just_then(data, node, tmp_path):
     module = module_of(data, node, LINEAR)
-    fit(module, RoutingDataModule(data, 50, 0), QUICK, tmp_path)
+    heard, rows = [], data.split.validation
+    fit(module, RoutingDataModule(data, 50, 0), QUICK, tmp_path, lambda row, again: heard.append(row))
     with torch.no_grad():
-        embedding = module.encoder.eval()(data.table.prompts["prompt"].iloc[data.split.validation].tolist())
-        expected = module.router.layer(embedding).double()
-    torch.testing.assert_close(module.scores(), expected, rtol=0, atol=1e-5)
+        embedding = module.bundle.encoder.eval()(data.table.prompts["prompt"].iloc[rows].tolist())
+        expected = module.bundle.router.layer(embedding).double().numpy()
+    observed = data.targets.mean[rows]
+    assert heard[-1]["val/loss"] == pytest.approx(np.mean((expected - observed) ** 2), rel=1e-5)
+    assert heard[-1]["val/r2"] == pytest.approx(r2_score(observed, expected), abs=1e-5)
 
 
 def test_validation_after_training_reads_the_data_s_embeddings(data, node, tmp_path):
-    module, _ = fitted(data, node, LINEAR, tmp_path)
+    bundle, _ = fitted(data, node, LINEAR, tmp_path)
     reversed_rows = replace(data, embeddings=Embeddings(-data.embeddings.take(np.arange(60)), np.arange(60)))
-    one, other = (validation_scores(module, RoutingDataModule(d, 50, 0)) for d in (data, reversed_rows))
+    one, other = (scores_of(bundle, d, data.split.validation, 50) for d in (data, reversed_rows))
     with torch.no_grad():
-        bias = module.router.layer.bias.double().numpy()
+        bias = bundle.router.layer.bias.double().numpy()
     np.testing.assert_allclose(one + other, np.broadcast_to(2 * bias, one.shape), atol=1e-5)
 
 
@@ -185,7 +187,7 @@ def test_the_released_files_have_to_be_there_to_load(data, node, tmp_path, monke
     content["card"]["backbone"]["model"] = "nobody/no-such-model"
     torch.save(content, tmp_path / "checkpoint.ckpt")
     with pytest.raises(ErpError, match=r"weights_dir = /nowhere: nobody/no-such-model is not there"):
-        load_module(tmp_path / "checkpoint.ckpt", trust=True, weights_dir="/nowhere")
+        load_bundle(tmp_path / "checkpoint.ckpt", trust=True, weights_dir="/nowhere")
 
 
 def test_a_checkpoint_of_another_encoder_is_refused(data, node, tmp_path):
@@ -195,7 +197,7 @@ def test_a_checkpoint_of_another_encoder_is_refused(data, node, tmp_path):
         del content["state_dict"][name]
     torch.save(content, tmp_path / "checkpoint.ckpt")
     with pytest.raises(ErpError, match=r"checkpoint.ckpt: cannot be read"):
-        load_module(tmp_path / "checkpoint.ckpt", trust=True)
+        load_bundle(tmp_path / "checkpoint.ckpt", trust=True)
 
 
 def test_a_closed_form_is_refused_by_name_and_no_other(node):
@@ -208,7 +210,7 @@ def test_a_closed_form_is_refused_by_name_and_no_other(node):
 
 
 def test_the_encoder_learns_with_dropout_and_is_judged_without(data, node, tmp_path):
-    untrained = module_of(data, {**node, "finetune": False}, LINEAR)
+    untrained = module_of(data, {**node, "finetune": False}, LINEAR).bundle
     train = next(iter(RoutingDataModule(data, 1000, 0).loader(data.split.train)))
     still = {**node, "encoder_learning_rate": 1e-12}
     module = module_of(data, still, LINEAR)

@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from erp.trained.checkpoint import load_bundle
 from erp.training import fitting
-from erp.training.data import RoutingDataModule
-from erp.training.module import member_means
-from erp.training.trained import load_module
+from erp.training.datamodule import RoutingDataModule
 from tests.training import linear
 from tests.training.tables import QUICK, module_of, paths_in, routing_data, trained
 
@@ -27,8 +26,8 @@ def data():
     return routing_data(missing=0.1)
 
 
-def state(module):
-    return {name: value.clone() for name, value in module.state_dict().items()}
+def state(bundle):
+    return {name: value.clone() for name, value in bundle.state_dict().items()}
 
 
 def assert_same(one, other):
@@ -37,20 +36,16 @@ def assert_same(one, other):
         assert torch.equal(one[name], other[name]), name
 
 
-def mean_loss(module, data, rows):
-    scores = module.router.scores(next(iter(_loader(data, rows))).features).detach().double().numpy()
+def mean_loss(bundle, data, rows):
+    scores = bundle.router.scores(data.features(rows)).detach().double().numpy()
     return np.nanmean((scores - data.targets.mean[rows]) ** 2)
 
 
-def _loader(data, rows):
-    return RoutingDataModule(data, len(rows), 0).loader(rows)
-
-
 def test_the_loss_falls(data, tmp_path):
-    before = module_of(data, LINEAR)
-    module, _ = trained(data, LINEAR, tmp_path, LONG)
+    before = module_of(data, LINEAR).bundle
+    bundle, _ = trained(data, LINEAR, tmp_path, LONG)
     for rows in (data.split.train, data.split.validation):
-        assert mean_loss(module, data, rows) < 0.8 * mean_loss(before, data, rows)
+        assert mean_loss(bundle, data, rows) < 0.8 * mean_loss(before, data, rows)
 
 
 def test_the_same_seed_is_the_same_router_bit_for_bit_and_another_is_not(data, tmp_path):
@@ -74,9 +69,9 @@ def test_training_stops_when_validation_gets_no_better_and_the_best_state_is_kep
     router = {"name": "drifting", "_target_": "tests.training.linear.Drifting", "best": 0.6}
     steps = -(-len(data.split.train) // QUICK.batch_size)
     trainer = QUICK.model_copy(update={"max_epochs": 50, "patience": 3, "learning_rate": 0.2 / steps})
-    module, _ = trained(data, router, tmp_path, trainer)  # AdamW moves by the learning rate: .2 an epoch
-    assert module.router.level.item() == pytest.approx(0.6 + 3 * 0.2, abs=0.01)
-    best = load_module(tmp_path / "checkpoint.ckpt", trust=True)
+    bundle, _ = trained(data, router, tmp_path, trainer)  # AdamW moves by the learning rate: .2 an epoch
+    assert bundle.router.level.item() == pytest.approx(0.6 + 3 * 0.2, abs=0.01)
+    best = load_bundle(tmp_path / "checkpoint.ckpt", trust=True)
     assert best.router.level.item() == pytest.approx(0.6, abs=0.01)
 
 
@@ -98,7 +93,7 @@ def test_a_killed_training_goes_on_as_if_it_had_not_been(data, tmp_path, when):
 
     assert losses[3 * per_epoch :] == linear.LOSSES  # three epochs were done, three are left
     assert_same(state(resumed), state(whole))
-    best = [state(load_module(tmp_path / name / "checkpoint.ckpt", trust=True)) for name in ("whole", "killed")]
+    best = [state(load_bundle(tmp_path / name / "checkpoint.ckpt", trust=True)) for name in ("whole", "killed")]
     assert_same(*best)
     assert [path.name for path in (tmp_path / "killed").iterdir()] == ["checkpoint.ckpt"]
 
@@ -129,63 +124,9 @@ def test_the_folder_holds_one_checkpoint_when_all_is_done(data, tmp_path):
 
 
 def test_a_closed_form_is_solved_before_it_is_saved(data, tmp_path):
-    module, _ = trained(data, RIDGE, tmp_path)
-    assert module.router.weight.shape == (data.embeddings.dimension, 3)
-    assert_same(state(load_module(tmp_path / "checkpoint.ckpt")), state(module))
-
-
-@pytest.mark.parametrize("router", [RIDGE, LINEAR])
-def test_references_are_the_means_of_train(data, tmp_path, router):
-    module, _ = trained(data, router, tmp_path)
-    rewards = data.targets.mean[data.split.train]
-    assert np.isnan(rewards).any()
-    np.testing.assert_allclose(module.train_mean_reward, by_least_squares(rewards), rtol=1e-9)
-    samples = data.table.samples[data.table.samples["prompt"].isin(data.split.train)]
-    costs = samples.groupby(["member", "prompt"])["cost_usd"].mean().groupby("member").mean()
-    np.testing.assert_allclose(module.train_mean_cost, costs, rtol=1e-12)  # measured cells of train, nothing filled in
-    of_category = data.category[data.split.train] == 1
-    np.testing.assert_allclose(module.category_mean.means[1], np.nanmean(rewards[of_category], axis=0), rtol=1e-12)
-
-
-def by_least_squares(rewards):
-    """Reward = prompt + member by least squares on dummies; each member's mean over all prompts with a reward."""
-    rewards = rewards[~np.isnan(rewards).all(axis=1)]
-    prompt, member = np.nonzero(~np.isnan(rewards))
-    dummies = np.zeros((len(prompt), sum(rewards.shape)))
-    dummies[np.arange(len(prompt)), prompt] = 1
-    dummies[np.arange(len(prompt)), len(rewards) + member] = 1
-    fitted = np.linalg.lstsq(dummies, rewards[prompt, member], rcond=None)[0]
-    return fitted[: len(rewards)].mean() + fitted[len(rewards) :]
-
-
-def test_member_means_without_missing_cells_are_the_columns_means():
-    rewards = np.random.default_rng(0).normal(size=(50, 4))
-    np.testing.assert_allclose(member_means(rewards), rewards.mean(axis=0), rtol=1e-12)
-
-
-def test_a_member_scored_on_easy_prompts_only_is_not_taken_for_the_best():
-    rng = np.random.default_rng(1)
-    difficulty = rng.normal(size=500)
-    rewards = difficulty[:, None] + np.array([0.3, 0.0]) + 0.1 * rng.normal(size=(500, 2))
-    rewards[difficulty < 0.5, 1] = np.nan  # the worse member, seen at its best
-    assert np.nanmean(rewards, axis=0).argmax() == 1
-    found = member_means(rewards)
-    assert found.argmax() == 0
-    assert found[0] - found[1] == pytest.approx(0.3, abs=0.03)
-
-
-@pytest.mark.parametrize("router", [RIDGE, LINEAR])
-def test_scores_of_a_split_come_in_the_order_of_its_rows(data, tmp_path, router):
-    module, datamodule = trained(data, router, tmp_path)
-    for rows, found in (
-        (data.split.validation, fitting.validation_scores(module, datamodule)),
-        (data.split.test, fitting.test_scores(module, datamodule)),
-    ):
-        batch = next(iter(_loader(data, rows)))
-        with torch.no_grad():
-            expected = module.router.scores(batch.features).double().numpy()
-        np.testing.assert_allclose(found, expected, rtol=1e-5)
-        assert found.shape == (len(rows), 3)
+    bundle, _ = trained(data, RIDGE, tmp_path)
+    assert bundle.router.weight.shape == (data.embeddings.dimension, 3)
+    assert_same(state(load_bundle(tmp_path / "checkpoint.ckpt")), state(bundle))
 
 
 @pytest.mark.parametrize("router", [RIDGE, LINEAR])
@@ -211,7 +152,7 @@ def test_a_process_killed_after_its_last_epoch_trains_no_further(data, tmp_path,
     done = len(linear.LOSSES)
     trained(data, router, tmp_path / "killed", LONG)
     assert len(linear.LOSSES) == done
-    best = [state(load_module(tmp_path / name / "checkpoint.ckpt", trust=True)) for name in ("whole", "killed")]
+    best = [state(load_bundle(tmp_path / name / "checkpoint.ckpt", trust=True)) for name in ("whole", "killed")]
     assert_same(*best)
 
 

@@ -12,7 +12,8 @@ from erp.backbones.base import normalised
 from erp.backbones.hashing import HashingBackbone
 from erp.decisions.choice import choose
 from erp.errors import ErpError
-from erp.training.trained import TrainedRouter, load, load_module
+from erp.trained.checkpoint import load_bundle
+from erp.trained.router import TrainedRouter, load
 from tests.training.tables import finished_run, routing_data
 
 RIDGE = {"name": "ridge", "_target_": "erp.routers.ridge.Ridge", "alphas": [1.0]}
@@ -48,10 +49,10 @@ def fault(folder, **options):
 
 def test_scores_are_the_router_s_on_the_prompts_embeddings(folder):
     found = load(folder).scores(PROMPTS)
-    module = load_module(folder / "checkpoint.ckpt")
+    bundle = load_bundle(folder / "checkpoint.ckpt")
     x = normalised(HashingBackbone(64).embed(PROMPTS)).astype(np.float64)
-    expected = x @ module.router.weight.numpy() + module.router.intercept.numpy()
-    assert list(found.columns) == list(module.card.members)
+    expected = x @ bundle.router.weight.numpy() + bundle.router.intercept.numpy()
+    assert list(found.columns) == list(bundle.card.members)
     np.testing.assert_allclose(found.to_numpy(), expected, rtol=1e-9)
 
 
@@ -236,10 +237,10 @@ def test_classes_outside_erp_are_not_imported_without_trust(folder, tmp_path, mo
 
 
 def test_a_router_of_the_user_s_own_loads_with_trust(data, tmp_path):
-    module = finished_run(data, LINEAR, tmp_path)
+    bundle = finished_run(data, LINEAR, tmp_path)
     assert "code outside erp is not run" in fault(tmp_path)
     again = load(tmp_path, trust=True)
-    torch.testing.assert_close(again.module.router.layer.weight, module.router.layer.weight, rtol=0, atol=0)
+    torch.testing.assert_close(again.bundle.router.layer.weight, bundle.router.layer.weight, rtol=0, atol=0)
     assert again.scores(PROMPTS).shape == (5, 3)
 
 

@@ -1,10 +1,9 @@
-"""A trained module with one member more: what it had stays bit for bit, and every column gets a last entry."""
+"""A bundle with one member more: what it had stays bit for bit, and every column gets a last entry."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,13 +11,12 @@ import torch
 from numpy.typing import NDArray
 
 from erp.build import build
-from erp.files import replacing
 from erp.routers.base import Router
 from erp.routers.cluster_mean import shrunk, sums_by
 from erp.routers.extended import Extended
 from erp.routers.extension import ClusterHead, Head, ridges, smoothest
 from erp.routers.ridge import Ridge
-from erp.training.module import RoutingModule
+from erp.trained.bundle import Bundle
 
 Array = NDArray[np.float64]
 
@@ -44,35 +42,35 @@ class Labels:
     mean_cost: float
 
 
-def extended_module(
-    module: RoutingModule, node: Mapping[str, Any], member: str, head: Head | ClusterHead, labels: Labels, trust: bool
-) -> RoutingModule:
-    """The module of the pool with the new member last.
+def extended_bundle(
+    bundle: Bundle, node: Mapping[str, Any], member: str, head: Head | ClusterHead, labels: Labels, trust: bool
+) -> Bundle:
+    """The bundle of the pool with the new member last.
 
     Args:
-        module: as it was trained.
+        bundle: as it was trained.
         node: config node of the extended router, with the old one as its base.
         member: the new one's name.
         head: what its scores come from.
         labels: what its mean reward, its cost and its category means come from.
         trust: whether classes outside ``erp`` may be built.
     """
-    card = replace(module.card, router=dict(node), members=(*module.card.members, member))
+    card = replace(bundle.card, router=dict(node), members=(*bundle.card.members, member))
     router = build(node, Router, key="router", trust=trust)
     assert isinstance(router, Extended)
-    extended = RoutingModule(router, card, backbone=module.backbone)
-    router.base.load_state_dict(module.router.state_dict())
+    extended = Bundle(card, router, bundle.backbone)
+    router.base.load_state_dict(bundle.router.state_dict())
     router.take(head)
-    extended.classifier.load_state_dict(module.classifier.state_dict())
-    reward = joined_mean(labels, module.train_mean_reward.numpy())
-    extended.train_mean_reward.copy_(torch.cat([module.train_mean_reward, torch.tensor([reward], dtype=torch.float64)]))
+    extended.classifier.load_state_dict(bundle.classifier.state_dict())
+    reward = joined_mean(labels, bundle.train_mean_reward.numpy())
+    extended.train_mean_reward.copy_(torch.cat([bundle.train_mean_reward, torch.tensor([reward], dtype=torch.float64)]))
     cost = torch.tensor([labels.mean_cost], dtype=torch.float64)
-    extended.train_mean_cost.copy_(torch.cat([module.train_mean_cost, cost]))
+    extended.train_mean_cost.copy_(torch.cat([bundle.train_mean_cost, cost]))
     column = _category_means(labels, len(card.categories))
-    extended.category_mean.means = torch.cat([module.category_mean.means, column], dim=1)
-    if module.cost_model is not None:
+    extended.category_mean.means = torch.cat([bundle.category_mean.means, column], dim=1)
+    if bundle.cost_model is not None:
         assert extended.cost_model is not None
-        extended.cost_model.load_state_dict(module.cost_model.state_dict())
+        extended.cost_model.load_state_dict(bundle.cost_model.state_dict())
         known = np.isfinite(labels.costs)
         _add_costs(extended.cost_model, labels.embedding[known], labels.costs[known])
     return extended.eval()
@@ -110,11 +108,3 @@ def _add_costs(model: Ridge, embedding: Array, costs: Array) -> None:
         weight, intercept = fit.weight, fit.intercept
     model.weight = torch.cat([model.weight, torch.from_numpy(weight)[:, None]], dim=1)
     model.intercept = torch.cat([model.intercept, torch.tensor([intercept], dtype=torch.float64)])
-
-
-def save_module(module: RoutingModule, checkpoint: Path) -> None:
-    """Write a checkpoint that `erp.training.trained.load_module` opens."""
-    content: dict[str, Any] = {"state_dict": module.state_dict()}
-    module.on_save_checkpoint(content)
-    with replacing(checkpoint) as temporary:
-        torch.save(content, temporary)

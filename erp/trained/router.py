@@ -1,4 +1,4 @@
-"""A trained router out of its checkpoint: prompts in, scores and choices out."""
+"""A trained router out of its run folder: prompts in, scores and choices out."""
 
 from __future__ import annotations
 
@@ -12,22 +12,21 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
-from erp.backbones.base import Backbone, FittedBackbone, Weighted
+from erp.backbones.base import FittedBackbone
 from erp.backbones.cache import embed_prompts
 from erp.build import build
-from erp.config.resolved import resolved
 from erp.decisions.checks import require_lambda
 from erp.decisions.choice import Choice
 from erp.decisions.policy import LambdaPolicy, Policy
 from erp.errors import ErpError, shorten
-from erp.files import plain, replacing, whole_text
-from erp.routers.base import Features, Router
+from erp.files import plain, whole_text
+from erp.routers.base import Features
 from erp.runs import RunFolder
 from erp.table.asked import PromptFrom, as_text, label_of
-from erp.training.data import category_codes
-from erp.training.module import Card, RoutingModule
+from erp.table.categories import category_codes
+from erp.trained.bundle import Bundle
+from erp.trained.checkpoint import load_bundle
 from erp.units import UNITS
 
 Scores = NDArray[np.float64]
@@ -55,11 +54,11 @@ class TrainedRouter:
         members: the pool, in the order of the scores' columns.
     """
 
-    def __init__(self, module: RoutingModule, trust: bool = False, weights_dir: str | None = None) -> None:
-        self.module = module.eval()
-        self.card = module.card
+    def __init__(self, bundle: Bundle, trust: bool = False) -> None:
+        self.bundle = bundle.eval()
+        self.card = bundle.card
         self.members = self.card.members
-        self.backbone = module.backbone or build_backbone(self.card.backbone, weights_dir, trust)
+        self.backbone = bundle.backbone
         if isinstance(self.backbone, FittedBackbone):
             self.backbone.restore(self.card.backbone_state)
         self.policy = build(self.card.policy, Policy, key="policy", trust=trust)
@@ -68,12 +67,12 @@ class TrainedRouter:
     @property
     def told(self) -> str:
         """What a score is called in answers: ordinal ones are no rewards."""
-        return "predicted_reward" if self.module.router.scale == "reward" else "score"
+        return "predicted_reward" if self.bundle.router.scale == "reward" else "score"
 
     @property
     def reads_category(self) -> bool:
         """Whether a prompt's category has to be given."""
-        reads = self.module.router.reads_category or self.card.category_block > 0
+        reads = self.bundle.router.reads_category or self.card.category_block > 0
         return reads and self.card.category == "given"
 
     def decide(
@@ -90,12 +89,11 @@ class TrainedRouter:
             nothing = np.zeros((0, len(self.members)))
             return Decisions(nothing, nothing, np.zeros(0, dtype=np.int64))
         given = self._features(_texts(prompts, self.card.prompt_from), category)
-        features = self.module.seen(given)
         with torch.no_grad():
-            scores = self.module.router.scores(features).to(torch.float64).numpy()
-            costs = self.module.predicted_costs(given.embedding).numpy()
-        neighbours = neighbour_rewards(self.module, features) if policy.needs_neighbours else None
-        chosen = _drawn(policy.choose(scores, costs, neighbours), prompts)
+            scores = self.bundle.scores(given).to(torch.float64).numpy()
+            costs = self.bundle.predicted_costs(given.embedding).numpy()
+            near = self.bundle.neighbour_rewards(given) if policy.needs_neighbours else None
+        chosen = _drawn(policy.choose(scores, costs, None if near is None else near.numpy()), prompts)
         return Decisions(scores, np.broadcast_to(costs, scores.shape), chosen)
 
     def _features(self, prompts: Sequence[str], category: Sequence[object] | None) -> Features:
@@ -181,12 +179,6 @@ def _drawn(choice: Choice, prompts: Sequence[str]) -> NDArray[np.int64]:
     return drawn
 
 
-def neighbour_rewards(module: RoutingModule, features: Features) -> Scores | None:
-    """Rewards of each prompt's nearest train prompts, (n, k, M); None for a router that keeps none."""
-    ask = getattr(module.router, "neighbour_rewards", None)
-    return None if ask is None else np.asarray(ask(features).numpy())
-
-
 def _texts(prompts: Sequence[Any], rule: PromptFrom) -> list[str]:
     """The prompts' texts. Raises ErpError on one bare text or conversation, and on items that are neither."""
     if isinstance(prompts, str | Mapping) or not isinstance(prompts, Iterable):
@@ -213,20 +205,6 @@ def _shown(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:60]}..."
 
 
-def category_scores(module: RoutingModule, codes: NDArray[np.int64]) -> Scores:
-    """The category mean's scores of prompts by their codes, (n, M): the baseline that stands beside every router."""
-    nothing = torch.empty(len(codes), 0)
-    return np.asarray(module.category_mean.scores(Features(nothing, torch.from_numpy(codes))).numpy())
-
-
-def build_backbone(node: dict[str, Any], weights_dir: str | None, trust: bool = True) -> Backbone:
-    """A backbone that knows where weights lie."""
-    backbone = build(node, Backbone, key="backbone", trust=trust)
-    if isinstance(backbone, Weighted):
-        backbone.look_in(weights_dir)
-    return backbone
-
-
 def load(run: str | Path, trust: bool = False, weights_dir: str | None = None) -> TrainedRouter:
     """Open a run folder. No code of the folder runs: tensors and plain values only, classes of ``erp`` only.
 
@@ -244,58 +222,4 @@ def load(run: str | Path, trust: bool = False, weights_dir: str | None = None) -
         raise ErpError(f"run = {run}: {what}; give one that `erp train` printed")
     if not folder.checkpoint.exists() or not folder.finished:
         raise ErpError(f"run = {run}: the run is not finished; start the same command again, or wait for it")
-    return TrainedRouter(load_module(folder.checkpoint, trust, weights_dir), trust, weights_dir)
-
-
-def load_module(checkpoint: Path, trust: bool = False, weights_dir: str | None = None) -> RoutingModule:
-    """The module as it was saved, for use.
-
-    A fine-tuned encoder is built from its released files, which have to be there, and takes the saved weights.
-
-    Raises:
-        ErpError: on a file that is no checkpoint of ours, one that names foreign code, or files that are nowhere.
-    """
-    try:
-        content = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        card = Card.from_plain(content["card"])
-        state = content["state_dict"]
-    except Exception as error:  # a damaged file can make the unpickler raise anything
-        raise _unreadable(checkpoint, error) from None
-    nodes = {"router": card.router, "backbone": card.backbone, "policy": card.policy}
-    resolved(nodes, f"checkpoint = {checkpoint}", "restore the file, or train the run again")
-    router = build(card.router, Router, key="router", trust=trust)
-    module = RoutingModule(router, card, backbone=build_backbone(card.backbone, weights_dir, trust))
-    try:
-        module.load_state_dict(state)
-        _try(module.eval())
-    except (RuntimeError, TypeError, AttributeError, LookupError, ValueError) as error:
-        raise _unreadable(checkpoint, error) from None
-    return module
-
-
-def _try(module: RoutingModule) -> None:
-    """Score a prompt of no words: what was saved fits together. Raises ValueError, or what torch raises."""
-    nothing = Features(torch.zeros(1, module.card.dimension), torch.tensor([-1]))
-    with torch.no_grad():
-        found = module.router.scores(module.seen(nothing)), module.predicted_costs(nothing.embedding)[None]
-        if module.card.categories:
-            module.classifier.codes(nothing.embedding)
-    if any(part.shape[-1] != len(module.card.members) for part in found):
-        raise ValueError(f"it does not score its {len(module.card.members)} members")
-
-
-def add_to_card(checkpoint: Path, **values: Any) -> None:
-    """Write into the card of a checkpoint what was learnt after it was made."""
-    content = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    content["card"] |= values
-    with replacing(checkpoint) as temporary:
-        torch.save(content, temporary)
-
-
-def _unreadable(checkpoint: Path, error: Exception) -> ErpError:
-    # torch goes on for paragraphs, about options of its own that do not exist here
-    reason = (str(error).splitlines() or [type(error).__name__])[0].split(". ")[0][:120]
-    if isinstance(error, ValidationError):
-        first = error.errors(include_url=False)[0]
-        reason = f"{'.'.join(map(str, ('card', *first['loc'])))}: {first['msg']}"
-    return ErpError(f"checkpoint = {checkpoint}: cannot be read ({reason}); restore the file, or train the run again")
+    return TrainedRouter(load_bundle(folder.checkpoint, trust, weights_dir), trust)

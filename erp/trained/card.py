@@ -1,0 +1,64 @@
+"""What a checkpoint says of itself."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar
+
+from pydantic import ConfigDict, TypeAdapter
+
+from erp.routers.base import Dimensions
+from erp.table.asked import DEFAULT_RULE, PromptFrom
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a checkpoint says of itself: plain values only, enough to build the router again without its table.
+
+    Attributes:
+        router, backbone, policy: the config nodes they are built from.
+        members: pool members, in the order of the scores' columns.
+        categories: those seen in training, in the order of their codes.
+        dimension: length of an embedding.
+        reward_model: whose scores are predicted.
+        cost_kind, cost_unit: what the predicted costs are measured in.
+        category: what a router that reads it gets to see: the ``given`` one, or one ``predicted`` from the embedding.
+        predict_cost: whether costs are predicted prompt by prompt (CARROT, 2502.03261), or are the train means.
+        category_block: weight of a block of category indicators behind the embedding; 0 for none.
+        policy_state: what the policy learnt after training.
+        backbone_state: what a fitted backbone learnt from the train prompts.
+        prompt_from: what is asked of a conversation.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    router: dict[str, Any]
+    backbone: dict[str, Any]
+    policy: dict[str, Any]
+    members: tuple[str, ...]
+    categories: tuple[str, ...]
+    dimension: int
+    reward_model: str
+    cost_kind: str
+    cost_unit: str
+    category: str = "given"
+    predict_cost: bool = False
+    category_block: float = 0.0
+    policy_state: dict[str, Any] = field(default_factory=dict)
+    backbone_state: dict[str, Any] = field(default_factory=dict)
+    prompt_from: PromptFrom = DEFAULT_RULE
+
+    @property
+    def dimensions(self) -> Dimensions:
+        """Sizes for the router."""
+        block = len(self.categories) if self.category_block > 0 else 0
+        return Dimensions(self.dimension + block, len(self.members), len(self.categories))
+
+    def plain(self) -> dict[str, Any]:
+        """As it stands in the checkpoint."""
+        return {**asdict(self), "members": list(self.members), "categories": list(self.categories)}
+
+    @classmethod
+    def from_plain(cls, values: dict[str, Any]) -> Card:
+        """As it was before ``plain``. Raises ValidationError: a value is missing, unknown or of another type."""
+        return TypeAdapter(cls).validate_python(values)

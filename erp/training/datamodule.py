@@ -1,0 +1,40 @@
+"""The LightningDataModule that serves what a router is trained on in large batches."""
+
+from __future__ import annotations
+
+import pytorch_lightning as pl
+from torch.utils.data import DataLoader
+
+from erp.routers.base import Batch
+from erp.training.data import BatchesByRows, RoutingData, RowBatches, Rows
+
+
+class RoutingDataModule(pl.LightningDataModule):
+    """Batches of train and validation prompts; of any others for who asks.
+
+    No worker processes: a batch is one gather from memory, cheaper than sending it to another process.
+    """
+
+    def __init__(self, data: RoutingData, batch_size: int, seed: int) -> None:
+        super().__init__()
+        self.data = data
+        self.batch_size = batch_size
+        self.seed = seed
+        self._batches = BatchesByRows(data)
+        self._prompts = data.table.prompts["prompt"].to_numpy(dtype=object)
+
+    def prompts(self, rows: Rows | slice) -> list[str]:
+        """Texts of these rows."""
+        return list(self._prompts[rows])
+
+    def loader(self, rows: Rows, seed: int | None = None) -> DataLoader[Batch]:
+        """Batches of these rows, in order, or shuffled when given a seed."""
+        return DataLoader(self._batches, sampler=RowBatches(rows, self.batch_size, seed), batch_size=None)
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Train batches, shuffled: only routers trained by gradient care."""
+        return self.loader(self.data.split.train, self.seed)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """Validation batches, in order."""
+        return self.loader(self.data.split.validation)
