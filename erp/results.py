@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Self
 
@@ -174,3 +175,16 @@ def require_sound(results: Mapping[str, Any]) -> None:
         more = f", and {error.error_count() - 1} more" if error.error_count() > 1 else ""
         said = first["msg"].removeprefix("Value error, ")
         raise ValueError(f"{place}: {said}{more}" if place else f"{said}{more}") from None
+
+
+_SOME_HAVE = re.compile(r"costs are .*, which \d+ of \d+ members have")
+
+
+def with_fell_back(results: Mapping[str, Any]) -> dict[str, Any]:
+    """Results with ``cost.fell_back``, which earlier versions told among ``cost.notes`` alone."""
+    cost = results.get("cost")
+    if not isinstance(cost, Mapping) or "fell_back" in cost:
+        return dict(results)
+    notes = [note for note in cost.get("notes") or [] if isinstance(note, str)]
+    told = next((note for note in notes if _SOME_HAVE.match(note)), None)
+    return {**results, "cost": {**cost, "fell_back": told}}

@@ -20,7 +20,7 @@ from erp.config import TrainConfig, validate
 from erp.config.resolved import resolved
 from erp.errors import ErpError, one_line, shorten
 from erp.files import locked, plain, read_json, read_yaml, write_json, write_text
-from erp.results import require_sound
+from erp.results import require_sound, with_fell_back
 from erp.units import with_shown_lambdas
 
 # What changes where or how a run is carried out, but not what it computes. The table stands for `data`.
@@ -127,7 +127,7 @@ class RunFolder:
                 f"run = {self.path}: results.json cannot be read ({reason}); restore it, or delete the folder and "
                 f"train again"
             ) from None
-        return with_shown_lambdas(results)
+        return with_fell_back(with_shown_lambdas(results))
 
     @contextmanager
     def retold(self) -> Iterator[None]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from erp.config import Cost, Plug
-from erp.costs import Costs
+from erp.costs.base import Costs
 from erp.decisions.choice import Outcome
 from erp.evaluation.held_out import HeldOut
 from erp.metrics.economics import break_even, collection_cost

@@ -14,7 +14,9 @@ import numpy as np
 from erp.backbones.cache import cached_embeddings
 from erp.build import build
 from erp.config import Cost, EvaluateConfig, Target, TrainConfig, validate
-from erp.costs import Costs
+from erp.costs.base import Costs
+from erp.costs.expected import table_costs
+from erp.costs.prices import member_facts
 from erp.errors import ErpError
 from erp.evaluation.choices import chosen_in
 from erp.evaluation.cross import cross_section
@@ -23,7 +25,6 @@ from erp.evaluation.measure import measure
 from erp.evaluation.predictions import predictions
 from erp.files import cache_folder
 from erp.metrics.intervals import GroupBootstrap
-from erp.programs.inputs import member_facts, require_same_members, table_costs
 from erp.programs.launch import launch
 from erp.programs.origin import UNKNOWN, Origin
 from erp.programs.suited import require_categories
@@ -33,6 +34,7 @@ from erp.runs import RunFolder, make_folder, run_hash
 from erp.table.categories import category_codes
 from erp.table.groups import group_keys, ids_as_kept, text_key
 from erp.table.schema import RewardTable
+from erp.table.select import require_same_members
 from erp.table.source import TableSource, table_label
 from erp.table.splits import Split
 from erp.targets import expected_target

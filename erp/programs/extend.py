@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 from erp.backbones.cache import cached_embeddings
 from erp.build import build
 from erp.config import ExtendConfig, Member, Pool, RewardModel, TrainConfig, validate
-from erp.costs import Costs
+from erp.costs.base import Costs
+from erp.costs.expected import table_costs
+from erp.costs.prices import member_facts
 from erp.errors import ErpError, one_line, shorten
 from erp.evaluation.choices import chosen_in
 from erp.evaluation.measure import measure
 from erp.evaluation.predictions import predictions
 from erp.files import cache_folder, replacing, sha256_file
-from erp.programs.inputs import member_facts, require_same_members, table_costs
 from erp.programs.joining import Known, choose_labels, compare_methods, every_head, known_prompts, without_other_labels
 from erp.programs.launch import launch
 from erp.programs.origin import Origin, remarks_on
@@ -32,6 +33,7 @@ from erp.routers.extension import unlabelled_clusters
 from erp.runs import RunFolder, run_hash, run_name
 from erp.table.categories import category_codes
 from erp.table.schema import RewardTable
+from erp.table.select import require_same_members
 from erp.table.source import TableSource, table_label, with_absolute_path
 from erp.targets import expected_target
 from erp.trained.bundle import Bundle
@@ -284,7 +286,7 @@ def _labels(plan: Plan, data: RoutingData) -> Labels:
     return Labels(
         data.embeddings.take(rows).astype(np.float64), data.category[rows], data.targets.mean[rows, :-1],
         data.targets.mean[rows, -1],
-        np.where(data.costs.measured, data.costs.values, np.nan)[rows, -1], float(data.costs.mean[-1]),
+        data.costs.known[rows, -1], float(data.costs.mean[-1]),
     )  # fmt: skip
 
 

@@ -20,7 +20,9 @@ from erp.build import as_built, build
 from erp.compose import compose
 from erp.config import TrainConfig, validate
 from erp.config.resolved import resolved
-from erp.costs import Costs
+from erp.costs.base import Costs
+from erp.costs.expected import table_costs
+from erp.costs.prices import member_facts
 from erp.decisions.policy import Calibration, Policy, require_suited
 from erp.errors import ErpError
 from erp.evaluation.choices import choose
@@ -29,7 +31,7 @@ from erp.evaluation.held_out import HeldOut
 from erp.evaluation.measure import held_out, measure
 from erp.evaluation.predictions import predictions
 from erp.files import cache_folder, replacing, sha256_file
-from erp.programs.inputs import member_facts, table_costs, table_split
+from erp.programs.inputs import table_split
 from erp.programs.launch import launch
 from erp.programs.origin import Origin
 from erp.programs.suited import (

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from erp.costs import fell_back
 from erp.decisions.policy import ORDINAL_PRICE
 from erp.errors import one_line
 from erp.report.facts import Results, cost_scale, costs_differ, decides_at_zero, level_of, number, percent, policy_label
@@ -26,7 +25,7 @@ def plain_summary(results: Results) -> str:
             headroom_line(results) + _constant(results), _policy_line(results),
         ]  # fmt: skip
     reading = reading_line(results["data"].get("reading"), results["run"]["backbone"])
-    fallen = fell_back(results["cost"]["notes"])
+    fallen = results["cost"].get("fell_back")
     lines += [_left_out_line(results), reading, f"{one_line(fallen)}." if fallen else ""]
     return "\n".join(line for line in lines if line)
 

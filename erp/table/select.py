@@ -66,3 +66,14 @@ def select_members(table: RewardTable, names: Sequence[str] | None) -> RewardTab
             table, prompts=prompts, samples=samples, members=tuple(names), notes=notes, facts=facts, suspects=suspects
         )
     )
+
+
+def require_same_members(table: RewardTable, members: Sequence[str]) -> RewardTable:
+    """The table with a trained router's members, in its order. Raises ErpError where one is missing."""
+    missing = [name for name in members if name not in table.members]
+    if missing:
+        raise ErpError(
+            f"data: the table has no rewards of {', '.join(missing)}, which the router chooses among; "
+            f"give a table that has them, or train on this one"
+        )
+    return select_members(table, list(members))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset, Sampler
 
 from erp.backbones.cache import Embeddings
-from erp.costs import Costs
+from erp.costs.base import Costs
 from erp.routers.base import Batch, Dimensions, Features
 from erp.table.samples import padded_samples
 from erp.table.schema import RewardTable

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from erp.config import Cost, Pool
-from erp.programs.inputs import table_costs
+from erp.costs.expected import table_costs
 from erp.table.read import read_table
 
 HALVES = 200

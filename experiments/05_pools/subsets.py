@@ -13,7 +13,7 @@ import numpy as np
 
 from erp.compose import check_sweep
 from erp.config import validate
-from erp.programs.inputs import load_table
+from erp.table.source import load_table
 
 MOST_ALL = 6  # members up to which every pool is tried
 DRAWN = 20  # orders beyond

@@ -18,7 +18,7 @@ from erp.backbones.store import KEY_BYTES
 from erp.compose import compose
 from erp.config import validate
 from erp.files import cache_folder, read_json
-from erp.programs.inputs import load_table
+from erp.table.source import load_table
 
 
 class Kept(Backbone):

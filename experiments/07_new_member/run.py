@@ -20,7 +20,7 @@ from erp.compose import check_sweep
 from erp.config import validate
 from erp.files import cache_folder
 from erp.metrics.intervals import GroupBootstrap
-from erp.programs.inputs import load_table, table_label, table_split
+from erp.programs.inputs import table_split
 from erp.routers.base import Batch, Features
 from erp.routers.extension import (
     chosen_head,
@@ -31,6 +31,7 @@ from erp.routers.extension import (
     unlabelled_clusters,
 )  # fmt: skip
 from erp.routers.ridge import Ridge
+from erp.table.source import load_table, table_label
 from erp.targets import expected_reward
 
 SIZES = (16, 32, 64, 128, 256, 512, 1024)

@@ -22,11 +22,11 @@ from erp.decisions.choice import choose
 from erp.metrics.intervals import GroupBootstrap, Interval
 from erp.metrics.variance import budget_curve, decompose
 from erp.programs.compare import find_runs
-from erp.programs.inputs import load_table
 from erp.report.comparisons.contenders import TestedRun
 from erp.report.comparisons.tested import read_tested
 from erp.runs import RunFolder
 from erp.table.schema import RewardTable
+from erp.table.source import load_table
 
 Floats = NDArray[np.float64]
 NUMBERS = ("r2", "r2_differences", "reward", "gain")

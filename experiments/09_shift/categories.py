@@ -7,7 +7,7 @@ import sys
 from erp.compose import check_sweep
 from erp.config import validate
 from erp.errors import ErpError
-from erp.programs.inputs import load_table
+from erp.table.source import load_table
 
 
 def main(overrides: list[str]) -> str:

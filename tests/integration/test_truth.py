@@ -5,7 +5,7 @@ import pandas as pd
 import torch
 
 from erp.backbones.hashing import HashingBackbone
-from erp.costs import expected_cost
+from erp.costs.expected import expected_cost
 from erp.decisions.policy import LambdaPolicy
 from erp.evaluation.evaluate import evaluate
 from erp.evaluation.held_out import HeldOut

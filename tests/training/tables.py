@@ -15,7 +15,7 @@ from erp.backbones.cache import Embeddings
 from erp.backbones.hashing import HashingBackbone
 from erp.build import build
 from erp.config import Trainer
-from erp.costs import expected_cost
+from erp.costs.expected import expected_cost
 from erp.files import write_json
 from erp.routers.base import Router
 from erp.table.categories import category_codes

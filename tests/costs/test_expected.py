@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from erp.costs import Price, expected_cost, read_prices
+from erp.costs.expected import expected_cost
+from erp.costs.prices import Price, read_prices
 from erp.errors import ErpError
 from erp.table.read import read_table
 
@@ -48,23 +49,23 @@ def test_the_cost_column_wins_and_prices_fill_it(table):
     costs = expected_cost(table(cost_usd=[0.5, 0.75, None, 0.25]), "usd", {}, {})
     assert costs.values.tolist() == [[0.5, 0.75], [0.5, 0.25]]
     assert costs.notes == ("unknown costs are the member's mean on train in 1 of 4 cells",)
-    assert costs.measured.tolist() == [[True, True], [False, True]]
+    assert np.isfinite(costs.known).tolist() == [[True, True], [False, True]]
 
 
 def test_what_was_filled_from_other_prompts_is_not_measured(table):
     some = {"prompt_tokens": [None, 0, 0, 0], "completion_tokens": [100, None, None, 400]}
     filled = [[True, False], [False, True]]
-    assert expected_cost(table(**some), "tokens", {}, {}).measured.tolist() == filled
-    assert expected_cost(table(**some), "flops", {}, PARAMETERS).measured.tolist() == filled
-    assert expected_cost(table(**some), "usd", PRICES, {}).measured.tolist() == filled
+    assert expected_cost(table(**some), "tokens", {}, np.isfinite({}).known).tolist() == filled
+    assert expected_cost(table(**some), "flops", {}, np.isfinite(PARAMETERS).known).tolist() == filled
+    assert expected_cost(table(**some), "usd", PRICES, np.isfinite({}).known).tolist() == filled
     # A known cost needs no tokens; a price on a filled length is not measured.
     known = table(cost_usd=[None, 0.5, None, None], **some)
-    assert expected_cost(known, "usd", PRICES, {}).measured.tolist() == [[True, True], [False, True]]
-    none = expected_cost(table(**some), "none", {}, {}).measured
+    assert expected_cost(known, "usd", PRICES, np.isfinite({}).known).tolist() == [[True, True], [False, True]]
+    none = np.isfinite(expected_cost(table(**some), "none", {}, {}).known)
     assert (none.dtype, none.tolist()) == (bool, [[True, True], [True, True]])
     bare = table(completion_tokens=[100, None, 300, None])
-    assert expected_cost(bare, "tokens", {}, {}, assumed_completion_tokens=50).measured.all()
-    assert expected_cost(table(), "auto", {}, {}).measured.all()
+    assert np.isfinite(expected_cost(bare, "tokens", {}, {}, assumed_completion_tokens=50).known).all()
+    assert np.isfinite(expected_cost(table(), "auto", {}, {}).known).all()
 
 
 def test_flops_and_tokens(table):
@@ -172,11 +173,13 @@ def test_auto_takes_the_first_that_every_member_has(table):
     full, bare = table(**TOKENS), table()
     some = {"a": PRICES["a"]}
     assert expected_cost(full, "auto", PRICES, PARAMETERS).notes == ("costs are counted in usd",)
+    assert expected_cost(full, "auto", {}, PARAMETERS).fell_back is None  # no member has a price
     costs = expected_cost(full, "auto", some, PARAMETERS)
     assert costs.kind == "flops"
     assert costs.notes == (
         "costs are counted in flops (not usd, which 1 of 2 members have: no cost_usd and no price for b)",
     )
+    assert costs.fell_back == costs.notes[0]
     costs = expected_cost(full, "auto", some, {"b": 1e9})
     assert costs.kind == "tokens"
     assert "not flops, which 1 of 2 members have: no active parameters for a" in costs.notes[0]
