@@ -55,12 +55,12 @@ def test_the_cost_column_wins_and_prices_fill_it(table):
 def test_what_was_filled_from_other_prompts_is_not_measured(table):
     some = {"prompt_tokens": [None, 0, 0, 0], "completion_tokens": [100, None, None, 400]}
     filled = [[True, False], [False, True]]
-    assert expected_cost(table(**some), "tokens", {}, np.isfinite({}).known).tolist() == filled
-    assert expected_cost(table(**some), "flops", {}, np.isfinite(PARAMETERS).known).tolist() == filled
-    assert expected_cost(table(**some), "usd", PRICES, np.isfinite({}).known).tolist() == filled
+    assert np.isfinite(expected_cost(table(**some), "tokens", {}, {}).known).tolist() == filled
+    assert np.isfinite(expected_cost(table(**some), "flops", {}, PARAMETERS).known).tolist() == filled
+    assert np.isfinite(expected_cost(table(**some), "usd", PRICES, {}).known).tolist() == filled
     # A known cost needs no tokens; a price on a filled length is not measured.
     known = table(cost_usd=[None, 0.5, None, None], **some)
-    assert expected_cost(known, "usd", PRICES, np.isfinite({}).known).tolist() == [[True, True], [False, True]]
+    assert np.isfinite(expected_cost(known, "usd", PRICES, {}).known).tolist() == [[True, True], [False, True]]
     none = np.isfinite(expected_cost(table(**some), "none", {}, {}).known)
     assert (none.dtype, none.tolist()) == (bool, [[True, True], [True, True]])
     bare = table(completion_tokens=[100, None, 300, None])

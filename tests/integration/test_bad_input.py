@@ -1,6 +1,7 @@
 """Every kind of bad input: one clear line per fault and exit code 2, or a documented result."""
 
 import json
+from pathlib import Path
 import os
 import subprocess
 import sys
