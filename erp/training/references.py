@@ -29,11 +29,11 @@ def fit_references(bundle: Bundle, datamodule: RoutingDataModule) -> None:
 
 
 class _Costs:
-    """Batches whose rewards are costs, where measured: the member's mean, which stands elsewhere, teaches nothing."""
+    """Batches whose rewards are costs, where known: the member's mean, which stands elsewhere, teaches nothing."""
 
     def __init__(self, batches: Iterable[Batch], data: RoutingData) -> None:
         self._batches = batches
-        self._costs = torch.from_numpy(np.where(data.costs.measured, data.costs.values, np.nan))
+        self._costs = torch.from_numpy(data.costs.known)
 
     def __iter__(self) -> Iterator[Batch]:
         for batch in self._batches:

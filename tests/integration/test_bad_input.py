@@ -1,10 +1,10 @@
 """Every kind of bad input: one clear line per fault and exit code 2, or a documented result."""
 
 import json
-from pathlib import Path
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
