@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import log_loss
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from erp.routers.base import Batch, Fitted
+
+if TYPE_CHECKING:  # scikit-learn is slow to import, and needed to fit only
+    from sklearn.linear_model import LogisticRegression
 
 MOST_ROWS = 20_000  # train prompts it is fitted on; more change little and take minutes
 
@@ -38,6 +39,8 @@ class CategoryClassifier(Fitted):
 
     def fit(self, train: Iterable[Batch], validation: Iterable[Batch], categories: int) -> None:
         """Fit on train, choose the strength on validation; a category without a train prompt is never predicted."""
+        from sklearn.metrics import log_loss
+
         x, y = _labelled(train)
         every = max(1, -(-len(y) // MOST_ROWS))  # tables are often sorted by category
         x, y = x[::every], y[::every]
@@ -83,6 +86,9 @@ def _labelled(batches: Iterable[Batch]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _solved(x: np.ndarray, y: np.ndarray, strength: float) -> LogisticRegression:
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
     # One thread: the matrices are small, and threads that wait for each other can take fifty times as long.
     with warnings.catch_warnings(), threadpool_limits(1):
         warnings.simplefilter("ignore", ConvergenceWarning)  # near enough: what counts is the loss on validation

@@ -8,8 +8,6 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
-from sklearn.cluster import KMeans, MiniBatchKMeans
-from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits  # comes with scikit-learn
 from torch import Tensor
 
@@ -122,6 +120,9 @@ def cluster_centers(points: Tensor, weights: Tensor, clusters: int, seed: int) -
         clusters: at most n; with n, every point is a centre.
         seed: of the start, and of mini-batches beyond ``MOST_POINTS``.
     """
+    from sklearn.cluster import KMeans, MiniBatchKMeans  # here: slow to import, and needed to fit only
+    from sklearn.exceptions import ConvergenceWarning
+
     if clusters == len(points):
         return points.double()
     algorithm = KMeans if len(points) <= MOST_POINTS else MiniBatchKMeans

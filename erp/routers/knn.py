@@ -10,7 +10,6 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 from torch import Tensor
 
 from erp.errors import ErpError
@@ -173,6 +172,8 @@ def by_content(embedding: Tensor, rewards: Tensor) -> Tensor:
 
     Places, not rewards: in other units the order is the same.
     """
+    from scipy.stats import rankdata  # here: slow to import, and needed to fit only
+
     parts = zip(embedding.numpy(), rankdata(rewards.numpy(), "min", axis=0, nan_policy="omit"), strict=True)
     digests = [hashlib.sha256(row.tobytes() + cells.tobytes()).digest() for row, cells in parts]
     return torch.tensor(sorted(range(len(digests)), key=digests.__getitem__), dtype=torch.int64)

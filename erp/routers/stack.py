@@ -8,7 +8,6 @@ from typing import ClassVar, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import nnls
 from torch import Tensor, nn
 
 from erp.errors import ErpError
@@ -133,6 +132,8 @@ def _convex_weights(scores: NDArray[np.float64], rewards: NDArray[np.float64]) -
         scores: (parts, N, M).
         rewards: (N, M), NaN where missing.
     """
+    from scipy.optimize import nnls  # here: slow to import, and needed to fit only
+
     present = ~np.isnan(rewards)
     count = np.maximum(present.sum(axis=1, keepdims=True), 1)
 

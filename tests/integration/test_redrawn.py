@@ -1,13 +1,10 @@
 """`erp report`: a run's report again, from its numbers alone."""
 
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-WITHOUT = "import sys, erp.cli as c; code = c.main(sys.argv[1:]); sys.exit(code or 9 * ('torch' in sys.modules))"
 NUMBERS = ("results.json", "predictions.parquet")
 
 
@@ -61,11 +58,3 @@ def test_no_numbers_are_a_line(erp, run, tmp_path):
     assert answer.code == 2
     assert len(answer.faults) == 1
     assert "no report can be made" in answer.faults[0]
-
-
-@pytest.mark.parametrize("program", ["report", "compare"])
-def test_reading_results_needs_no_torch(run, program, tmp_path):
-    given = [f"run={run}"] if program == "report" else [str(run), f"out={tmp_path / 'compared'}"]
-    command = [sys.executable, "-c", WITHOUT, program, *given]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert ended.returncode == 0, ended.stderr
