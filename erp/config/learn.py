@@ -185,6 +185,7 @@ class EvaluateConfig(_OfARun):
     reward_model: RewardModel = RewardModel()
     cost: Cost = Cost()
     out: str | None = None
+    figures: bool = True
     cache_dir: str | None = None
     weights_dir: str | None = None
     trust: bool = False
@@ -238,6 +239,7 @@ class ExtendConfig(_OfARun):
     prices: str | None = None
     active_parameters: float | None = Field(None, gt=0)
     out: str = "runs"
+    figures: bool = True
     cache_dir: str | None = None
     weights_dir: str | None = None
     trust: bool = False

@@ -131,7 +131,8 @@ def _evaluate(config: EvaluateConfig) -> tuple[Path, dict[str, Any], list[str]]:
         "evaluated_on": table_label(node),
         "seconds": round(time.perf_counter() - start, 2),
     }
-    plain, _ = write_report(target, results, predictions(data, [("test", test, data.split.test)], trained.policy))
+    kept = predictions(data, [("test", test, data.split.test)], trained.policy)
+    plain, _ = write_report(target, results, kept, config.figures)
     return target, plain, remarks
 
 

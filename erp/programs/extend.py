@@ -266,7 +266,8 @@ def _extend(plan: Plan) -> dict[str, Any]:
         frame.to_parquet(temporary, index=False)
     plan.origin.keep(plan.folder)
     parts = [("test", test, data.split.test)]
-    return write_report(plan.folder.path, results, predictions(data, parts, plan.trained.policy))[0]
+    kept = predictions(data, parts, plan.trained.policy)
+    return write_report(plan.folder.path, results, kept, plan.asked.figures)[0]
 
 
 def _data(plan: Plan) -> RoutingData:

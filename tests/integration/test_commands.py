@@ -17,7 +17,7 @@ NUMBERS = ("prediction", "routing", "policy", "curves", "interval", "audc", "sha
 
 
 def test_a_run_folder_holds_everything(erp, quick):
-    answer = erp("train", *quick)
+    answer = erp("train", *quick, "figures=true")
     assert answer.code == 0, answer.err
     folder = Path(answer.last)
     assert folder.parent == Path("runs")
@@ -354,7 +354,7 @@ def test_figures_are_left_out_and_drawn_later(erp, quick):
     assert "![" not in (run / "report.md").read_text()
     assert "<figure>" not in (run / "report.html").read_text()
 
-    again = erp("train", *quick)
+    again = erp("train", *quick, "figures=true")
     assert Path(again.last) == run
     assert "finished already" in again.out
     assert {file.suffix for file in (run / "figures").iterdir()} == {".png", ".svg"}

@@ -10,7 +10,7 @@ NUMBERS = ("results.json", "predictions.parquet")
 
 @pytest.fixture
 def run(erp, quick):
-    return Path(erp("train", *quick, "router=ridge").last)
+    return Path(erp("train", *quick, "router=ridge", "figures=true").last)
 
 
 def files(folder):
@@ -37,7 +37,7 @@ def test_the_same_report_comes_of_the_numbers_alone(erp, run, tmp_path):
 
 
 def test_an_evaluation_has_a_report_too(erp, run):
-    assert erp("evaluate", f"run={run}").code == 0
+    assert erp("evaluate", f"run={run}", "figures=true").code == 0
     (evaluation,) = (run / "evaluations").iterdir()
     before = (evaluation / "report.md").read_bytes()
     (evaluation / "report.md").unlink()

@@ -196,9 +196,8 @@ def test_no_edit_of_results_is_a_traceback(erp, quick, run, value):
 
 
 def test_figures_of_predictions_that_were_edited(erp, quick, run):
-    shutil.rmtree(run / "figures")
     (run / "predictions.parquet").write_bytes(b"PAR1 no more")
-    assert refused(erp("train", *quick), f"run = {run}: no report can be made", "predictions.parquet", "train again")
+    assert refused(erp("train", *quick, "figures=true"), f"run = {run}: no report can be made", "predictions.parquet", "train again")
 
 
 def test_a_folder_where_a_lock_should_be(erp, quick, run):
@@ -386,4 +385,4 @@ def test_help_names_the_flags_that_work(erp, program, named):
 def test_the_flag_that_help_names_prints_the_config(erp, program):
     answer = erp(program, "--cfg", "job")
     assert answer.code == 0
-    assert yaml.safe_load(answer.out)["data"]["kind"] == "mini"
+    assert yaml.safe_load(answer.out)["data"]["name"] == "mini"
