@@ -197,7 +197,12 @@ def test_no_edit_of_results_is_a_traceback(erp, quick, run, value):
 
 def test_figures_of_predictions_that_were_edited(erp, quick, run):
     (run / "predictions.parquet").write_bytes(b"PAR1 no more")
-    assert refused(erp("train", *quick, "figures=true"), f"run = {run}: no report can be made", "predictions.parquet", "train again")
+    assert refused(
+        erp("train", *quick, "figures=true"),
+        f"run = {run}: no report can be made",
+        "predictions.parquet",
+        "train again",
+    )
 
 
 def test_a_folder_where_a_lock_should_be(erp, quick, run):
