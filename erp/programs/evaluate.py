@@ -131,8 +131,8 @@ def _evaluate(config: EvaluateConfig) -> tuple[Path, dict[str, Any], list[str]]:
         "evaluated_on": table_label(node),
         "seconds": round(time.perf_counter() - start, 2),
     }
-    kept = predictions(data, [("test", test, data.split.test)], trained.policy)
-    plain, _ = write_report(target, results, kept, config.figures)
+    predicted = predictions(data, [("test", test, data.split.test)], trained.policy)
+    plain, _ = write_report(target, results, predicted, config.figures)
     return target, plain, remarks
 
 

@@ -266,8 +266,8 @@ def _extend(plan: Plan) -> dict[str, Any]:
         frame.to_parquet(temporary, index=False)
     plan.origin.keep(plan.folder)
     parts = [("test", test, data.split.test)]
-    kept = predictions(data, parts, plan.trained.policy)
-    return write_report(plan.folder.path, results, kept, plan.asked.figures)[0]
+    predicted = predictions(data, parts, plan.trained.policy)
+    return write_report(plan.folder.path, results, predicted, plan.asked.figures)[0]
 
 
 def _data(plan: Plan) -> RoutingData:
