@@ -19,7 +19,7 @@ from filelock import Timeout
 from erp.config import TrainConfig, validate
 from erp.config.resolved import resolved
 from erp.errors import ErpError, one_line, shorten
-from erp.files import locked, plain, read_json, read_yaml, write_json, write_text
+from erp.files import locked, plain, read_json, read_yaml, replacing, write_json, write_text
 from erp.results import require_sound, with_fell_back
 from erp.units import with_shown_lambdas
 
@@ -166,6 +166,11 @@ class RunFolder:
         if split["prompt_id"].duplicated().any():
             raise ErpError(f"{key} = {self.path}: split.parquet names a prompt twice; restore it or train again")
         return split
+
+    def keep_split(self, split: pd.DataFrame) -> None:
+        """Write what `load_split` reads, and columns more."""
+        with replacing(self.split) as temporary:
+            split.to_parquet(temporary, index=False)
 
     @contextmanager
     def running(self, config: Mapping[str, Any]) -> Iterator[bool]:

@@ -45,6 +45,18 @@ def unit_of(base: str) -> Unit:
     return next((unit for unit in UNITS.values() if unit.base == base), Unit(base, base, 1.0, f"per {base}"))
 
 
+def significant(value: float | None) -> str:
+    """Four significant digits; a dash where there is no value."""
+    value = math.nan if value is None else float(value)
+    if not math.isfinite(value):
+        return "-" if math.isnan(value) else "infinity"
+    if value == 0:
+        return "0"
+    if 1e4 <= abs(value) < 1e9:
+        return f"{value:,.0f}"
+    return f"{value:#.4g}".rstrip(".") if 1e-4 <= abs(value) < 1e4 else f"{value:.3e}"
+
+
 def with_base_lambda(node: Mapping[str, Any], kind: str, per: str = "shown") -> dict[str, Any]:
     """The node of a policy or router with its ``lambda``, if it has one, in reward per base unit of cost.
 

@@ -13,8 +13,8 @@ from erp.compose import compose
 from erp.config import validate
 from erp.errors import ErpError
 from erp.files import read_json, write_json
-from erp.programs.train import prepare
 from erp.runs import RunFolder, record_in_sweep, run_hash
+from erp.training.plan import prepare
 
 CONFIG = {"seed": 0, "router": {"name": "ridge"}, "trainer": {"max_epochs": 3, "accelerator": "cpu"}}
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from erp.costs.base import Costs, Counted
 from erp.costs.counting import LENGTHS, Attempt, count_tokens, in_flops, in_usd, of_cells
-from erp.costs.prices import PARAMETERS, PRICES, Price, member_facts
+from erp.costs.prices import PARAMETERS, PRICES, Price
 from erp.errors import ErpError, shorten
 from erp.units import UNITS
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from erp.config import Cost, Pool
+    from erp.config import Cost
     from erp.table.schema import RewardTable
 
 Kind = Literal["auto"] | Counted
@@ -26,15 +26,14 @@ _KINDS: tuple[Counted, ...] = ("usd", "flops", "tokens", "none")
 
 def table_costs(
     table: RewardTable,
-    pool: Pool,
+    told: Mapping[str, Mapping[str, float]],
     cost: Cost,
     *,
     train: NDArray[np.int64] | None = None,
     kept: NDArray[np.float64] | None = None,
     responses: int = 1,
 ) -> Costs:
-    """`expected_cost` from the table and what is said of its members."""
-    told = member_facts(table, pool, cost)
+    """`expected_cost` of a config, with what is said of the members (`erp.costs.prices.member_facts`)."""
     prices = {name: Price(name, *(facts[key] for key in PRICES)) for name, facts in told.items() if PRICES[0] in facts}
     parameters = {name: facts[PARAMETERS] for name, facts in told.items() if PARAMETERS in facts}
     return expected_cost(

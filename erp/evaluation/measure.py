@@ -68,7 +68,7 @@ def measure(
     sampled = _sampled(data.table, complete, cascade) if of_means else Sampled()
     sections = evaluate(test, policy, settings, choices.lambdas, sampled, _labels(data, config, whole))
     table, every = data.table, np.flatnonzero(data.targets.complete)
-    if whole is not None:
+    if whole is not None and whole is not table:
         table, every = whole, np.flatnonzero(expected_target(whole, **config.target.model_dump()).complete)
     found = {
         "run": run_section(config, label, data.table, bundle, policy, test.scale),

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from erp.backbones.reading import what_is_read
 from erp.config import DescribeConfig, validate
 from erp.decisions.choice import outcome
 from erp.decisions.references import category_oracle, oracle
@@ -20,7 +21,6 @@ from erp.files import jsonable
 from erp.metrics.intervals import GroupBootstrap
 from erp.metrics.length import length_bias
 from erp.programs.launch import launch
-from erp.programs.reading import what_is_read
 from erp.report.description import as_text
 from erp.table.complete import REMEDY, lacking
 from erp.table.groups import group_prompts

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,22 +26,22 @@ from erp.evaluation.predictions import predictions
 from erp.files import cache_folder
 from erp.metrics.intervals import GroupBootstrap
 from erp.programs.launch import launch
-from erp.programs.origin import UNKNOWN, Origin
-from erp.programs.suited import require_categories
 from erp.report.summary import plain_summary
 from erp.report.write import write_report
 from erp.runs import RunFolder, make_folder, run_hash
 from erp.table.categories import category_codes
-from erp.table.groups import group_keys, ids_as_kept, text_key
+from erp.table.known import unseen_split
 from erp.table.schema import RewardTable
 from erp.table.select import require_same_members
 from erp.table.source import TableSource, table_label
-from erp.table.splits import Split
+from erp.table.split import Split
 from erp.targets import expected_target
 from erp.trained.card import Card
+from erp.trained.origin import UNKNOWN, Origin
 from erp.trained.router import TrainedRouter, load
 from erp.training.data import RoutingData
 from erp.training.scoring import scores_of
+from erp.training.suited import require_categories
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -80,14 +80,15 @@ def _evaluate(config: EvaluateConfig) -> tuple[Path, dict[str, Any], list[str]]:
         origin.require(_of_run(source, trained), node)
     table = require_same_members(_scored(source, config.reward_model.name, trained.card), trained.members)
     cost = _cost(config.cost, of_run.cost, of_run.cost.kind if same else trained.card.cost_kind)
-    repriced = _repriced(origin, table, of_run, cost, trained.card.cost_kind)
+    facts = member_facts(table, of_run.pool, cost)
+    repriced = _repriced(origin, facts, table, of_run, cost, trained.card.cost_kind)
     as_then = not repriced and cost.assume_completion_tokens == of_run.cost.assume_completion_tokens
-    split = _split(folder, table, of_run.split.near_duplicates)
+    split = unseen_split(folder.load_split(), table, of_run.split.near_duplicates)
     # Where this table does not know a cost, the run's train means stand, or this table's train's at new prices: never
     # the means of the table itself, which would be those of what is tested.
     kept = np.asarray(trained.bundle.train_mean_cost) if as_then or not len(split.train) else None
     costs = table_costs(
-        table, of_run.pool, cost, train=split.train if len(split.train) else None,
+        table, facts, cost, train=split.train if len(split.train) else None,
         kept=kept, responses=of_run.target.responses,
     )  # fmt: skip
     if costs.kind != trained.card.cost_kind:
@@ -187,46 +188,16 @@ def _cost(asked: Cost, of_run: Cost, kind: str) -> Cost:
     return of_run.model_copy(update={"kind": kind, **given})
 
 
-def _repriced(origin: Origin | None, table: RewardTable, of_run: TrainConfig, cost: Cost, kind: str) -> list[str]:
+def _repriced(
+    origin: Origin | None, facts: Mapping[str, Mapping[str, float]], table: RewardTable, of_run: TrainConfig,
+    cost: Cost, kind: str,
+) -> list[str]:  # fmt: skip
     """A sentence where answers are priced otherwise than in the run; of an old folder only the file's name is known."""
     if origin is not None:
-        return origin.other_prices(member_facts(table, of_run.pool, cost), table, kind)
+        return origin.other_prices(facts, table, kind)
     if cost.prices == of_run.cost.prices:
         return []
     return ["the router decides by the costs it was trained with; what it spends is counted at other prices"]
-
-
-def _split(folder: RunFolder, table: RewardTable, near_duplicates: float | None) -> Split:
-    """The run's own split of prompts it knows; of another table, all prompts that it did not learn from.
-
-    A prompt was learnt from if its text, or one of its group, was in train, validation or calibration, or if one of its
-    group here was. Near-duplicates are found among the prompts of this table: what resembles a learnt prompt that is
-    not in it cannot be seen, since a run keeps no texts.
-    """
-    saved = folder.load_split()
-    prompts = table.prompts.assign(
-        prompt_id=ids_as_kept(table.prompts, saved["prompt_id"]),
-        text_key=[text_key(prompt) for prompt in table.prompts["prompt"]],
-        group_key=group_keys(table.prompts, near_duplicates).astype(str),
-    )
-    keys, groups = np.unique(prompts["group_key"].to_numpy(dtype=str), return_inverse=True)
-    known = prompts.merge(saved[["prompt_id", "text_key", "split"]].rename(columns={"split": "part"}), how="left")
-    if known["part"].notna().all():
-        train, validation, calibration, test = (
-            np.flatnonzero(known["part"] == name) for name in ("train", "validation", "calibration", "test")
-        )
-        notes: tuple[str, ...] = ()
-    else:
-        train = validation = calibration = np.zeros(0, dtype=np.int64)
-        learnt = saved[saved["split"].isin(["train", "validation", "calibration"])]
-        of_learnt = saved[saved["group_key"].isin(learnt["group_key"])]
-        touched = prompts["text_key"].isin(of_learnt["text_key"]) | prompts["group_key"].isin(learnt["group_key"])
-        fresh = ~np.isin(groups, groups[touched])
-        test, left_out = np.flatnonzero(fresh), int((~fresh).sum())
-        notes = (f"{left_out} prompts were left out: the router learnt from their texts or groups",) if left_out else ()
-    if not len(test):
-        raise ErpError("data: the router learnt from every prompt of this table; give prompts it has not seen")
-    return Split(train, validation, calibration, test, groups, keys, notes)
 
 
 def _data(

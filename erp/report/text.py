@@ -11,6 +11,7 @@ import pandas as pd
 
 from erp.errors import one_line
 from erp.report.facts import number, percent
+from erp.units import significant as significant
 
 MOST_DECIMALS = 15
 FEW_DECIMALS = 1e-2  # rewards all smaller than this: of four decimals two digits are left, or none
@@ -59,18 +60,6 @@ def _no_formula(value: Any) -> Any:
         return value
     run = value[:1] in FORMULA_SPACE or value.lstrip()[:1] in FORMULA
     return (f"'{value}" if run else value).replace("\r", " ")  # a bare one ends a row, for many readers
-
-
-def significant(value: float | None) -> str:
-    """Four significant digits; a dash where there is no value."""
-    value = number(value)
-    if not math.isfinite(value):
-        return "-" if math.isnan(value) else "infinity"
-    if value == 0:
-        return "0"
-    if 1e4 <= abs(value) < 1e9:
-        return f"{value:,.0f}"
-    return f"{value:#.4g}".rstrip(".") if 1e-4 <= abs(value) < 1e4 else f"{value:.3e}"
 
 
 def reward_form(values: Iterable[float | None]) -> Callable[[float], str]:

@@ -1,7 +1,8 @@
-"""A table as if fewer labels had been paid for: what a budget of prompts times samples would have bought."""
+"""Which labels are learnt from: what a budget would have bought, and what there is of a member that joins."""
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from erp.table.schema import RewardTable
-    from erp.table.splits import Split
+    from erp.table.split import Split
 
 PARTS = ("train", "validation", "calibration")  # what is learnt from; test keeps every label
 
@@ -70,3 +71,49 @@ def _drawn(held: pd.DataFrame, samples: int, random: np.random.Generator) -> NDA
     drawn = np.zeros(len(held), dtype=bool)
     drawn[order.loc[(order.groupby(["prompt", "member"]).cumcount() < samples).to_numpy(), "at"].to_numpy()] = True
     return drawn
+
+
+def choose_labels(
+    table: RewardTable, split: Split, rewarded: NDArray[np.bool_], wanted: int | None, seed: int, member: str
+) -> tuple[NDArray[np.int64], int]:
+    """Rows of the labels in the order of a hash, and how many there could be: the first n of more are the same n.
+
+    Args:
+        table: of all members, the new one last.
+        split: the run's own; its train and validation prompts may be labels.
+        rewarded: (N,) where the new member has a reward.
+        wanted: how many; None for all.
+        seed: of the hash.
+        member: the new one's name.
+
+    Raises:
+        ErpError: fewer than two, or than wanted; or no test prompt has a reward of it.
+    """
+    possible = split.learnt[rewarded[split.learnt]]
+    where = "prompts that the run learnt from have a reward of it"
+    if len(possible) < 2:
+        raise ErpError(
+            f"member = {member}: {len(possible)} {where}; labels are taken from those alone, never from test; score it "
+            "on 2 or more of them"
+        )
+    if wanted is not None and wanted > len(possible):
+        raise ErpError(f"labels = {wanted}: only {len(possible)} {where}; give that or less, or null for all of them")
+    if not rewarded[split.test].any():
+        raise ErpError(
+            f"member = {member}: no prompt that the run is tested on has a reward of it, so nothing would be known of "
+            "the pool with it; score it on test prompts too"
+        )
+    ids = table.prompts["prompt_id"].to_numpy(dtype=object)
+    drawn = sorted(
+        possible, key=lambda row: hashlib.sha256(f"{seed}:{ids[row]}".encode("utf-8", "surrogatepass")).digest()
+    )
+    return np.array(drawn[:wanted], dtype=np.int64), len(possible)
+
+
+def without_other_labels(table: RewardTable, split: Split, labels: NDArray[np.int64]) -> RewardTable:
+    """The table without rewards of the last member that are neither labels nor test, so that nothing reads them."""
+    kept = np.zeros(len(table.prompts), dtype=bool)
+    kept[labels] = kept[split.test] = True
+    samples = table.samples
+    hidden = (samples["member"] == len(table.members) - 1) & ~kept[samples["prompt"].to_numpy()]
+    return replace(table, samples=samples[~hidden].reset_index(drop=True))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -13,6 +12,7 @@ from erp.errors import ErpError, shorten
 from erp.table.groups import Groups, group_prompts
 from erp.table.kept import Kept, keep_parts
 from erp.table.neighbours import LARGEST_SHARE, duplicate_facts, leak
+from erp.table.split import PARTS, Split
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,39 +20,7 @@ if TYPE_CHECKING:
     from erp.table.schema import RewardTable
 
 _TRAIN, _VALIDATION, _CALIBRATION, _TEST = range(4)
-_PARTS = ("train", "validation", "calibration", "test")
 _OWN_NAMES = {"train": _TRAIN, "test": _TEST, "validation": _VALIDATION, "val": _VALIDATION, "dev": _VALIDATION}
-
-
-@dataclass(frozen=True, eq=False)
-class Split:
-    """Row numbers of `table.prompts`, ascending, in four disjoint parts.
-
-    Attributes:
-        train: What routers are fitted on.
-        validation: What hyper-parameters are chosen on.
-        calibration: What a guarantee is computed on; empty unless asked for.
-        test: What results are read from, once.
-        groups: Number of the component every prompt lies in (N,), for intervals clustered by group.
-        keys: Key of each of those components (C,), str, sorted.
-        notes: What was left out and why, a plain sentence each.
-    """
-
-    train: NDArray[np.int64]
-    validation: NDArray[np.int64]
-    calibration: NDArray[np.int64]
-    test: NDArray[np.int64]
-    groups: NDArray[np.int64]
-    keys: NDArray[np.str_]
-    notes: tuple[str, ...] = ()
-
-    @property
-    def parts(self) -> NDArray[np.object_]:
-        """Name of every prompt's part (N,); ``unused`` for those in none."""
-        found = np.full(len(self.groups), "unused", dtype=object)
-        for name in _PARTS:
-            found[getattr(self, name)] = name
-        return found
 
 
 def split_table(
@@ -108,12 +76,13 @@ def split_table(
         by_hash = grouped.keys if by == "group" else grouped.texts
         part = _hashed_parts(by_hash, seed, test, validation, calibration)
         if kept is not None:
-            part, notes = keep_parts(kept, table, grouped, part, _PARTS, by == "group")
+            part, notes = keep_parts(kept, table, grouped, part, PARTS, by == "group")
             part = _with_calibration(part, _unit_interval(by_hash, seed) - test - validation, calibration)
-    rows = [np.flatnonzero(part == number).astype(np.int64) for number in range(len(_PARTS))]
+    rows = [np.flatnonzero(part == number).astype(np.int64) for number in range(len(PARTS))]
     _check_parts(rows, by, groups, calibration)
     notes += _near_duplicate_notes(grouped, by, rows, near_duplicates)
-    return Split(rows[_TRAIN], rows[_VALIDATION], rows[_CALIBRATION], rows[_TEST], groups.astype(np.int64), keys, notes)
+    parts = dict(zip(PARTS, rows, strict=True))
+    return Split(**parts, groups=groups.astype(np.int64), keys=keys, texts=grouped.texts, notes=notes)
 
 
 def _hashed_parts(
@@ -275,8 +244,8 @@ def _near_duplicate_notes(
 
 
 def _check_parts(rows: list[NDArray[np.int64]], by: str, groups: NDArray[np.int64], calibration: float) -> None:
-    wanted = [number for number in range(len(_PARTS)) if number != _CALIBRATION or calibration > 0]
-    empty = [_PARTS[number] for number in wanted if len(rows[number]) == 0]
+    wanted = [number for number in range(len(PARTS)) if number != _CALIBRATION or calibration > 0]
+    empty = [PARTS[number] for number in wanted if len(rows[number]) == 0]
     if not empty:
         return
     remedy = "use a larger table, raise that part's share, or try another split.seed"

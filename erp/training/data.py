@@ -16,7 +16,7 @@ from erp.costs.base import Costs
 from erp.routers.base import Batch, Dimensions, Features
 from erp.table.samples import padded_samples
 from erp.table.schema import RewardTable
-from erp.table.splits import Split
+from erp.table.split import Split
 from erp.targets import Targets
 
 Rows = NDArray[np.int64]

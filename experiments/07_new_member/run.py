@@ -20,7 +20,6 @@ from erp.compose import check_sweep
 from erp.config import validate
 from erp.files import cache_folder
 from erp.metrics.intervals import GroupBootstrap
-from erp.programs.inputs import table_split
 from erp.routers.base import Batch, Features
 from erp.routers.extension import (
     chosen_head,
@@ -33,6 +32,7 @@ from erp.routers.extension import (
 from erp.routers.ridge import Ridge
 from erp.table.source import load_table, table_label
 from erp.targets import expected_reward
+from erp.training.plan import table_split
 
 SIZES = (16, 32, 64, 128, 256, 512, 1024)
 MOST_SHOWN = 20  # members up to which each has rows of its own

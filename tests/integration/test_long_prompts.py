@@ -137,7 +137,7 @@ def _offline(*_, local_files_only=False, **__):
 
 
 def test_describe_looks_at_so_many_prompts_of_a_large_table():
-    from erp.programs.reading import MOST, what_is_read
+    from erp.backbones.reading import MOST, what_is_read
 
     config = validate("describe", compose("describe", []))
     prompts = [f"prompt number {i}" + " word" * (300 * (i % 2)) for i in range(3 * MOST)]

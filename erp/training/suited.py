@@ -7,8 +7,8 @@ from erp.routers.base import Router
 from erp.table.complete import lacking, lacking_text
 from erp.table.samples import tells_responses
 from erp.table.schema import RewardTable
-from erp.table.splits import Split
-from erp.targets import Targets, expected_reward, samples_per_cell
+from erp.table.split import Split
+from erp.targets import Targets, samples_per_cell
 
 
 def require_categories(
@@ -35,9 +35,9 @@ def require_spread(router: Router, name: object, table: RewardTable) -> None:
         )
 
 
-def spread_notes(router: Router, table: RewardTable) -> tuple[str, ...]:
+def spread_notes(router: Router, targets: Targets) -> tuple[str, ...]:
     """What must be said of a router that learns how responses differ, where there is one of each cell."""
-    if not router.learns_spread or samples_per_cell(expected_reward(table))[1] > 1:
+    if not router.learns_spread or samples_per_cell(targets)[1] > 1:
         return ()
     return (
         "every cell has one reward, from which the router learnt how responses differ; if these are means of several, "
@@ -66,9 +66,9 @@ def require_comparable(table: RewardTable, targets: Targets, split: Split) -> No
     )
 
 
-def require_train_rewards(table: RewardTable, split: Split) -> None:
+def require_train_rewards(table: RewardTable, targets: Targets, split: Split) -> None:
     """A member nobody scored on train cannot be predicted: a router that guessed would send prompts to it blindly."""
-    known = expected_reward(table).count[split.train].sum(axis=0) > 0
+    known = targets.count[split.train].sum(axis=0) > 0
     if not known.all():
         unknown = [name for name, has in zip(table.members, known, strict=True) if not has]
         raise ErpError(

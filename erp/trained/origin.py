@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from erp.config import Plug
 from erp.errors import ErpError, one_line, shorten
 from erp.files import read_json, write_json
-from erp.report.text import significant
 from erp.runs import RunFolder
 from erp.table.schema import RewardTable
 from erp.table.source import as_words, table_label
+from erp.units import significant
 
 # What each kind of cost is computed from.
 _COUNTED_BY = {

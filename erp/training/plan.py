@@ -1,0 +1,170 @@
+"""A run before it is made: what can be wrong with its input is checked, and what that takes is kept."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from erp.backbones.base import Backbone, build_backbone
+from erp.backbones.cache import cached_embeddings
+from erp.backbones.fitted import fit_once
+from erp.build import as_built, build
+from erp.config import Split as SplitConfig
+from erp.config import TrainConfig
+from erp.costs.base import Costs
+from erp.costs.expected import table_costs
+from erp.costs.prices import member_facts
+from erp.decisions.policy import Policy, require_suited
+from erp.errors import ErpError
+from erp.files import cache_folder, sha256_file
+from erp.routers.base import Router
+from erp.runs import RunFolder, run_hash, run_name
+from erp.table.categories import category_codes
+from erp.table.kept import Kept
+from erp.table.labels import limit_labels
+from erp.table.schema import RewardTable
+from erp.table.source import load_table, with_absolute_path
+from erp.table.split import Split
+from erp.table.splits import split_table
+from erp.targets import Targets, expected_target
+from erp.trained.origin import Origin
+from erp.training.data import RoutingData
+from erp.training.finetuning import require_loss
+from erp.training.suited import require_categories, require_judged, require_spread, require_train_rewards
+
+CALIBRATION = 0.1  # share of prompts carved out of the train half for a policy that promises something
+PLUGS: dict[str, type] = {"router": Router, "backbone": Backbone, "policy": Policy}  # the table stands for `data`
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """A run before it is made: everything that can be wrong with the input has been checked.
+
+    Attributes:
+        config: with absolute paths.
+        table: of the run's reward model and pool, with the labels that are learnt from.
+        whole: the same with all of its labels: what a report says of the table itself.
+        targets: what is predicted of the table.
+        costs: what each answer cost.
+        split: which prompts are train, validation and test.
+        origin: what the run is made from.
+        folder: where the run goes; its name ends in the run's hash.
+    """
+
+    config: TrainConfig
+    table: RewardTable
+    whole: RewardTable
+    targets: Targets
+    costs: Costs
+    split: Split
+    origin: Origin
+    folder: RunFolder
+
+
+def prepare(config: TrainConfig) -> Plan:
+    """Check the plug points, read the table, split it, name the run. Raises ErpError with every fault found."""
+    faults = _plug_faults(config)
+    try:
+        table = whole = load_table(config.data, config.reward_model, config.pool)
+    except ErpError as error:
+        raise ErpError.all_of([*faults, error]) from None
+    if faults:
+        raise ErpError.all_of(faults)
+    router = build(config.router, Router, key="router")
+    require_categories(router, config.router.get("name"), table, config.category)
+    require_spread(router, config.router.get("name"), table)
+    if config.category_block > 0 and not table.has_categories:
+        raise ErpError(
+            f"category_block = {config.category_block}: the table has no column `category`; add one, or give 0"
+        )
+    policy = build(config.policy, Policy, key="policy")
+    calibration = CALIBRATION if policy.needs_calibration else 0.0
+    split, content = table_split(table, config.split, calibration)
+    table, split = limit_labels(table, split, seed=config.split.seed, **config.labels.model_dump())
+    facts = member_facts(table, config.pool, config.cost)
+    costs = table_costs(table, facts, config.cost, train=split.train, responses=config.target.responses)
+    require_suited(
+        policy, router=str(config.router.get("name")), scale=router.scale, cost_kind=costs.kind, members=table.members,
+        has_neighbours=hasattr(router, "neighbour_rewards"),
+    )  # fmt: skip
+    _require_area(config, costs)
+    targets = expected_target(table, **config.target.model_dump())  # refuses what the samples cannot tell
+    require_train_rewards(table, targets, split)
+    require_judged(table, targets, split)
+    prices = sha256_file(Path(config.cost.prices)) if config.cost.prices else ""
+    identity = run_hash(_as_built(config), table.fingerprint(), prices, *table.members, *content)
+    folder = RunFolder(Path(config.out) / run_name(config.router, config.backbone, identity))
+    return Plan(_with_absolute_paths(config), table, whole, targets, costs, split, Origin.of(whole, facts), folder)
+
+
+def assemble(plan: Plan) -> RoutingData:
+    """Targets and embeddings of the plan's table."""
+    config, table = plan.config, plan.table
+    backbone = build_backbone(config.backbone, config.weights_dir)
+    prompts, cache = table.prompts["prompt"], cache_folder(config.cache_dir)
+    backbone_state = fit_once(backbone, prompts.iloc[plan.split.train].tolist(), cache)
+    embeddings = cached_embeddings(prompts.tolist(), backbone, cache, config.trainer.progress)
+    category = table.prompts["category"]
+    categories = tuple(sorted({str(c) for c in category.iloc[plan.split.train] if isinstance(c, str)}))
+    return RoutingData(
+        table, plan.targets, plan.costs, plan.split, embeddings, categories,
+        category_codes(category.tolist(), categories), backbone_state, config.target.kind == "mean",
+    )  # fmt: skip
+
+
+def table_split(table: RewardTable, asked: SplitConfig, calibration: float) -> tuple[Split, tuple[str, ...]]:
+    """The split, and what of it belongs to the run's name: the parts where they are another run's, else nothing more.
+
+    Raises:
+        ErpError: parts that cannot be made, or no such run.
+    """
+    kept = None
+    if asked.from_ is not None:
+        folder = RunFolder(Path(asked.from_).expanduser().resolve())
+        kept = Kept(folder.load_split("split.from"), folder.path.name)
+    split = split_table(table, calibration=calibration, kept=kept, **asked.model_dump(exclude={"from_"}))
+    return split, () if kept is None else (hashlib.sha256("\n".join(split.parts).encode()).hexdigest(),)
+
+
+def _as_built(config: TrainConfig) -> dict[str, Any]:
+    """The config with the plug points' arguments as they were built: ``policy.lambda=0`` and ``0.0`` are one run."""
+    plain = config.model_dump(mode="json", by_alias=True)
+    return plain | {key: as_built(plain[key], expected, key=key) for key, expected in PLUGS.items()}
+
+
+def _plug_faults(config: TrainConfig) -> list[ErpError]:
+    """What is wrong with the parts that are plugged in; construction is cheap, and knows which values make no sense."""
+    faults: list[ErpError] = []
+    built: dict[str, Any] = {}
+    for key, expected in PLUGS.items():
+        try:
+            built[key] = build(getattr(config, key), expected, key=key)
+        except ErpError as error:
+            faults.append(error)
+    if "router" in built and "backbone" in built:
+        try:
+            require_loss(built["router"], config.router.get("name"), built["backbone"])
+        except ErpError as error:
+            faults.append(error)
+    return faults
+
+
+def _require_area(config: TrainConfig, costs: Costs) -> None:
+    """There is no area under a curve without a cost axis."""
+    if costs.kind == "none" and config.objective == "area":
+        raise ErpError(
+            "objective = area: no costs are known, so there is no area; give the table costs or tokens, the pool "
+            "prices, or cost.assume_completion_tokens, or objective=utility"
+        )
+
+
+def _with_absolute_paths(config: TrainConfig) -> TrainConfig:
+    """So that ``config.yaml`` repeats the run from any working directory."""
+    cost, split = config.cost, config.split
+    if cost.prices is not None:
+        cost = cost.model_copy(update={"prices": str(Path(cost.prices).expanduser().resolve())})
+    if split.from_ is not None:
+        split = split.model_copy(update={"from_": str(Path(split.from_).expanduser().resolve())})
+    return config.model_copy(update={"data": with_absolute_path(config.data), "cost": cost, "split": split})
