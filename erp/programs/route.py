@@ -20,7 +20,9 @@ from erp.files import jsonable
 from erp.programs.launch import launch
 from erp.report.text import reward_form
 from erp.table.asked import DEFAULT_RULE, PromptFrom, label_of, prompt_of
-from erp.table.records import Format, decoded, format_of, record, rows
+from erp.table.readers.base import decoded
+from erp.table.readers.json_lines import Format, format_of, record
+from erp.table.readers.known import READERS
 from erp.table.shards import kind_of, shards
 from erp.trained.router import TrainedRouter, load
 from erp.units import unit_of
@@ -119,12 +121,12 @@ def _batches(file: str | None, input_format: Format | None, size: int, rule: Pro
         with path.open("rb") as stream:
             yield from read_arriving(cast(BufferedIOBase, stream), size, input_format, rule, named)
         return
-    files = shards(named, file, ("json", "text", "parquet", "csv"))
+    files = shards(named, file, READERS)
     if len(files) > 1:
         raise ErpError(f"{named}: means {len(files)} files; give one, so that a line has a number")
     if input_format is not None:
         files = [replace(files[0], kind="text" if input_format == "text" else "json")]
-    found = (request(named, place, row, rule) for place, row in rows(named, files))
+    found = (request(named, place, row, rule) for place, row in files[0].reader.every_row(named, files))
     yield from _batched([found], size)
 
 

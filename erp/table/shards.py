@@ -7,18 +7,15 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, Literal, cast
+from typing import Any, BinaryIO, cast
 from urllib.parse import unquote, urlsplit
 
 import pyarrow
 
 from erp.errors import ErpError
+from erp.table.readers.base import Reader, unreadable
+from erp.table.readers.known import READERS, SUFFIXES
 
-Kind = Literal["parquet", "json", "csv", "text"]
-SUFFIXES: dict[str, Kind] = {
-    **{".parquet": "parquet", ".pq": "parquet", ".csv": "csv", ".tsv": "csv", ".txt": "text"},
-    **dict.fromkeys((".jsonl", ".ndjson", ".json"), "json"),
-}
 PACKED = (".gz", ".bz2", ".xz", ".zst")
 
 
@@ -35,8 +32,13 @@ class Shard:
 
     system: Any
     name: str
-    kind: Kind
+    kind: str
     columns: Mapping[str, str | None] = field(default_factory=dict)
+
+    @property
+    def reader(self) -> Reader:
+        """Who reads its kind."""
+        return READERS[self.kind]
 
     @property
     def last(self) -> str:
@@ -71,7 +73,7 @@ def reading_from(system: Any, name: str) -> Iterator[BinaryIO]:
             yield stream
 
 
-def shards(named: str, path: str, kinds: Collection[Kind], fallback: Kind | None = None) -> list[Shard]:
+def shards(named: str, path: str, kinds: Collection[str], fallback: str | None = None) -> list[Shard]:
     """The files of a path, sorted by name; all of one kind.
 
     Of a folder (with its folders) and of a pattern, files of other kinds are passed over, and so are those whose name,
@@ -107,13 +109,7 @@ def shards(named: str, path: str, kinds: Collection[Kind], fallback: Kind | None
             f"{named}: holds {' and '.join(present)} files; name one kind with a pattern, e.g. "
             f"'{root.rstrip('/')}/*{next(s for s, k in SUFFIXES.items() if k == present[0])}'"
         )
-    return [Shard(system, name, cast(Kind, kind), _partition(name, root)) for name, kind in chosen.items()]
-
-
-def unreadable(named: str, error: Exception, advice: str = "check the path, the file and your access") -> ErpError:
-    """Whatever a reader raised, as one line."""
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return ErpError(f"{named}: cannot be read ({reason}); {advice}")
+    return [Shard(system, name, str(kind), _partition(name, root)) for name, kind in chosen.items()]
 
 
 def _names(path: str) -> tuple[Any, str, list[str], bool]:
@@ -161,6 +157,6 @@ def _suffixes(name: str) -> tuple[str, str]:
     return (plain.with_suffix("").suffix.lower(), last) if last in PACKED else (last, "")
 
 
-def kind_of(name: str) -> Kind | None:
+def kind_of(name: str) -> str | None:
     """What a file's name says it holds; None where it says nothing known."""
     return SUFFIXES.get(_suffixes(name)[0])

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from erp.collect.prompts.rows import RowPrompts
 from erp.table.asked import DEFAULT_RULE, PromptFrom
-from erp.table.records import Row, rows
-from erp.table.shards import Kind, shards
+from erp.table.readers.base import Row
+from erp.table.shards import shards
 
 
 class _FilePrompts(RowPrompts):
@@ -22,7 +22,7 @@ class _FilePrompts(RowPrompts):
         seed: None keeps the first ``limit``; a number draws a sample, categories in proportion.
     """
 
-    kind: Kind
+    kind: str
 
     def __init__(
         self,
@@ -37,7 +37,8 @@ class _FilePrompts(RowPrompts):
     def rows(self) -> Iterator[Row]:
         """The files' rows."""
         named = f"{self.key} = {self.source}"
-        yield from rows(named, shards(named, self.source, (self.kind,), self.kind), self.chosen)
+        files = shards(named, self.source, (self.kind,), self.kind)
+        yield from files[0].reader.every_row(named, files, self.chosen)
 
 
 class JsonLines(_FilePrompts):

@@ -8,7 +8,7 @@ from pathlib import Path
 from erp.collect.prompts.rows import RowPrompts
 from erp.errors import ErpError
 from erp.table.asked import DEFAULT_RULE, PromptFrom
-from erp.table.records import Choose, Row
+from erp.table.readers.base import Choose, Row
 
 
 class HubDataset(RowPrompts):

@@ -13,7 +13,7 @@ from erp.collect.prompts.base import Prompt, PromptSet
 from erp.collect.prompts.hub import hub_rows
 from erp.collect.prompts.selection import Balance, Draw, check_limit
 from erp.errors import ErpError, shorten
-from erp.table.records import Row, rows
+from erp.table.readers.base import Row
 from erp.table.shards import shards
 
 DATASET = "mlabonne/open-perfectblend"
@@ -110,7 +110,8 @@ class OpenPerfectBlend(PromptSet):
     def _rows(self) -> Iterator[Row]:
         if self.path is None:
             return hub_rows(self.dataset, "train", None, self.revision, True, self._columns)
-        found = rows(self._named(), shards(self._named(), self.path, ("parquet", "json")), self._columns)
+        files = shards(self._named(), self.path, ("parquet", "json"))
+        found = files[0].reader.every_row(self._named(), files, self._columns)
         return ((place, self._complete(place, row)) for place, row in found)
 
     def _columns(self, present: Sequence[str]) -> list[str]:

@@ -10,7 +10,7 @@ from erp.collect.prompts.base import Prompt, PromptSet
 from erp.collect.prompts.selection import Draw, First, check_limit
 from erp.errors import ErpError, shorten
 from erp.table.asked import PromptFrom, label_of, nothing, prompt_of
-from erp.table.records import Row
+from erp.table.readers.base import Row
 from erp.table.schema import PROMPT_COLUMNS
 
 
