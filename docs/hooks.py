@@ -10,7 +10,7 @@ from typing import Any
 import config_reference as reference  # mkdocs looks for modules beside its hooks
 import yaml
 
-from erp.cli import SUMMARIES
+from erp.cli import summaries
 from erp.config import PROGRAMS
 
 LONGEST = 60  # characters of a default that are shown
@@ -64,7 +64,7 @@ def programs_page() -> str:
     ]  # fmt: skip
     for program in PROGRAMS:
         begins = reference.chosen(program) | ({"engine": "(the pool's)"} if program == "collect" else {})
-        lines += [f"## erp {program}", "", f"{_sentence(SUMMARIES[program])}", ""]
+        lines += [f"## erp {program}", "", f"{_sentence(summaries()[program])}", ""]
         if begins:
             links = [f"[{name}](config-groups.md#{name}) = {taken or 'null'}" for name, taken in begins.items()]
             lines += [f"Groups and what they begin with: {', '.join(links)}.", ""]

@@ -15,36 +15,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
-SUMMARIES = {
-    "collect": "sample a pool of models on prompts and score the responses: a reward table (-m: several reward models)",
-    "describe": "what is in a reward table, and is there anything to route",
-    "train": "fit one router, test it against every reference, write a run folder (-m sweeps)",
-    "evaluate": "test a trained router on its own or another table",
-    "report": "a run's report again, from the numbers that its folder holds",
-    "route": "prompts in, the chosen member of each out",
-    "compare": "several runs in one table and one figure",
-    "extend": "one more member for a trained router, from few labels; the others stay as they are",
-    "dashboard": "the charts that compare runs, saved as a W&B workspace",
-}
 INTERRUPTED = 130  # what a shell makes of Ctrl-C
-# What of Hydra's command line each program takes, for its help.
+# What of Hydra's command line a program takes, for its help: one that sweeps, and one that has a main of its own.
 _PRINTS = "Hydra's flag --cfg job prints the config instead of running it."
+_SWEEPS = (
+    "Hydra's own flags work too: -m (sweep over a,b,c), --cfg job (print the config), "
+    "--config-dir <folder> (config groups of your own), +key=value (add)."
+)
 FLAGS = {
-    "collect": (
-        "Hydra's own flags work too: -m (sweep over a,b,c), --cfg job (print the config), "
-        "--config-dir <folder> (config groups of your own), +key=value (add)."
-    ),
-    "describe": _PRINTS,
-    "train": (
-        "Hydra's own flags work too: -m (sweep over a,b,c), --cfg job (print the config), "
-        "--config-dir <folder> (config groups of your own), +key=value (add)."
-    ),
-    "evaluate": _PRINTS,
-    "report": _PRINTS,
-    "route": _PRINTS,
+    "collect": _SWEEPS,
+    "train": _SWEEPS,
     "compare": "Run folders and sweep files stand beside the keys, without `key=`. There are no flags.",
-    "extend": _PRINTS,
-    "dashboard": _PRINTS,
 }
 
 
@@ -99,8 +80,8 @@ def _main(argv: list[str]) -> int:
 
         print(version("erp"))
         return 0
-    if program not in SUMMARIES:
-        print(f"erp: {program}: there is no such program; choose one of {', '.join(SUMMARIES)}", file=sys.stderr)
+    if program not in (known := summaries()):
+        print(f"erp: {program}: there is no such program; choose one of {', '.join(known)}", file=sys.stderr)
         return 2
     if "-h" in rest or "--help" in rest:
         print(program_help(program))
@@ -168,12 +149,19 @@ def _stdout_refuses() -> bool:
     return False
 
 
+def summaries() -> dict[str, str]:
+    """Program -> what it does: the first line of its config file."""
+    from erp.compose import conf_folder  # imports no Hydra until it composes
+
+    return {file.stem: _header_and_body(file)[0][0] for file in sorted(conf_folder().glob("*.yaml"))}
+
+
 def overview() -> str:
     """What ``erp --help`` prints."""
-    width = max(map(len, SUMMARIES))
+    width = max(map(len, known := summaries()))
     about = "Predict the reward each language model would earn, and route on it."
     lines = ["usage: erp <program> key=value ...", "", about, ""]
-    lines += [f"  {name:<{width}}  {text}" for name, text in SUMMARIES.items()]
+    lines += [f"  {name:<{width}}  {text}" for name, text in known.items()]
     return "\n".join([*lines, "", "`erp <program> --help` lists its config groups, options and keys."])
 
 
@@ -205,7 +193,7 @@ def program_help(program: str) -> str:
             lines.append("    the pool names its own; engine=<option> takes another")
     keys = re.sub(r"^defaults:\n(  - .*\n)+", "", body, flags=re.MULTILINE).strip()
     lines += ["", "Keys, `key=value`:", "", *[f"  {line}" for line in keys.splitlines()]]
-    return "\n".join([*lines, "", FLAGS[program]])
+    return "\n".join([*lines, "", FLAGS.get(program, _PRINTS)])
 
 
 def _concerns(program: str, group: str, option: str) -> bool:

@@ -8,7 +8,6 @@ from typing import Any
 from pydantic import ValidationError
 
 from erp.config.collect import CollectConfig
-from erp.config.dashboard import DashboardConfig
 from erp.config.faults import faults_of
 from erp.config.learn import (
     Bootstrap,
@@ -27,6 +26,7 @@ from erp.config.learn import (
     Trainer,
 )
 from erp.config.nodes import Decoding, Member, Node, Plug, Pool, RewardModel, Shot
+from erp.config.programs import PROGRAMS, DashboardConfig
 from erp.errors import ErpError
 
 __all__ = [
@@ -57,18 +57,6 @@ __all__ = [
     "faults_of",
     "validate",
 ]
-
-PROGRAMS: dict[str, type[Node]] = {
-    "collect": CollectConfig,
-    "describe": DescribeConfig,
-    "train": TrainConfig,
-    "evaluate": EvaluateConfig,
-    "report": ReportConfig,
-    "route": RouteConfig,
-    "compare": CompareConfig,
-    "extend": ExtendConfig,
-    "dashboard": DashboardConfig,
-}
 
 
 def validate(program: str, container: Mapping[str, Any]) -> Any:

@@ -11,7 +11,7 @@ import pandas as pd
 from erp.errors import ErpError, shorten
 from erp.table.asked import PromptFrom
 from erp.table.readers.base import Selected, unreadable
-from erp.table.readers.known import TABLES
+from erp.table.readers.known import READERS
 from erp.table.rows import under_our_names
 from erp.table.shape import selection
 from erp.table.shards import shards
@@ -57,7 +57,8 @@ def long_rows(source: Source, prompt_from: PromptFrom) -> tuple[pd.DataFrame, tu
             read = _hub(source)
         else:
             path = re.sub("^hf:/+", "hf://", source.path)  # pathlib makes one stroke of two
-            files = shards(source.named, path, TABLES)
+            kinds = [name for name, reader in READERS.items() if reader.holds_tables]
+            files = shards(source.named, path, kinds)
             read = files[0].reader.frame(source.named, files, source.columns)
     except ErpError:
         raise

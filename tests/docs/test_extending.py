@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -97,6 +101,29 @@ def test_faults_of_a_table_source_are_named_by_its_key(tmp_path, capsys):
     assert "data: no column reward; its columns are prompt, model, score" in capsys.readouterr().err
     assert cli.main([*own, "data.separator=3"]) == 2
     assert "data.separator = 3: input should be a valid string" in capsys.readouterr().err
+
+
+def test_a_program_of_three_files(tmp_path):
+    """The page's example in a clone of erp: listed, helped, run, and refused where a value is wrong."""
+    for part in ("erp", "conf"):
+        shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__", "mini"))
+    shared = tmp_path / "erp/config/programs.py"
+    before = shared.read_text()
+    write_files(EXTENDING, tmp_path)
+    shared.write_text(f"{before}\n\n{shared.read_text()}")
+    frame = pd.DataFrame({"prompt": ["easy", "hard", "half"], "model": "m", "reward": [1.0, 0.0, 0.5]})
+    pd.concat([frame, frame.assign(model="n", reward=0.0)]).to_csv(tmp_path / "t.csv", index=False)
+
+    def erp_(*arguments: str) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+        command = [sys.executable, "-m", "erp", *arguments]
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+
+    assert "hardest" in erp_("--help").stdout
+    assert "count: 10  # how many" in erp_("hardest", "--help").stdout
+    said = erp_("hardest", "data=table", "data.path=t.csv", "count=2")
+    assert said.stdout.splitlines() == ["0.0000\thard", "0.5000\thalf"], said.stderr
+    assert "count = 0: input should be greater than or equal to 1" in erp_("hardest", "count=0").stderr
 
 
 @pytest.mark.slow

@@ -11,5 +11,3 @@ from erp.table.readers.text import Text
 READERS: dict[str, Reader] = {reader.name: reader for reader in (Parquet(), Csv(), Text(), Json())}
 SUFFIXES = {suffix: reader.name for reader in READERS.values() for suffix in reader.suffixes}
 """What a file's name ends in -> the format that it is of."""
-TABLES = tuple(name for name, reader in READERS.items() if reader.holds_tables)
-"""Those that a reward table may be of."""
