@@ -43,3 +43,12 @@ def shorten(values: Iterable[object], limit: int = 8) -> str:
     items = [str(v) for v in values]
     shown = ", ".join(items[:limit])
     return shown if len(items) <= limit else f"{shown}, ... ({len(items) - limit} more)"
+
+
+def shortened(name: str, length: int) -> str:
+    """A name cut in its middle, because families share their beginning and sizes stand at the end."""
+    name = one_line(name)
+    if len(name) <= length:
+        return name
+    tail = (length - 1) // 2
+    return f"{name[: length - 1 - tail]}…{name[len(name) - tail :]}"

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Self
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from erp.rounding import all_equal
+
+Results = Mapping[str, Any]
 
 MOST = 1e150  # no reward or cost of a table is so large, and the square of what is larger is infinite
 Number = Annotated[float, Field(ge=-MOST, le=MOST, allow_inf_nan=False)]
@@ -180,7 +187,7 @@ def require_sound(results: Mapping[str, Any]) -> None:
 _SOME_HAVE = re.compile(r"costs are .*, which \d+ of \d+ members have")
 
 
-def with_fell_back(results: Mapping[str, Any]) -> dict[str, Any]:
+def with_fell_back(results: Results) -> dict[str, Any]:
     """Results with ``cost.fell_back``, which earlier versions told among ``cost.notes`` alone."""
     cost = results.get("cost")
     if not isinstance(cost, Mapping) or "fell_back" in cost:
@@ -188,3 +195,35 @@ def with_fell_back(results: Mapping[str, Any]) -> dict[str, Any]:
     notes = [note for note in cost.get("notes") or [] if isinstance(note, str)]
     told = next((note for note in notes if _SOME_HAVE.match(note)), None)
     return {**results, "cost": {**cost, "fell_back": told}}
+
+
+def number(value: float | None) -> float:
+    """A value of ``results.json`` as a float; null is NaN."""
+    return math.nan if value is None else float(value)
+
+
+def numbers(values: Sequence[float | None]) -> NDArray[np.float64]:
+    """(P,) values of ``results.json``; null is NaN."""
+    return np.array([number(value) for value in values], dtype=np.float64)
+
+
+def look_up(results: Results, *keys: str) -> Any:
+    """A value of ``results.json``; None where the run is too old, or of a kind, to have it."""
+    found: Any = results
+    for key in keys:
+        found = found.get(key) if isinstance(found, Mapping) else None
+    return found
+
+
+def value_of(results: Results, *keys: str) -> float:
+    """The same for a number; NaN where there is none."""
+    return number(look_up(results, *keys))
+
+
+def costs_differ(results: Results) -> bool:
+    """Whether there is a cost axis at all: costs are known and members differ in them."""
+    ends = results["cost"]["range"]
+    if results["cost"]["kind"] == "none" or ends is None:
+        return False
+    ends = numbers(ends)
+    return bool(np.isfinite(ends).all()) and not all_equal(ends)

@@ -70,3 +70,8 @@ def snapped(values: NDArray[np.floating], share: float = CELL, size: float | Non
     result = np.empty_like(ascending)
     np.put_along_axis(result, order, np.take_along_axis(ascending, begin, axis=-1), axis=-1)
     return result
+
+
+def all_equal(means: NDArray[np.floating]) -> bool:
+    """Whether the means of all members (M,) are one but for rounding: then there is no range to measure on."""
+    return float(np.ptp(means)) <= MEAN * size_of(means)

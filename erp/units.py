@@ -25,6 +25,8 @@ class Unit:
     price: str
 
 
+LOG_FROM = 20.0  # a range of costs this wide is looked at on a logarithmic axis
+
 UNITS = {
     "usd": Unit("USD per prompt", "USD per thousand prompts", 1e-3, "per USD per thousand prompts"),
     "flops": Unit("FLOPs per prompt", "trillion FLOPs per prompt", 1e12, "per trillion FLOPs"),

@@ -10,8 +10,7 @@ import numpy as np
 from erp.decisions.curve import Curve, exact_curve
 from erp.evaluation.held_out import HeldOut
 from erp.metrics.benchmarks import apgr, cpt, pareto
-from erp.metrics.routing import all_equal
-from erp.rounding import CELL, MEAN, size_of, snapped
+from erp.rounding import CELL, MEAN, all_equal, size_of, snapped
 
 FRONTIER_POINTS = 200  # of each curve: distances depend on the points given, so all are thinned alike
 

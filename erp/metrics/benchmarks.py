@@ -15,8 +15,8 @@ from scipy.spatial import KDTree
 from erp.decisions.choice import Outcome
 from erp.errors import ErpError
 from erp.metrics.economics import paired_difference, saving_at_no_less_reward
-from erp.metrics.routing import all_equal, clip_curve, require_points
-from erp.rounding import MEAN, size_of, snapped
+from erp.metrics.routing import clip_curve, require_points
+from erp.rounding import MEAN, all_equal, size_of, snapped
 
 SAME = 1e-9
 """Shares, and distances in units of the pool's ranges, that are rounding."""

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from erp.decisions.choice import Choice
 from erp.errors import ErpError
-from erp.rounding import MEAN, mean_difference, size_of
+from erp.rounding import MEAN, all_equal, mean_difference, size_of
 
 
 def cost_range(costs: NDArray[np.floating]) -> tuple[float, float]:
@@ -22,11 +22,6 @@ def cost_range(costs: NDArray[np.floating]) -> tuple[float, float]:
     """
     means = costs.mean(axis=0)
     return float(means.min()), float(means.max())
-
-
-def all_equal(means: NDArray[np.floating]) -> bool:
-    """Whether the means of all members (M,) are one but for rounding: then there is no range to measure on."""
-    return float(np.ptp(means)) <= MEAN * size_of(means)
 
 
 def audc(

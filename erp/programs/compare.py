@@ -14,13 +14,14 @@ from typing import Any
 from erp.compose import compose
 from erp.config import CompareConfig, validate
 from erp.errors import ErpError, one_line
+from erp.evaluation.comparison.compare import compare_runs
+from erp.evaluation.comparison.pairs import pair_up
+from erp.evaluation.comparison.tested import read_tested
 from erp.files import read_json
+from erp.findings import Comparison
 from erp.report.comparisons.latex import contenders_to_latex, members_to_latex, pairs_to_latex
-from erp.report.comparisons.pairs import pair_up
-from erp.report.comparisons.tables import curves_table, ranked_places, to_json
-from erp.report.comparisons.tested import read_tested
-from erp.report.comparisons.write import Comparison, as_markdown, compare_runs, write_comparison
-from erp.report.text import as_csv
+from erp.report.comparisons.write import as_markdown, write_comparison
+from erp.report.text import as_csv, to_json
 from erp.results import Sweep
 from erp.runs import RunFolder, make_folder
 
@@ -195,11 +196,11 @@ def shown(comparison: Comparison, folder: Path, output: str, table: str | None) 
         if table == "members":
             return members_to_latex(comparison.members)
         return pairs_to_latex(pairs) if table == "pairs" else contenders_to_latex(pairs)
-    if table == "curves":
-        chosen = curves_table(comparison.content, ranked_places(pairs.contenders, pairs.places))
-    else:
-        tables = {"contenders": pairs.contenders, "pairs": pairs.pairs, "members": comparison.members}
-        chosen = tables.get(table or "runs", comparison.runs)
+    tables = {
+        "contenders": pairs.contenders, "pairs": pairs.pairs, "members": comparison.members,
+        "curves": comparison.points,
+    }  # fmt: skip
+    chosen = tables.get(table or "runs", comparison.runs)
     if output == "csv":
         return as_csv(chosen).rstrip("\n")
     return json.dumps(to_json(chosen), indent=2, ensure_ascii=False, allow_nan=False)

@@ -18,6 +18,7 @@ from erp.costs.base import Costs
 from erp.costs.expected import table_costs
 from erp.costs.prices import member_facts
 from erp.errors import ErpError
+from erp.evaluation.bins import binned
 from erp.evaluation.choices import chosen_in
 from erp.evaluation.cross import cross_section
 from erp.evaluation.held_out import HeldOut
@@ -133,7 +134,7 @@ def _evaluate(config: EvaluateConfig) -> tuple[Path, dict[str, Any], list[str]]:
         "seconds": round(time.perf_counter() - start, 2),
     }
     predicted = predictions(data, [("test", test, data.split.test)], trained.policy)
-    plain, _ = write_report(target, results, predicted, config.figures)
+    plain, _ = write_report(target, results, predicted, binned(results, predicted), config.figures)
     return target, plain, remarks
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from erp.backbones.cache import cached_embeddings
 from erp.config import ExtendConfig, validate
 from erp.errors import one_line
+from erp.evaluation.bins import binned
 from erp.evaluation.choices import chosen_in
 from erp.evaluation.extension import compare_methods, every_head
 from erp.evaluation.measure import measure
@@ -102,9 +103,8 @@ def _extend(plan: ExtensionPlan) -> dict[str, Any]:
     frame = plan.split.frame(plan.table.prompts)
     plan.folder.keep_split(frame.assign(labelled=np.isin(np.arange(len(frame)), plan.labels)))
     plan.origin.keep(plan.folder)
-    parts = [("test", test, data.split.test)]
-    predicted = predictions(data, parts, plan.trained.policy)
-    return write_report(plan.folder.path, results, predicted, plan.asked.figures)[0]
+    predicted = predictions(data, [("test", test, data.split.test)], plan.trained.policy)
+    return write_report(plan.folder.path, results, predicted, binned(results, predicted), plan.asked.figures)[0]
 
 
 def _data(plan: ExtensionPlan) -> RoutingData:

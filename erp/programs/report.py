@@ -10,6 +10,7 @@ import pandas as pd
 
 from erp.config import ReportConfig, validate
 from erp.errors import ErpError
+from erp.evaluation.bins import binned
 from erp.programs.launch import launch
 from erp.report.summary import plain_summary
 from erp.report.write import draw_report
@@ -41,7 +42,7 @@ def run(config: ReportConfig) -> Path:
     out = folder.path if config.out is None else Path(config.out).expanduser()
     make_folder(out, out)
     with folder.retold():
-        draw_report(out, results, pd.read_parquet(folder.predictions), config.figures)
+        draw_report(out, results, binned(results, pd.read_parquet(folder.predictions)), config.figures)
         print(plain_summary(results))
     print(f"report: {out / 'report.html'}")
     return out / "report.html"

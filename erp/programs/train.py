@@ -20,6 +20,7 @@ from erp.config import TrainConfig, validate
 from erp.config.resolved import resolved
 from erp.decisions.policy import Calibration, Policy
 from erp.errors import ErpError
+from erp.evaluation.bins import binned
 from erp.evaluation.choices import choose
 from erp.evaluation.evaluate import area, utility
 from erp.evaluation.held_out import HeldOut
@@ -117,7 +118,8 @@ def execute(plan: Plan) -> Result:
                 return Result(folder.path, results, fresh=False)
             if config.figures and not folder.figures.exists():  # made without, and asked for now
                 with folder.retold():
-                    results, _ = write_report(folder.path, results, pd.read_parquet(folder.predictions))
+                    frame = pd.read_parquet(folder.predictions)
+                    results, _ = write_report(folder.path, results, frame, binned(results, frame))
             # A W&B agent waits for the numbers of every run that it asked for. Others get a copy that was not made yet,
             # or that was lost: W&B writes its file after a run has ended, and may be killed before.
             if asked_by_agent() or not any(folder.path.glob("wandb/*/*.wandb")):
@@ -175,7 +177,8 @@ def _fit_and_test(plan: Plan, data: RoutingData, tracker: Tracker, start: float)
     parts = [("validation", validation, data.split.validation), ("test", test, data.split.test)]
     folder.keep_split(plan.split.frame(plan.table.prompts))
     plan.origin.keep(folder)
-    results, _ = write_report(folder.path, results, predictions(data, parts, policy), config.figures)
+    frame = predictions(data, parts, policy)
+    results, _ = write_report(folder.path, results, frame, binned(results, frame), config.figures)
     return results
 
 

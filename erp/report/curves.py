@@ -10,17 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from erp.report.facts import (
-    Results,
-    cost_scale,
-    costs_differ,
-    level_of,
-    number,
-    numbers,
-    policy_sign,
-    routing_members,
-    short_names,
-)
+from erp.report.facts import cost_scale, level_of, policy_sign, routing_members, short_names
 from erp.report.gains import gain_rows, gain_strip
 from erp.report.style import (
     BLACK,
@@ -37,6 +27,7 @@ from erp.report.style import (
     title,
 )
 from erp.report.summary import headline
+from erp.results import Results, costs_differ, number, numbers
 
 Floats = NDArray[np.float64]
 ALL_NAMED = 12  # a pool up to this size has every member named in the curve's figure

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from erp.errors import one_line
-from erp.metrics.routing import all_equal
+from erp.errors import one_line, shortened
+from erp.results import Results, number
 from erp.units import lambda_phrase, unit_of
-
-Results = Mapping[str, Any]
 
 ROW_NAMES = {
     "random": "random",
@@ -30,25 +25,6 @@ ROW_NAMES = {
 MOST_PANELS = 9  # members whose predictions are drawn
 
 
-def number(value: float | None) -> float:
-    """A value of ``results.json`` as a float; null is NaN."""
-    return math.nan if value is None else float(value)
-
-
-def numbers(values: Sequence[float | None]) -> NDArray[np.float64]:
-    """(P,) values of ``results.json``; null is NaN."""
-    return np.array([number(value) for value in values], dtype=np.float64)
-
-
-def costs_differ(results: Results) -> bool:
-    """Whether there is a cost axis at all: costs are known and members differ in them."""
-    ends = results["cost"]["range"]
-    if results["cost"]["kind"] == "none" or ends is None:
-        return False
-    ends = numbers(ends)
-    return bool(np.isfinite(ends).all()) and not all_equal(ends)
-
-
 def percent(share: float, decimals: int = 0) -> str:
     """A share as a percentage, never a minus before a zero."""
     if math.isnan(share):
@@ -60,15 +36,6 @@ def percent(share: float, decimals: int = 0) -> str:
 def level_of(results: Results) -> str:
     """The level of all intervals, as ``95%``."""
     return f"{100 * number(results['level']):g}%"
-
-
-def shortened(name: str, length: int) -> str:
-    """A name cut in its middle, because families share their beginning and sizes stand at the end."""
-    name = one_line(name)
-    if len(name) <= length:
-        return name
-    tail = (length - 1) // 2
-    return f"{name[: length - 1 - tail]}…{name[len(name) - tail :]}"
 
 
 def short_names(results: Results, length: int) -> dict[str, str]:

@@ -1,24 +1,24 @@
-"""The figures of one run, each redrawn from ``results.json`` and ``predictions.parquet`` alone."""
+"""The figures of one run."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
-import pandas as pd
-
+from erp.findings import Bins
 from erp.report.curves import reward_cost
-from erp.report.facts import Results
 from erp.report.predicted import predicted_vs_observed
 from erp.report.shares import route_shares
 from erp.report.variance import variance_rows, variance_shares
+from erp.results import Results
 
 
-def draw_figures(results: Results, predictions: pd.DataFrame, folder: Path) -> list[Path]:
+def draw_figures(results: Results, bins: Mapping[str, Bins], folder: Path) -> list[Path]:
     """Draw every figure of a run that it has the numbers for.
 
     Args:
         results: the content of ``results.json``.
-        predictions: the content of ``predictions.parquet``, one row per prompt and member.
+        bins: of the members' predictions.
         folder: where the PNG files go.
 
     Returns:
@@ -27,7 +27,7 @@ def draw_figures(results: Results, predictions: pd.DataFrame, folder: Path) -> l
     decided = results["routing"] is not None  # None: no test prompt has a reward of every member
     drawn = [reward_cost(results, folder / "reward_cost.png")] if decided else []
     if results["run"]["scale"] == "reward":
-        drawn.append(predicted_vs_observed(results, predictions, folder / "predicted_vs_observed.png"))
+        drawn.append(predicted_vs_observed(results, bins, folder / "predicted_vs_observed.png"))
     if decided:
         drawn.append(route_shares(results, folder / "route_shares.png"))
     if variance_rows(results):

@@ -8,16 +8,9 @@ from dataclasses import dataclass
 
 from matplotlib.axes import Axes
 
-from erp.report.facts import (
-    Results,
-    decides_at_zero,
-    level_of,
-    number,
-    policy_sign,
-    routing_members,
-    short_names,
-)
+from erp.report.facts import decides_at_zero, level_of, policy_sign, routing_members, short_names
 from erp.report.style import BLACK, COLOURS, GREY, PINK, nice_ticks
+from erp.results import Results, number
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
-from erp.report.facts import Results, predicted_members
+from erp.report.facts import predicted_members
 from erp.report.pages.audits import audits_page
 from erp.report.pages.costs import curve_page, economics_page
 from erp.report.pages.extension import extension_page
@@ -16,6 +16,7 @@ from erp.report.pages.prediction import prediction_page
 from erp.report.pages.rows import equal_cost_page, members_page, rows_page
 from erp.report.summary import plain_summary
 from erp.report.text import coded, escaped
+from erp.results import Results
 
 CAPTIONS = {
     "reward_cost": "Reward against cost, and gains over best single at lambda = 0",

@@ -6,26 +6,22 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from erp.errors import one_line
+from erp.findings import Bins
 from erp.report.facts import (
-    Results,
     cost_scale,
-    costs_differ,
     lambda_header,
     level_of,
-    number,
-    numbers,
     percent,
     policy_sign,
     predicted_members,
     routing_members,
 )
-from erp.report.predicted import binned_means
 from erp.report.text import significant
 from erp.report.variance import PARTS, variance_rows
+from erp.results import Results, costs_differ, number, numbers
 
 MOST_ROWS = 40  # of one curve
 
@@ -44,18 +40,18 @@ class NumberTable(NamedTuple):
     rows: Sequence[Sequence[str]]
 
 
-def figure_numbers(results: Results, predictions: pd.DataFrame) -> dict[str, list[NumberTable]]:
+def figure_numbers(results: Results, bins: Mapping[str, Bins]) -> dict[str, list[NumberTable]]:
     """Tables of numbers by the stem of the figure's file; a figure without an entry has none.
 
     Args:
         results: the content of ``results.json``.
-        predictions: the content of ``predictions.parquet``, one row per prompt and member.
+        bins: of the members' predictions.
     """
     tables: dict[str, list[NumberTable]] = {}
     if results["routing"] is not None:
         tables = {"reward_cost": [_marks(results), *_curves(results)], "route_shares": [_shares(results)]}
     if results["run"]["scale"] == "reward":
-        tables["predicted_vs_observed"] = [_binned(results, predictions)]
+        tables["predicted_vs_observed"] = [_binned(results, bins)]
     if variance_rows(results):
         tables["variance_shares"] = [_variance(results)]
     return tables
@@ -140,18 +136,17 @@ def _shares(results: Results) -> NumberTable:
     )  # fmt: skip
 
 
-def _binned(results: Results, predictions: pd.DataFrame) -> NumberTable:
+def _binned(results: Results, bins: Mapping[str, Bins]) -> NumberTable:
     """The same bins as in the figure, member by member."""
-    test = predictions[(predictions["split"] == "test") & predictions["observed"].notna()]
-    rows = []
-    for name in predicted_members(results)[0]:
-        pairs = test.loc[test["model"] == name, ["predicted", "observed"]].to_numpy()
-        bins = zip(*binned_means(*pairs.T), strict=True)
-        rows += [[one_line(name), *map(significant, values)] for values in bins]
+    drawn = [(name, bins[name]) for name in predicted_members(results)[0]]
     return NumberTable(
         "Test prompts of each member in bins of equal size",
         ["Member", "Mean predicted", "Mean observed", "Standard error"],
-        rows,
+        [
+            [one_line(name), *map(significant, values)]
+            for name, b in drawn
+            for values in zip(b.predicted, b.observed, b.error, strict=True)
+        ],
     )
 
 

@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
-from numpy.typing import NDArray
 
-from erp.metrics.prediction import equal_bins
-from erp.report.facts import Results, number, predicted_members, short_names
+from erp.findings import Bins
+from erp.report.facts import predicted_members, short_names
 from erp.report.style import BLUE, GREY, canvas, nice_ticks, title
+from erp.results import Results, number
 
-Floats = NDArray[np.float64]
 NARROW = 15  # letters above a panel where three stand side by side
 
 
-def predicted_vs_observed(results: Results, predictions: pd.DataFrame, path: Path) -> Path:
+def predicted_vs_observed(results: Results, bins: Mapping[str, Bins], path: Path) -> Path:
     """One small panel per member: mean observed reward in bins of the predicted one, beside the line of equality."""
     shown, left_out = predicted_members(results)
-    test = predictions[(predictions["split"] == "test") & predictions["observed"].notna()]
-    binned = {
-        name: binned_means(*test.loc[test["model"] == name, ["predicted", "observed"]].to_numpy().T) for name in shown
-    }
-    values = np.concatenate([np.zeros(0), *[np.concatenate([b[0], b[1] - b[2], b[1] + b[2]]) for b in binned.values()]])
+    drawn = [bins[name] for name in shown]
+    ends = [end for b in drawn for end in (b.predicted, b.observed - b.error, b.observed + b.error)]
+    values = np.concatenate([np.zeros(0), *ends])
     low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 1.0)
     margin = 0.06 * (high - low) or 0.5
     wide = len(shown) <= 4 or max(map(len, short_names(results, 99).values())) > NARROW
@@ -37,7 +34,7 @@ def predicted_vs_observed(results: Results, predictions: pd.DataFrame, path: Pat
             if index >= len(shown):
                 axes.set_visible(False)
                 continue
-            _prediction_panel(axes, shown[index], results, binned[shown[index]], NARROW if columns == 3 else 26)
+            _prediction_panel(axes, shown[index], results, drawn[index], NARROW if columns == 3 else 26)
             axes.tick_params(labelbottom=index + columns >= len(shown))
         grid[0, 0].set(xlim=(low - margin, high + margin), ylim=(low - margin, high + margin))
         for locate in (grid[0, 0].xaxis, grid[0, 0].yaxis):
@@ -49,31 +46,9 @@ def predicted_vs_observed(results: Results, predictions: pd.DataFrame, path: Pat
     return path
 
 
-def _prediction_panel(axes: Axes, name: str, results: Results, binned: tuple[Floats, ...], length: int) -> None:
-    predicted, observed, error = binned
+def _prediction_panel(axes: Axes, name: str, results: Results, bins: Bins, length: int) -> None:
     r2 = number(results["prediction"]["members"][name]["r2"])
     axes.axline((0, 0), slope=1, color=GREY, ls="--", lw=1, zorder=1)
-    axes.errorbar(predicted, observed, error, fmt="o", color=BLUE, ms=4, lw=1.2, zorder=3)
+    axes.errorbar(bins.predicted, bins.observed, bins.error, fmt="o", color=BLUE, ms=4, lw=1.2, zorder=3)
     value = "undefined" if math.isnan(r2) else f"{r2:.3f}".replace("-", "\N{MINUS SIGN}")
     axes.set_title(f"{short_names(results, length)[name]}\nR² {value}", loc="left", fontsize=9.5)
-
-
-def binned_means(predicted: Floats, observed: Floats) -> tuple[Floats, Floats, Floats]:
-    """Mean predicted, mean observed and its standard error in bins of equal size; equal predictions share a bin.
-
-    Args:
-        predicted: (n,).
-        observed: (n,), none missing.
-
-    Returns:
-        Three (B,) arrays, B at most 10 and about 30 prompts to a bin; the error of a single prompt is 0.
-    """
-    count = min(max(len(predicted) // 30, 2), 10)
-    bins = equal_bins(predicted, count)
-    kept = [bins == code for code in np.unique(bins)]
-    errors = [observed[k].std(ddof=1) / math.sqrt(k.sum()) if k.sum() > 1 else 0.0 for k in kept]
-    return (
-        np.array([predicted[k].mean() for k in kept]),
-        np.array([observed[k].mean() for k in kept]),
-        np.array(errors),
-    )

@@ -9,8 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from erp.report.facts import Results, cost_scale, costs_differ, number, numbers, percent, routing_members, short_names
+from erp.report.facts import cost_scale, percent, routing_members, short_names
 from erp.report.style import BLACK, BLUE, PALETTE, canvas, cost_axis, freeze, title
+from erp.results import Results, costs_differ, number, numbers
 
 Floats = NDArray[np.float64]
 Band = tuple[str, Floats, str]  # name, share at every point, colour

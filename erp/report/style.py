@@ -21,11 +21,11 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 from numpy.typing import NDArray
 
 from erp.files import replacing
+from erp.units import LOG_FROM
 
 # 5.2 inches at 150 dpi are 780 pixels: shown at 390, a 10 point letter is still 10 pixels high.
 WIDTH = 5.2
 DPI = 150
-LOG_FROM = 20.0  # a cost range this wide is drawn on a logarithmic axis
 
 # Okabe and Ito's palette, told apart with any kind of colour vision.
 BLUE, ORANGE, GREEN, VERMILLION = "#0072B2", "#E69F00", "#009E73", "#D55E00"

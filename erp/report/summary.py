@@ -7,9 +7,10 @@ from collections.abc import Mapping
 
 from erp.decisions.policy import ORDINAL_PRICE
 from erp.errors import one_line
-from erp.report.facts import Results, cost_scale, costs_differ, decides_at_zero, level_of, number, percent, policy_label
+from erp.report.facts import cost_scale, decides_at_zero, level_of, percent, policy_label
 from erp.report.reading import reading_line
 from erp.report.text import gain_text, percents, significant, spread_text, told_apart
+from erp.results import Results, costs_differ, number
 from erp.table.complete import DROPPED, lacking_text
 
 NO_COMPLETE = "No test prompt has a reward of every member"

@@ -10,7 +10,9 @@ from typing import Any
 import pandas as pd
 
 from erp.errors import one_line
-from erp.report.facts import number, percent
+from erp.files import jsonable
+from erp.report.facts import percent
+from erp.results import number
 from erp.units import significant as significant
 
 MOST_DECIMALS = 15
@@ -60,6 +62,11 @@ def _no_formula(value: Any) -> Any:
         return value
     run = value[:1] in FORMULA_SPACE or value.lstrip()[:1] in FORMULA
     return (f"'{value}" if run else value).replace("\r", " ")  # a bare one ends a row, for many readers
+
+
+def to_json(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """A table as a list of plain objects; missing values, and an infinite lambda, are None."""
+    return [jsonable(record) for record in frame.to_dict("records")]
 
 
 def reward_form(values: Iterable[float | None]) -> Callable[[float], str]:

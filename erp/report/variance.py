@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from erp.report.facts import Results, percent, shortened
+from erp.errors import shortened
+from erp.report.facts import percent
 from erp.report.style import BLACK, GREY, ORANGE, SKY, canvas, title
+from erp.results import Results
 
 PARTS = (
     ("prompt", "prompts", SKY),

@@ -15,12 +15,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from erp.evaluation.comparison.contenders import TestedRun
+from erp.evaluation.comparison.mean_curves import curve_panels
+from erp.evaluation.comparison.pairs import pair_up
+from erp.evaluation.comparison.tested import read_tested
 from erp.files import read_json
+from erp.findings import Pairs
 from erp.metrics.intervals import GroupBootstrap
-from erp.report.comparisons.contenders import TestedRun, look_up, value_of
-from erp.report.comparisons.mean_curves import curve_panels
-from erp.report.comparisons.pairs import Pairs, pair_up
-from erp.report.comparisons.tested import read_tested
+from erp.results import look_up, value_of
 from erp.runs import RunFolder
 
 KEPT = ["table", "reward_model", "members", "contender", "splits", "prompts", "reward", "cost", "best_single"]

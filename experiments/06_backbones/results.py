@@ -15,10 +15,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from erp import load
+from erp.evaluation.comparison.contenders import TestedRun
+from erp.evaluation.comparison.tested import read_tested
 from erp.metrics.intervals import GroupBootstrap
 from erp.programs.compare import find_runs
-from erp.report.comparisons.contenders import TestedRun
-from erp.report.comparisons.tested import read_tested
 from erp.runs import RunFolder
 
 BASE = "minilm"

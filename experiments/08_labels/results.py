@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 
 from erp.config import validate
 from erp.decisions.choice import choose
+from erp.evaluation.comparison.contenders import TestedRun
+from erp.evaluation.comparison.tested import read_tested
 from erp.metrics.intervals import GroupBootstrap, Interval
 from erp.metrics.variance import budget_curve, decompose
 from erp.programs.compare import find_runs
-from erp.report.comparisons.contenders import TestedRun
-from erp.report.comparisons.tested import read_tested
 from erp.runs import RunFolder
 from erp.table.schema import RewardTable
 from erp.table.source import load_table

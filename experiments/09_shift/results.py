@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from erp.evaluation.comparison.contenders import TestedRun
+from erp.evaluation.comparison.tested import read_tested
 from erp.metrics.intervals import GroupBootstrap
 from erp.programs.compare import find_runs
-from erp.report.comparisons.contenders import TestedRun
-from erp.report.comparisons.tested import read_tested
 from erp.runs import RunFolder
 
 KEYS = ["reward_model", "router"]

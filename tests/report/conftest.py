@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from erp.evaluation.bins import binned
 from erp.units import lambda_phrase, unit_of
 
 
@@ -296,3 +297,9 @@ def results():
 def predictions():
     """Makes the predictions that belong to results."""
     return make_predictions
+
+
+@pytest.fixture
+def bins():
+    """Makes the bins of these predictions."""
+    return lambda results: binned(results, make_predictions(results))

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from erp.report.comparisons.contenders import Place, panel_facts, panel_key
+from erp.evaluation.comparison.contenders import panel_facts, panel_key
+from erp.evaluation.comparison.mean_curves import curve_panels
+from erp.findings import Place
 from erp.report.comparisons.curves_figure import curve_numbers, draw_curves
-from erp.report.comparisons.mean_curves import curve_panels
 
 
 def placed(content, splits=None):

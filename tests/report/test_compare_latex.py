@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 from matplotlib import mathtext
 
-from erp.report.comparisons.contenders import TestedRun
+from erp.evaluation.comparison.contenders import TestedRun
+from erp.evaluation.comparison.pairs import pair_up
 from erp.report.comparisons.latex import contenders_to_latex, latex_text, members_to_latex, pairs_to_latex
-from erp.report.comparisons.pairs import pair_up
 
 # What LaTeX prints for the commands that stand for one letter.
 PRINTED = {

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from erp.report.comparisons.contenders import KnownRun, panel_key
+from erp.evaluation.comparison.contenders import KnownRun, panel_key
+from erp.evaluation.comparison.pairs import pair_up
+from erp.evaluation.comparison.tables import CURVES, MEMBERS, curves_table, members_table
 from erp.report.comparisons.markdown import members_to_markdown
-from erp.report.comparisons.pairs import pair_up
-from erp.report.comparisons.tables import CURVES, MEMBERS, curves_table, members_table
 
 
 def known(content, splits=None):

@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 
 from erp.errors import ErpError
+from erp.evaluation.comparison.tested import read_tested
 from erp.files import write_json, write_text
 from erp.programs.compare import main
-from erp.report.comparisons.tested import read_tested
 
 
 @pytest.fixture

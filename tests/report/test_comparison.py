@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from erp.report.comparisons.contenders import KnownRun, TestedRun, panel_key
+from erp.evaluation.comparison.compare import compare_runs
+from erp.evaluation.comparison.contenders import KnownRun, TestedRun, panel_key
+from erp.evaluation.comparison.pairs import pair_up
+from erp.evaluation.comparison.tables import runs_table
 from erp.report.comparisons.differences_figure import draw_differences
 from erp.report.comparisons.markdown import contenders_to_markdown, pairs_to_markdown, runs_to_markdown
-from erp.report.comparisons.pairs import pair_up
-from erp.report.comparisons.tables import runs_table, to_json
-from erp.report.comparisons.write import as_markdown, compare_runs, write_comparison
+from erp.report.comparisons.write import as_markdown, write_comparison
+from erp.report.text import to_json
 
 
 @pytest.fixture

@@ -1,14 +1,13 @@
-import math
-
 import numpy as np
 import pytest
 from PIL import Image
 
+from erp.errors import shortened
+from erp.evaluation.bins import binned
 from erp.report.curves import along, frontier, y_limits
-from erp.report.facts import predicted_members, short_names, shortened, shown_unit
+from erp.report.facts import predicted_members, short_names, shown_unit
 from erp.report.figures import draw_figures
 from erp.report.gains import gain_limits, gain_rows
-from erp.report.predicted import binned_means
 from erp.report.style import Label, canvas, freeze, place_labels
 
 ALL = ("plain", "cheaper", "free", "nothing", "single_sample", "loses", "flops", "many")
@@ -23,9 +22,9 @@ def check_pictures(paths):
 
 
 @pytest.mark.parametrize("case", ALL)
-def test_every_figure_is_drawn_without_a_warning(case, results, predictions, tmp_path):
+def test_every_figure_is_drawn_without_a_warning(case, results, bins, tmp_path):
     run = results(case)
-    paths = draw_figures(run, predictions(run), tmp_path / "figures")
+    paths = draw_figures(run, bins(run), tmp_path / "figures")
     known = [] if run["noise"]["reason"] else ["variance_shares.png"]  # at K = 1 nothing is to be drawn
     assert [path.name for path in paths] == [
         "reward_cost.png", "predicted_vs_observed.png", "route_shares.png", *known
@@ -34,16 +33,16 @@ def test_every_figure_is_drawn_without_a_warning(case, results, predictions, tmp
     assert sorted(path.name for path in (tmp_path / "figures").iterdir()) == sorted(path.name for path in paths)
 
 
-def test_ordinal_scores_are_not_drawn_as_predictions(results, predictions, tmp_path):
+def test_ordinal_scores_are_not_drawn_as_predictions(results, bins, tmp_path):
     run = results("ordinal")
-    assert [path.stem for path in draw_figures(run, predictions(run), tmp_path)] == [
+    assert [path.stem for path in draw_figures(run, bins(run), tmp_path)] == [
         "reward_cost", "route_shares", "variance_shares"
     ]  # fmt: skip
 
 
-def test_hostile_names_are_drawn_as_they_are(results, predictions, tmp_path):
+def test_hostile_names_are_drawn_as_they_are(results, bins, tmp_path):
     run = results(members=("a$b^$_{", "模型|一\nzwei", "x" * 200))
-    check_pictures(draw_figures(run, predictions(run), tmp_path))
+    check_pictures(draw_figures(run, bins(run), tmp_path))
 
 
 def test_missing_values_are_left_out_of_the_picture(results, predictions, tmp_path):
@@ -54,26 +53,26 @@ def test_missing_values_are_left_out_of_the_picture(results, predictions, tmp_pa
     run["prediction"]["members"]["tiny-1b"]["r2"] = None
     frame = predictions(run)
     frame.loc[frame["model"] == "tiny-1b", "observed"] = np.nan
-    check_pictures(draw_figures(run, frame, tmp_path))
+    check_pictures(draw_figures(run, binned(run, frame), tmp_path))
 
 
-def test_a_pool_of_one_and_a_router_of_one_policy(results, predictions, tmp_path):
+def test_a_pool_of_one_and_a_router_of_one_policy(results, bins, tmp_path):
     alone = results(members=("only",), rewards=(0.5,), costs=(0.1,), router=0.5, category=None, oracle=0.5, half=0.0)
-    check_pictures(draw_figures(alone, predictions(alone), tmp_path / "alone"))
+    check_pictures(draw_figures(alone, bins(alone), tmp_path / "alone"))
     constant = results(category=None)
     for curve in (constant["curves"]["router"], constant["interval"], constant["shares"]):
         curve |= {key: values[:1] for key, values in curve.items() if isinstance(values, list)}
     members = constant["shares"]["members"]
     constant["shares"]["members"] = {name: values[:1] for name, values in members.items()}
-    check_pictures(draw_figures(constant, predictions(constant), tmp_path / "constant"))
+    check_pictures(draw_figures(constant, bins(constant), tmp_path / "constant"))
 
 
-def test_drawing_leaves_the_users_settings_alone(results, predictions, tmp_path):
+def test_drawing_leaves_the_users_settings_alone(results, bins, tmp_path):
     import matplotlib as mpl
 
     before = dict(mpl.rcParams)
     run = results()
-    draw_figures(run, predictions(run), tmp_path)
+    draw_figures(run, bins(run), tmp_path)
     assert dict(mpl.rcParams) == before
 
 
@@ -135,20 +134,6 @@ def test_curves_are_named_at_their_dear_end():
     points = np.array([[4.0, 9.0], [3.0, 8.0], [1.0, 2.0]])
     assert along(points).tolist() == [[4.0, 9.0], [3.0, 8.0]]
     assert along(points[:1]).tolist() == [[4.0, 9.0]]
-
-
-def test_bins_hold_equal_predictions_together():
-    predicted = np.repeat([0.0, 1.0], [50, 50])
-    observed = np.concatenate([np.zeros(50), np.tile([1.0, 3.0], 25)])
-    x, y, error = binned_means(predicted, observed)
-    assert x.tolist() == [0.0, 1.0]
-    assert y.tolist() == [0.0, 2.0]
-    assert error == pytest.approx([0.0, np.std([1.0, 3.0] * 25, ddof=1) / math.sqrt(50)])
-    x, y, _ = binned_means(np.arange(1000.0), np.arange(1000.0))
-    assert len(x) == 10
-    assert x == pytest.approx(np.arange(10) * 100 + 49.5)
-    assert [len(part) for part in binned_means(np.zeros(0), np.zeros(0))] == [0, 0, 0]
-    assert binned_means(np.array([2.0]), np.array([3.0]))[2].tolist() == [0.0]
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+from erp.evaluation.bins import binned
 from erp.report.html import render_html
 from erp.report.numbers import NumberTable, figure_numbers
 from erp.report.write import write_report
@@ -52,7 +53,7 @@ class Page(HTMLParser):
 
 
 @pytest.fixture
-def write(results, predictions, tmp_path):
+def write(results, predictions, bins, tmp_path):
     """Writes a report by the name of a case; returns its folder."""
 
     def make(case="plain", folder="run", **more):
@@ -60,7 +61,7 @@ def write(results, predictions, tmp_path):
             case, more = "plain", {"members": HOSTILE, "rewards": (0.1, 0.42, 0.5, 0.55, 0.61),
                                    "costs": (1e-4, 2e-4, 3e-4, 1e-3, 6e-3), "router_name": SCRIPT} | more  # fmt: skip
         run = results(case, **more)
-        write_report(tmp_path / folder, run, predictions(run))
+        write_report(tmp_path / folder, run, predictions(run), bins(run))
         return tmp_path / folder
 
     return make
@@ -257,9 +258,9 @@ def by_row(table):
     return {row[0]: row[1:] for row in table.rows}
 
 
-def test_numbers_of_the_curve(results, predictions):
+def test_numbers_of_the_curve(results, bins):
     run = results()
-    marks, router, category, oracle = figure_numbers(run, predictions(run))["reward_cost"]
+    marks, router, category, oracle = figure_numbers(run, bins(run))["reward_cost"]
     assert list(marks.header) == ["Row", "Reward", "Cost (USD per thousand prompts)", "Gain", "from", "to"]
     rows = by_row(marks)
     assert rows["oracle"] == ["0.8000", "3.274", "0.1900", "0.1700", "0.2100"]
@@ -278,17 +279,17 @@ def test_numbers_of_the_curve(results, predictions):
     assert oracle.rows[0][1:] == ["3.274", "0.8000"]
 
 
-def test_the_policys_gain_in_the_figure_is_over_best_single(results, predictions):
+def test_the_policys_gain_in_the_figure_is_over_best_single(results, bins):
     run = results("cheaper")
-    (row,) = [row for row in figure_numbers(run, predictions(run))["reward_cost"][0].rows if "policy" in row[0]]
+    (row,) = [row for row in figure_numbers(run, bins(run))["reward_cost"][0].rows if "policy" in row[0]]
     assert row[0] == "the run's policy, λ = 10 per USD per thousand prompts"
     assert row[3:] == [f"{run['policy']['reward'] - 0.61:.5f}", "-", "-"]
 
 
-def test_numbers_of_the_shares(results, predictions):
+def test_numbers_of_the_shares(results, bins):
     for case in ("plain", "many"):
         run = results(case)
-        (table,) = figure_numbers(run, predictions(run))["route_shares"]
+        (table,) = figure_numbers(run, bins(run))["route_shares"]
         shares = np.array([[float(cell.removesuffix("%")) for cell in row[2:]] for row in table.rows])
         assert len(table.rows) == 20
         assert shares.sum(axis=1) == pytest.approx(100, abs=0.05 * shares.shape[1] + 1e-9)
@@ -299,9 +300,9 @@ def test_numbers_of_the_shares(results, predictions):
         assert shares[-1, 0] == 100, "at an infinite lambda"
 
 
-def test_numbers_without_a_cost_axis(results, predictions):
+def test_numbers_without_a_cost_axis(results, bins):
     run = results("free")
-    tables = figure_numbers(run, predictions(run))
+    tables = figure_numbers(run, bins(run))
     (marks,) = tables["reward_cost"]
     assert list(marks.header) == ["Row", "Reward", "Gain", "from", "to"]
     (shares,) = tables["route_shares"]
@@ -309,10 +310,10 @@ def test_numbers_without_a_cost_axis(results, predictions):
     assert shares.rows == [[name, f"{100 * row['share']:.1f}%"] for name, row in expected]
 
 
-def test_numbers_of_the_predictions_are_means_of_bins(results, predictions):
+def test_numbers_of_the_predictions_are_means_of_bins(results, predictions, bins):
     run = results()
     frame = predictions(run)
-    (table,) = figure_numbers(run, frame)["predicted_vs_observed"]
+    (table,) = figure_numbers(run, binned(run, frame))["predicted_vs_observed"]
     test = frame[(frame["split"] == "test") & (frame["model"] == "tiny-1b")].dropna(subset="observed")
     lowest = test.sort_values("predicted").head(40)  # 119 prompts in three bins
     rows = [row[1:] for row in table.rows if row[0] == "tiny-1b"]
@@ -321,14 +322,14 @@ def test_numbers_of_the_predictions_are_means_of_bins(results, predictions):
     for text, value in zip(rows[0], (lowest["predicted"].mean(), lowest["observed"].mean(), error), strict=True):
         assert float(text) == pytest.approx(value, rel=1e-3)
     ordinal = results("ordinal")
-    assert set(figure_numbers(ordinal, predictions(ordinal))) == {"reward_cost", "route_shares", "variance_shares"}
-    shares = figure_numbers(run, frame)["variance_shares"][0].rows
+    assert set(figure_numbers(ordinal, bins(ordinal))) == {"reward_cost", "route_shares", "variance_shares"}
+    shares = figure_numbers(run, binned(run, frame))["variance_shares"][0].rows
     assert shares[0] == ["all prompts", "25.0%", "5.0%", "10.0%", "60.0%"]
 
 
-def test_numbers_of_oddities(results, predictions):
+def test_numbers_of_oddities(results, predictions, bins):
     alone = results(members=("only",), rewards=(0.5,), costs=(0.1,), router=0.5, category=None, oracle=0.5, half=0.0)
-    (marks,) = figure_numbers(alone, predictions(alone))["reward_cost"]
+    (marks,) = figure_numbers(alone, bins(alone))["reward_cost"]
     assert [row[0] for row in marks.rows] == [
         "oracle",
         "ridge",
@@ -337,13 +338,13 @@ def test_numbers_of_oddities(results, predictions):
         "random",
     ]
     same = results(router_name="category_mean")
-    captions = [table.caption for table in figure_numbers(same, predictions(same))["reward_cost"]]
+    captions = [table.caption for table in figure_numbers(same, bins(same))["reward_cost"]]
     assert sum("category" in caption for caption in captions) == 1
     missing = results()
     missing["routing"]["oracle"]["gain_vs_best_single"] |= {"low": None, "high": None}
     frame = predictions(missing)
     frame.loc[frame["model"] == "tiny-1b", "observed"] = np.nan
-    tables = figure_numbers(missing, frame)
+    tables = figure_numbers(missing, binned(missing, frame))
     assert by_row(tables["reward_cost"][0])["oracle"][-2:] == ["-", "-"]
     assert "tiny-1b" not in by_row(tables["predicted_vs_observed"][0])
 

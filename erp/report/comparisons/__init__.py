@@ -1,1 +1,1 @@
-"""Many runs side by side: who can be compared with whom, the differences between them, and the tables and figures."""
+"""A finished comparison as tables, pages and figures."""

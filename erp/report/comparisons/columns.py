@@ -9,7 +9,7 @@ from typing import Literal
 import pandas as pd
 
 from erp.errors import one_line
-from erp.report.comparisons.pairs import NOT_COMPARED, UNTOLD, Pairs
+from erp.findings import NOT_COMPARED, UNTOLD, Pairs
 from erp.report.facts import shown_unit
 from erp.report.text import gain_text
 

@@ -9,10 +9,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from erp.errors import one_line
-from erp.report.comparisons.mean_curves import CurvePanel, MeanCurve
+from erp.errors import one_line, shortened
+from erp.findings import CurvePanel, MeanCurve
 from erp.report.curves import ALL_NAMED, y_limits
-from erp.report.facts import shortened, shown_unit
+from erp.report.facts import shown_unit
 from erp.report.numbers import NumberTable
 from erp.report.style import BLACK, GREY, Label, canvas, cost_axis, freeze, nice_ticks, place_labels, title
 from erp.report.text import significant
@@ -160,7 +160,7 @@ def curve_numbers(panels: Sequence[CurvePanel], colours: Mapping[str, str]) -> l
         factor, unit = shown_unit(str(panel.facts["cost_unit"]))
         named = [curve for curve in panel.curves if curve.name in colours]
         shares = np.linspace(0, max((curve.share[-1] for curve in named), default=0.0), ROWS)
-        columns = [np.interp(shares, c.share, c.gain, left=np.nan, right=c.gain[-1]) for c in named]
+        columns = [curve.at(shares) for curve in named]
         tables.append(
             NumberTable(
                 f"Mean gain over best single along the pool's cost range: {one_line(panel.facts['table'])}, "

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from erp.errors import shortened
+from erp.findings import Pairs
 from erp.report.comparisons.columns import by_panel, panel_name
-from erp.report.comparisons.pairs import Pairs
-from erp.report.facts import shortened
 from erp.report.gains import GainRow, gain_strip
 from erp.report.style import GREY, canvas, title
 

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from erp.errors import one_line
+from erp.findings import Pairs
 from erp.report.comparisons.columns import (
     CONTENDERS,
     MEMBERS,
@@ -24,8 +25,8 @@ from erp.report.comparisons.columns import (
     panel_name,
     untold,
 )
-from erp.report.comparisons.pairs import Pairs
-from erp.report.facts import number, shown_unit
+from erp.report.facts import shown_unit
+from erp.results import number
 
 # A [ or * after the end of a row would be read as its argument; -- and ?` are ligatures.
 SPECIAL = {

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from erp.findings import MOST_ALL_PAIRS, POOLED, Pairs
 from erp.report.comparisons.columns import (
     CONTENDERS,
     MEMBERS,
@@ -18,10 +19,9 @@ from erp.report.comparisons.columns import (
     panel_name,
     untold,
 )
-from erp.report.comparisons.pairs import MOST_ALL_PAIRS, Pairs
-from erp.report.comparisons.tables import POOLED
-from erp.report.facts import number, percent, shown_unit
+from erp.report.facts import percent, shown_unit
 from erp.report.text import escaped, gain_text, significant, spread_text, table
+from erp.results import number
 
 # Columns that say what a run is. Where all runs agree, they are said once, above the table.
 FACTS = ("table", "reward_model", "members", "backbone", "router", "split_seed", "seed", "test_prompts", "lambda")

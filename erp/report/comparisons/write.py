@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
-
 from erp.files import write_text
+from erp.findings import Comparison, CurvePanel, Pairs
 from erp.report.comparisons.columns import leads
-from erp.report.comparisons.contenders import Runs
 from erp.report.comparisons.curves_figure import curve_numbers, draw_curves
 from erp.report.comparisons.differences_figure import draw_differences
 from erp.report.comparisons.markdown import (
@@ -21,9 +18,6 @@ from erp.report.comparisons.markdown import (
     pairs_to_markdown,
     runs_to_markdown,
 )
-from erp.report.comparisons.mean_curves import CurvePanel, curve_panels
-from erp.report.comparisons.pairs import Pairs
-from erp.report.comparisons.tables import members_table, ranked_places, runs_table
 from erp.report.html import render_html
 from erp.report.numbers import NumberTable
 from erp.report.style import PALETTE, vector_figures
@@ -32,34 +26,6 @@ from erp.report.text import as_csv, escaped
 DIFFERENCES = "differences.png"
 MOST_COLOURS = 6  # contenders with a colour and a name in the figures of curves: what can be told apart on white
 MOST_LEADS = 3  # panels whose outcome is a paragraph at the top; more are a list
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Everything that is known of some runs side by side.
-
-    Attributes:
-        content: run folder and content of ``results.json``, for every run.
-        runs: `runs_table`.
-        members: `members_table`.
-        pairs: contenders and differences.
-        untested: a line for every run that is not in the pairs.
-        skipped: a line for every run that is left out.
-    """
-
-    content: Runs
-    runs: pd.DataFrame
-    members: pd.DataFrame
-    pairs: Pairs
-    untested: Sequence[str]
-    skipped: Sequence[str]
-
-
-def compare_runs(content: Runs, pairs: Pairs, untested: Sequence[str] = (), skipped: Sequence[str] = ()) -> Comparison:
-    """Everything, of runs whose pairs are made."""
-    places = ranked_places(pairs.contenders, pairs.places)
-    members = members_table(content, places)
-    return Comparison(content, runs_table(content, places), members, pairs, untested, skipped)
 
 
 def write_comparison(comparison: Comparison, folder: Path) -> None:
@@ -125,9 +91,8 @@ def _listed(heading: str, lines: Sequence[str]) -> str:
 
 def _by_reward_model(comparison: Comparison) -> dict[str, list[CurvePanel]]:
     """The panels of each figure of curves, by the stem of its file: ``curves-<reward model>``."""
-    pairs = comparison.pairs
     parted: dict[str, list[CurvePanel]] = {}
-    for panel in curve_panels(comparison.content, ranked_places(pairs.contenders, pairs.places)):
+    for panel in comparison.curves:
         parted.setdefault(str(panel.facts["reward_model"]), []).append(panel)
     stems: dict[str, list[CurvePanel]] = {}
     for reward_model, panels in parted.items():
@@ -140,10 +105,9 @@ def _by_reward_model(comparison: Comparison) -> dict[str, list[CurvePanel]]:
 
 def _colours(pairs: Pairs) -> dict[str, str]:
     """A colour for as many contenders as there are colours, the same in all figures: for those that rank best."""
-    ranked = ranked_places(pairs.contenders, pairs.places).values()
     ranks: dict[str, list[int]] = {}
     panels: dict[int, list[str]] = {}
-    for place in ranked:
+    for place in pairs.places.values():
         own = panels.setdefault(place.facts["panel"], [])
         if place.contender not in own:
             own.append(place.contender)

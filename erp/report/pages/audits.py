@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from erp.report.facts import Results, number, percent
+from erp.report.facts import percent
 from erp.report.text import escaped, gain_text, interval_text, significant
+from erp.results import Results, number
 
 
 def audits_page(results: Results) -> list[str]:

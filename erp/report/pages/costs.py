@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from erp.report.facts import ROW_NAMES, Results, cost_scale, costs_differ, lambda_text, number, numbers, percent
+from erp.report.facts import ROW_NAMES, cost_scale, lambda_text, percent
 from erp.report.text import escaped, gain_text, interval_text, percents, significant, table
+from erp.results import Results, costs_differ, number, numbers
 
 
 def curve_page(results: Results) -> list[str]:

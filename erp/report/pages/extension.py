@@ -6,8 +6,9 @@ import shlex
 
 from erp.config.typed import quoted
 from erp.errors import one_line
-from erp.report.facts import Results, level_of
+from erp.report.facts import level_of
 from erp.report.text import coded, escaped, gain_text, significant, table
+from erp.results import Results
 
 METHODS = {
     "auto": "auto",

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from erp.errors import one_line
-from erp.report.facts import Results, level_of, number
+from erp.report.facts import level_of
 from erp.report.pages.extension import extension_command
 from erp.report.text import coded, escaped, significant
+from erp.results import Results, number
 
 
 def data_page(results: Results) -> list[str]:

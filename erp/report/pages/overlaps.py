@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from erp.report.facts import Results, level_of, number, percent
+from erp.report.facts import level_of, percent
 from erp.report.text import escaped, gain_text, interval_text, table
+from erp.results import Results, number
 
 MOST_PAIRS = 15  # in the report; results.json has more
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from erp.report.facts import Results, routing_members
+from erp.report.facts import routing_members
 from erp.report.text import escaped, interval_text, significant, table
+from erp.results import Results
 
 
 def prediction_page(results: Results) -> list[str]:

@@ -7,18 +7,17 @@ from collections.abc import Sequence
 from erp.decisions.policy import MOST
 from erp.report.facts import (
     ROW_NAMES,
-    Results,
     cost_header,
     cost_scale,
     lambda_text,
     level_of,
-    number,
     percent,
     policy_label,
     routing_members,
 )
 from erp.report.summary import headroom_line, mixture
 from erp.report.text import escaped, gain_text, percents, significant, table
+from erp.results import Results, number
 
 POINTS = {
     "lambda_0": "lambda = 0",

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from erp.evaluation.comparison.contenders import TestedRun
 from erp.metrics.intervals import GroupBootstrap, Interval
 from erp.metrics.significance import max_t, mcnemar
-from erp.report.comparisons.contenders import TestedRun
 
 Floats = NDArray[np.float64]
 COLUMNS_AT_ONCE = 256  # differences resampled together: bounds memory, whatever the number of pairs

@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from erp.files import jsonable
-from erp.report.comparisons.contenders import PANEL, Place, Runs, look_up, value_of
-from erp.report.facts import Results, number, numbers
+from erp.evaluation.comparison.contenders import Runs
+from erp.findings import PANEL, POOLED, Place
+from erp.results import Results, look_up, number, numbers, value_of
 
 Places = Mapping[Path, Place]
-POOLED = "pooled"
 MEMBERS = [
     *PANEL, "contender", "router", "backbone", "member", "runs", "splits", "prompts", "r2", "r2_sd", "r2_ceiling",
     "r2_corrected", "r2_corrected_low", "r2_corrected_high", "pearson", "rmse", "share", "reward", "cost",
@@ -162,20 +161,3 @@ def curves_table(runs: Runs, places: Places) -> pd.DataFrame:
         about = {**_about(folder, places), **{name: run[name] for name in ("router", "backbone", "split_seed", "seed")}}
         frames.append(points.assign(**about, run=folder.name)[CURVES])
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=CURVES)
-
-
-def to_json(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """A table as a list of plain objects; missing values, and an infinite lambda, are None."""
-    return [jsonable(record) for record in frame.to_dict("records")]
-
-
-def ranked_places(contenders: pd.DataFrame, places: Places) -> dict[Path, Place]:
-    """The places panel by panel, in each the contenders of the largest gain first, then those that are not tested."""
-    order = {key: rank for rank, key in enumerate(zip(contenders["panel"], contenders["contender"], strict=True))}
-    last = len(order)
-
-    def rank(item: tuple[Path, Place]) -> tuple[int, int]:
-        place = item[1]
-        return place.facts["panel"], order.get((place.facts["panel"], place.contender), last)
-
-    return dict(sorted(places.items(), key=rank))

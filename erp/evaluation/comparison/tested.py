@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 from erp.config import validate
 from erp.decisions.choice import choose
 from erp.errors import ErpError, one_line
-from erp.report.comparisons.contenders import KnownRun, Runs, TestedRun, look_up, panel_key, value_of
-from erp.report.facts import Results
-from erp.results import MOST
+from erp.evaluation.comparison.contenders import KnownRun, Runs, TestedRun, panel_key
+from erp.results import MOST, Results, look_up, value_of
 from erp.runs import NOT_IDENTITY, RunFolder, read_kept
 from erp.units import unit_of
 

@@ -18,63 +18,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from erp.report.comparisons.contenders import Place, Runs, look_up, value_of
-from erp.report.facts import Results, costs_differ, numbers
-from erp.report.style import LOG_FROM
+from erp.evaluation.comparison.contenders import Runs
+from erp.findings import CurvePanel, MeanCurve, Place
+from erp.results import Results, costs_differ, look_up, numbers, value_of
+from erp.units import LOG_FROM
 
 Floats = NDArray[np.float64]
 SplitResults = tuple[str, Results]  # of a run, and what its split is
 POINTS = 160  # of a mean curve
-
-
-@dataclass(frozen=True, eq=False)
-class MeanCurve:
-    """One contender.
-
-    Attributes:
-        name: of the contender.
-        runs: R of them have a curve.
-        share: (P,) of the pool's cost range, ascending; 0 is the cheapest member's cost, 1 the dearest's.
-        gain: (P,) mean gain over best single; the last point is lambda = 0.
-        low, high: (P,) smallest and largest gain of a run.
-    """
-
-    name: str
-    runs: int
-    share: Floats
-    gain: Floats
-    low: Floats
-    high: Floats
-
-
-@dataclass(frozen=True, eq=False)
-class CurvePanel:
-    """All contenders of a panel, and what they are measured against; shares and gains as in `MeanCurve`.
-
-    Attributes:
-        facts: of the panel.
-        curves: the contenders in the order of the places.
-        oracle: its mean curve; None where no run has one.
-        members: name -> (2,) share and gain, means over splits.
-        single: share of the best single member, a mean over splits.
-        ends: costs of the cheapest and the dearest member, means over splits: where shares 0 and 1 lie.
-        logarithmic: whether shares are those of the range of the logarithm: the pool's costs are that far apart.
-        splits: how many there are.
-    """
-
-    facts: Mapping[str, Any]
-    curves: list[MeanCurve]
-    oracle: MeanCurve | None
-    members: dict[str, Floats]
-    single: float
-    ends: tuple[float, float]
-    logarithmic: bool
-    splits: int
-
-    def costs(self, share: Floats) -> Floats:
-        """The costs of shares, on the mean of the splits' ranges."""
-        low, high = self.ends
-        return low * (high / low) ** share if self.logarithmic else low + share * (high - low)
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,11 +17,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from erp.report.facts import Results, number, shortened
+from erp.errors import shortened
+from erp.findings import PANEL
+from erp.results import Results, look_up
 
 Floats = NDArray[np.float64]
 Runs = Sequence[tuple[Path, Results]]
-PANEL = ["panel", "table", "reward_model", "members", "cost_unit"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,28 +73,6 @@ class TestedRun(KnownRun):
     def gain(self) -> Floats:
         """Reward above the best single (N,)."""
         return self.reward - self.single
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a run stands in a comparison: number and facts of its panel (`PANEL`), its contender's name, its split."""
-
-    facts: Mapping[str, Any]
-    contender: str
-    split: str
-
-
-def look_up(results: Results, *keys: str) -> Any:
-    """A value of ``results.json``; None where the run is too old, or of a kind, to have it."""
-    found: Any = results
-    for key in keys:
-        found = found.get(key) if isinstance(found, Mapping) else None
-    return found
-
-
-def value_of(results: Results, *keys: str) -> float:
-    """The same for a number; NaN where there is none."""
-    return number(look_up(results, *keys))
 
 
 def panel_key(results: Results) -> tuple[str, str, tuple[str, ...], str]:

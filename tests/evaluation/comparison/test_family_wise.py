@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_rel
 
-from erp.report.comparisons.contenders import TestedRun
-from erp.report.comparisons.pairs import pair_up
+from erp.evaluation.comparison.contenders import TestedRun
+from erp.evaluation.comparison.pairs import pair_up
 
 PANEL = ("scores.parquet", "skywork", ("a", "b"), "USD per prompt")
 DRAWS = 1000

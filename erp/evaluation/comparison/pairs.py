@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -18,21 +18,10 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtr, stdtrit
 
-from erp.report.comparisons.contenders import (
-    PANEL,
-    KnownRun,
-    Place,
-    TestedRun,
-    panel_facts,
-    part_contenders,
-    part_panels,
-)
-from erp.report.comparisons.side_by_side import Contender, adjusted, mcnemar_of, resampled, rows_of
+from erp.evaluation.comparison.contenders import KnownRun, TestedRun, panel_facts, part_contenders, part_panels
+from erp.evaluation.comparison.side_by_side import Contender, adjusted, mcnemar_of, resampled, rows_of
+from erp.findings import MOST_ALL_PAIRS, NOT_COMPARED, PANEL, SINGLE, UNTOLD, Pairs, Place
 
-SINGLE = "best single"
-UNTOLD = "not significant"
-NOT_COMPARED = "not compared"  # for want of a row in common
-MOST_ALL_PAIRS = 8  # contenders; of more, only differences to the best of them and to the best single are shown
 MOST_DRAWS = 1_000_000  # more are never advised
 CONTENDERS = [
     *PANEL, "contender", "router", "backbone", "runs", "splits", "seeds", "prompts", "reward", "cost", "best_single",
@@ -43,33 +32,6 @@ PAIRS = [
     *PANEL, "first", "second", "rows", "prompts", "groups", "difference", "low", "high", "p_value", "p_adjusted",
     "verdict", "mcnemar_p", "mcnemar_why_not",
 ]  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """What is known of the contenders and of the differences between them; missing values are NaN or None.
-
-    Attributes:
-        contenders: one row each (`CONTENDERS`), of every panel the largest gain over the best single first.
-            ``vs_best`` says what the corrected difference to that first one says: ``best`` (it is the first itself),
-            ``worse``, ``not significant``, ``not compared`` (no row in common), or ``better``, which is rare: its gain
-            is smaller over all its runs, and its reward larger on the rows that both have. ``vs_single`` is ``better``,
-            ``worse`` or ``not significant``.
-        pairs: one row per difference (`PAIRS`): ``first`` less ``second``, the contender of the larger gain first.
-            Of more than `MOST_ALL_PAIRS` contenders those to the best of them and to the best single only.
-            ``p_adjusted`` is corrected over the differences between all contenders of the panel that have rows.
-        places: panel, contender and split of every run, also of those that are not tested.
-        notes: what else a reader has to know, a line each.
-        draws: of the bootstrap.
-        level: of the intervals; a difference is significant where ``p_adjusted <= 1 - level``.
-    """
-
-    contenders: pd.DataFrame
-    pairs: pd.DataFrame
-    places: Mapping[Path, Place]
-    notes: list[str]
-    draws: int
-    level: float
 
 
 def pair_up(runs: Sequence[KnownRun], draws: int = 10_000, seed: int = 0, level: float = 0.95) -> Pairs:
@@ -106,7 +68,18 @@ def pair_up(runs: Sequence[KnownRun], draws: int = 10_000, seed: int = 0, level:
         pairs += [facts | row for row in found]
         notes += [f"{facts['table']}, {facts['reward_model']}: {line}" for line in _cannot_tell(found, draws, level)]
     frames = pd.DataFrame(contenders, columns=CONTENDERS), pd.DataFrame(pairs, columns=PAIRS)
-    return Pairs(*frames, places, notes, draws, level)
+    return Pairs(*frames, _ranked(places, contenders), notes, draws, level)
+
+
+def _ranked(places: Mapping[Path, Place], contenders: Sequence[Mapping[str, Any]]) -> dict[Path, Place]:
+    """The places panel by panel, in each the contenders in their order, then those that are not tested."""
+    order = {(row["panel"], row["contender"]): rank for rank, row in enumerate(contenders)}
+
+    def rank(item: tuple[Path, Place]) -> tuple[int, int]:
+        panel = item[1].facts["panel"]
+        return panel, order.get((panel, item[1].contender), len(order))
+
+    return dict(sorted(places.items(), key=rank))
 
 
 def _cannot_tell(found: Sequence[Mapping[str, Any]], draws: int, level: float) -> list[str]:

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from erp.evaluation.comparison.contenders import KnownRun, TestedRun
+from erp.evaluation.comparison.pairs import CONTENDERS, PAIRS, pair_up
+from erp.findings import Place
 from erp.report.comparisons.columns import leads, untold
-from erp.report.comparisons.contenders import KnownRun, Place, TestedRun
-from erp.report.comparisons.pairs import CONTENDERS, PAIRS, pair_up
 
 PANEL = ("scores.parquet", "skywork", ("a", "b"), "USD per prompt")
 
