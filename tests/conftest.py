@@ -10,6 +10,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 
+from erp.evaluation.bins import binned
+from tests.handmade import CASES, make_predictions, make_results
+
 
 @pytest.fixture
 def tables() -> Path:
@@ -19,3 +22,21 @@ def tables() -> Path:
     if not folder.is_dir():
         pytest.skip("no real reward tables: ERP_TEST_TABLES names no folder that holds them")
     return folder
+
+
+@pytest.fixture
+def results():
+    """Makes results by the name of a case, or by keywords over it."""
+    return lambda case="plain", **more: make_results(**{**CASES[case], **more})
+
+
+@pytest.fixture
+def predictions():
+    """Makes the predictions that belong to results."""
+    return make_predictions
+
+
+@pytest.fixture
+def bins():
+    """Makes the bins of these predictions."""
+    return lambda results: binned(results, make_predictions(results))

@@ -41,13 +41,6 @@ def test_one_row_per_run_the_largest_gain_first(runs):
     assert first["audc"] == 0.6
 
 
-def test_tables_and_reward_models_stay_together(results):
-    low, high = results(router=0.62), results(router=0.70)
-    high["run"]["table"] = "zzz"
-    frame = runs_table([(Path("b"), high), (Path("a"), low)])
-    assert frame["table"].tolist() == ["scores.parquet", "zzz"], "a gain on one table says nothing about another"
-
-
 def test_missing_values_and_an_infinite_lambda(results):
     frame = runs_table([(Path("r"), results("nothing", category=None, lambda_=math.inf, kind="none"))])
     assert math.isnan(frame["headroom_recovered"].iloc[0])

@@ -7,27 +7,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from erp.evaluation.comparison.contenders import KnownRun, TestedRun
+from erp.evaluation.comparison.contenders import KnownRun
 from erp.evaluation.comparison.pairs import CONTENDERS, PAIRS, pair_up
 from erp.findings import Place
-from erp.report.comparisons.columns import leads, untold
-
-PANEL = ("scores.parquet", "skywork", ("a", "b"), "USD per prompt")
-
-
-def run(
-    reward, router="ridge", settings=None, split=0, seed=0, single=0.0, ids=None, groups=None, observed=None,
-    panel=PANEL, backbone="minilm", folder=None, left_out=None,
-):  # fmt: skip
-    """A run whose prompts are p0, p1, ... and whose groups are single prompts, unless told otherwise."""
-    reward = np.asarray(reward, dtype=float)
-    ids = [f"p{i}" for i in range(len(reward))] if ids is None else ids
-    return TestedRun(
-        Path(folder or f"runs/{router}-{split}-{seed}"), panel, router, backbone, settings or {}, f"{left_out} {split}",
-        split, seed, np.array(ids, dtype=object), np.array(ids if groups is None else groups, dtype=object),
-        np.zeros((len(reward), 2)) if observed is None else observed, reward, np.full(len(reward), 0.5),
-        np.broadcast_to(single, reward.shape).astype(float),
-    )  # fmt: skip
+from tests.contenders import PANEL, run
 
 
 def one(pairs, first, second):
@@ -209,7 +192,6 @@ def test_without_rows_in_common_there_is_no_p_to_correct():
     assert all(math.isnan(row[name]) for name in ("difference", "low", "high", "p_value", "p_adjusted", "mcnemar_p"))
     assert (row["rows"], row["verdict"]) == (0, "not compared")
     assert list(pairs.contenders["vs_best"]) == ["best", "not compared"]
-    assert untold(pairs.contenders) == [True, False]
     assert row["mcnemar_why_not"] == "no test prompt, split and seed in common"
     rest = pairs.pairs[pairs.pairs["second"] == "best single"]
     assert rest["p_value"].min() < rest["p_adjusted"].min() <= 2 * rest["p_value"].min(), "two differences"
@@ -232,34 +214,6 @@ def test_splits_of_one_seed_that_leave_out_another_category_are_two():
     assert (row["rows"], row["difference"]) == (5, pytest.approx((0.4 + 0.2 + 0.1 + 0.2 + 0.0) / 5))
     apart = pair_up([run([0.9, 0.7], left_out="code"), run([0.5, 0.5], "knn", left_out="math")])
     assert one(apart, "ridge", "knn")["rows"] == 0
-
-
-def stands(*verdicts):
-    """The lead of a best contender and others that stand so to it, in the order of their gains."""
-    random = np.random.default_rng(11)
-    base = random.normal(size=300)
-    runs = [run(base + 9, "top", split=1, single=base), run(base, "top", single=base)]  # 9 on a split of its own
-    shifts = {"not significant": 0.0, "better": 2.0, "worse": -2.0}
-    for k, verdict in enumerate(verdicts):
-        noise = random.normal(scale=0.1, size=300)
-        more = shifts.get(verdict, -3.0) + noise - noise.mean()
-        runs.append(run(base + more, f"r{k}", split=2 if verdict == "not compared" else 0, single=base))
-    pairs = pair_up(runs)
-    found = dict(zip(pairs.contenders["contender"], pairs.contenders["vs_best"], strict=True))
-    assert found == {"top": "best", **{f"r{k}": verdict for k, verdict in enumerate(verdicts)}}
-    (lead,) = leads(pairs)
-    return lead.partition("more than chance")[2]
-
-
-def test_the_lead_says_better_than_all_only_where_it_is_and_is_silent_of_what_was_not_compared():
-    assert stands("worse", "worse") == ". It is better than each of the others."
-    assert stands("worse", "better") == ". It has the largest gain of 3, and is worse than r1 on the rows they share."
-    assert stands("worse", "not compared") == ". It has the largest gain of 2."
-    assert (
-        stands("not significant", "not compared")
-        == ". It has the largest gain of 2, and does not differ significantly from r0."
-    )
-    assert stands("not compared") == stands() == "."
 
 
 def test_one_prompt_and_one_group():

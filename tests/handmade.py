@@ -5,9 +5,7 @@ import json
 
 import numpy as np
 import pandas as pd
-import pytest
 
-from erp.evaluation.bins import binned
 from erp.units import lambda_phrase, unit_of
 
 
@@ -285,21 +283,3 @@ CASES = {
     "flops": {"kind": "flops", "unit": "FLOPs per prompt", "costs": (2.1e12, 1.4e13, 1.4e14), "lambda_": float("inf")},
     "many": dict(zip(("members", "rewards", "costs"), many_members(), strict=True)) | {"router": 0.78, "oracle": 0.95},
 }
-
-
-@pytest.fixture
-def results():
-    """Makes results by the name of a case, or by keywords over it."""
-    return lambda case="plain", **more: make_results(**{**CASES[case], **more})
-
-
-@pytest.fixture
-def predictions():
-    """Makes the predictions that belong to results."""
-    return make_predictions
-
-
-@pytest.fixture
-def bins():
-    """Makes the bins of these predictions."""
-    return lambda results: binned(results, make_predictions(results))
