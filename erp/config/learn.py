@@ -226,6 +226,7 @@ class CompareConfig(Node):
     out: str = "runs"
     output: Literal["markdown", "csv", "json", "latex", "html"] = "markdown"
     table: Literal["runs", "contenders", "pairs", "members", "curves"] | None = None
+    figures: bool = True
     bootstrap: Bootstrap = Bootstrap()
 
 

@@ -70,7 +70,7 @@ def main(arguments: Sequence[str]) -> None:
         print(f"not in the pairs: {line}", file=sys.stderr)
     comparison = compare_runs(content, pair_up(known, **config.bootstrap.model_dump()), untested, found.skipped)
     folder = comparison_folder(found, Path(config.out))
-    write_comparison(comparison, folder)
+    write_comparison(comparison, folder, config.figures)
     for line in comparison.pairs.notes:
         print(one_line(line), file=sys.stderr)
     print(shown(comparison, folder, config.output, config.table))

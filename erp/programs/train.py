@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 import pytorch_lightning as pl
 
-from erp.backbones.base import Backbone, build_backbone
+from erp.backbones.base import build_backbone
 from erp.build import build
 from erp.compose import compose
 from erp.config import TrainConfig, validate
@@ -44,9 +44,6 @@ from erp.training.plan import Plan, assemble, prepare
 from erp.training.scoring import scores_of
 from erp.training.suited import spread_notes
 from erp.units import with_base_lambda
-
-CALIBRATION = 0.1  # share of prompts carved out of the train half for a policy that promises something
-PLUGS: dict[str, type] = {"router": Router, "backbone": Backbone, "policy": Policy}  # `data`: the table stands for it
 
 
 @dataclass(frozen=True, eq=False)

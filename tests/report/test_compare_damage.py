@@ -44,7 +44,8 @@ def runs(made, tmp_path, monkeypatch):
 
 
 def compare(capsys, *arguments):
-    code = main(["compare", "bootstrap.draws=100", *arguments])
+    drawn = [] if any("figures=" in word for word in arguments) else ["figures=false"]
+    code = main(["compare", "bootstrap.draws=100", *drawn, *arguments])
     said = capsys.readouterr()
     assert "Traceback" not in said.err
     return code, said

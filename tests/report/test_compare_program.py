@@ -13,7 +13,12 @@ import pytest
 from erp.errors import ErpError
 from erp.evaluation.comparison.tested import read_tested
 from erp.files import write_json, write_text
-from erp.programs.compare import main
+from erp.programs import compare
+
+
+def main(arguments):
+    """Figures take most of a comparison's time: a test that looks at them asks for them."""
+    compare.main(arguments if any("figures=" in word for word in arguments) else [*arguments, "figures=false"])
 
 
 @pytest.fixture
@@ -45,7 +50,7 @@ def test_finished_runs_under_out(make_run, tmp_path, capsys):
     make_run("knn-b", router=0.62, router_name="knn")
     make_run("ridge-c", status="running")
     make_run("ridge-d", status="failed")
-    main([])
+    main(["figures=true"])
     captured = capsys.readouterr()
     assert "ridge-a" in captured.out
     assert "knn-b" in captured.out
@@ -63,7 +68,7 @@ def test_finished_runs_under_out(make_run, tmp_path, capsys):
     assert "runs/ridge-d: failed" in text
     assert "](curves-skywork.png)" in text
     assert list(pd.read_csv(folder / "comparison.csv")["run"]) == ["ridge-a", "knn-b"]
-    main([])  # the comparison's own folder is no run, and a second time changes nothing
+    main(["figures=true"])  # the comparison's own folder is no run, and a second time changes nothing
     assert [path.name for path in (tmp_path / "runs" / "comparisons").iterdir()] == [folder.name]
 
 
@@ -175,7 +180,7 @@ def trained(tmp_path_factory):
         patch.setenv("ERP_CACHE", str(out / "cache"))
         common = [
             "data=synthetic", "data.prompts=240", "data.members=3", "data.missing=0.02", "backbone=hashing",
-            "tracking=off", "bootstrap.draws=200", "trainer.progress=false", f"out={out / 'runs'}",
+            "tracking=off", "figures=false", "bootstrap.draws=200", "trainer.progress=false", f"out={out / 'runs'}",
         ]  # fmt: skip
         made = [
             train([*common, f"router={router}", f"split.seed={seed}"]) for router in ("ridge", "knn") for seed in (0, 1)
@@ -225,7 +230,7 @@ def test_ties_go_to_the_cheapest_then_to_pool_order(real):
 
 
 def test_contenders_and_pairs_of_real_runs(real, capsys):
-    main([])
+    main(["figures=true"])
     said = capsys.readouterr()
     order = [said.out.index(heading) for heading in ("## Contenders", "## Differences", "## Members", "## Runs")]
     assert order == sorted(order)
@@ -332,7 +337,7 @@ def left_out(tmp_path_factory):
         patch.setenv("ERP_CACHE", str(out / "cache"))
         common = [
             "data=synthetic", "data.prompts=200", "data.members=3", "backbone=hashing", "tracking=off",
-            "bootstrap.draws=200", "trainer.progress=false", f"out={out / 'runs'}",
+            "figures=false", "bootstrap.draws=200", "trainer.progress=false", f"out={out / 'runs'}",
         ]  # fmt: skip
         return {
             name: train([*common, f"router={name.split('-')[0]}", *more]).folder
@@ -447,11 +452,11 @@ def test_a_run_that_cannot_be_paired_still_stands_among_the_runs(real, capsys, h
 
 
 def test_a_figure_of_differences_goes_with_the_predictions(real):
-    main(["runs/knn-0"])
+    main(["runs/knn-0", "figures=true"])
     (folder,) = (real / "comparisons").iterdir()
     assert (folder / "differences.png").exists()
     (real / "knn-0" / "predictions.parquet").unlink()
-    main(["runs/knn-0"])
+    main(["runs/knn-0", "figures=true"])
     assert not (folder / "differences.png").exists()
     assert "differences.png" not in (folder / "comparison.md").read_text()
 

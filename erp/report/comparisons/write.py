@@ -28,8 +28,14 @@ MOST_COLOURS = 6  # contenders with a colour and a name in the figures of curves
 MOST_LEADS = 3  # panels whose outcome is a paragraph at the top; more are a list
 
 
-def write_comparison(comparison: Comparison, folder: Path) -> None:
-    """Write tables, figures and both pages; figures of an earlier comparison of the same runs are replaced."""
+def write_comparison(comparison: Comparison, folder: Path, figures: bool = True) -> None:
+    """Write tables, figures and both pages; figures of an earlier comparison of the same runs are replaced.
+
+    Args:
+        comparison: what was found.
+        folder: where it goes.
+        figures: whether to draw them, which takes longer than all the rest.
+    """
     pairs = comparison.pairs
     tables = {
         "comparison": comparison.runs, "contenders": pairs.contenders, "pairs": pairs.pairs,
@@ -37,46 +43,49 @@ def write_comparison(comparison: Comparison, folder: Path) -> None:
     }  # fmt: skip
     for name, frame in tables.items():
         write_text(folder / f"{name}.csv", as_csv(frame))
-    numbers: dict[str, list[NumberTable]] = {}
-    curves: dict[str, str] = {}  # file -> reward model
-    colours = _colours(pairs)
-    with vector_figures():
-        for name, panels in _by_reward_model(comparison).items():
-            reward_model = str(panels[0].facts["reward_model"])
-            draw_curves(panels, colours, folder / f"{name}.png")
-            numbers[name], curves[f"{name}.png"] = curve_numbers(panels, colours), reward_model
-        if len(pairs.contenders):
-            draw_differences(pairs, colours, folder / DIFFERENCES)
-    written = {*numbers, *([Path(DIFFERENCES).stem] if len(pairs.contenders) else [])}
+    drawn, numbers = _draw(comparison, folder) if figures else ({}, {})
     for old in [*folder.glob("*.png"), *folder.glob("*.svg")]:
-        if old.stem not in written:
+        if old.with_suffix(".png").name not in drawn:
             old.unlink()
-    text = as_markdown(comparison, curves)
+    text = as_markdown(comparison, drawn)
     write_text(folder / "comparison.md", text)
     write_text(folder / "comparison.html", render_html(text, folder, numbers))
 
 
-def as_markdown(comparison: Comparison, curves: Mapping[str, str] | None = None) -> str:
+def _draw(comparison: Comparison, folder: Path) -> tuple[dict[str, str], dict[str, list[NumberTable]]]:
+    """Every figure: file -> what it shows; and the numbers of those that have a table, by the stem of the file."""
+    drawn: dict[str, str] = {}
+    numbers: dict[str, list[NumberTable]] = {}
+    colours = _colours(comparison.pairs)
+    with vector_figures():
+        if len(comparison.pairs.contenders):
+            draw_differences(comparison.pairs, colours, folder / DIFFERENCES)
+            drawn[DIFFERENCES] = "Gains over best single of all contenders"
+        for name, panels in _by_reward_model(comparison).items():
+            draw_curves(panels, colours, folder / f"{name}.png")
+            reward_model = escaped(str(panels[0].facts["reward_model"]))
+            drawn[f"{name}.png"] = f"Gain over best single at equal cost, {reward_model}"
+            numbers[name] = curve_numbers(panels, colours)
+    return drawn, numbers
+
+
+def as_markdown(comparison: Comparison, drawn: Mapping[str, str] | None = None) -> str:
     """All tables as one page.
 
     Args:
         comparison: the page's content.
-        curves: figures of curves, file -> reward model; None for a page without title and figures.
+        drawn: figures, file -> what it shows; None for tables alone, without title and notes.
     """
-    pairs, figures = comparison.pairs, curves is not None
-    parts = [f"# {len(comparison.runs)} runs compared", *_leads(pairs)] if figures else []
-    if len(pairs.contenders):
-        parts.append(contenders_to_markdown(pairs))
-        parts += [f"![Gains over best single of all contenders]({DIFFERENCES})"] if figures else []
-    for file, reward_model in (curves or {}).items():
-        parts.append(f"![Gain over best single at equal cost, {escaped(reward_model)}]({file})")
-    if len(pairs.contenders):
-        parts.append(pairs_to_markdown(pairs))
-    notes = [("To know about the pairs", pairs.notes), ("Not in the pairs", comparison.untested)] if figures else []
+    pairs, page = comparison.pairs, drawn is not None
+    parts = [f"# {len(comparison.runs)} runs compared", *_leads(pairs)] if page else []
+    parts += [contenders_to_markdown(pairs)] if len(pairs.contenders) else []
+    parts += [f"![{shows}]({file})" for file, shows in (drawn or {}).items()]
+    parts += [pairs_to_markdown(pairs)] if len(pairs.contenders) else []
+    notes = [("To know about the pairs", pairs.notes), ("Not in the pairs", comparison.untested)] if page else []
     parts += [_listed(heading, lines) for heading, lines in notes if lines]
     parts += [members_to_markdown(comparison.members), "## Runs", runs_to_markdown(comparison.runs)]
-    parts += [RUNS_TEXT] if figures else []
-    parts += [_listed("Left out", comparison.skipped)] if figures and comparison.skipped else []
+    parts += [RUNS_TEXT] if page else []
+    parts += [_listed("Left out", comparison.skipped)] if page and comparison.skipped else []
     return "\n\n".join(parts) + "\n"
 
 
