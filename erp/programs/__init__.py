@@ -1,1 +1,1 @@
-"""The commands: each is main(arguments) -> run(config) -> a result."""
+"""The commands: each is main(arguments) -> run(config) -> a result; `launch` is what they share."""

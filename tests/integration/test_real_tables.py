@@ -8,7 +8,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from erp.backbones.base import normalised
 from erp.backbones.hashing import HashingBackbone
-from erp.programs.describe import describe
+from erp.evaluation.description import describe
 from erp.programs.train import train
 from erp.table.read import read_table
 

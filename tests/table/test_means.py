@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from erp.programs.describe import describe
+from erp.evaluation.description import describe
 from erp.table.read import read_table
 from erp.table.samples import separate_samples
 from erp.targets import expected_reward, noise_of_means, reliability, split_half_oracle
