@@ -11,9 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pytorch_lightning as pl
 
-from erp.backbones.base import build_backbone
 from erp.build import build
 from erp.compose import compose
 from erp.config import TrainConfig, validate
@@ -26,24 +24,17 @@ from erp.evaluation.evaluate import area, utility
 from erp.evaluation.held_out import HeldOut
 from erp.evaluation.measure import held_out, measure
 from erp.evaluation.predictions import predictions
-from erp.files import cache_folder
 from erp.programs.launch import launch
 from erp.report.write import write_report
-from erp.routers.base import Router
 from erp.table.source import table_label
 from erp.tracking import Tracker, asked_by_agent, tracked
 from erp.trained.bundle import Bundle
-from erp.trained.card import Card
-from erp.trained.checkpoint import load_bundle, save_bundle
+from erp.trained.checkpoint import save_bundle
 from erp.training.data import RoutingData
-from erp.training.datamodule import RoutingDataModule
-from erp.training.finetuning import settled
-from erp.training.fitting import fit
-from erp.training.module import RoutingModule
-from erp.training.plan import Plan, assemble, prepare
+from erp.training.learn import assemble, learn
+from erp.training.plan import Plan, prepare
 from erp.training.scoring import scores_of
 from erp.training.suited import spread_notes
-from erp.units import with_base_lambda
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,29 +123,12 @@ def execute(plan: Plan) -> Result:
 
 
 def _fit_and_test(plan: Plan, data: RoutingData, tracker: Tracker, start: float) -> dict[str, Any]:
-    """Fit on train, choose on validation, read test once, write the report."""
+    """Learn, choose on validation, read test once, write the report."""
     config, folder = plan.config, plan.folder
-    pl.seed_everything(config.seed, verbose=False)
-    router_node, policy_node = (
-        with_base_lambda(node, data.costs.kind, config.cost.lambda_per) for node in (config.router, config.policy)
-    )
-    card = Card(
-        router_node, config.backbone, policy_node, data.table.members, data.categories,
-        data.embeddings.dimension, data.table.reward_model, data.costs.kind, data.costs.unit, config.category,
-        config.cost.predict, config.category_block, backbone_state=data.backbone_state,
-        prompt_from=data.table.prompt_from,
-    )  # fmt: skip
-    bundle = Bundle(card, build(router_node, Router, key="router"), build_backbone(config.backbone, config.weights_dir))
-    module = RoutingModule(bundle, config.trainer.learning_rate, config.trainer.weight_decay)
-    datamodule = RoutingDataModule(data, config.trainer.batch_size, config.seed)
-    fit(module, datamodule, config.trainer, folder.path, tracker.log)
-
-    # From here on the saved router is used, never the one in memory.
-    bundle = load_bundle(folder.checkpoint, trust=True, weights_dir=config.weights_dir)
-    datamodule = settled(bundle, datamodule, folder.checkpoint, cache_folder(config.cache_dir), config.trainer.progress)
-    data, at_once = datamodule.data, config.trainer.batch_size
+    bundle, data = learn(plan, data, tracker.log)
+    at_once = config.trainer.batch_size
     scores = scores_of(bundle, data, data.split.validation, at_once)
-    policy = build(policy_node, Policy, key="policy")
+    policy = build(bundle.card.policy, Policy, key="policy")
     validation = held_out(data, bundle, data.split.validation, scores, policy)
     _calibrate(policy, plan, data, bundle, validation)
     objective = utility(validation, policy) if config.objective == "utility" else area(validation)

@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from erp.backbones.base import Backbone, build_backbone
-from erp.backbones.cache import cached_embeddings
-from erp.backbones.fitted import fit_once
+from erp.backbones.base import Backbone
 from erp.build import as_built, build
 from erp.config import Split as SplitConfig
 from erp.config import TrainConfig
@@ -18,10 +16,9 @@ from erp.costs.expected import table_costs
 from erp.costs.prices import member_facts
 from erp.decisions.policy import Policy, require_suited
 from erp.errors import ErpError
-from erp.files import cache_folder, sha256_file
+from erp.files import sha256_file
 from erp.routers.base import Router
 from erp.runs import RunFolder, run_hash, run_name
-from erp.table.categories import category_codes
 from erp.table.kept import Kept
 from erp.table.labels import limit_labels
 from erp.table.schema import RewardTable
@@ -30,7 +27,6 @@ from erp.table.split import Split
 from erp.table.splits import split_table
 from erp.targets import Targets, expected_target
 from erp.trained.origin import Origin
-from erp.training.data import RoutingData
 from erp.training.finetuning import require_loss
 from erp.training.suited import require_categories, require_judged, require_spread, require_train_rewards
 
@@ -97,21 +93,6 @@ def prepare(config: TrainConfig) -> Plan:
     identity = run_hash(_as_built(config), table.fingerprint(), prices, *table.members, *content)
     folder = RunFolder(Path(config.out) / run_name(config.router, config.backbone, identity))
     return Plan(_with_absolute_paths(config), table, whole, targets, costs, split, Origin.of(whole, facts), folder)
-
-
-def assemble(plan: Plan) -> RoutingData:
-    """Targets and embeddings of the plan's table."""
-    config, table = plan.config, plan.table
-    backbone = build_backbone(config.backbone, config.weights_dir)
-    prompts, cache = table.prompts["prompt"], cache_folder(config.cache_dir)
-    backbone_state = fit_once(backbone, prompts.iloc[plan.split.train].tolist(), cache)
-    embeddings = cached_embeddings(prompts.tolist(), backbone, cache, config.trainer.progress)
-    category = table.prompts["category"]
-    categories = tuple(sorted({str(c) for c in category.iloc[plan.split.train] if isinstance(c, str)}))
-    return RoutingData(
-        table, plan.targets, plan.costs, plan.split, embeddings, categories,
-        category_codes(category.tolist(), categories), backbone_state, config.target.kind == "mean",
-    )  # fmt: skip
 
 
 def table_split(table: RewardTable, asked: SplitConfig, calibration: float) -> tuple[Split, tuple[str, ...]]:
