@@ -57,4 +57,5 @@ def table(tmp_path) -> Path:
 @pytest.fixture
 def quick(table) -> list[str]:
     """Arguments of a fast run on that table."""
-    return ["data=table", f"data.path={table}", "backbone=hashing", "tracking=off", "bootstrap.draws=200"]
+    small = ["backbone=hashing", "backbone.dimensions=256"]
+    return ["data=table", f"data.path={table}", *small, "tracking=off", "bootstrap.draws=200"]

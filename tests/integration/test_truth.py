@@ -26,7 +26,7 @@ def test_ridge_reaches_the_r2_of_a_known_linear_truth(tmp_path, monkeypatch):
     overrides = ["data=synthetic", *(f"data.{key}={value}" for key, value in data.items())]
     result = train(
         [*overrides, "backbone=hashing", "backbone.dimensions=4096", "tracking=off", "trainer.progress=false",
-         "bootstrap.draws=200", f"out={tmp_path / 'runs'}"]
+         "figures=false", "bootstrap.draws=200", f"out={tmp_path / 'runs'}"]
     )  # fmt: skip
     found = result.results["prediction"]
     assert abs(found["r2_pooled"] - truth.r2_ceiling_linear) < 0.01
