@@ -78,8 +78,8 @@ def rows() -> Iterator[tuple[str, str, str]]:
     joins = [one(results("07_new_member", file), labels=64, method="auto", member="all") for file in FILES]
     yield (
         "07_new_member",
-        "A new member known from 64 scored prompts: reward lost to the best choice, with `erp extend` minus with a "
-        "ridge fitted on those 64 alone (below 0 is better); here; on LLMRouter's table",
+        "A new member known from 64 scored prompts: reward lost to the best choice by `erp extend`, minus that lost "
+        "by a ridge fitted on those 64 alone (below 0 is better); here; on LLMRouter's table",
         "; ".join(interval(row, "less_scratch") for row in joins),
     )
     unseen = one(results("09_shift"), router="ridge", category="all", reward_model="yes_logit")

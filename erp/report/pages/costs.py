@@ -119,7 +119,7 @@ def _pair(results: Results) -> list[str]:
         ]
     return [
         f"Between the cheapest member ({escaped(found['weak'])}) and best single ({escaped(found['strong'])}) alone: "
-        f"APGR {significant(found['apgr'])} (at random .5); CPT: {reached} to the strong one."
+        f"APGR {significant(found['apgr'])} (at random .5); CPT: {reached} to best single."
     ]
 
 
