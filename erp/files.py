@@ -7,18 +7,24 @@ import hashlib
 import json
 import math
 import os
+import re
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from filelock import FileLock
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 MOST_VALUES = 100_000  # of a YAML file, with what its aliases stand for: nine lines can stand for a billion
 DEEPEST = 64  # lists and mappings within each other
+FORMULA = tuple("=+-@＝＋－＠")  # noqa: RUF001 - some spreadsheets take the wide ones too
+FORMULA_SPACE = ("\t", "\r", "\n")
 
 
 @contextmanager
@@ -195,3 +201,16 @@ def cache_folder(configured: str | None) -> Path:
         return Path(configured).expanduser()
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(os.environ.get("ERP_CACHE") or f"{base}/erp").expanduser()
+
+
+def as_csv(frame: pd.DataFrame) -> str:
+    """A table as CSV: a text that a spreadsheet would run as a formula has a ' before it; numbers stay numbers."""
+    texts = frame.select_dtypes(exclude=["number", "bool"])
+    return str(frame.assign(**{str(name): texts[name].map(_no_formula) for name in texts}).to_csv(index=False))
+
+
+def _no_formula(value: Any) -> Any:
+    if not isinstance(value, str) or re.fullmatch(r"[+-]?[\d.]+(e[+-]?\d+)?", value):
+        return value
+    run = value[:1] in FORMULA_SPACE or value.lstrip()[:1] in FORMULA
+    return (f"'{value}" if run else value).replace("\r", " ")  # a bare one ends a row, for many readers

@@ -17,11 +17,10 @@ from erp.errors import ErpError, one_line
 from erp.evaluation.comparison.compare import compare_runs
 from erp.evaluation.comparison.pairs import pair_up
 from erp.evaluation.comparison.tested import read_tested
-from erp.files import read_json
+from erp.files import as_csv, jsonable, read_json
 from erp.findings import Comparison
 from erp.report.comparisons.latex import contenders_to_latex, members_to_latex, pairs_to_latex
 from erp.report.comparisons.write import as_markdown, write_comparison
-from erp.report.text import as_csv, to_json
 from erp.results import Sweep
 from erp.runs import RunFolder, make_folder
 
@@ -203,4 +202,4 @@ def shown(comparison: Comparison, folder: Path, output: str, table: str | None) 
     chosen = tables.get(table or "runs", comparison.runs)
     if output == "csv":
         return as_csv(chosen).rstrip("\n")
-    return json.dumps(to_json(chosen), indent=2, ensure_ascii=False, allow_nan=False)
+    return json.dumps(jsonable(chosen.to_dict("records")), indent=2, ensure_ascii=False, allow_nan=False)

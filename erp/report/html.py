@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from itertools import pairwise
 from pathlib import Path
+from string import Template
 
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
@@ -22,26 +23,8 @@ MOST_SECTIONS = 5  # more than these, and the page has a table of contents
 LONG_CELL = 40  # letters; a longer cell may break into lines, a shorter one, a number with its interval, may not
 MOST_SVG_BYTES = 200_000  # a figure of more lines than that is smaller, and quicker to show, as pixels
 CSS = Path(__file__).with_name("page.css")
-# `icon` keeps a browser from asking a server for one.
-PAGE = """\
-<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<link rel="icon" href="data:,">
-<title>{title}</title>
-<style>
-{style}</style>
-</head>
-<body>
-<main>
-{body}</main>
-</body>
-</html>
-"""
+# Its `icon` keeps a browser from asking a server for one.
+PAGE = Path(__file__).with_name("page.html")
 
 
 def render_html(markdown: str, folder: Path, numbers: Mapping[str, Sequence[NumberTable]]) -> str:
@@ -67,7 +50,8 @@ def render_html(markdown: str, folder: Path, numbers: Mapping[str, Sequence[Numb
         _contents([(name, text) for tag, name, text in headings if tag == "h2"]),
         parser.renderer.render(rest, parser.options, {}),
     ]  # fmt: skip
-    return PAGE.format(title=escape(title), style=CSS.read_text(encoding="utf-8"), body="".join(parts))
+    style, page = (path.read_text(encoding="utf-8") for path in (CSS, PAGE))
+    return Template(page).substitute(title=escape(title), style=style, body="".join(parts))
 
 
 def _name_headings(tokens: Sequence[Token]) -> list[tuple[str, str, str]]:

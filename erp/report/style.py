@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -33,36 +32,7 @@ PINK, SKY, YELLOW, BLACK, GREY = "#CC79A7", "#56B4E9", "#F0E442", "#222222", "#7
 PALETTE = (BLUE, ORANGE, GREEN, PINK, SKY, VERMILLION, YELLOW, "#444444")
 COLOURS = {"router": BLUE, "oracle": GREEN, "category_mean": VERMILLION, "best_single": BLACK, "random": GREY}
 
-STYLE: Any = {
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],
-    "font.size": 10,
-    "axes.titlesize": 10,
-    "axes.labelsize": 10,
-    "xtick.labelsize": 9.5,
-    "ytick.labelsize": 9.5,
-    "legend.fontsize": 9.5,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": "#999999",
-    "axes.linewidth": 0.8,
-    "xtick.color": "#999999",
-    "ytick.color": "#999999",
-    "xtick.labelcolor": BLACK,
-    "ytick.labelcolor": BLACK,
-    "text.color": BLACK,
-    "axes.labelcolor": BLACK,
-    "axes.facecolor": "white",
-    "figure.facecolor": "white",
-    "savefig.facecolor": "white",
-    "text.usetex": False,
-    "text.parse_math": False,  # a member's name may hold a $
-    "axes.unicode_minus": True,
-    "legend.frameon": False,
-    "figure.titlesize": 10,
-    "svg.fonttype": "path",  # labels stand where they were placed, whatever fonts a reader has
-    "svg.hashsalt": "erp",  # the same figure, the same bytes
-}
+STYLE = mpl.rc_params_from_file(Path(__file__).with_name("figures.mplstyle"), use_default_template=False)
 _as_svg_too: ContextVar[bool] = ContextVar("_as_svg_too", default=False)
 
 

@@ -7,18 +7,13 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-import pandas as pd
-
 from erp.errors import one_line
-from erp.files import jsonable
 from erp.report.facts import percent
 from erp.results import number
 from erp.units import significant as significant
 
 MOST_DECIMALS = 15
 FEW_DECIMALS = 1e-2  # rewards all smaller than this: of four decimals two digits are left, or none
-FORMULA = tuple("=+-@＝＋－＠")  # noqa: RUF001 - some spreadsheets take the wide ones too
-FORMULA_SPACE = ("\t", "\r", "\n")
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -49,24 +44,6 @@ def coded(text: Any) -> str:
     fence = "`" * (1 + max(map(len, re.findall("`+", line)), default=0))
     pad = " " if "`" in (line[0], line[-1]) else ""
     return f"{fence}{pad}{line}{pad}{fence}"
-
-
-def as_csv(frame: pd.DataFrame) -> str:
-    """A table as CSV: a text that a spreadsheet would run as a formula has a ' before it; numbers stay numbers."""
-    texts = frame.select_dtypes(exclude=["number", "bool"])
-    return str(frame.assign(**{str(name): texts[name].map(_no_formula) for name in texts}).to_csv(index=False))
-
-
-def _no_formula(value: Any) -> Any:
-    if not isinstance(value, str) or re.fullmatch(r"[+-]?[\d.]+(e[+-]?\d+)?", value):
-        return value
-    run = value[:1] in FORMULA_SPACE or value.lstrip()[:1] in FORMULA
-    return (f"'{value}" if run else value).replace("\r", " ")  # a bare one ends a row, for many readers
-
-
-def to_json(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """A table as a list of plain objects; missing values, and an infinite lambda, are None."""
-    return [jsonable(record) for record in frame.to_dict("records")]
 
 
 def reward_form(values: Iterable[float | None]) -> Callable[[float], str]:

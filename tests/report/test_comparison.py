@@ -10,10 +10,10 @@ from erp.evaluation.comparison.compare import compare_runs
 from erp.evaluation.comparison.contenders import KnownRun, TestedRun, panel_key
 from erp.evaluation.comparison.pairs import pair_up
 from erp.evaluation.comparison.tables import runs_table
+from erp.files import jsonable
 from erp.report.comparisons.differences_figure import draw_differences
 from erp.report.comparisons.markdown import contenders_to_markdown, pairs_to_markdown, runs_to_markdown
 from erp.report.comparisons.write import as_markdown, write_comparison
-from erp.report.text import to_json
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def test_missing_values_and_an_infinite_lambda(results):
     frame = runs_table([(Path("r"), results("nothing", category=None, lambda_=math.inf, kind="none"))])
     assert math.isnan(frame["headroom_recovered"].iloc[0])
     assert math.isinf(frame["lambda"].iloc[0])
-    plain = json.loads(json.dumps(to_json(frame), allow_nan=False))
+    plain = json.loads(json.dumps(jsonable(frame.to_dict("records")), allow_nan=False))
     assert plain[0]["gain_vs_category_mean"] is None
     assert plain[0]["lambda"] is None
     assert "infinity" in runs_to_markdown(frame)

@@ -8,10 +8,11 @@ import pytest
 from markdown_it import MarkdownIt
 
 from erp.errors import visible
+from erp.files import as_csv
 from erp.report.comparisons.latex import latex_text
 from erp.report.html import render_html
 from erp.report.markdown import render
-from erp.report.text import as_csv, coded, escaped, table
+from erp.report.text import coded, escaped, table
 
 NAMES = [
     "a`\n\n# Forged\n\n[live](http://evil.example) `", "``b`` <a href='http://evil.example'>x</a>", "`", "```\ncode",

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from erp.files import write_text
+from erp.files import as_csv, write_text
 from erp.findings import Comparison, CurvePanel, Pairs
 from erp.report.comparisons.columns import leads
 from erp.report.comparisons.curves_figure import curve_numbers, draw_curves
@@ -21,7 +21,7 @@ from erp.report.comparisons.markdown import (
 from erp.report.html import render_html
 from erp.report.numbers import NumberTable
 from erp.report.style import PALETTE, vector_figures
-from erp.report.text import as_csv, escaped
+from erp.report.text import escaped
 
 DIFFERENCES = "differences.png"
 MOST_COLOURS = 6  # contenders with a colour and a name in the figures of curves: what can be told apart on white
