@@ -109,3 +109,8 @@ def lambda_header(results: Results) -> str:
     """The heading of a column of lambdas."""
     price = unit_of(results["cost"]["unit"]).price
     return f"λ ({price})" if price else "λ"
+
+
+def one_sample(results: Results) -> bool:
+    """Whether no cell has a second sample: rows that sample first then see the one answer that the oracle knows."""
+    return bool(results["data"]["samples_per_cell"][1] == 1)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 
 from erp.report.facts import decides_at_zero, level_of, policy_sign, routing_members, short_names
-from erp.report.style import BLACK, COLOURS, GREY, PINK, nice_ticks
+from erp.report.style import BLACK, COLOURS, GREY, PINK, nice_ticks, signed
 from erp.results import Results, number
 
 
@@ -73,7 +73,7 @@ def gain_strip(axes: Axes, rows: Sequence[GainRow], results: Results) -> None:
             axes.plot(ends, [position, position], color=row.colour, lw=2.4, solid_capstyle="butt", zorder=2)
             axes.plot(row.mean, position, "o", color=row.colour, ms=7, mec="white", mew=0.6, zorder=3)
         axes.annotate(
-            _signed(row.mean), (1, position), (10, 0), xycoords=("axes fraction", "data"),
+            signed(row.mean, 3), (1, position), (10, 0), xycoords=("axes fraction", "data"),
             textcoords="offset points", va="center", fontsize=9.5,
         )  # fmt: skip
     axes.set(xlim=(low, high), ylim=(-0.6, len(rows) - 0.4))
@@ -96,7 +96,3 @@ def gain_limits(rows: Sequence[GainRow]) -> tuple[float, float]:
     bottom, top = min([low, *near]), max([high, *near])
     margin = 0.06 * (top - bottom) or 1.0
     return bottom - margin, top + margin
-
-
-def _signed(value: float) -> str:
-    return "0" if value == 0 else "" if math.isnan(value) else f"{value:+.3g}".replace("-", "\N{MINUS SIGN}")

@@ -75,6 +75,20 @@ def title(figure: Figure, *lines: str) -> None:
     figure.suptitle("\n".join(wrapped), x=0.012, ha="left", linespacing=1.3)
 
 
+def heading(axes: Axes, text: str) -> None:
+    """A panel's name from the figure's edge: right of the axis there is too little room."""
+    axes.set_title("\n".join(" " * len(text.splitlines())), fontsize=9.5)
+    axes.annotate(
+        text, (0.012, 1), (0, 6), fontsize=9.5, xycoords=("figure fraction", "axes fraction"),
+        textcoords="offset points", linespacing=1.3,
+    ).set_in_layout(False)  # fmt: skip
+
+
+def signed(value: float, digits: int) -> str:
+    """A gain as a figure writes it: with its sign, and a minus that is one."""
+    return "0" if value == 0 else "" if math.isnan(value) else f"{value:+.{digits}g}".replace("-", "\N{MINUS SIGN}")
+
+
 def freeze(figure: Figure) -> None:
     """Settle the layout, so that positions in pixels stay what they are while labels are placed."""
     figure.draw_without_rendering()

@@ -11,7 +11,7 @@ import pandas as pd
 from erp.errors import one_line
 from erp.findings import NOT_COMPARED, UNTOLD, Pairs
 from erp.report.facts import shown_unit
-from erp.report.text import gain_text
+from erp.report.text import spread_text
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def _lead(panel: pd.DataFrame) -> str:
     """Which contender is the best, how sure its gain is, and how it stands to those that it is compared with."""
     best, others = panel.iloc[0], panel.iloc[1:]
     told = {"better": "which is more than chance", "worse": "so the best single is better"}
-    gain = gain_text({"mean": best["gain"], "low": best["gain_low"], "high": best["gain_high"]})
+    gain = spread_text(best["gain"], best["gain_low"], best["gain_high"], signed=True)
     sentence = (
         f"On {one_line(best['table'])}, scored by {one_line(best['reward_model'])}, {best['members']} members: "
         f"{best['contender']} gains {gain} in reward over the best single member, "

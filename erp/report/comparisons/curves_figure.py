@@ -14,7 +14,19 @@ from erp.findings import CurvePanel, MeanCurve
 from erp.report.curves import ALL_NAMED, y_limits
 from erp.report.facts import shown_unit
 from erp.report.numbers import NumberTable
-from erp.report.style import BLACK, GREY, Label, canvas, cost_axis, freeze, nice_ticks, place_labels, title
+from erp.report.style import (
+    BLACK,
+    GREY,
+    Label,
+    canvas,
+    cost_axis,
+    freeze,
+    heading,
+    nice_ticks,
+    place_labels,
+    signed,
+    title,
+)
 from erp.report.text import significant
 
 Floats = NDArray[np.float64]
@@ -40,13 +52,8 @@ def draw_curves(panels: Sequence[CurvePanel], colours: Mapping[str, str], path: 
         for axes, panel in zip(grid, drawn, strict=True):
             facts, note = panel.facts, _off_axis(panel)
             about = f"{shortened(facts['table'], 44)}, {facts['members']} members" if len(panels) > 1 else ""
-            heading = "\n".join(line for line in (about, note) if line)
-            if heading:  # from the figure's edge: right of the axis there is too little room
-                axes.set_title("\n".join(" " * len(heading.splitlines())), fontsize=9.5)
-                axes.annotate(
-                    heading, (0.012, 1), (0, 6), fontsize=9.5, xycoords=("figure fraction", "axes fraction"),
-                    textcoords="offset points", linespacing=1.3,
-                ).set_in_layout(False)  # fmt: skip
+            if about or note:
+                heading(axes, "\n".join(line for line in (about, note) if line))
             pending.append((axes, *_panel(axes, panel, colours)))
         title(figure, *_titles(panels, colours))
         freeze(figure)
@@ -91,20 +98,16 @@ def _off_axis(panel: CurvePanel) -> str:
     low, high = _limits(panel)
     said = []
     if panel.oracle is not None and not low <= panel.oracle.gain[-1] <= high:
-        said.append(f"oracle at λ = 0, {_signed(panel.oracle.gain[-1])}")
+        said.append(f"oracle at λ = 0, {signed(panel.oracle.gain[-1], 2)}")
     outside = sorted(float(gain) for _, gain in panel.members.values() if not low <= gain <= high)
     if outside:
         members = "1 member" if len(outside) == 1 else f"{len(outside)} members"
-        said.append(f"{members}, {_signed(outside[-1])}" + (f" to {_signed(outside[0])}" if outside[1:] else ""))
+        said.append(f"{members}, {signed(outside[-1], 2)}" + (f" to {signed(outside[0], 2)}" if outside[1:] else ""))
     return f"Off the axis: {'; '.join(said)}" if said else ""
 
 
 def _member(name: str) -> str:
     return shortened(name.rsplit("/", 1)[-1], 20)
-
-
-def _signed(gain: float) -> str:
-    return f"{gain:+.2g}".replace("-", "\N{MINUS SIGN}")
 
 
 def _panel(axes: Axes, panel: CurvePanel, colours: Mapping[str, str]) -> tuple[list[Label], list[Floats], Floats]:

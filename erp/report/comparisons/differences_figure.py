@@ -9,7 +9,7 @@ from erp.errors import shortened
 from erp.findings import Pairs
 from erp.report.comparisons.columns import by_panel, panel_name
 from erp.report.gains import GainRow, gain_strip
-from erp.report.style import GREY, canvas, title
+from erp.report.style import GREY, canvas, heading, title
 
 MOST_PANELS = 24  # of one figure; what is left out is said in it
 MOST_STRIPS = 40  # contenders of one panel
@@ -39,12 +39,8 @@ def draw_differences(pairs: Pairs, colours: Mapping[str, str], path: Path) -> Pa
             # The strip's own label names the best single of one run; here every split has its own.
             gain_strip(axes, rows, {"routing": {"best_single": {}, "members": {}}, "level": pairs.level})
             axes.set_xlabel(f"Gain in reward over best single\nat λ = 0, with {100 * pairs.level:g}% intervals")
-            if len(panels) > 1:  # from the figure's edge: right of the names there is too little room
-                axes.set_title(" ", fontsize=9.5)
-                axes.annotate(
-                    shortened(panel_name(panel), 66), (0.012, 1), (0, 6), fontsize=9.5,
-                    xycoords=("figure fraction", "axes fraction"), textcoords="offset points",
-                ).set_in_layout(False)  # fmt: skip
+            if len(panels) > 1:
+                heading(axes, shortened(panel_name(panel), 66))
         left_out = sum(map(len, panels)) - sum(map(len, drawn))
         note = (
             ["Intervals that overlap may yet differ: see the paired differences"] if len(pairs.contenders) > 1 else []

@@ -16,15 +16,7 @@ import pandas as pd
 
 from erp.errors import one_line
 from erp.findings import Pairs
-from erp.report.comparisons.columns import (
-    CONTENDERS,
-    MEMBERS,
-    Column,
-    by_panel,
-    pair_columns,
-    panel_name,
-    untold,
-)
+from erp.report.comparisons.columns import CONTENDERS, MEMBERS, Column, by_panel, pair_columns, panel_name, untold
 from erp.report.facts import shown_unit
 from erp.results import number
 

@@ -20,7 +20,7 @@ from erp.report.comparisons.columns import (
     untold,
 )
 from erp.report.facts import percent, shown_unit
-from erp.report.text import escaped, gain_text, significant, spread_text, table
+from erp.report.text import escaped, significant, spread_text, table
 from erp.results import number
 
 # Columns that say what a run is. Where all runs agree, they are said once, above the table.
@@ -112,9 +112,7 @@ def runs_to_markdown(frame: pd.DataFrame) -> str:
         cells |= {"reward": significant(record["reward"]), "cost": f"{significant(record['cost'] * factor)} {unit}"}
         cells["best single"] = significant(record["best_single"])
         for name, heading in (("gain", "gain"), ("gain_vs_category_mean", "gain over category mean")):
-            cells[heading] = gain_text(
-                {"mean": record[name], "low": record[f"{name}_low"], "high": record[f"{name}_high"]}
-            )
+            cells[heading] = spread_text(record[name], record[f"{name}_low"], record[f"{name}_high"], signed=True)
         cells |= {name: significant(record[name]) for name in ("headroom_recovered", "r2_pooled", "audc", "regret")}
         rows.append(cells)
     header = [name.replace("_", " ") for name in rows[0]]
@@ -149,10 +147,7 @@ def _cell(row: Mapping[Any, Any], column: Column) -> str:
         return significant(value * shown_unit(row["cost_unit"])[0])
     if column.ends is None:
         return significant(value)
-    low, high = (row[end] for end in column.ends)
-    return (
-        gain_text({"mean": value, "low": low, "high": high}) if column.kind == "gain" else spread_text(value, low, high)
-    )
+    return spread_text(value, *(row[end] for end in column.ends), signed=column.kind == "gain")
 
 
 def _heading(panel: pd.DataFrame, whole: pd.DataFrame) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from erp.report.facts import ROW_NAMES, cost_scale, lambda_text, percent
-from erp.report.text import escaped, gain_text, interval_text, percents, significant, table
+from erp.report.text import escaped, gain_text, percents, significant, spread_text, table
 from erp.results import Results, costs_differ, number, numbers
 
 
@@ -66,7 +66,7 @@ def _chosen(results: Results) -> list[str]:
         return [" ".join(lines)]
     text = (
         f"CostSave at {lambda_text(results, found['lambda'])}, the cheapest {_shown(results)}: "
-        f"{_saves(_scaled(found['cost_saved'], factor), unit)}"
+        f"{_saves(found['cost_saved'], factor, unit)}"
     )
     if found["value"] is None:
         text += f", but on test it earns less than best single: {gain_text(found['reward_gain'])}, so nothing counts"
@@ -96,10 +96,6 @@ def _why_none(chosen: Mapping[str, Any]) -> str:
         "on the validation prompts the gain over best single at lambda = 0, where the search begins, has no interval "
         f"{_above(chosen)}"
     )
-
-
-def _scaled(interval: Mapping[str, float | None], factor: float) -> dict[str, float | None]:
-    return {key: None if value is None else value * factor for key, value in interval.items()}
 
 
 def _pair(results: Results) -> list[str]:
@@ -156,13 +152,12 @@ def economics_page(results: Results) -> list[str]:
     return ["## When it pays", text + _break_even(found["break_even"], factor, unit)]
 
 
-def _saves(saved: Mapping[str, float | None], unit: str) -> str:
+def _saves(saved: Mapping[str, float | None], factor: float, unit: str) -> str:
     """What is saved beside best single, with its interval; what it costs more where that is below 0."""
-    if number(saved["mean"]) >= 0:
-        return f"it saves {interval_text(saved)} {unit}"
-    negated = {key: None if value is None else -value for key, value in saved.items()}
-    more = {"mean": negated["mean"], "low": negated["high"], "high": negated["low"]}
-    return f"it costs {interval_text(more)} {unit} more"
+    mean, low, high = (number(saved[key]) * factor for key in ("mean", "low", "high"))
+    if mean >= 0:
+        return f"it saves {spread_text(mean, low, high)} {unit}"
+    return f"it costs {spread_text(-mean, -high, -low)} {unit} more"
 
 
 def _total(value: float, each: str, factor: float, unit: str) -> str:

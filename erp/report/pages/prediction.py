@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from erp.report.facts import routing_members
+from erp.report.facts import one_sample, routing_members
 from erp.report.text import escaped, interval_text, significant, table
 from erp.results import Results
 
@@ -30,33 +30,26 @@ def _members(results: Results) -> str:
              _corrected(row["r2_corrected"]), significant(row["rmse"]), significant(row["spearman"]),
              significant(row["calibration_slope"]), significant(row["binned_error"])]
         )  # fmt: skip
-    rows.append(
-        ["pooled, about each member's mean", significant(prediction["r2_pooled"]),
-         _ceiling(results, prediction["r2_pooled_ceiling"]), _corrected(prediction["r2_pooled_corrected"]),
-         "", "", "", ""]
-    )  # fmt: skip
-    rows.append(
-        ["differences between two members, pooled", significant(prediction["r2_differences"]),
-         _ceiling(results, prediction["r2_differences_ceiling"]), _corrected(prediction["r2_differences_corrected"]),
-         "", "", "", ""]
-    )  # fmt: skip
+    pooled = (
+        ("pooled, about each member's mean", "r2_pooled"),
+        ("differences between two members, pooled", "r2_differences"),
+    )
+    for name, key in pooled:
+        ceiling, corrected = prediction[f"{key}_ceiling"], prediction[f"{key}_corrected"]
+        rows.append([name, significant(prediction[key]), _ceiling(results, ceiling), _corrected(corrected), *[""] * 4])
     header = [
         "Member", "R^2", "R^2 of a perfect predictor", "R^2 / that", "RMSE", "Spearman", "Calibration slope",
         "Binned error",
     ]  # fmt: skip
-    if _one_sample(results):  # nothing to divide by
+    if one_sample(results):  # nothing to divide by
         header, rows = [*header[:3], *header[4:]], [[*row[:3], *row[4:]] for row in rows]
     doubt = results["noise"].get("doubt")  # runs made before do not say
     marked = f"\n\nWhat a perfect predictor would reach is {escaped(doubt)}." if doubt else ""
     return table(header, rows) + marked
 
 
-def _one_sample(results: Results) -> bool:
-    return bool(results["data"]["samples_per_cell"][1] == 1)
-
-
 def _ceiling(results: Results, value: float | None) -> str:
-    return "not identifiable at K=1" if _one_sample(results) else significant(value)
+    return "not identifiable at K=1" if one_sample(results) else significant(value)
 
 
 def _corrected(interval: Mapping[str, float | None] | None) -> str:

@@ -11,6 +11,7 @@ from erp.report.facts import (
     cost_scale,
     lambda_text,
     level_of,
+    one_sample,
     percent,
     policy_label,
     routing_members,
@@ -95,7 +96,7 @@ def _rows_table(results: Results) -> str:
         name = f"**{escaped(results['run']['router'])}** (the router)" if key == "router" else ROW_NAMES[key]
         name += f" ({escaped(row['member'])})" if "member" in row else ""
         name += f" ({_chain(row['chain'])})" if "chain" in row else ""
-        name += ", at K=1: no router's equal" if key in ("sample_all", "cascade") and _is_k1(results) else ""
+        name += ", at K=1: no router's equal" if key in ("sample_all", "cascade") and one_sample(results) else ""
         gain = "-" if key == "best_single" else gain_text(row["gain_vs_best_single"])
         rows.append(
             [name, significant(row["reward"]), significant(number(row["cost"]) * factor), gain,
@@ -181,7 +182,7 @@ def _sampled_notes(results: Results) -> list[str]:
             "likes best; its cost is that of all of them, without the reward model's own"
         )
         text += (
-            "; at K=1 its reward is the oracle's." if _is_k1(results)
+            "; at K=1 its reward is the oracle's." if one_sample(results)
             else ". It sees the rewards of the answers themselves, so it may pass the oracle, which only chooses "
             "members; so may *Cascade*."
         )  # fmt: skip
@@ -193,18 +194,13 @@ def _sampled_notes(results: Results) -> list[str]:
                 f" *Cascade* asks in turn {escaped(', '.join(chain))} and {stops}; members and "
                 "threshold were chosen on validation, at no more than the router's cost there."
             )
-            if _is_k1(results):
+            if one_sample(results):
                 text += (
                     " At K=1 it stops at the very answers that the oracle chooses by: where it asks until the best one "
                     "its reward is the oracle's too. Both rows are bounds here, not routers."
                 )
         notes.append(text)
     return notes
-
-
-def _is_k1(results: Results) -> bool:
-    """Whether rows that sample first are scored on the one answer that the oracle knows."""
-    return bool(results["data"]["samples_per_cell"][1] == 1)
 
 
 def _tests(results: Results) -> list[str]:
