@@ -1,13 +1,15 @@
-"""An mkdocs hook: the pages of the config reference, written at every build, so that nothing of them goes stale."""
+"""An mkdocs hook: what is made of the code is written at every build, so that nothing of it goes stale."""
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from types import NoneType
 from typing import Any
 
 import config_reference as reference  # mkdocs looks for modules beside its hooks
+import results_reference
 import yaml
 
 from erp.cli import summaries
@@ -127,9 +129,14 @@ def _also(o: reference.Option) -> list[str]:
 
 
 def on_files(files: Any, config: Any) -> Any:
-    """Mkdocs' event: the two pages join those of the folder."""
+    """Mkdocs' event: what is made of the code joins the files of the folder."""
     from mkdocs.structure.files import File
 
-    for name, page in (("config.md", programs_page()), ("config-groups.md", groups_page())):
+    schema = json.dumps(results_reference.schema(), indent=1)
+    for name, page in (
+        ("config.md", programs_page()),
+        ("config-groups.md", groups_page()),
+        ("results.schema.json", schema),
+    ):
         files.append(File.generated(config, name, content=page))
     return files

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from erp.config import faults_of
 from erp.config.nodes import Numbers
 from erp.errors import ErpError
+from erp.formats.renamed import TARGETS
 
 T = TypeVar("T")
 LABEL = "name"  # how a plug point's choice is called in tables and dashboards; not an argument
@@ -66,6 +67,8 @@ def _import_target(node: Mapping[str, Any], key: str, trust: bool) -> Any:
     path = node.get("_target_")
     if not isinstance(path, str) or "." not in path:
         raise ErpError(f"{key}._target_ = {path}: no dotted path of a class; choose {key}=<option>, see --help")
+    if path in TARGETS:
+        raise ErpError(f"{key}._target_ = {path}: is {TARGETS[path]} now; give that")
     if not trust and not path.startswith("erp."):
         raise ErpError(
             f"{key}._target_ = {path}: code outside erp is not run for a loaded folder; "

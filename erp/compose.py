@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from erp.config import validate
 from erp.config.options import conf_folder, is_group, line_of, no_option, options
-from erp.config.resolved import resolved
+from erp.config.resolved import read_resolved
 from erp.config.typed import typed
 from erp.errors import ErpError
 from erp.files import places_of, read_yaml
@@ -238,7 +238,7 @@ def stored(config_file: Path) -> str:
         content = read_yaml(config_file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ErpError(f"config = {config_file}: cannot be read ({error}); give a run folder's config.yaml") from None
-    content = resolved(content, f"config = {config_file}")
+    content = read_resolved(content, f"config = {config_file}")
     if own := sorted({"defaults", "hydra"} & set(content)):
         raise ErpError(f"config = {config_file}: has {own[0]}, which no resolved config has; leave it out")
     ConfigStore.instance().store(REPEATED, content)

@@ -17,11 +17,12 @@ import yaml
 from filelock import Timeout
 
 from erp.config import TrainConfig, validate
-from erp.config.resolved import resolved
+from erp.config.resolved import read_resolved
 from erp.errors import ErpError, one_line, shorten
 from erp.files import locked, plain, read_json, read_yaml, replacing, write_json, write_text
-from erp.results import require_sound, with_fell_back
-from erp.units import with_shown_lambdas
+from erp.formats.results import RESULTS
+from erp.formats.run import RUN
+from erp.results import require_sound
 
 # What changes where or how a run is carried out, but not what it computes. The table stands for `data`.
 NOT_IDENTITY = (
@@ -99,7 +100,7 @@ class RunFolder:
             ) from None
         if not isinstance(value, dict):
             raise ErpError(f"run = {self.path}: config.yaml is no mapping; restore it or train again")
-        return resolved(value, f"run = {self.path}: config.yaml")
+        return read_resolved(value, f"run = {self.path}: config.yaml")
 
     def load_settings(self) -> TrainConfig:
         """The same as a config object. Raises ErpError, one line, where there is none, or it is no run's."""
@@ -113,13 +114,13 @@ class RunFolder:
         return settings
 
     def load_results(self) -> dict[str, Any]:
-        """The content of ``results.json``, lambdas per shown unit of cost whenever it was written.
+        """The content of ``results.json`` as it would be written today.
 
         Raises:
             ErpError: it cannot be read, or is not what a later command needs.
         """
         try:
-            results = read_json(self.results)
+            results = RESULTS.read(read_json(self.results), f"run = {self.path}: results.json")
             require_sound(results)
         except (OSError, ValueError) as error:
             reason = one_line(error)[:200]
@@ -127,7 +128,7 @@ class RunFolder:
                 f"run = {self.path}: results.json cannot be read ({reason}); restore it, or delete the folder and "
                 f"train again"
             ) from None
-        return with_fell_back(with_shown_lambdas(results))
+        return results
 
     @contextmanager
     def retold(self) -> Iterator[None]:
@@ -190,7 +191,9 @@ class RunFolder:
                 if self.finished:
                     yield False
                     return
-                write_text(self.config, yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True))
+                write_text(
+                    self.config, yaml.safe_dump(RUN.numbered(plain(config)), sort_keys=False, allow_unicode=True)
+                )
                 write_json(self.status, {"status": "running"})
                 try:
                     yield True
@@ -233,15 +236,3 @@ def make_folder(folder: Path, out: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ErpError(f"out = {out}: {folder} cannot be made ({error.strerror}); give another out") from None
-
-
-def record_in_sweep(out: Path, sweep: str, job: int, entry: Mapping[str, Any]) -> Path:
-    """Add one job to ``<out>/sweeps/<sweep>.json``, safely beside other jobs; returns the file."""
-    path = out / "sweeps" / f"{sweep}.json"
-    with locked(path):
-        jobs: dict[str, Any] = read_json(path)["jobs"] if path.exists() else {}
-        jobs[str(job)] = dict(entry)
-        jobs = dict(sorted(jobs.items(), key=lambda item: int(item[0])))
-        runs = list(dict.fromkeys(job["run"] for job in jobs.values() if job["run"]))
-        write_json(path, {"sweep": sweep, "runs": runs, "jobs": jobs})
-    return path

@@ -43,6 +43,7 @@ def noise(members, known, categories):
         "se_difference": 0.012,
     }  # fmt: skip
     return {
+        "doubt": None,
         "reason": None if known else "not identifiable at K=1",
         "reliability": dict.fromkeys(members, 0.7 if known else None),
         "reliability_pooled": 0.7 if known else None,
@@ -50,7 +51,7 @@ def noise(members, known, categories):
         "components": decomposition(known, 2000),
         "budget": [point] if known else None,
         "headroom": gap,
-        "categories": categories and {
+        "categories": None if not categories else {
             name: {
                 "prompts": 400, "best": members[-1], "reward": 0.7, "best_single_reward": 0.6,
                 "components": decomposition(known, 400), "headroom": gap,
@@ -113,16 +114,17 @@ def make_results(
             "reward_model": "skywork", "table": "scores.parquet", "members": list(members), "seed": 0,
             "split_by": "group", "target": "mean",
             "split_seed": seed, "lambda": lambda_, "scale": scale, "chosen": {"alpha": 3.1}, "seconds": 12.3,
-            "sweep": None,
+            "sweep": None, "policy": "lambda", "category": "given", "versions": {"erp": "0.1.0"},
         },
         "data": {
             "prompts": 2000, "members": len(members), "train": 800, "validation": 200, "test": 1000, "excluded": 7,
             "categories": None if category is None else 5, "samples_per_cell": list(samples),
-            "notes": ["10 of 44,275 cells are missing"],
+            "notes": ["10 of 44,275 cells are missing"], "lacking": {}, "reading": None,
         },
         "cost": {
             "kind": kind, "unit": unit, "range": [float(costs.min()), float(costs.max())],
-            "notes": ["prompt tokens are estimated"],
+            "notes": ["prompt tokens are estimated"], "fell_back": None,
+            "shown_unit": unit_of(unit).shown, "shown_size": unit_of(unit).size,
         },
         "prediction": {
             "members": {
@@ -186,7 +188,10 @@ def make_results(
             }
             for name in ("lambda_0", "policy", "most_reward", "same_reward")
         },
-        "chosen_on_validation": {"most_reward": 0.0, "same_reward": 12.0, "cascade": None},
+        "chosen_on_validation": {
+            "most_reward": 0.0, "same_reward": 12.0, "same_reward_margin": None, "same_reward_difference": None,
+            "cascade": None,
+        },
         "aiq": areas if differ else dict.fromkeys(areas),
         "perf_gain": {
             "lambda": 0.0, "reward": router, "cost": spot, "reward_gain": interval(router - base, half),
@@ -230,7 +235,8 @@ def make_results(
             "entropy": [0.9] * len(along), "evenness": [0.8 if len(members) > 1 else None] * len(along),
             "dearest": (along[:, int(costs.argmax())] if differ else np.full(len(along), np.nan)).tolist(),
         },
-        "regret": oracle - router, "objective": {"name": "utility", "value": 0.64}, "level": 0.95, "verdict": "",
+        "overlaps": None, "regret": oracle - router, "objective": {"name": "utility", "value": 0.64}, "level": 0.95,
+        "verdict": "",
     }  # fmt: skip
     from erp.files import jsonable
 

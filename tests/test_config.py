@@ -10,8 +10,8 @@ from pydantic import ValidationError
 from erp.build import build
 from erp.compose import compose, conf_folder
 from erp.config import PROGRAMS, validate
-from erp.config.older import with_data_target
 from erp.errors import ErpError, shorten
+from erp.formats.run import RUN
 from erp.table.source import TableSource
 
 PLUG = {"_target_": "erp.routers.ridge.Ridge"}
@@ -138,13 +138,13 @@ def test_data_of_an_earlier_version_names_its_class(kind):
     """The config of a run from before ``data`` was a node with a class reads as the same table."""
     name, settings = kind
     config = {"seed": 1, "data": {"kind": name, **settings}}
-    found = with_data_target(config)
+    found = RUN.read(config, "config.yaml")
     assert found == {"seed": 1, "data": {"name": name, "_target_": found["data"]["_target_"], **settings}}
     option = yaml.safe_load((conf_folder() / f"data/{name}.yaml").read_text())
     assert (option["name"], option["_target_"]) == (name, found["data"]["_target_"])
     build(found["data"], TableSource, key="data")
-    assert with_data_target(found) == found
-    assert with_data_target({"seed": 1}) == {"seed": 1}
+    assert RUN.read(found, "config.yaml") == found
+    assert RUN.read({"seed": 1}, "config.yaml") == {"seed": 1}
 
 
 def test_a_key_that_was_replaced_says_by_what():

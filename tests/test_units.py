@@ -79,6 +79,7 @@ def test_the_points_of_a_curve_are_at_shown_lambdas(priced):
 def of_before(folder):
     """The run folder as it was written when lambdas were per base unit."""
     results = json.loads((folder / "results.json").read_text())
+    del results["format"]
     size = results["cost"].pop("shown_size")
     del results["cost"]["shown_unit"]
     for section in ("run", "policy", "perf_gain", "cost_save"):
@@ -92,7 +93,7 @@ def of_before(folder):
     results["policy"]["label"] = f"lambda = {results['policy']['lambda']:g}"
     (folder / "results.json").write_text(json.dumps(results))
     config = yaml.safe_load((folder / "config.yaml").read_text())
-    del config["cost"]["lambda_per"]
+    del config["cost"]["lambda_per"], config["format"]
     config["policy"]["lambda"] /= size
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     return results

@@ -17,6 +17,7 @@ from erp.config import CollectConfig, Member
 from erp.engines.base import Engine
 from erp.errors import ErpError, shorten
 from erp.files import jsonable
+from erp.formats.table import TABLE
 from erp.table.asked import DEFAULT_RULE
 from erp.table.folder import MANIFEST, MEMBER_FACTS
 
@@ -164,9 +165,14 @@ def write_reward_manifest(store: Store, name: str, about: dict[str, Any], failed
     )
 
 
+def read_manifest(store: Store) -> dict[str, Any]:
+    """What a finished table says of itself. Raises ErpError where a newer erp wrote it."""
+    return TABLE.read(store.read_json(MANIFEST), f"out = {store.url}: {MANIFEST}")
+
+
 def facts_changed(store: Store, held: dict[str, Any]) -> bool:
     """Whether prices or parameters were given otherwise than the finished table's manifest says."""
-    manifest = store.read_json(MANIFEST)
+    manifest = read_manifest(store)
     return bool(manifest["pool"] != _pool(held) or manifest["prices_as_of"] != held["prices_as_of"])
 
 
@@ -179,19 +185,19 @@ def write_manifest(store: Store, held: dict[str, Any], failed: int) -> None:
     seconds = sum(store.read_json(f"log/samples/{name}")["seconds"] for name in store.names("log/samples"))
     store.write_json(
         MANIFEST,
-        {
-            "format": "erp-reward-table",
-            "version": 1,
-            "prompts": len(store.read_frame(PROMPTS, ["prompt_id"])),
-            "members": list(held["members"]),
-            "k": held["k"],
-            "failed_prompts": failed,
-            "pool": _pool(held),
-            "prices_as_of": held["prices_as_of"],
-            "sampled_in_seconds": round(seconds, 1),
-            "made_with": {"python": platform.python_version(), **_versions()},
-            "settings": {key: held[key] for key in ("source", "prompts", "seed", "block", "members")},
-        },
+        TABLE.numbered(
+            {
+                "prompts": len(store.read_frame(PROMPTS, ["prompt_id"])),
+                "members": list(held["members"]),
+                "k": held["k"],
+                "failed_prompts": failed,
+                "pool": _pool(held),
+                "prices_as_of": held["prices_as_of"],
+                "sampled_in_seconds": round(seconds, 1),
+                "made_with": {"python": platform.python_version(), **_versions()},
+                "settings": {key: held[key] for key in ("source", "prompts", "seed", "block", "members")},
+            }
+        ),
     )
 
 

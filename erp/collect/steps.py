@@ -12,7 +12,14 @@ from tqdm import tqdm
 from erp.build import build
 from erp.collect import score
 from erp.collect.checks import warnings
-from erp.collect.collection import facts_changed, reopen, same_reward_model, write_manifest, write_reward_manifest
+from erp.collect.collection import (
+    facts_changed,
+    read_manifest,
+    reopen,
+    same_reward_model,
+    write_manifest,
+    write_reward_manifest,
+)
 from erp.collect.sample import Sampler
 from erp.collect.score import Scorer
 from erp.collect.store import Store
@@ -75,7 +82,7 @@ def score_all(store: Store, config: CollectConfig, prompts: int) -> str:
         raise ErpError(
             f"steps = [score]: {store.url} is not sampled to the end; give steps=[sample] with all of its members first"
         )
-    job = Scorer(store.url, config.reward_model, store.read_json(MANIFEST)["members"], _absolute(config.weights_dir))
+    job = Scorer(store.url, config.reward_model, read_manifest(store)["members"], _absolute(config.weights_dir))
     about = same_reward_model(store, job)
     units = [Unit(block) for block in range(-(-prompts // config.block))]
     where = f"{score.rewards_folder(job.name)}"

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from erp.errors import shorten
+from erp.formats.renamed import KEYS
 
 
 def faults_of(error: ValidationError, model: type[BaseModel], given: Any, prefix: str = "") -> list[str]:
@@ -19,7 +20,9 @@ def faults_of(error: ValidationError, model: type[BaseModel], given: Any, prefix
         loc = fault["loc"]
         key = ".".join([*([prefix] if prefix else []), *map(str, loc)])
         value = fault["input"]
-        if fault["type"] == "extra_forbidden":
+        if key in KEYS:
+            lines.append(f"{key} = {value}: there is no such key any more; {KEYS[key]}")
+        elif fault["type"] == "extra_forbidden":
             lines.append(f"{key} = {value}: there is no such key; {_known_keys(model, given, loc)}")
         elif fault["type"] == "model_type":
             lines.append(f"{key} = {value}: is a group of keys; {_known_keys(model, given, (*loc, ''))}")

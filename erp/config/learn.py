@@ -67,7 +67,7 @@ class Cost(Node):
     assume_completion_tokens: float | None = Field(None, gt=0)
     router_per_prompt: float | None = Field(None, ge=0)
     predict: bool = False
-    lambda_per: Literal["shown", "base"] = "base"  # what a config of before this key meant
+    lambda_per: Literal["shown", "base"] = "shown"
 
 
 class Target(Node):

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import yaml
 
-from erp.config.older import REPLACED
 from erp.config.typed import parsed, parses
 from erp.errors import shorten
+from erp.formats.renamed import KEYS
 
 MOST_SHOWN = 200  # letters of what was typed
 _NO_GRAMMAR = (
@@ -83,8 +83,8 @@ def _where_known(key: str, program: str | None = None) -> str:
     folder = conf_folder()
     groups = sorted(path.name for path in folder.iterdir() if path.is_dir())
     *parents, last = key.split(".")
-    if key in REPLACED:
-        return f"there is no such key any more; {REPLACED[key]}"
+    if key in KEYS:
+        return f"there is no such key any more; {KEYS[key]}"
     if parents and parents[0] in groups and _is_open(parents):
         return f"is not there yet, and may be added; give +{key}=<value>"
     what = "there is no such key"

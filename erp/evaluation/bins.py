@@ -12,10 +12,10 @@ import pandas as pd
 
 from erp.findings import Bins, Floats
 from erp.metrics.prediction import equal_bins
-from erp.results import Results
+from erp.results import Content
 
 
-def binned(results: Results, predictions: pd.DataFrame) -> dict[str, Bins]:
+def binned(results: Content, predictions: pd.DataFrame) -> dict[str, Bins]:
     """Every member's bins of test prompts; empty for scores that only order.
 
     Args:

@@ -21,8 +21,8 @@ from erp.files import as_csv, jsonable, read_json
 from erp.findings import Comparison
 from erp.report.comparisons.latex import contenders_to_latex, members_to_latex, pairs_to_latex
 from erp.report.comparisons.write import as_markdown, write_comparison
-from erp.results import Sweep
 from erp.runs import RunFolder, make_folder
+from erp.sweeps import read_sweep
 
 
 @dataclass
@@ -144,7 +144,10 @@ def _is_override(argument: str) -> bool:
 def _add_sweep(path: Path, found: Found) -> None:
     """The runs of a sweep file, also when it was moved together with them; jobs that failed are named."""
     try:
-        sweep = Sweep.model_validate(read_json(path))
+        sweep = read_sweep(path)
+    except ErpError as error:
+        found.faults.append(str(error))
+        return
     except (OSError, ValueError):
         found.faults.append(f"runs = {path}: is no sweep file; give a run folder, or <out>/sweeps/<sweep>.json")
         return

@@ -15,7 +15,9 @@ from erp.files import jsonable
 from erp.programs.launch import launch
 from erp.report.facts import percent
 from erp.report.reading import reading_line
-from erp.report.text import gain_text, interval_text, reward_form
+from erp.report.text import reward_form, spread_text
+from erp.results import number
+from erp.results.run import Reading
 from erp.table.complete import lacking_text
 from erp.table.source import load_table
 
@@ -71,7 +73,8 @@ def _reading(found: Mapping[str, Any] | None) -> list[str]:
         return []
     if found["reason"] is not None:
         return [f"how much of the prompts {one_line(found['backbone'])} reads is not known: {found['reason']}"]
-    line = reading_line(found, found["backbone"])
+    of = Reading(window=found["window"], long=found["long"], cut=found["cut"] or 0.0, alike=found["alike"] or 0.0)
+    line = reading_line(of, found["backbone"])
     return [f"{line} Told from {found['prompts']:,} of them."] if line else []
 
 
@@ -196,7 +199,7 @@ def _own_prompts(facts: Mapping[str, Any]) -> list[str]:
     lines = ["Members, each on the prompts that have its reward; means are of different prompts:"]
     for name, row in sorted(members.items(), key=lambda item: -item[1]["prompts"]):
         rho = f"  reliability {rhos[name]:.4f}" if facts["member_means"] is None and rhos[name] is not None else ""
-        lines.append(f"  {row['prompts']:6,} prompts  {interval_text(row['reward'])}  {one_line(name)}{rho}")
+        lines.append(f"  {row['prompts']:6,} prompts  {_interval(row['reward'])}  {one_line(name)}{rho}")
     return lines
 
 
@@ -208,7 +211,7 @@ def _pairs(facts: Mapping[str, Any]) -> list[str]:
     lines = ["Two members, on the prompts that have rewards of both (as if which have them were chance):"]
     for pair in pairs[:MOST_PAIRS]:
         first, second = map(one_line, pair["members"])
-        gain = gain_text(pair["difference"]) if pair["prompts"] else "not known"
+        gain = _interval(pair["difference"], signed=True) if pair["prompts"] else "not known"
         lines.append(f"  {pair['prompts']:6,} prompts  {first} less {second}: {gain}")
     if len(pairs) > MOST_PAIRS:
         lines.append(f"  ... and {len(pairs) - MOST_PAIRS} more; output=json has all")
@@ -236,7 +239,12 @@ def _categories(facts: Mapping[str, Any]) -> list[str]:
 def _length(facts: Mapping[str, Any]) -> list[str]:
     found = facts["length_bias"]
     names = {"between": "given prompt and member", "within": "within a cell (same prompt, same member)"}
-    known = [f"{interval_text(found[key])} {text}" for key, text in names.items() if found[key] is not None]
+    known = [f"{_interval(found[key])} {text}" for key, text in names.items() if found[key] is not None]
     if not known:
         return [f"Does length buy reward: not known, {found['between_reason']}."]
     return [f"Does length buy reward: correlation with log length {'; '.join(known)}."]
+
+
+def _interval(found: Mapping[str, float | None], signed: bool = False) -> str:
+    mean, low, high = (number(found[end]) for end in ("mean", "low", "high"))
+    return spread_text(mean, low, high, signed=signed)

@@ -27,8 +27,8 @@ from erp.evaluation.predictions import predictions
 from erp.files import cache_folder
 from erp.metrics.intervals import GroupBootstrap
 from erp.programs.launch import launch
-from erp.report.summary import plain_summary
 from erp.report.write import write_report
+from erp.results import Results
 from erp.runs import RunFolder, make_folder, run_hash
 from erp.table.categories import category_codes
 from erp.table.known import unseen_split
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str]) -> None:
 
 def _job(container: dict[str, Any]) -> None:
     folder, results, remarks = _evaluate(validate("evaluate", container))
-    print(plain_summary(results))
+    print(results.verdict)
     for remark in remarks:
         print(f"note: {remark}")
     print(f"report: {folder / 'report.html'}")
@@ -65,10 +65,11 @@ def run(config: EvaluateConfig) -> tuple[Path, dict[str, Any]]:
     Raises:
         ErpError: one line for every fault of the input.
     """
-    return _evaluate(config)[:2]
+    folder, results, _ = _evaluate(config)
+    return folder, results.plain()
 
 
-def _evaluate(config: EvaluateConfig) -> tuple[Path, dict[str, Any], list[str]]:
+def _evaluate(config: EvaluateConfig) -> tuple[Path, Results, list[str]]:
     """What `run` returns, and what a reader must know where this is not what the router was trained for."""
     start = time.perf_counter()
     trained = load(config.run, config.trust, config.weights_dir)
@@ -134,8 +135,8 @@ def _evaluate(config: EvaluateConfig) -> tuple[Path, dict[str, Any], list[str]]:
         "seconds": round(time.perf_counter() - start, 2),
     }
     predicted = predictions(data, [("test", test, data.split.test)], trained.policy)
-    plain, _ = write_report(target, results, predicted, binned(results, predicted), config.figures)
-    return target, plain, remarks
+    told, _ = write_report(target, Results.of(results), predicted, binned(results, predicted), config.figures)
+    return target, told, remarks
 
 
 def _target(config: EvaluateConfig, folder: RunFolder, table: RewardTable, costs: Costs, cost: Cost) -> Path:

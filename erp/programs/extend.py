@@ -20,6 +20,7 @@ from erp.evaluation.predictions import predictions
 from erp.files import cache_folder
 from erp.programs.launch import launch
 from erp.report.write import write_report
+from erp.results import Results
 from erp.routers.extended import Extended
 from erp.routers.extension import unlabelled_clusters
 from erp.runs import RunFolder
@@ -104,7 +105,8 @@ def _extend(plan: ExtensionPlan) -> dict[str, Any]:
     plan.folder.keep_split(frame.assign(labelled=np.isin(np.arange(len(frame)), plan.labels)))
     plan.origin.keep(plan.folder)
     predicted = predictions(data, [("test", test, data.split.test)], plan.trained.policy)
-    return write_report(plan.folder.path, results, predicted, binned(results, predicted), plan.asked.figures)[0]
+    bins = binned(results, predicted)
+    return write_report(plan.folder.path, Results.of(results), predicted, bins, plan.asked.figures)[0].plain()
 
 
 def _data(plan: ExtensionPlan) -> RoutingData:

@@ -31,8 +31,9 @@ from erp.compose import (
 from erp.config import PROGRAMS
 from erp.config.typed import quoted, typed
 from erp.errors import ErpError, shorten
-from erp.files import read_json, sha256_of, write_text
-from erp.runs import record_in_sweep, run_hash
+from erp.files import sha256_of, write_text
+from erp.runs import run_hash
+from erp.sweeps import read_sweep, record_in_sweep
 
 Job = Callable[[dict[str, Any]], float | None]
 
@@ -121,8 +122,8 @@ def _sweep(program: str, parsed: Arguments, job: Job) -> None:
     except (Exception, KeyboardInterrupt) as error:
         # Hydra raises the first failed job's error when all have ended. The record has every one.
         failure = error
-    jobs = read_json(record)["jobs"].values() if record.exists() else []
-    failed = [j for j in jobs if j["status"] != "ok"]
+    jobs = list(read_sweep(record).jobs.values()) if record.exists() else []
+    failed = [job for job in jobs if job.status != "ok"]
     if jobs:
         print(f"sweep {sweep}: {len(jobs) - len(failed)} ok, {len(failed)} failed; {record}")
     elif before is not None:
@@ -135,7 +136,7 @@ def _sweep(program: str, parsed: Arguments, job: Job) -> None:
             f"jobs are finished and will be found; give the same command again with fewer hydra.launcher.n_jobs"
         ) from failure
     if failed:
-        lines = [f"{' '.join(j['overrides'])}: {j['error']}" + (f" ({j['run']})" if j["run"] else "") for j in failed]
+        lines = [f"{' '.join(j.overrides)}: {j.error}" + (f" ({j.run})" if j.run else "") for j in failed]
         raise ErpError(*lines) from failure
     if failure is not None:
         raise failure

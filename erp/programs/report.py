@@ -14,6 +14,7 @@ from erp.evaluation.bins import binned
 from erp.programs.launch import launch
 from erp.report.summary import plain_summary
 from erp.report.write import draw_report
+from erp.results import whole
 from erp.runs import RunFolder, make_folder
 
 
@@ -42,7 +43,8 @@ def run(config: ReportConfig) -> Path:
     out = folder.path if config.out is None else Path(config.out).expanduser()
     make_folder(out, out)
     with folder.retold():
-        draw_report(out, results, binned(results, pd.read_parquet(folder.predictions)), config.figures)
-        print(plain_summary(results))
+        told = whole(results)
+        draw_report(out, told, binned(results, pd.read_parquet(folder.predictions)), config.figures)
+        print(plain_summary(told))
     print(f"report: {out / 'report.html'}")
     return out / "report.html"

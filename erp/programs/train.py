@@ -15,7 +15,7 @@ import pandas as pd
 from erp.build import build
 from erp.compose import compose
 from erp.config import TrainConfig, validate
-from erp.config.resolved import resolved
+from erp.config.resolved import read_resolved
 from erp.decisions.policy import Calibration, Policy
 from erp.errors import ErpError
 from erp.evaluation.bins import binned
@@ -26,6 +26,7 @@ from erp.evaluation.measure import held_out, measure
 from erp.evaluation.predictions import predictions
 from erp.programs.launch import launch
 from erp.report.write import write_report
+from erp.results import Results, whole
 from erp.table.source import table_label
 from erp.tracking import Tracker, asked_by_agent, tracked
 from erp.trained.bundle import Bundle
@@ -90,7 +91,7 @@ def train(config: TrainConfig | Mapping[str, Any] | Sequence[str] = ()) -> Resul
     if isinstance(config, TrainConfig):
         return execute(prepare(config))
     if isinstance(config, Mapping):
-        return execute(prepare(validate("train", resolved(config, "config"))))
+        return execute(prepare(validate("train", read_resolved(config, "config"))))
     return execute(prepare(validate("train", compose("train", list(config)))))
 
 
@@ -107,7 +108,8 @@ def execute(plan: Plan) -> Result:
             if config.figures and not folder.figures.exists():  # made without, and asked for now
                 with folder.retold():
                     frame = pd.read_parquet(folder.predictions)
-                    results, _ = write_report(folder.path, results, frame, binned(results, frame))
+                    told, _ = write_report(folder.path, whole(results), frame, binned(results, frame))
+                    results = told.plain()
             # A W&B agent waits for the numbers of every run that it asked for. Others get a copy that was not made yet,
             # or that was lost: W&B writes its file after a run has ended, and may be killed before.
             if asked_by_agent() or not any(folder.path.glob("wandb/*/*.wandb")):
@@ -149,8 +151,8 @@ def _fit_and_test(plan: Plan, data: RoutingData, tracker: Tracker, start: float)
     folder.keep_split(plan.split.frame(plan.table.prompts))
     plan.origin.keep(folder)
     frame = predictions(data, parts, policy)
-    results, _ = write_report(folder.path, results, frame, binned(results, frame), config.figures)
-    return results
+    told, _ = write_report(folder.path, Results.of(results), frame, binned(results, frame), config.figures)
+    return told.plain()
 
 
 def _calibrate(policy: Policy, plan: Plan, data: RoutingData, bundle: Bundle, validation: HeldOut) -> None:

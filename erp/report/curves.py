@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from erp.report.facts import cost_scale, level_of, policy_sign, routing_members, short_names
-from erp.report.gains import gain_rows, gain_strip
+from erp.report.gains import gain_label, gain_rows, gain_strip
 from erp.report.style import (
     BLACK,
     BLUE,
@@ -27,7 +27,9 @@ from erp.report.style import (
     title,
 )
 from erp.report.summary import headline
-from erp.results import Results, costs_differ, number, numbers
+from erp.results import Results, number, numbers
+from erp.results.policy import PolicyOutcome
+from erp.results.routing import Row
 
 Floats = NDArray[np.float64]
 ALL_NAMED = 12  # a pool up to this size has every member named in the curve's figure
@@ -39,41 +41,41 @@ def reward_cost(results: Results, path: Path) -> Path:
     The second panel is there because the oracle and the cheapest member can lie so far off that, on a common axis,
     router and best single are one dot.
     """
-    if not costs_differ(results):
+    if not results.cost.differ:
         rows = gain_rows(results, members=5)
         with canvas(path, 1.2 + 0.3 * len(rows)) as figure:
-            gain_strip(figure.subplots(), rows, results)
+            gain_strip(figure.subplots(), rows, gain_label(results))
         return path
     rows = [row for row in gain_rows(results, members=0) if row.name not in ("random", "best single")]
     with canvas(path, 5.3 + 0.27 * len(rows)) as figure:
         upper, lower = figure.subplots(2, 1, height_ratios=[4.2, 0.4 + 0.27 * len(rows)])
-        gain_strip(lower, rows, results)
+        gain_strip(lower, rows, gain_label(results))
         _curve_panel(figure, upper, results)
     return path
 
 
 def curve_points(results: Results, name: str) -> Floats:
     """(P, 2) cost and reward along a curve, lambda ascending; empty where the run has no such curve."""
-    curve = results["curves"].get(name)
+    curve = results.decided.curves.named.get(name)
     if curve is None:
         return np.zeros((0, 2))
-    return np.stack([numbers(curve["cost"]), numbers(curve["reward"])], axis=1)
+    return np.stack([numbers(curve.cost), numbers(curve.reward)], axis=1)
 
 
 def _curve_panel(figure: Figure, axes: Axes, results: Results) -> None:
-    routing, run = results["routing"], results["run"]
+    routing, run = results.decided.routing, results.run
     members = routing_members(results)
     factor, unit = cost_scale(results)
     scale = np.array([factor, 1.0])
-    names = ["oracle", "router"] if run["router"] == "category_mean" else ["oracle", "category_mean", "router"]
-    curves = {name: curve_points(results, name) * scale for name in names if name in results["curves"]}
-    dots = np.array([[number(row["cost"]), number(row["reward"])] for _, row in members]) * scale
-    marks = {name: _point(routing[name]) * scale for name in ("random", "best_single")}
-    policy = _point(results["policy"]) * scale
-    band = results["interval"]
+    names = ["oracle", "router"] if run.router == "category_mean" else ["oracle", "category_mean", "router"]
+    curves = {name: curve_points(results, name) * scale for name in names if name in results.decided.curves.named}
+    dots = np.array([[number(row.cost), number(row.reward)] for _, row in members]) * scale
+    marks = {name: _point(routing.rows[name]) * scale for name in ("random", "best_single")}
+    policy = _point(results.decided.policy) * scale
+    band = results.decided.interval
 
     core = [curves["router"], curves.get("category_mean", np.zeros((0, 2))), *(m[None] for m in marks.values())]
-    rewards = np.concatenate([*(points[:, 1] for points in core), numbers(band["low"]), numbers(band["high"])])
+    rewards = np.concatenate([*(points[:, 1] for points in core), numbers(band.low), numbers(band.high)])
     low, high = y_limits(rewards, np.concatenate([curves["oracle"][:, 1], dots[:, 1]]))
     axes.set_ylim(low, high)
     everything = np.concatenate([dots, *curves.values()])[:, 0]
@@ -81,9 +83,9 @@ def _curve_panel(figure: Figure, axes: Axes, results: Results) -> None:
     axes.set_ylabel("Mean reward")
     axes.yaxis.set_major_locator(nice_ticks(6))
 
-    order = np.argsort(numbers(band["cost"]), kind="stable")
+    order = np.argsort(numbers(band.cost), kind="stable")
     axes.fill_between(
-        numbers(band["cost"])[order] * factor, numbers(band["low"])[order], numbers(band["high"])[order],
+        numbers(band.cost)[order] * factor, numbers(band.low)[order], numbers(band.high)[order],
         color=BLUE, alpha=0.18, lw=0, zorder=1,
     )  # fmt: skip
     for name, points in curves.items():
@@ -105,8 +107,8 @@ def _curve_panel(figure: Figure, axes: Axes, results: Results) -> None:
     place_labels(figure, axes, visible, list(curves.values()), np.concatenate([dots, [*marks.values(), policy]]))
 
 
-def _point(row: Results) -> Floats:
-    return np.array([number(row["cost"]), number(row["reward"])])
+def _point(row: Row | PolicyOutcome) -> Floats:
+    return np.array([row.cost, row.reward])
 
 
 def y_limits(core: Floats, rest: Floats) -> tuple[float, float]:
@@ -123,11 +125,11 @@ def y_limits(core: Floats, rest: Floats) -> tuple[float, float]:
 def _off_range(results: Results, low: float, high: float) -> list[str]:
     """What lies outside the axis, in words, so that nothing is hidden by the choice of limits."""
     notes = []
-    best = number(results["routing"]["oracle"]["reward"])
+    best = number(results.decided.routing.oracle.reward)
     if not low <= best <= high:
         notes.append(f"↑ off the axis: oracle at λ = 0, {best:.4g}")
     short = short_names(results, 22)
-    outside = [(short[name], number(row["reward"])) for name, row in routing_members(results)]
+    outside = [(short[name], number(row.reward)) for name, row in routing_members(results)]
     outside = [(name, reward) for name, reward in outside if not low <= reward <= high]
     if outside:
         listed = ", ".join(f"{name} {reward:.4g}" for name, reward in outside[:2])
@@ -141,9 +143,9 @@ def _labels(
 ) -> list[Label]:
     """Labels of the curve's figure, the most important first; those of members off the axis are left out later."""
     shown = policy_sign(results)
-    single, short = results["routing"]["best_single"].get("member", ""), short_names(results, 22)
+    single, short = results.decided.routing.best_single.member, short_names(results, 22)
     labels = [
-        Label(results["run"]["router"], along(curves["router"]), BLUE, bold=True),
+        Label(results.run.router, along(curves["router"]), BLUE, bold=True),
         Label(f"best single\n{short.get(single, single)}", marks["best_single"][None], bold=True),
         Label(f"policy, {shown}", policy[None], "#A0447A"),
     ]

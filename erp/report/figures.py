@@ -24,9 +24,9 @@ def draw_figures(results: Results, bins: Mapping[str, Bins], folder: Path) -> li
     Returns:
         The files, in the order of the report.
     """
-    decided = results["routing"] is not None  # None: no test prompt has a reward of every member
+    decided = results.routing is not None  # None: no test prompt has a reward of every member
     drawn = [reward_cost(results, folder / "reward_cost.png")] if decided else []
-    if results["run"]["scale"] == "reward":
+    if results.run.scale == "reward":
         drawn.append(predicted_vs_observed(results, bins, folder / "predicted_vs_observed.png"))
     if decided:
         drawn.append(route_shares(results, folder / "route_shares.png"))

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from erp.report.facts import decides_at_zero, level_of, policy_sign, routing_members, short_names
 from erp.report.style import BLACK, COLOURS, GREY, PINK, nice_ticks, signed
 from erp.results import Results, number
+from erp.results.base import Interval
 
 
 @dataclass(frozen=True)
@@ -32,35 +33,40 @@ class GainRow:
     core: bool = False
 
 
-def gain_row(name: str, gain: Results, colour: str, core: bool = False) -> GainRow:
+def gain_row(name: str, gain: Interval, colour: str, core: bool = False) -> GainRow:
     """A row from an interval of ``results.json``."""
-    return GainRow(name, number(gain["mean"]), number(gain["low"]), number(gain["high"]), colour, core)
+    return GainRow(name, number(gain.mean), number(gain.low), number(gain.high), colour, core)
 
 
 def gain_rows(results: Results, members: int) -> list[GainRow]:
     """The rows of a run at lambda = 0, from the bottom of the ladder to its top, with its best few members."""
-    routing, run = results["routing"], results["run"]
-    single, short = routing["best_single"].get("member", ""), short_names(results, 22)
-    rows = [gain_row("random", routing["random"]["gain_vs_best_single"], COLOURS["random"])]
+    routing, run = results.decided.routing, results.run
+    single, short = routing.best_single.member, short_names(results, 22)
+    rows = [gain_row("random", routing.random.gain_vs_best_single, COLOURS["random"])]
     best = [(name, row) for name, row in routing_members(results) if name != single][:members]
-    rows += [gain_row(short[name], row["gain_vs_best_single"], GREY) for name, row in best[::-1]]
+    rows += [gain_row(short[name], row.gain_vs_best_single, GREY) for name, row in best[::-1]]
     rows.append(GainRow("best single", 0.0, 0.0, 0.0, BLACK, core=True))
-    if routing["category_mean"] is not None and run["router"] != "category_mean":
-        gain = routing["category_mean"]["gain_vs_best_single"]
+    if routing.category_mean is not None and run.router != "category_mean":
+        gain = routing.category_mean.gain_vs_best_single
         rows.append(gain_row("category mean", gain, COLOURS["category_mean"], core=True))
-    rows.append(gain_row(run["router"], routing["router"]["gain_vs_best_single"], COLOURS["router"], core=True))
+    rows.append(gain_row(run.router, routing.router.gain_vs_best_single, COLOURS["router"], core=True))
     if not decides_at_zero(results):
         shown = policy_sign(results)
-        gain = number(results["policy"]["reward"]) - number(routing["best_single"]["reward"])
-        rows.append(GainRow(f"policy, {shown}", gain, math.nan, math.nan, PINK))  # its interval is to another row
-    rows.append(gain_row("oracle", routing["oracle"]["gain_vs_best_single"], COLOURS["oracle"]))
+        earned = results.decided.policy.reward - routing.best_single.reward
+        rows.append(GainRow(f"policy, {shown}", earned, math.nan, math.nan, PINK))  # its interval is to another row
+    rows.append(gain_row("oracle", routing.oracle.gain_vs_best_single, COLOURS["oracle"]))
     return rows
 
 
-def gain_strip(axes: Axes, rows: Sequence[GainRow], results: Results) -> None:
+def gain_label(results: Results) -> str:
+    """What the axis of a run's gains is called: they are over its best single member."""
+    single = results.decided.routing.best_single.member
+    named = short_names(results, 28).get(single, single)
+    return f"Gain in reward over best single\n({named})\nat λ = 0, with {level_of(results)} intervals"
+
+
+def gain_strip(axes: Axes, rows: Sequence[GainRow], label: str) -> None:
     """Draw the rows, the first at the bottom; the axis fits the core rows, and the others while they leave room."""
-    single = results["routing"]["best_single"].get("member", "")
-    single = short_names(results, 28).get(single, single)
     low, high = gain_limits(rows)
     axes.axvline(0, color=BLACK, lw=1, zorder=1)
     for position, row in enumerate(rows):
@@ -81,7 +87,7 @@ def gain_strip(axes: Axes, rows: Sequence[GainRow], results: Results) -> None:
     axes.tick_params(axis="y", length=0, pad=9)
     axes.spines["left"].set_visible(False)
     axes.xaxis.set_major_locator(nice_ticks(5))
-    axes.set_xlabel(f"Gain in reward over best single\n({single})\nat λ = 0, with {level_of(results)} intervals")
+    axes.set_xlabel(label)
 
 
 def gain_limits(rows: Sequence[GainRow]) -> tuple[float, float]:

@@ -33,17 +33,17 @@ def render(results: Results, figures: Sequence[str]) -> str:
         results: the content of ``results.json``.
         figures: image files as the report should link them.
     """
-    run, decided = results["run"], results["routing"] is not None  # None: no prompt has a reward of every member
+    run, decided = results.run, results.routing is not None  # None: no prompt has a reward of every member
     images = {PurePosixPath(figure).stem: _image(figure) for figure in figures}
 
     def image(stem: str) -> list[str]:
         return [images[stem]] if stem in images else []
 
     parts = [
-        f"# {escaped(run['router'])} on {escaped(run['table'])}",
+        f"# {escaped(run.router)} on {escaped(run.table)}",
         *map(escaped, plain_summary(results).splitlines()),
-        f"Router {coded(run['router'])}, backbone {coded(run['backbone'])}, reward model {coded(run['reward_model'])}, "
-        f"{results['data']['members']} members, {results['data']['test']:,} test prompts.",
+        f"Router {coded(run.router)}, backbone {coded(run.backbone)}, reward model {coded(run.reward_model)}, "
+        f"{results.data.members} members, {results.data.test:,} test prompts.",
         *image("reward_cost"),
         *extension_page(results),
         *([*equal_cost_page(results), *rows_page(results), *members_page(results)] if decided else []),

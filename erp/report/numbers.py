@@ -21,7 +21,11 @@ from erp.report.facts import (
 )
 from erp.report.text import significant
 from erp.report.variance import PARTS, variance_rows
-from erp.results import Results, costs_differ, number, numbers
+from erp.results import Results, numbers
+from erp.results.base import Interval
+from erp.results.curves import Curve, IntervalsAlong
+from erp.results.policy import PolicyOutcome
+from erp.results.routing import RoutedMember, Row
 
 MOST_ROWS = 40  # of one curve
 
@@ -48,9 +52,9 @@ def figure_numbers(results: Results, bins: Mapping[str, Bins]) -> dict[str, list
         bins: of the members' predictions.
     """
     tables: dict[str, list[NumberTable]] = {}
-    if results["routing"] is not None:
+    if results.routing is not None:
         tables = {"reward_cost": [_marks(results), *_curves(results)], "route_shares": [_shares(results)]}
-    if results["run"]["scale"] == "reward":
+    if results.run.scale == "reward":
         tables["predicted_vs_observed"] = [_binned(results, bins)]
     if variance_rows(results):
         tables["variance_shares"] = [_variance(results)]
@@ -59,26 +63,26 @@ def figure_numbers(results: Results, bins: Mapping[str, Bins]) -> dict[str, list
 
 def _marks(results: Results) -> NumberTable:
     """Everything that is one point: references, router and members at lambda = 0, and the run's policy."""
-    routing, policy = results["routing"], results["policy"]
-    base, single = number(routing["best_single"]["reward"]), routing["best_single"].get("member")
-    rows: list[tuple[str, Results, Mapping[str, float | None]]] = []
-    names = {"oracle": "oracle", "router": one_line(results["run"]["router"]), "category_mean": "category mean",
-             "best_single": f"best single ({one_line(single or '?')})", "random": "random"}  # fmt: skip
+    routing, policy = results.decided.routing, results.decided.policy
+    base, single = routing.best_single.reward, routing.best_single.member
+    rows: list[tuple[str, Row | RoutedMember | PolicyOutcome, Interval]] = []
+    names = {"oracle": "oracle", "router": one_line(results.run.router), "category_mean": "category mean",
+             "best_single": f"best single ({one_line(single)})", "random": "random"}  # fmt: skip
     for key, name in names.items():
         # A router that is the category mean would stand here twice.
-        if routing[key] is not None and not (key == "category_mean" == results["run"]["router"]):
-            rows.append((name, routing[key], routing[key]["gain_vs_best_single"]))
+        if key in routing.rows and not (key == "category_mean" == results.run.router):
+            rows.append((name, routing.rows[key], routing.rows[key].gain_vs_best_single))
     # Its interval is to the best single at its own lambda, which is another row.
-    gain = {"mean": number(policy["reward"]) - base, "low": None, "high": None}
+    gain = Interval(mean=policy.reward - base, low=None, high=None)
     rows.insert(2, (f"the run's policy, {policy_sign(results)}", policy, gain))
-    rows += [(one_line(m), row, row["gain_vs_best_single"]) for m, row in routing_members(results) if m != single]
+    rows += [(one_line(m), row, row.gain_vs_best_single) for m, row in routing_members(results) if m != single]
     factor, _ = cost_scale(results)
     return NumberTable(
         f"Points, and gains in reward over best single with {level_of(results)} intervals; at λ = 0 except the policy",
         ["Row", "Reward", *_cost_column(results, "Cost"), "Gain", "from", "to"],
         [
-            [name, significant(row["reward"]), *_cost_cell(results, number(row["cost"]) * factor),
-             *(significant(gain[end]) for end in ("mean", "low", "high"))]
+            [name, significant(row.reward), *_cost_cell(results, row.cost * factor),
+             *map(significant, (gain.mean, gain.low, gain.high))]
             for name, row, gain in rows
         ],
     )  # fmt: skip
@@ -86,28 +90,28 @@ def _marks(results: Results) -> NumberTable:
 
 def _curves(results: Results) -> list[NumberTable]:
     """A table per curve; the router's has the interval of its reward at every point. None without a cost axis."""
-    if not costs_differ(results):
+    if not results.cost.differ:
         return []
-    router, count = one_line(results["run"]["router"]), len(results["curves"]["router"]["cost"])
+    router, count = one_line(results.run.router), len(results.decided.curves.router.cost)
     ends = f"the mean reward with its {level_of(results)} interval"
-    tables = [_curve(results, f"Curve of {router}, {ends}", results["interval"], ["low", "high"], count)]
+    tables = [_curve(results, f"Curve of {router}, {ends}", results.decided.interval, count)]
     for key, name in (("category_mean", "category mean"), ("oracle", "the oracle")):
-        curve = results["curves"].get(key)
-        if curve is not None and key != results["run"]["router"]:
-            tables.append(_curve(results, f"Curve of {name}", curve, [], len(curve["cost"])))
+        curve = results.decided.curves.named.get(key)
+        if curve is not None and key != results.run.router:
+            tables.append(_curve(results, f"Curve of {name}", curve, len(curve.cost)))
     return tables
 
 
-def _curve(results: Results, caption: str, curve: Results, ends: list[str], count: int) -> NumberTable:
-    kept = _thinned(len(curve["cost"]))
-    costs = numbers(curve["cost"]) * cost_scale(results)[0]
+def _curve(results: Results, caption: str, curve: Curve | IntervalsAlong, count: int) -> NumberTable:
+    kept = _thinned(len(curve.cost))
+    costs = numbers(curve.cost) * cost_scale(results)[0]
+    ends = {"from": curve.low, "to": curve.high} if isinstance(curve, IntervalsAlong) else {}
     return NumberTable(
         f"{caption}{_how_many(len(kept), count)}",
-        [lambda_header(results), *_cost_column(results, "Cost"), "Reward",
-         *({"low": "from", "high": "to"}[end] for end in ends)],
+        [lambda_header(results), *_cost_column(results, "Cost"), "Reward", *ends],
         [
-            [_lambda(curve["lambda"][i]), significant(costs[i]), significant(curve["reward"][i]),
-             *(significant(curve[end][i]) for end in ends)]
+            [_lambda(curve.lambda_[i]), significant(costs[i]), significant(curve.reward[i]),
+             *(significant(end[i]) for end in ends.values())]
             for i in kept
         ],
     )  # fmt: skip
@@ -115,22 +119,22 @@ def _curve(results: Results, caption: str, curve: Results, ends: list[str], coun
 
 def _shares(results: Results) -> NumberTable:
     """Shares of the members that are chosen at all, the cheapest first; one column without a cost axis."""
-    members, along = results["routing"]["members"], results["shares"]
-    if not costs_differ(results):
-        chosen = [(one_line(name), number(row["share"])) for name, row in routing_members(results)]
+    members, along = results.decided.routing.members, results.decided.shares
+    if not results.cost.differ:
+        chosen = [(one_line(name), row.share) for name, row in routing_members(results)]
         rows = [[name, percent(share, 1)] for name, share in sorted(chosen, key=lambda pair: -pair[1]) if share > 0]
         return NumberTable("Share of prompts sent to each member at λ = 0", ["Member", "Share"], rows)
-    used = [name for name, shares in along["members"].items() if numbers(shares).max() > 0]
-    used.sort(key=lambda name: number(members[name]["cost"]))
-    kept = _thinned(len(along["cost"]))
-    costs = numbers(along["cost"]) * cost_scale(results)[0]
+    used = [name for name, shares in along.members.items() if numbers(shares).max() > 0]
+    used.sort(key=lambda name: members[name].cost)
+    kept = _thinned(len(along.cost))
+    costs = numbers(along.cost) * cost_scale(results)[0]
     return NumberTable(
         "Share of prompts sent to each member that is ever chosen, along the router's curve"
-        + _how_many(len(kept), len(results["curves"]["router"]["cost"])),
+        + _how_many(len(kept), len(results.decided.curves.router.cost)),
         [lambda_header(results), *_cost_column(results, "Cost"), *map(one_line, used)],
         [
-            [_lambda(along["lambda"][i]), significant(costs[i]),
-             *(percent(number(along["members"][name][i]), 1) for name in used)]
+            [_lambda(along.lambda_[i]), significant(costs[i]),
+             *(percent(along.members[name][i], 1) for name in used)]
             for i in kept
         ],
     )  # fmt: skip
@@ -174,8 +178,8 @@ def _lambda(value: float | None) -> str:
 
 
 def _cost_column(results: Results, name: str) -> list[str]:
-    return [f"{name} ({cost_scale(results)[1]})"] if results["cost"]["kind"] != "none" else []
+    return [f"{name} ({cost_scale(results)[1]})"] if results.cost.kind != "none" else []
 
 
 def _cost_cell(results: Results, cost: float) -> list[str]:
-    return [significant(cost)] if results["cost"]["kind"] != "none" else []
+    return [significant(cost)] if results.cost.kind != "none" else []

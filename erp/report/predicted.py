@@ -47,7 +47,7 @@ def predicted_vs_observed(results: Results, bins: Mapping[str, Bins], path: Path
 
 
 def _prediction_panel(axes: Axes, name: str, results: Results, bins: Bins, length: int) -> None:
-    r2 = number(results["prediction"]["members"][name]["r2"])
+    r2 = number(results.prediction.members[name].r2)
     axes.axline((0, 0), slope=1, color=GREY, ls="--", lw=1, zorder=1)
     axes.errorbar(bins.predicted, bins.observed, bins.error, fmt="o", color=BLUE, ms=4, lw=1.2, zorder=3)
     value = "undefined" if math.isnan(r2) else f"{r2:.3f}".replace("-", "\N{MINUS SIGN}")

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from erp.errors import one_line
 from erp.report.facts import percent
+from erp.results.run import Reading
 
 NOTABLE = 0.01  # a smaller share goes without saying
 
 
-def reading_line(found: Mapping[str, Any] | None, backbone: str) -> str:
+def reading_line(found: Reading | None, backbone: str) -> str:
     """The sentence; empty where there is nothing to say, or (in runs of earlier versions) nothing is known.
 
     Args:
@@ -20,12 +18,12 @@ def reading_line(found: Mapping[str, Any] | None, backbone: str) -> str:
     """
     if found is None:
         return ""
-    cut, alike = found["cut"] or 0.0, found["alike"] or 0.0
+    cut, alike = found.cut, found.alike
     told = []
     if cut > NOTABLE:
-        lost = "beginning" if found["long"] == "tail" else "end"
+        lost = "beginning" if found.long == "tail" else "end"
         told.append(
-            f"{one_line(backbone)} reads {found['window']:,} tokens at once, and {_share(cut)} of the prompts are "
+            f"{one_line(backbone)} reads {found.window:,} tokens at once, and {_share(cut)} of the prompts are "
             f"longer and lose their {lost}"
         )
     if alike > NOTABLE:

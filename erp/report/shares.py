@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from erp.report.facts import cost_scale, percent, routing_members, short_names
 from erp.report.style import BLACK, BLUE, PALETTE, canvas, cost_axis, freeze, title
-from erp.results import Results, costs_differ, number, numbers
+from erp.results import Results, number, numbers
 
 Floats = NDArray[np.float64]
 Band = tuple[str, Floats, str]  # name, share at every point, colour
@@ -20,8 +20,8 @@ BANDS = 8  # members with a colour of their own
 
 def route_shares(results: Results, path: Path) -> Path:
     """Stacked shares of prompts along the router's curve; without a cost axis, bars at lambda = 0."""
-    costs = numbers(results["shares"]["cost"])
-    if not costs_differ(results) or not costs.max() > costs.min():
+    costs = numbers(results.decided.shares.cost)
+    if not results.cost.differ or not costs.max() > costs.min():
         return _share_bars(results, path)
     order = np.argsort(costs, kind="stable")
     factor, unit = cost_scale(results)
@@ -46,11 +46,11 @@ def route_shares(results: Results, path: Path) -> Path:
 
 def _bands(results: Results, order: NDArray[np.intp]) -> list[Band]:
     """The members most chosen anywhere on the curve, the cheapest first, and all others as one band."""
-    along = {name: numbers(values)[order] for name, values in results["shares"]["members"].items()}
+    along = {name: numbers(values)[order] for name, values in results.decided.shares.members.items()}
     used = {name: values for name, values in along.items() if values.max() > 0}
     largest = sorted(used, key=lambda name: -used[name].max())[:BANDS]
-    members = results["routing"]["members"]
-    cheap_first = sorted(largest, key=lambda name: number(members[name]["cost"]))
+    members = results.decided.routing.members
+    cheap_first = sorted(largest, key=lambda name: number(members[name].cost))
     short = short_names(results, 22)
     bands = [(short[name], used[name], PALETTE[i]) for i, name in enumerate(cheap_first)]
     others = [values for name, values in used.items() if name not in largest]
@@ -95,7 +95,7 @@ def _ink_on(colour: str) -> str:
 def _share_bars(results: Results, path: Path) -> Path:
     """Shares at lambda = 0 as bars, the largest first."""
     short = short_names(results, 24)
-    shares = [(short[name], number(row["share"])) for name, row in routing_members(results)]
+    shares = [(short[name], number(row.share)) for name, row in routing_members(results)]
     shares = sorted((pair for pair in shares if pair[1] > 0), key=lambda pair: -pair[1])
     if len(shares) > BANDS:
         rest = shares[BANDS:]

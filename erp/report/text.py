@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from erp.errors import one_line
 from erp.report.facts import percent
 from erp.results import number
+from erp.results.base import Interval
 from erp.units import significant as significant
 
 MOST_DECIMALS = 15
@@ -62,14 +63,16 @@ def told_apart(*values: float) -> list[str]:
     return texts
 
 
-def gain_text(gain: Mapping[str, float | None]) -> str:
+def gain_text(gain: Interval | None) -> str:
     """A signed gain with its interval, for tables."""
     return interval_text(gain, signed=True)
 
 
-def interval_text(found: Mapping[str, float | None], *, signed: bool = False) -> str:
-    """An interval of ``results.json`` as text."""
-    mean, low, high = (number(found[key]) for key in ("mean", "low", "high"))
+def interval_text(found: Interval | None, *, signed: bool = False) -> str:
+    """An interval of ``results.json`` as text; a dash where there is none."""
+    if found is None:
+        return "-"
+    mean, low, high = map(number, (found.mean, found.low, found.high))
     return spread_text(mean, low, high, signed=signed)
 
 

@@ -22,11 +22,11 @@ MOST_CATEGORIES = 12
 
 def variance_rows(results: Results) -> list[tuple[str, dict[str, float]]]:
     """Name and shares of every bar, the whole table first; empty where nothing is identified."""
-    noise = results["noise"]
-    found = [("all prompts", noise["components"]["shares"])]
-    found += [(name, row["components"]["shares"]) for name, row in (noise["categories"] or {}).items()]
-    known = [(name, shares) for name, shares in found if shares is not None]
-    return known[: 1 + MOST_CATEGORIES] if noise["components"]["shares"] is not None else []
+    noise = results.noise
+    found = [("all prompts", noise.components.shares)]
+    found += [(name, row.components.shares) for name, row in (noise.categories or {}).items()]
+    known = [(name, shares.given(float)) for name, shares in found if shares is not None]
+    return known[: 1 + MOST_CATEGORIES] if noise.components.shares is not None else []
 
 
 def variance_shares(results: Results, path: Path) -> Path:

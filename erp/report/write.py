@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from erp.files import jsonable, replacing, write_json, write_text
+from erp.files import replacing, write_json, write_text
 from erp.findings import Bins
+from erp.formats.results import RESULTS
 from erp.report.figures import draw_figures
 from erp.report.html import render_html
 from erp.report.markdown import render
@@ -21,27 +21,25 @@ from erp.results import Results
 
 def write_report(
     folder: Path, results: Results, predictions: pd.DataFrame, bins: Mapping[str, Bins], figures: bool = True
-) -> tuple[dict[str, Any], list[Path]]:
+) -> tuple[Results, list[Path]]:
     """Write everything a reader looks at; ``results.json`` last, because it marks a report as whole.
 
     Args:
         folder: of the run or evaluation.
-        results: the content of ``results.json``.
+        results: the content of ``results.json``, but for the verdict.
         predictions: the content of ``predictions.parquet``.
         bins: of the members' predictions.
         figures: whether to draw them, which takes longer than all the rest on a small table.
 
     Returns:
-        The results as they stand in the file (plain values, verdict included) and the figures, as PNG; each has an
-        SVG of the same name beside it.
+        The results with their verdict, and the figures, as PNG; each has an SVG of the same name beside it.
     """
-    plain = dict(jsonable(results))
-    plain["verdict"] = plain_summary(plain)
+    results = results.model_copy(update={"verdict": plain_summary(results)})
     with replacing(folder / "predictions.parquet") as temporary:
         predictions.to_parquet(temporary, index=False)
-    drawn = draw_report(folder, plain, bins, figures)
-    write_json(folder / "results.json", plain)
-    return plain, drawn
+    drawn = draw_report(folder, results, bins, figures)
+    write_json(folder / "results.json", RESULTS.numbered(results.plain()))
+    return results, drawn
 
 
 def draw_report(folder: Path, results: Results, bins: Mapping[str, Bins], figures: bool = True) -> list[Path]:

@@ -135,13 +135,6 @@ class KNN(Router):
         cosine, order = every.gather(1, position).sort(dim=1, descending=True, stable=True)
         return cosine, position.gather(1, order)
 
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        """Checkpoints of earlier versions do not say which prompts have equal embeddings."""
-        saved = state_dict.get(prefix + "embedding")
-        if saved is not None and prefix + "twin" not in state_dict:
-            state_dict[prefix + "twin"] = torch.arange(len(saved))
-        super()._load_from_state_dict(state_dict, prefix, *args)
-
     def _running_means(self, cosine: Tensor, nearest: Tensor, ks: Sequence[int], temperature: float) -> list[Tensor]:
         """Mean rewards over the first k neighbours of each query, for ascending ks; each (B, M)."""
         total = torch.zeros(len(nearest), self.rewards.shape[1], dtype=torch.float64)

@@ -12,6 +12,7 @@ import pyarrow
 import pyarrow.parquet
 
 from erp.errors import ErpError, shorten
+from erp.formats.table import TABLE
 from erp.table.asked import DEFAULT_RULE, PromptFrom
 from erp.table.schema import MEASURE_COLUMNS, PROMPT_COLUMNS
 
@@ -44,7 +45,7 @@ def folder_rows(root: Path, reward_model: str | None) -> tuple[pd.DataFrame, str
             f"data.path = {root}: holds no {MANIFEST}, which is written last: it is no reward table, or an "
             "unfinished one; give a finished table's folder, or long files"
         )
-    _json(root / MANIFEST)
+    _manifest(root)
     scores, name, higher_is_better = _reward_model(root, reward_model)
     prompts = _read(root, [root / "prompts.parquet"], ["prompt_id", "prompt"], list(PROMPT_COLUMNS[2:]))
     samples = _read(root, _parts(root / "samples"), KEYS, ["n_samples", *MEASURE_COLUMNS])
@@ -70,7 +71,7 @@ def with_responses(root: Path, rows: pd.DataFrame) -> pd.DataFrame:
 
 def greedy_members(root: Path) -> set[str]:
     """Members that were sampled at temperature 0, as far as the manifest says: their samples are one response."""
-    settings = _json(root / MANIFEST).get("settings")
+    settings = _manifest(root).get("settings")
     members = settings.get("members") if isinstance(settings, dict) else None
     if not isinstance(members, dict):
         return set()
@@ -80,7 +81,7 @@ def greedy_members(root: Path) -> set[str]:
 
 def member_facts(root: Path) -> dict[str, dict[str, float]]:
     """What a finished folder's manifest says of its members: prices and parameters, numbers only."""
-    entries = _json(root / MANIFEST).get("pool") or []
+    entries = _manifest(root).get("pool") or []
     return {
         str(entry["name"]): {key: float(entry[key]) for key in MEMBER_FACTS if isinstance(entry.get(key), int | float)}
         for entry in entries
@@ -90,13 +91,17 @@ def member_facts(root: Path) -> dict[str, dict[str, float]]:
 
 def asked_by(root: Path, wanted: PromptFrom | None) -> PromptFrom:
     """What was asked of conversations when a finished folder was collected. Raises ErpError: another is wanted."""
-    source = (_json(root / MANIFEST).get("settings") or {}).get("source") or {}
+    source = (_manifest(root).get("settings") or {}).get("source") or {}
     held: PromptFrom = source.get("prompt_from") or DEFAULT_RULE
     if wanted not in (None, held):
         raise ErpError(
             f"data.prompt_from = {wanted}: {root} was collected with {held}, and holds the texts alone; leave it out"
         )
     return held
+
+
+def _manifest(root: Path) -> dict[str, Any]:
+    return TABLE.read(_json(root / MANIFEST), f"data.path = {root / MANIFEST}")
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from erp.errors import ErpError
 from erp.files import write_json
+from erp.formats.table import TABLE
 from erp.table.folder import MANIFEST, reward_folder
 from erp.table.schema import MEASURE_COLUMNS, PROMPT_COLUMNS, RewardTable
 
@@ -40,15 +41,15 @@ def write_table(table: RewardTable, folder: Path) -> None:
         _write_parts(table, partial)
         write_json(
             partial / MANIFEST,
-            {
-                "format": "erp-reward-table",
-                "version": 1,
-                "fingerprint": fingerprint,
-                "prompts": len(table.prompts),
-                "samples": len(table.samples),
-                "members": list(table.members),
-                "reward_models": [table.reward_model],
-            },
+            TABLE.numbered(
+                {
+                    "fingerprint": fingerprint,
+                    "prompts": len(table.prompts),
+                    "samples": len(table.samples),
+                    "members": list(table.members),
+                    "reward_models": [table.reward_model],
+                }
+            ),
         )
         partial.replace(folder)  # takes the place of an empty folder too
     finally:

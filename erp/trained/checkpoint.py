@@ -9,9 +9,11 @@ from pydantic import ValidationError
 
 from erp.backbones.base import build_backbone
 from erp.build import build
-from erp.config.resolved import resolved
+from erp.config.resolved import require_resolved
 from erp.errors import ErpError
 from erp.files import replacing
+from erp.formats.checkpoint import CHECKPOINT
+from erp.formats.renamed import with_new_targets
 from erp.routers.base import Features, Router
 from erp.trained.bundle import Bundle
 from erp.trained.card import Card
@@ -20,7 +22,7 @@ from erp.trained.card import Card
 def save_bundle(bundle: Bundle, checkpoint: Path) -> None:
     """Write what `load_bundle` opens: all of it, or what was there before stays."""
     with replacing(checkpoint) as temporary:
-        torch.save({"card": bundle.card.plain(), "state_dict": bundle.state_dict()}, temporary)
+        torch.save(CHECKPOINT.numbered({"card": bundle.card.plain(), "state_dict": bundle.state_dict()}), temporary)
 
 
 def load_bundle(checkpoint: Path, trust: bool = False, weights_dir: str | None = None) -> Bundle:
@@ -37,13 +39,16 @@ def load_bundle(checkpoint: Path, trust: bool = False, weights_dir: str | None =
         ErpError: on a file that is no checkpoint of ours, one that names foreign code, or files that are nowhere.
     """
     try:
-        content = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        card = Card.from_plain(content["card"])
+        saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        content = CHECKPOINT.read(saved, f"checkpoint = {checkpoint}")
+        card = Card.from_plain(with_new_targets(content["card"]))
         state = content["state_dict"]
+    except ErpError:
+        raise
     except Exception as error:  # a damaged file can make the unpickler raise anything
         raise _unreadable(checkpoint, error) from None
     nodes = {"router": card.router, "backbone": card.backbone, "policy": card.policy}
-    resolved(nodes, f"checkpoint = {checkpoint}", "restore the file, or train the run again")
+    require_resolved(nodes, f"checkpoint = {checkpoint}", "restore the file, or train the run again")
     router = build(card.router, Router, key="router", trust=trust)
     bundle = Bundle(card, router, build_backbone(card.backbone, weights_dir, trust))
     try:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 import json
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 
 from erp import cli
+from erp.formats.results import RESULTS
+from erp.results import Results
 from tests.docs.pages import ROOT
 from tests.integration.tables import long_frame
 
@@ -50,7 +55,7 @@ def rule(text: str) -> re.Pattern[str]:
     return re.compile("".join(f"(?:{names.get(p, '.+')})" if i % 2 else re.escape(p) for i, p in enumerate(parts)))
 
 
-RULES = {text: rule(text) for text in documented()}
+RULES = {text: rule(text) for text in ["format", *documented()]}
 # What holds a described key: null where the whole section is.
 SECTIONS = [rule(text[:end]) for text in RULES for end in (m.start() for m in re.finditer(r"\.|\[\]", text))]
 
@@ -70,6 +75,30 @@ def null_keys(node: Any, prefix: str = "") -> set[str]:
     if isinstance(node, dict) and node:
         return set().union(*(null_keys(v, f"{prefix}.{k}" if prefix else k) for k, v in node.items()))
     return {prefix} if node in (None, [], {}) else set()
+
+
+def test_the_tables_are_those_of_the_tree():
+    assert _reference().page(PAGE) == PAGE, "run `python docs/results_reference.py`"
+    documented = {key.split(".")[0] for text in RULES for key in [text]}
+    assert documented == {*Results.model_fields, "format"}
+
+
+def test_the_schema_takes_what_was_written_and_refuses_what_was_not():
+    schema = _reference().schema()
+    judge = jsonschema.validators.validator_for(schema)(schema)
+    for file in sorted((ROOT / "tests/formats/first/runs").glob("*/results.json")):
+        written = RESULTS.numbered(RESULTS.read(json.loads(file.read_text()), str(file)))
+        assert not list(judge.iter_errors(written)), file
+        assert list(judge.iter_errors({**written, "level": "0.95"}))
+        assert list(judge.iter_errors({**written, "luck": 1.0}))
+        assert list(judge.iter_errors({key: value for key, value in written.items() if key != "run"}))
+
+
+def _reference():
+    spec = importlib.util.spec_from_file_location("results_reference", ROOT / "docs/results_reference.py")
+    module = sys.modules.setdefault(spec.name, importlib.util.module_from_spec(spec))
+    spec.loader.exec_module(module)
+    return module
 
 
 def test_the_page_is_read():

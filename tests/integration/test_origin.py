@@ -153,6 +153,7 @@ def test_what_a_policy_was_calibrated_on_is_learnt_from(erp, quick, table, tmp_p
 def test_a_run_of_before_data_named_its_class_is_opened_and_found(erp, quick, table):
     run = Path(erp("train", *quick, "figures=false").last)
     config = yaml.safe_load((run / "config.yaml").read_text())
+    del config["format"]
     assert config["data"].pop("name") == "table"
     del config["data"]["_target_"]
     config["data"] = {"kind": "table", **config["data"]}

@@ -161,7 +161,7 @@ def test_results_of_another_age_are_left_out(make_run, tmp_path, capsys):
     write_text(tmp_path / "runs" / "knn-c" / "status.json", "{")
     main([])
     error = capsys.readouterr().err
-    assert "runs/knn-b: results.json cannot be read (run.table: Field required" in error
+    assert "runs/knn-b: results.json cannot be read (run.router: Field required" in error
     assert "runs/knn-c: its status.json cannot be read" in error
 
 

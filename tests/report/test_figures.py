@@ -9,6 +9,7 @@ from erp.report.facts import predicted_members, short_names, shown_unit
 from erp.report.figures import draw_figures
 from erp.report.gains import gain_limits, gain_rows
 from erp.report.style import Label, canvas, freeze, place_labels
+from erp.results import whole
 
 ALL = ("plain", "cheaper", "free", "nothing", "single_sample", "loses", "flops", "many")
 
@@ -24,7 +25,7 @@ def check_pictures(paths):
 @pytest.mark.parametrize("case", ALL)
 def test_every_figure_is_drawn_without_a_warning(case, results, bins, tmp_path):
     run = results(case)
-    paths = draw_figures(run, bins(run), tmp_path / "figures")
+    paths = draw_figures(whole(run), bins(run), tmp_path / "figures")
     known = [] if run["noise"]["reason"] else ["variance_shares.png"]  # at K = 1 nothing is to be drawn
     assert [path.name for path in paths] == [
         "reward_cost.png", "predicted_vs_observed.png", "route_shares.png", *known
@@ -35,14 +36,14 @@ def test_every_figure_is_drawn_without_a_warning(case, results, bins, tmp_path):
 
 def test_ordinal_scores_are_not_drawn_as_predictions(results, bins, tmp_path):
     run = results("ordinal")
-    assert [path.stem for path in draw_figures(run, bins(run), tmp_path)] == [
+    assert [path.stem for path in draw_figures(whole(run), bins(run), tmp_path)] == [
         "reward_cost", "route_shares", "variance_shares"
     ]  # fmt: skip
 
 
 def test_hostile_names_are_drawn_as_they_are(results, bins, tmp_path):
     run = results(members=("a$b^$_{", "模型|一\nzwei", "x" * 200))
-    check_pictures(draw_figures(run, bins(run), tmp_path))
+    check_pictures(draw_figures(whole(run), bins(run), tmp_path))
 
 
 def test_missing_values_are_left_out_of_the_picture(results, predictions, tmp_path):
@@ -53,18 +54,18 @@ def test_missing_values_are_left_out_of_the_picture(results, predictions, tmp_pa
     run["prediction"]["members"]["tiny-1b"]["r2"] = None
     frame = predictions(run)
     frame.loc[frame["model"] == "tiny-1b", "observed"] = np.nan
-    check_pictures(draw_figures(run, binned(run, frame), tmp_path))
+    check_pictures(draw_figures(whole(run), binned(run, frame), tmp_path))
 
 
 def test_a_pool_of_one_and_a_router_of_one_policy(results, bins, tmp_path):
     alone = results(members=("only",), rewards=(0.5,), costs=(0.1,), router=0.5, category=None, oracle=0.5, half=0.0)
-    check_pictures(draw_figures(alone, bins(alone), tmp_path / "alone"))
+    check_pictures(draw_figures(whole(alone), bins(alone), tmp_path / "alone"))
     constant = results(category=None)
     for curve in (constant["curves"]["router"], constant["interval"], constant["shares"]):
         curve |= {key: values[:1] for key, values in curve.items() if isinstance(values, list)}
     members = constant["shares"]["members"]
     constant["shares"]["members"] = {name: values[:1] for name, values in members.items()}
-    check_pictures(draw_figures(constant, bins(constant), tmp_path / "constant"))
+    check_pictures(draw_figures(whole(constant), bins(constant), tmp_path / "constant"))
 
 
 def test_drawing_leaves_the_users_settings_alone(results, bins, tmp_path):
@@ -72,7 +73,7 @@ def test_drawing_leaves_the_users_settings_alone(results, bins, tmp_path):
 
     before = dict(mpl.rcParams)
     run = results()
-    draw_figures(run, bins(run), tmp_path)
+    draw_figures(whole(run), bins(run), tmp_path)
     assert dict(mpl.rcParams) == before
 
 
@@ -88,7 +89,7 @@ def test_the_axis_keeps_router_and_best_single_apart_whatever_the_oracle_does():
 
 
 def test_gain_axis_shows_the_core_whole_and_marks_the_rest(results):
-    rows = gain_rows(results("single_sample"), members=2)
+    rows = gain_rows(whole(results("single_sample")), members=2)
     low, high = gain_limits(rows)
     router = next(row for row in rows if row.name == "ridge")
     assert low < 0 < router.low < router.high < high < rows[-1].mean
@@ -154,14 +155,14 @@ def test_long_names_keep_both_ends(results):
     assert shortened("meta-llama/Llama-3.1-8B-Instruct", 15) == "meta-ll…nstruct"
     assert shortened("short", 15) == "short"
     run = results(members=("a/same", "b/same", "c/other"))
-    assert short_names(run, 20)["a/same"] == "a/same", "the vendor is needed here"
+    assert short_names(whole(run), 20)["a/same"] == "a/same", "the vendor is needed here"
     twins = results(members=("llama-70b-instruct", "llama-08b-instruct", "c"))
-    assert short_names(twins, 12)["llama-70b-instruct"] == "llama-70b-instruct", "a cut would make them one"
-    assert short_names(results(members=("a/x", "b/y", "c/z")), 20)["a/x"] == "x"
+    assert short_names(whole(twins), 12)["llama-70b-instruct"] == "llama-70b-instruct", "a cut would make them one"
+    assert short_names(whole(results(members=("a/x", "b/y", "c/z"))), 20)["a/x"] == "x"
 
 
 def test_the_members_chosen_most_are_drawn(results):
-    shown, left_out = predicted_members(results("many"))
+    shown, left_out = predicted_members(whole(results("many")))
     assert (len(shown), len(left_out)) == (9, 46)
     shares = {name: row["share"] for name, row in results("many")["routing"]["members"].items()}
     assert min(shares[name] for name in shown) >= max(shares[name] for name in left_out)

@@ -12,6 +12,7 @@ from erp.evaluation.bins import binned
 from erp.report.html import render_html
 from erp.report.numbers import NumberTable, figure_numbers
 from erp.report.write import write_report
+from erp.results import whole
 
 SCRIPT = "<script>alert(1)</script>"
 HOSTILE = (
@@ -61,7 +62,7 @@ def write(results, predictions, bins, tmp_path):
             case, more = "plain", {"members": HOSTILE, "rewards": (0.1, 0.42, 0.5, 0.55, 0.61),
                                    "costs": (1e-4, 2e-4, 3e-4, 1e-3, 6e-3), "router_name": SCRIPT} | more  # fmt: skip
         run = results(case, **more)
-        write_report(tmp_path / folder, run, predictions(run), bins(run))
+        write_report(tmp_path / folder, whole(run), predictions(run), bins(run))
         return tmp_path / folder
 
     return make
@@ -260,7 +261,7 @@ def by_row(table):
 
 def test_numbers_of_the_curve(results, bins):
     run = results()
-    marks, router, category, oracle = figure_numbers(run, bins(run))["reward_cost"]
+    marks, router, category, oracle = figure_numbers(whole(run), bins(run))["reward_cost"]
     assert list(marks.header) == ["Row", "Reward", "Cost (USD per thousand prompts)", "Gain", "from", "to"]
     rows = by_row(marks)
     assert rows["oracle"] == ["0.8000", "3.274", "0.1900", "0.1700", "0.2100"]
@@ -281,7 +282,7 @@ def test_numbers_of_the_curve(results, bins):
 
 def test_the_policys_gain_in_the_figure_is_over_best_single(results, bins):
     run = results("cheaper")
-    (row,) = [row for row in figure_numbers(run, bins(run))["reward_cost"][0].rows if "policy" in row[0]]
+    (row,) = [row for row in figure_numbers(whole(run), bins(run))["reward_cost"][0].rows if "policy" in row[0]]
     assert row[0] == "the run's policy, λ = 10 per USD per thousand prompts"
     assert row[3:] == [f"{run['policy']['reward'] - 0.61:.5f}", "-", "-"]
 
@@ -289,7 +290,7 @@ def test_the_policys_gain_in_the_figure_is_over_best_single(results, bins):
 def test_numbers_of_the_shares(results, bins):
     for case in ("plain", "many"):
         run = results(case)
-        (table,) = figure_numbers(run, bins(run))["route_shares"]
+        (table,) = figure_numbers(whole(run), bins(run))["route_shares"]
         shares = np.array([[float(cell.removesuffix("%")) for cell in row[2:]] for row in table.rows])
         assert len(table.rows) == 20
         assert shares.sum(axis=1) == pytest.approx(100, abs=0.05 * shares.shape[1] + 1e-9)
@@ -302,7 +303,7 @@ def test_numbers_of_the_shares(results, bins):
 
 def test_numbers_without_a_cost_axis(results, bins):
     run = results("free")
-    tables = figure_numbers(run, bins(run))
+    tables = figure_numbers(whole(run), bins(run))
     (marks,) = tables["reward_cost"]
     assert list(marks.header) == ["Row", "Reward", "Gain", "from", "to"]
     (shares,) = tables["route_shares"]
@@ -313,7 +314,7 @@ def test_numbers_without_a_cost_axis(results, bins):
 def test_numbers_of_the_predictions_are_means_of_bins(results, predictions, bins):
     run = results()
     frame = predictions(run)
-    (table,) = figure_numbers(run, binned(run, frame))["predicted_vs_observed"]
+    (table,) = figure_numbers(whole(run), binned(run, frame))["predicted_vs_observed"]
     test = frame[(frame["split"] == "test") & (frame["model"] == "tiny-1b")].dropna(subset="observed")
     lowest = test.sort_values("predicted").head(40)  # 119 prompts in three bins
     rows = [row[1:] for row in table.rows if row[0] == "tiny-1b"]
@@ -322,14 +323,14 @@ def test_numbers_of_the_predictions_are_means_of_bins(results, predictions, bins
     for text, value in zip(rows[0], (lowest["predicted"].mean(), lowest["observed"].mean(), error), strict=True):
         assert float(text) == pytest.approx(value, rel=1e-3)
     ordinal = results("ordinal")
-    assert set(figure_numbers(ordinal, bins(ordinal))) == {"reward_cost", "route_shares", "variance_shares"}
-    shares = figure_numbers(run, binned(run, frame))["variance_shares"][0].rows
+    assert set(figure_numbers(whole(ordinal), bins(ordinal))) == {"reward_cost", "route_shares", "variance_shares"}
+    shares = figure_numbers(whole(run), binned(run, frame))["variance_shares"][0].rows
     assert shares[0] == ["all prompts", "25.0%", "5.0%", "10.0%", "60.0%"]
 
 
 def test_numbers_of_oddities(results, predictions, bins):
     alone = results(members=("only",), rewards=(0.5,), costs=(0.1,), router=0.5, category=None, oracle=0.5, half=0.0)
-    (marks,) = figure_numbers(alone, bins(alone))["reward_cost"]
+    (marks,) = figure_numbers(whole(alone), bins(alone))["reward_cost"]
     assert [row[0] for row in marks.rows] == [
         "oracle",
         "ridge",
@@ -338,13 +339,13 @@ def test_numbers_of_oddities(results, predictions, bins):
         "random",
     ]
     same = results(router_name="category_mean")
-    captions = [table.caption for table in figure_numbers(same, bins(same))["reward_cost"]]
+    captions = [table.caption for table in figure_numbers(whole(same), bins(same))["reward_cost"]]
     assert sum("category" in caption for caption in captions) == 1
     missing = results()
     missing["routing"]["oracle"]["gain_vs_best_single"] |= {"low": None, "high": None}
     frame = predictions(missing)
     frame.loc[frame["model"] == "tiny-1b", "observed"] = np.nan
-    tables = figure_numbers(missing, binned(missing, frame))
+    tables = figure_numbers(whole(missing), binned(missing, frame))
     assert by_row(tables["reward_cost"][0])["oracle"][-2:] == ["-", "-"]
     assert "tiny-1b" not in by_row(tables["predicted_vs_observed"][0])
 

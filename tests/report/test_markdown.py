@@ -5,6 +5,7 @@ import pytest
 from erp.report.markdown import render
 from erp.report.summary import plain_summary
 from erp.report.text import gain_text, percents, significant, spread_text, table
+from erp.results import Interval, Results, whole
 
 FIGURES = ["figures/reward_cost.png", "figures/predicted_vs_observed.png", "figures/route_shares.png"]
 
@@ -16,7 +17,7 @@ def cells(text, start):
 
 
 def test_summary_in_plain_words(results):
-    lines = plain_summary(results()).splitlines()
+    lines = plain_summary(whole(results())).splitlines()
     assert lines == [
         "Better than the best constant at equal cost: yes. Reward +0.040 (95% CI 0.020 to 0.060) over always "
         "choosing large-70b.",
@@ -30,34 +31,34 @@ def test_summary_in_plain_words(results):
 
 
 def test_summary_owns_up_to_a_loss(results):
-    text = plain_summary(results("loses"))
+    text = plain_summary(whole(results("loses")))
     assert "ridge gains -32% (95% CI -42% to -21%) of that" in text
     assert "Against the best single model (large-70b): reward -0.060 (95% CI -0.080 to -0.040), worse;" in text
 
 
 def test_summary_claims_nothing_where_the_interval_holds_zero(results):
-    text = plain_summary(results("undecided"))
+    text = plain_summary(whole(results("undecided")))
     assert "ridge gains 3% (95% CI -8% to 13%) of that" in text
     single = "Against the best single model (large-70b): "
     assert f"{single}reward +0.005 (95% CI -0.015 to 0.025), no significant difference;" in text
 
 
 def test_summary_says_when_there_is_nothing_to_route(results):
-    assert "\nThere is nothing to route here: on no test prompt" in plain_summary(results("nothing"))
+    assert "\nThere is nothing to route here: on no test prompt" in plain_summary(whole(results("nothing")))
     one = results(members=("only",), rewards=(0.5,), costs=(0.1,), router=0.5, category=None, oracle=0.5)
-    assert "\nThere is nothing to route here: the pool has one member." in plain_summary(one)
+    assert "\nThere is nothing to route here: the pool has one member." in plain_summary(whole(one))
     unsure = results("nothing")
     unsure["routing"]["oracle"]["gain_vs_best_single"] = {"mean": 0.01, "low": -0.01, "high": 0.03}
     assert (
         "the oracle's gain over the best single model (large-70b) is +0.010 (95% CI -0.010 to 0.030), no significant "
-        "difference." in plain_summary(unsure)
+        "difference." in plain_summary(whole(unsure))
     )
     unsure["routing"]["oracle"]["gain_vs_best_single"] = {"mean": 0.01, "low": None, "high": None}
-    assert "How much there is to route is not known" in plain_summary(unsure)
+    assert "How much there is to route is not known" in plain_summary(whole(unsure))
 
 
 def test_summary_of_a_router_that_is_the_best_single(results):
-    text = plain_summary(results(router=0.61, category=None))
+    text = plain_summary(whole(results(router=0.61, category=None)))
     assert "ridge gains none of that" in text
     assert "reward 0 (exactly the same)" in text
 
@@ -65,31 +66,31 @@ def test_summary_of_a_router_that_is_the_best_single(results):
 def test_summary_at_the_policys_lambda_and_without_costs(results):
     assert (
         "Its policy (lambda = 10 per USD per thousand prompts) earns 0.6481 at 3.300 USD per thousand prompts"
-        in plain_summary(results("cheaper"))
+        in plain_summary(whole(results("cheaper")))
     )
-    assert "lambda = infinity" in plain_summary(results("flops"))
-    free = plain_summary(results("free"))
+    assert "lambda = infinity" in plain_summary(whole(results("flops")))
+    free = plain_summary(whole(results("free")))
     assert "; cost" not in free
     assert "Its policy" not in free
     assert free.startswith("Better than the best constant: yes.")  # there is no cost to be equal
 
 
 def test_summary_does_not_compare_category_mean_with_itself(results):
-    assert "category mean" not in plain_summary(results(router_name="category_mean"))
+    assert "category mean" not in plain_summary(whole(results(router_name="category_mean")))
 
 
 def test_summary_does_not_read_the_verdict_it_becomes(results):
     run = results()
     del run["verdict"]
-    assert plain_summary(run)
+    assert plain_summary(Results.of(run))
 
 
 def test_report_leads_with_the_verdict_and_has_the_rows(results):
     run = results()
-    text = render(run, FIGURES)
+    text = render(whole(run), FIGURES)
     lines = [line for line in text.splitlines() if line]
     assert lines[0] == "# ridge on scores.parquet"
-    assert lines[1] == plain_summary(run).splitlines()[0]
+    assert lines[1] == plain_summary(whole(run)).splitlines()[0]
     order = ["(figures/reward_cost.png)", "## Against the best constant", "## At lambda = 0", "## Members",
              "(figures/route_shares.png)", "## Along the curve", "## Predicted", "(figures/predicted_vs",
              "## When it pays", "## How much is noise", "## Audits", "## Data", "## How this was measured",
@@ -116,22 +117,22 @@ def test_report_leads_with_the_verdict_and_has_the_rows(results):
 
 
 def test_report_of_one_sample_per_cell_identifies_no_ceiling(results):
-    text = render(results("single_sample"), FIGURES)
+    text = render(whole(results("single_sample")), FIGURES)
     assert cells(text.split("## Predicted rewards")[1], "large-70b")[2] == "not identifiable at K=1"
     assert "By how much is not identifiable at K=1" in text
-    assert "not identifiable" not in render(results(), FIGURES)
+    assert "not identifiable" not in render(whole(results()), FIGURES)
 
 
 def test_report_of_ordinal_scores_has_no_r2(results):
-    text = render(results("ordinal"), FIGURES[::2])
+    text = render(whole(results("ordinal")), FIGURES[::2])
     assert "they are not rewards" in text
     assert "predicted_vs_observed" not in text
 
 
 def test_report_without_headroom_costs_or_categories(results):
-    text = render(results("nothing"), FIGURES)
+    text = render(whole(results("nothing")), FIGURES)
     assert "No share of the headroom is given: There is nothing to route here" in text
-    free = render(results("free", category=None), FIGURES)
+    free = render(whole(results("free", category=None)), FIGURES)
     assert "every member is free" in free
     assert "category mean" not in free
     assert "Area under the curve" not in free
@@ -139,14 +140,14 @@ def test_report_without_headroom_costs_or_categories(results):
 
 
 def test_report_names_the_members_that_are_not_drawn(results):
-    text = render(results("many"), FIGURES)
+    text = render(whole(results("many")), FIGURES)
     line = next(line for line in text.splitlines() if line.startswith("Members not drawn"))
     assert line.count("vendor-") == 46
 
 
 def test_names_cannot_break_a_table(results):
     run = results(members=("a|b", "two\nlines", "c"))
-    text = render(run, FIGURES)
+    text = render(whole(run), FIGURES)
     assert "a\\|b" in text
     assert "two lines" in text
     rows = [line for line in text.splitlines() if line.startswith("|")]
@@ -177,8 +178,8 @@ def test_an_interval_beside_zero_never_looks_as_if_it_held_it():
     assert spread_text(0.0450, 0.0191, 0.0709, signed=True) == "+0.045 (+0.019 to +0.071)"
     assert percents(0.003, 0.2) == "0.3% to 20.0%"
     assert percents(0.41) == "41%"
-    assert gain_text({"mean": 0.5, "low": None, "high": None}) == "+0.500"
-    assert gain_text({"mean": None, "low": None, "high": None}) == "-"
+    assert gain_text(Interval(mean=0.5, low=None, high=None)) == "+0.500"
+    assert gain_text(Interval(mean=None, low=None, high=None)) == "-"
 
 
 def test_table():

@@ -13,6 +13,7 @@ from erp.report.comparisons.latex import latex_text
 from erp.report.html import render_html
 from erp.report.markdown import render
 from erp.report.text import coded, escaped, table
+from erp.results import whole
 
 NAMES = [
     "a`\n\n# Forged\n\n[live](http://evil.example) `", "``b`` <a href='http://evil.example'>x</a>", "`", "```\ncode",
@@ -45,10 +46,10 @@ def test_a_name_brings_no_markdown_of_its_own(name, holder):
 @pytest.mark.parametrize("name", NAMES)
 def test_a_report_is_not_forged(results, name, tmp_path):
     forged = results()
-    plain = render_html(render(forged, []), tmp_path, {})
+    plain = render_html(render(whole(forged), []), tmp_path, {})
     for key in ("router", "backbone", "reward_model", "table", "name"):
         forged["run"][key] = name
-    page = render_html(render(forged, []), tmp_path, {})
+    page = render_html(render(whole(forged), []), tmp_path, {})
     for tag in ("<h1", "<h2", "<a ", "<table", "<li", "<img", "<p"):
         assert page.count(tag) == plain.count(tag), tag
     assert "\x1b" not in page

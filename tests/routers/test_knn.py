@@ -6,6 +6,7 @@ import torch
 from sklearn.neighbors import NearestNeighbors
 
 from erp.errors import ErpError
+from erp.formats.checkpoint import CHECKPOINT
 from erp.routers.knn import BLOCK, KNN
 from tests.routers.problems import problem, scores
 
@@ -245,10 +246,9 @@ def test_which_of_equally_near_prompts_count_does_not_hang_on_their_rewards():
 
 def test_a_checkpoint_that_does_not_tell_twins_still_loads():
     train, validation, test = with_twins()
-    router, state = fitted(train, validation, k=3), {}
-    for name, value in router.state_dict().items():
-        if name != "twin":
-            state[name] = value
+    router = fitted(train, validation, k=3)
+    state = {f"router.{name}": value for name, value in router.state_dict().items() if name != "twin"}
+    read = CHECKPOINT.read({"state_dict": state, "card": {}}, "checkpoint")["state_dict"]
     old = KNN(k=3)
-    old.load_state_dict(state)
+    old.load_state_dict({name.removeprefix("router."): value for name, value in read.items()})
     np.testing.assert_allclose(scores(old, test), scores(router, test), rtol=1e-12)

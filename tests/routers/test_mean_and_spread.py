@@ -1,32 +1,13 @@
-"""Best-of-n against scipy's order statistics and simulation; the spread against what was put in."""
+"""The spread against what was put in."""
 
 import numpy as np
 import pytest
 import torch
-from scipy.integrate import quad
-from scipy.stats import norm
 
-from erp.errors import ErpError
 from erp.routers.losses import shrunk_variances
-from erp.routers.mean_and_spread import MeanAndSpread, expected_maximum, gamma_deviance
+from erp.routers.mean_and_spread import MeanAndSpread, gamma_deviance
 from erp.routers.mlp import MLP
-from tests.routers.gradient import batch_of, learnt, prepared, sampled, scores_of
-
-
-@pytest.mark.parametrize("n", [1, 2, 3, 5, 16, 100, 10_000])
-def test_expected_maximum_is_scipys_integral(n):
-    def integrand(x):
-        return x * n * norm.pdf(x) * norm.cdf(x) ** (n - 1)
-
-    expected = quad(integrand, -12, 12, epsabs=1e-12, limit=500, points=[0, 2, 4])[0]
-    assert expected_maximum(n) == pytest.approx(expected, abs=1e-9)
-
-
-def test_expected_maximum_in_closed_form():
-    pi = np.pi
-    known = {1: 0, 2: 1 / np.sqrt(pi), 3: 1.5 / np.sqrt(pi), 4: 6 / np.sqrt(pi) * (0.25 + np.arcsin(1 / 3) / (2 * pi))}
-    for n, value in known.items():
-        assert expected_maximum(n) == pytest.approx(value, abs=1e-12)
+from tests.routers.gradient import batch_of, learnt, prepared, sampled
 
 
 def test_gamma_deviance_by_hand_and_least_at_the_mean():
@@ -80,58 +61,10 @@ def test_the_loss_by_hand_before_the_first_step():
     assert float(router.loss(batch).detach()) == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.parametrize("n", [1, 2, 7])
-def test_best_of_n_is_the_mean_and_that_many_spreads(n):
-    batch = sampled(k=4)
-    router = learnt(MeanAndSpread(hidden=(8,)), batch, batch, max_epochs=3)
-    with torch.no_grad():
-        found, spread = router.best_of_n(batch.features, n).numpy(), router.spread(batch.features).numpy()
-    simulated = np.random.default_rng(0).standard_normal((200_000, n)).max(axis=1).mean()
-    np.testing.assert_allclose(found, scores_of(router, batch) + simulated * spread, atol=0.01 * spread.max())
-
-
-def right_or_wrong(k, seed=0):
-    rng = np.random.default_rng(seed)
-    return batch_of((rng.random((60, 2, k)) < [[[0.3], [0.8]]]).astype(float), rng.standard_normal((60, 3)))
-
-
-@pytest.mark.parametrize("k", [1, 4])
-def test_best_of_n_of_right_or_wrong_is_one_right_in_n(k):
-    batch = right_or_wrong(k)
-    router = prepared(MeanAndSpread(), batch).eval()
-    p = batch.rewards.mean(dim=0).numpy()
-    with torch.no_grad():
-        for n in (1, 3):
-            found = router.best_of_n(batch.features, n).numpy()
-            np.testing.assert_allclose(found, np.tile(1 - (1 - p) ** n, (60, 1)), rtol=1e-6)
-
-
-def test_a_mean_beyond_its_bounds_is_cut():
-    batch = right_or_wrong(1)
-    router = prepared(MeanAndSpread(hidden=()), batch).eval()
-    router.trunk[-1].bias.data = torch.tensor([50.0, -50.0, 0.0, 0.0])
-    with torch.no_grad():
-        assert torch.equal(router.best_of_n(batch.features, 3)[0], torch.tensor([1.0, 0.0], dtype=torch.float64))
-
-
-def test_one_reward_that_is_neither_makes_them_numbers():
-    samples = right_or_wrong(4).samples.numpy().copy()
-    samples[5, 1, 2] = 0.5
-    router = prepared(MeanAndSpread(), batch_of(samples))
-    assert not router.binary
-    samples[5, 1, 2] = np.nan
-    assert prepared(MeanAndSpread(), batch_of(samples)).binary
-
-
-def test_one_sample_does_not_tell_best_of_n():
+def test_one_sample_does_not_tell_the_spread():
     batch = sampled(k=1)
     router = learnt(MeanAndSpread(hidden=(8,)), batch, batch, max_epochs=2)
     with torch.no_grad():
-        assert torch.equal(router.best_of_n(batch.features, 1), router.scores(batch.features))
-        with pytest.raises(ErpError, match=r"n = 2: best-of-n needs the spread.*not identifiable at K=1"):
-            router.best_of_n(batch.features, 2)
-        with pytest.raises(ErpError, match=r"n = 0: .*1 or more"):
-            router.best_of_n(batch.features, 0)
         assert router.spread(batch.features).isnan().all()
 
 
@@ -149,8 +82,7 @@ def test_members_that_never_vary_have_no_spread():
     batch = batch_of(samples, batch.features.embedding)
     router = learnt(MeanAndSpread(hidden=(8,)), batch, batch, max_epochs=3)
     with torch.no_grad():
-        spread, best = router.spread(batch.features), router.best_of_n(batch.features, 4)
+        spread = router.spread(batch.features)
     assert (spread[:, 0] == 0).all()
     assert (spread[:, 1:] > 0.1).all()
-    assert torch.isfinite(best).all()
     assert torch.isfinite(router.loss(batch))

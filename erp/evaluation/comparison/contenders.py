@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 
 from erp.errors import shortened
 from erp.findings import PANEL
-from erp.results import Results, look_up
+from erp.results import Content, look_up
 
 Floats = NDArray[np.float64]
-Runs = Sequence[tuple[Path, Results]]
+Runs = Sequence[tuple[Path, Content]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +75,7 @@ class TestedRun(KnownRun):
         return self.reward - self.single
 
 
-def panel_key(results: Results) -> tuple[str, str, tuple[str, ...], str]:
+def panel_key(results: Content) -> tuple[str, str, tuple[str, ...], str]:
     """What runs have in common that can be compared: table, reward model, members and cost unit."""
     run = results["run"]
     return run["table"], run["reward_model"], tuple(run["members"]), look_up(results, "cost", "unit") or "none"

@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 
 from erp.evaluation.comparison.contenders import Runs
 from erp.findings import CurvePanel, MeanCurve, Place
-from erp.results import Results, costs_differ, look_up, numbers, value_of
+from erp.results import Content, costs_differ, look_up, numbers, value_of
 from erp.units import LOG_FROM
 
 Floats = NDArray[np.float64]
-SplitResults = tuple[str, Results]  # of a run, and what its split is
+SplitResults = tuple[str, Content]  # of a run, and what its split is
 POINTS = 160  # of a mean curve
 
 
@@ -60,14 +60,14 @@ def curve_panels(runs: Runs, places: Mapping[Path, Place]) -> list[CurvePanel]:
     return [_panel(facts[position], contenders) for position, contenders in panels.items()]
 
 
-def _has_curve(results: Results) -> bool:
+def _has_curve(results: Content) -> bool:
     known = all(look_up(results, "cost", key) is not None for key in ("kind", "range"))
     single = value_of(results, "routing", "best_single", "reward")
     curve = look_up(results, "curves", "router")
     return bool(known and curve and np.isfinite(single) and costs_differ(results) and _on_the_axis(results, curve))
 
 
-def _on_the_axis(results: Results, curve: Results) -> bool:
+def _on_the_axis(results: Content, curve: Content) -> bool:
     """Whether a curve's costs are of the size of its pool's; in an edited file they need not be."""
     (low, high), costs = numbers(results["cost"]["range"]), numbers(curve["cost"])
     return bool((costs >= low / FAR).all() and (costs <= high * FAR).all())
@@ -91,12 +91,12 @@ def _panel(facts: Mapping[str, Any], contenders: Mapping[str, list[SplitResults]
     )  # fmt: skip
 
 
-def _scale(run: Results, logarithmic: bool) -> _Scale:
+def _scale(run: Content, logarithmic: bool) -> _Scale:
     low, high = numbers(run["cost"]["range"])
     return _Scale(float(low), float(high), value_of(run, "routing", "best_single", "reward"), logarithmic)
 
 
-def _marks(run: Results, logarithmic: bool) -> Floats:
+def _marks(run: Content, logarithmic: bool) -> Floats:
     """(M + 1, 2) share and gain of every member, and of the best single last."""
     scale, members = _scale(run, logarithmic), [("members", name) for name in run["run"]["members"]]
     points = np.array(
@@ -120,7 +120,7 @@ def _mean(name: str, curve: str, runs: Sequence[SplitResults], logarithmic: bool
     return MeanCurve(name, len(runs), grid, _over_splits(gains, splits), gains.min(axis=0), gains.max(axis=0))
 
 
-def _points(run: Results, curve: str, logarithmic: bool) -> tuple[Floats, Floats, Floats]:
+def _points(run: Content, curve: str, logarithmic: bool) -> tuple[Floats, Floats, Floats]:
     """Shares (ascending) and gains of a run's curve, and share and gain of its first point, lambda = 0."""
     scale, found = _scale(run, logarithmic), run["curves"][curve]
     share, gain = scale.share(numbers(found["cost"])), numbers(found["reward"]) - scale.base

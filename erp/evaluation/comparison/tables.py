@@ -12,7 +12,7 @@ import pandas as pd
 
 from erp.evaluation.comparison.contenders import Runs
 from erp.findings import PANEL, POOLED, Place
-from erp.results import Results, look_up, number, numbers, value_of
+from erp.results import Content, look_up, number, numbers, value_of
 
 Places = Mapping[Path, Place]
 MEMBERS = [
@@ -47,7 +47,7 @@ def runs_table(runs: Runs, places: Places | None = None) -> pd.DataFrame:
     return pd.DataFrame(rows).sort_values(by, ascending=ascending, kind="stable", ignore_index=True)
 
 
-def _run_row(folder: Path, results: Results) -> dict[str, Any]:
+def _run_row(folder: Path, results: Content) -> dict[str, Any]:
     run = results["run"]
     row = {
         "run": folder.name,
@@ -115,7 +115,7 @@ def _about(folder: Path, places: Places) -> dict[str, Any]:
     return {**places[folder].facts, "contender": places[folder].contender}
 
 
-def _member_rows(results: Results) -> list[dict[str, Any]]:
+def _member_rows(results: Content) -> list[dict[str, Any]]:
     prompts = value_of(results, "data", "test")
     rows = [
         {
@@ -137,7 +137,7 @@ def _member_rows(results: Results) -> list[dict[str, Any]]:
     return [*rows, pooled]
 
 
-def _interval(name: str, interval: Results | None) -> dict[str, float]:
+def _interval(name: str, interval: Content | None) -> dict[str, float]:
     """The three columns of an interval; NaN where there is none."""
     ends = {name: "mean", f"{name}_low": "low", f"{name}_high": "high"}
     return {column: value_of(interval or {}, key) for column, key in ends.items()}

@@ -17,7 +17,7 @@ from erp.config import validate
 from erp.decisions.choice import choose
 from erp.errors import ErpError, one_line
 from erp.evaluation.comparison.contenders import KnownRun, Runs, TestedRun, panel_key
-from erp.results import MOST, Results, look_up, value_of
+from erp.results import MOST, Content, look_up, value_of
 from erp.runs import NOT_IDENTITY, RunFolder, read_kept
 from erp.units import unit_of
 
@@ -44,7 +44,7 @@ def read_tested(runs: Runs) -> tuple[list[KnownRun], list[str]]:
     return found, untested
 
 
-def _read_known(folder: Path, results: Results) -> tuple[KnownRun, str | None]:
+def _read_known(folder: Path, results: Content) -> tuple[KnownRun, str | None]:
     """A run without its prompts; and what is wrong with its config, where that cannot be read."""
     run, why_not = results["run"], None
     try:
@@ -58,7 +58,7 @@ def _read_known(folder: Path, results: Results) -> tuple[KnownRun, str | None]:
     return KnownRun(*about), why_not
 
 
-def _split(run: Results, config: Mapping[str, str]) -> str:
+def _split(run: Content, config: Mapping[str, str]) -> str:
     """What decides which prompts are test; without a config what ``results.json`` knows of it."""
     by = run.get("split_by") or json.loads(config.get("split.by", "null"))
     more = [f"{key}={config.get(f'split.{key}')}" for key in TESTED_BY.get(by, ())]
@@ -103,7 +103,7 @@ def _whole(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 2**53 else value
 
 
-def _read_tested(known: KnownRun, results: Results) -> TestedRun:
+def _read_tested(known: KnownRun, results: Content) -> TestedRun:
     """A run at lambda = 0, prompt by prompt. Raises ErpError with the reason why there is none."""
     path, members = RunFolder(known.folder), list(known.panel[2])
     if "routing" in results and results["routing"] is None:

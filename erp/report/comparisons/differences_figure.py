@@ -36,9 +36,7 @@ def draw_differences(pairs: Pairs, colours: Mapping[str, str], path: Path) -> Pa
                 )
                 for row in panel.iloc[::-1].to_dict("records")
             ]  # fmt: skip
-            # The strip's own label names the best single of one run; here every split has its own.
-            gain_strip(axes, rows, {"routing": {"best_single": {}, "members": {}}, "level": pairs.level})
-            axes.set_xlabel(f"Gain in reward over best single\nat λ = 0, with {100 * pairs.level:g}% intervals")
+            gain_strip(axes, rows, f"Gain in reward over best single\nat λ = 0, with {100 * pairs.level:g}% intervals")
             if len(panels) > 1:
                 heading(axes, shortened(panel_name(panel), 66))
         left_out = sum(map(len, panels)) - sum(map(len, drawn))

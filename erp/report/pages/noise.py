@@ -2,49 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from erp.report.facts import percent
 from erp.report.text import escaped, significant, table
-from erp.results import Results, number
+from erp.results import Results
+from erp.results.noise import Headroom, Noise
 
 MOST_CATEGORIES = 20
 
 
 def noise_page(results: Results) -> list[str]:
     """The table's own limits, over all its complete prompts."""
-    noise = results["noise"]
-    of_means = "" if results["run"]["target"] == "mean" else "What follows is of mean rewards. "
-    parts = ["## How much is noise", of_means + _headroom(noise["headroom"])]
-    if noise.get("doubt"):  # runs made before do not say
-        parts.insert(1, f"**Warning.** What is said of noise in this report is {escaped(noise['doubt'])}.")
-    if noise["reason"] is not None:
-        parts.append(f"Reliability, variance shares and label budgets are {noise['reason']}.")
+    noise = results.noise
+    of_means = "" if results.run.target == "mean" else "What follows is of mean rewards. "
+    parts = ["## How much is noise", of_means + _headroom(noise.headroom)]
+    if noise.doubt is not None:
+        parts.insert(1, f"**Warning.** What is said of noise in this report is {escaped(noise.doubt)}.")
+    if noise.reason is not None:
+        parts.append(f"Reliability, variance shares and label budgets are {noise.reason}.")
     else:
         parts += [_shares(noise), *_differences(noise), *_budget(noise)]
     return [*parts, *_categories(noise)]
 
 
-def _headroom(found: Mapping[str, Any]) -> str:
-    if found["naive"] is None:
+def _headroom(found: Headroom) -> str:
+    if found.naive is None:
         return "No prompt of the table has a reward of every member, so how much there is to route is not known."
     text = (
-        f"Over all {found['prompts']:,} complete prompts of the table, train ones too, the headroom over the member "
+        f"Over all {found.prompts:,} complete prompts of the table, train ones too, the headroom over the member "
         "that is best on them is "
     )
-    if found["split_half"] is None:
-        return f"{text}at most {significant(found['naive'])}, luck included."
+    if found.split_half is None:
+        return f"{text}at most {significant(found.naive)}, luck included."
     return (
-        f"{text}between {significant(found['split_half'])} (split-half oracle, too low) and "
-        f"{significant(found['naive'])} (oracle, too high)."
+        f"{text}between {significant(found.split_half)} (split-half oracle, too low) and "
+        f"{significant(found.naive)} (oracle, too high)."
     )
 
 
-def _shares(noise: Mapping[str, Any]) -> str:
-    found = noise["components"]
-    if found["shares"] is None:
-        return f"Variance shares are null: {found['reason']}."
+def _shares(noise: Noise) -> str:
+    found = noise.components
+    if found.shares is None or found.variance is None:
+        return f"Variance shares are null: {found.reason}."
     names = {
         "prompt": "prompts (difficulty, which no router can use)",
         "member": "members (one is better on average: the best single has this already)",
@@ -52,10 +50,10 @@ def _shares(noise: Mapping[str, Any]) -> str:
         "error": "one sample's noise",
     }
     rows = [
-        [names[key], significant(found["variance"][key]), percent(number(share), 1)]
-        for key, share in found["shares"].items()
+        [names[key], significant(variance), percent(found.shares.given(float)[key], 1)]
+        for key, variance in found.variance.given(float).items()
     ]
-    used = f" From {found['prompts']:,} of {found['of']:,} prompts, {found['samples']:.3g} samples of each member."
+    used = f" From {found.prompts:,} of {found.of:,} prompts, {found.samples:.3g} samples of each member."
     return (
         table(["Variance of a sampled reward", "Variance", "Share"], rows)
         + "\n\nInteraction is necessary for routing, not sufficient: one member may still be best everywhere. "
@@ -63,24 +61,24 @@ def _shares(noise: Mapping[str, Any]) -> str:
     )
 
 
-def _differences(noise: Mapping[str, Any]) -> list[str]:
-    found = noise["reliability_of_differences"]
-    text = f"Over all these prompts a perfect predictor would reach R^2 {significant(noise['reliability_pooled'])}"
+def _differences(noise: Noise) -> list[str]:
+    found = noise.reliability_of_differences
+    text = f"Over all these prompts a perfect predictor would reach R^2 {significant(noise.reliability_pooled)}"
     if found is not None:
         text += (
-            f"; on the differences between members {significant(found['pooled'])} (by pair from "
-            f"{significant(found['lowest'])} to {significant(found['highest'])})"
+            f"; on the differences between members {significant(found.pooled)} (by pair from "
+            f"{significant(found.lowest)} to {significant(found.highest)})"
         )
     return [f"{text}."]
 
 
-def _budget(noise: Mapping[str, Any]) -> list[str]:
-    if not noise["budget"]:
+def _budget(noise: Noise) -> list[str]:
+    if not noise.budget:
         return []
     rows = [
-        [f"{point['prompts']:,} x {point['samples']}", *(significant(point[key]) for key in (
-            "reliability", "reliability_of_differences", "se_mean", "se_difference"))]
-        for point in noise["budget"]
+        [f"{point.prompts:,} x {point.samples}", *map(significant, (
+            point.reliability, point.reliability_of_differences, point.se_mean, point.se_difference))]
+        for point in noise.budget
     ]  # fmt: skip
     header = [
         "Prompts x samples", "R^2 of a perfect predictor", "Of differences", "Standard error of a member's mean",
@@ -92,21 +90,21 @@ def _budget(noise: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _categories(noise: Mapping[str, Any]) -> list[str]:
-    found = noise["categories"]
+def _categories(noise: Noise) -> list[str]:
+    found = noise.categories
     if not found:
         return []
-    identified = noise["reason"] is None
+    identified = noise.reason is None
     rows = []
     for name, row in list(found.items())[:MOST_CATEGORIES]:
-        shares = row["components"]["shares"]
+        shares = row.components.shares
         cells = [
-            escaped(name), f"{row['prompts']:,}", escaped(row["best"]), significant(row["reward"]),
-            significant(row["best_single_reward"]), significant(row["headroom"]["naive"]),
+            escaped(name), f"{row.prompts:,}", escaped(row.best), significant(row.reward),
+            significant(row.best_single_reward), significant(row.headroom.naive),
         ]  # fmt: skip
         if identified:
-            cells.append(significant(row["headroom"]["split_half"]))
-            cells += ["-", "-"] if shares is None else [percent(shares["interaction"], 1), percent(shares["error"], 1)]
+            cells.append(significant(row.headroom.split_half))
+            cells += ["-", "-"] if shares is None else [percent(shares.interaction, 1), percent(shares.error, 1)]
         rows.append(cells)
     header = ["Category", "Prompts", "Best member", "Its reward", "Best single's", "Headroom over best member, at most"]
     header += ["At least", "Interaction", "Noise"] if identified else []

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from erp.report.facts import level_of, percent
 from erp.report.text import escaped, gain_text, interval_text, table
-from erp.results import Results, number
+from erp.results import Results
+from erp.results.overlaps import Overlaps
 
 MOST_PAIRS = 15  # in the report; results.json has more
 
@@ -26,7 +27,7 @@ BIAS = (
 
 def overlaps_page(results: Results) -> list[str]:
     """Nothing where every test prompt has a reward of every member, or the run was made before this was looked at."""
-    found = results.get("overlaps")
+    found = results.overlaps
     if found is None:
         return []
     level = level_of(results)
@@ -35,21 +36,21 @@ def overlaps_page(results: Results) -> list[str]:
         f"Router less it, where both are known ({level})", f"Weighted to all test prompts ({level})",
     ]  # fmt: skip
     rows = [
-        [escaped(name), f"{row['prompts']:,}", interval_text(row["reward"]), percent(number(row["share"]), 1),
-         f"{row['shared']:,}", gain_text(row["difference"]), gain_text(row["weighted"])]
-        for name, row in found["members"].items()
+        [escaped(name), f"{row.prompts:,}", interval_text(row.reward), percent(row.share, 1),
+         f"{row.shared:,}", gain_text(row.difference), gain_text(row.weighted)]
+        for name, row in found.members.items()
     ]  # fmt: skip
-    return ["## On the prompts that have the rewards", table(header, rows), TEXT, BIAS, *_pairs(results)]
+    return ["## On the prompts that have the rewards", table(header, rows), TEXT, BIAS, *_pairs(found, level)]
 
 
-def _pairs(results: Results) -> list[str]:
-    pairs = results["overlaps"]["pairs"]
+def _pairs(found: Overlaps, level: str) -> list[str]:
+    pairs = found.pairs
     if not pairs:
         return []
     rows = [
-        [" less ".join(map(escaped, pair["members"])), f"{pair['prompts']:,}", gain_text(pair["difference"])]
+        [" less ".join(map(escaped, pair.members)), f"{pair.prompts:,}", gain_text(pair.difference)]
         for pair in pairs[:MOST_PAIRS]
     ]
     left = len(pairs) - len(rows)
     more = [f"{left} more pairs are in `results.json`."] if left > 0 else []
-    return [table(["Two members", "Prompts with both", f"Difference ({level_of(results)})"], rows), *more]
+    return [table(["Two members", "Prompts with both", f"Difference ({level})"], rows), *more]

@@ -1,0 +1,42 @@
+"""``results.json`` of a run or an evaluation."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from erp.formats.form import Form
+from erp.units import with_shown_lambdas
+
+_SINCE: dict[str, dict[str, Any]] = {
+    "run": {"split_by": None},
+    "data": {"lacking": {}, "reading": None},
+    "chosen_on_validation": {"same_reward_margin": None, "same_reward_difference": None},
+    "noise": {"doubt": None},
+}
+"""Section -> keys that it has by now, and what they are where the run did not tell."""
+
+
+def told_in_full(results: Mapping[str, Any]) -> dict[str, Any]:
+    """1: lambdas are per shown unit of cost, and what a run did not tell is null."""
+    found = with_shown_lambdas(results)
+    found["overlaps"] = found.get("overlaps")
+    if isinstance(cost := found.get("cost"), Mapping) and "fell_back" not in cost:
+        found["cost"] = {**cost, "fell_back": _fell_back(cost.get("notes"))}
+    for section, since in _SINCE.items():
+        if isinstance(held := found.get(section), Mapping):
+            found[section] = {**held, **{key: value for key, value in since.items() if key not in held}}
+    return found
+
+
+_SOME_HAVE = re.compile(r"costs are .*, which \d+ of \d+ members have")
+
+
+def _fell_back(notes: object) -> str | None:
+    """The note of costs in another unit than the one that some members have, which was told among the others alone."""
+    texts = [note for note in notes if isinstance(note, str)] if isinstance(notes, list) else []
+    return next((text for text in texts if _SOME_HAVE.match(text)), None)
+
+
+RESULTS = Form(told_in_full)
