@@ -40,7 +40,7 @@ from erp.targets import expected_target
 from erp.trained.card import Card
 from erp.trained.origin import UNKNOWN, Origin
 from erp.trained.router import TrainedRouter, load
-from erp.training.data import RoutingData
+from erp.training.data import RoutingData, Rows
 from erp.training.scoring import scores_of
 from erp.training.suited import require_categories
 
@@ -82,22 +82,8 @@ def _evaluate(config: EvaluateConfig) -> tuple[Path, Results, list[str]]:
         origin.require(_of_run(source, trained), node)
     table = require_same_members(_scored(source, config.reward_model.name, trained.card), trained.members)
     cost = _cost(config.cost, of_run.cost, of_run.cost.kind if same else trained.card.cost_kind)
-    facts = member_facts(table, of_run.pool, cost)
-    repriced = _repriced(origin, facts, table, of_run, cost, trained.card.cost_kind)
-    as_then = not repriced and cost.assume_completion_tokens == of_run.cost.assume_completion_tokens
     split = unseen_split(folder.load_split(), table, of_run.split.near_duplicates)
-    # Where this table does not know a cost, the run's train means stand, or this table's train's at new prices: never
-    # the means of the table itself, which would be those of what is tested.
-    kept = np.asarray(trained.bundle.train_mean_cost) if as_then or not len(split.train) else None
-    costs = table_costs(
-        table, facts, cost, train=split.train if len(split.train) else None,
-        kept=kept, responses=of_run.target.responses,
-    )  # fmt: skip
-    if costs.kind != trained.card.cost_kind:
-        raise ErpError(
-            f"cost.kind = {costs.kind}: the router's costs are in {trained.card.cost_kind}; "
-            f"give a table with costs of that kind, or the prices for it"
-        )
+    costs, repriced = _costs(trained, of_run, origin, table, split.train, cost)
     require_categories(
         trained.bundle.router, trained.card.router.get("name"), table, trained.card.category, learning=False
     )
@@ -124,10 +110,9 @@ def _evaluate(config: EvaluateConfig) -> tuple[Path, Results, list[str]]:
     )
     if crossed:
         results["audits"]["cross_reward_model"] = _cross(source, trained, data, test, of_run)
-        # Lambda and tolerated losses are in units of the reward model that the router learnt from.
-        if results["policy"] is not None:
-            results["policy"] |= {"utility": None, "utility_gain_vs_best_single": None}
-            results["policy"]["promise"] = None if trained.policy.needs_calibration else results["policy"]["promise"]
+        if (told := results["policy"]) is not None:  # its lambda is in units of the reward model that was learnt from
+            told |= {"utility": None, "utility_gain_vs_best_single": None}
+            told["promise"] = None if trained.policy.needs_calibration else told["promise"]
     results["objective"] = {"name": of_run.objective, "value": None}
     results["run"] |= {
         "name": folder.path.name,
@@ -137,6 +122,32 @@ def _evaluate(config: EvaluateConfig) -> tuple[Path, Results, list[str]]:
     predicted = predictions(data, [("test", test, data.split.test)], trained.policy)
     told, _ = write_report(target, Results.of(results), predicted, binned(results, predicted), config.figures)
     return target, told, remarks
+
+
+def _costs(
+    trained: TrainedRouter, of_run: TrainConfig, origin: Origin | None, table: RewardTable, train: Rows, cost: Cost
+) -> tuple[Costs, list[str]]:
+    """What answers cost here, in the router's unit, and a sentence where they are priced otherwise than in the run.
+
+    Where this table does not know a cost, the run's train means stand, or this table's train's at new prices: never the
+    means of the table itself, which would be those of what is tested.
+
+    Raises:
+        ErpError: costs of that kind cannot be had.
+    """
+    kind, facts = trained.card.cost_kind, member_facts(table, of_run.pool, cost)
+    repriced = _repriced(origin, facts, table, of_run, cost, kind)
+    as_then = not repriced and cost.assume_completion_tokens == of_run.cost.assume_completion_tokens
+    kept = np.asarray(trained.bundle.train_mean_cost) if as_then or not len(train) else None
+    costs = table_costs(
+        table, facts, cost, train=train if len(train) else None, kept=kept, responses=of_run.target.responses
+    )
+    if costs.kind != kind:
+        raise ErpError(
+            f"cost.kind = {costs.kind}: the router's costs are in {kind}; "
+            f"give a table with costs of that kind, or the prices for it"
+        )
+    return costs, repriced
 
 
 def _target(config: EvaluateConfig, folder: RunFolder, table: RewardTable, costs: Costs, cost: Cost) -> Path:
