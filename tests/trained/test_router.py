@@ -14,10 +14,8 @@ from erp.decisions.choice import choose
 from erp.errors import ErpError
 from erp.trained.checkpoint import load_bundle
 from erp.trained.router import TrainedRouter, load
-from tests.training.tables import finished_run, routing_data
+from tests.training.tables import LINEAR, RIDGE, finished_run, routing_data
 
-RIDGE = {"name": "ridge", "_target_": "erp.routers.ridge.Ridge", "alphas": [1.0]}
-LINEAR = {"name": "linear", "_target_": "tests.training.linear.Linear"}
 CATEGORY = {"name": "category_mean", "_target_": "erp.routers.category_mean.CategoryMean"}
 PROMPTS = ["prove the triangle theorem", "debug the parser loop", "", "naïve café", "debug the parser loop"]
 

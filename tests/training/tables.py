@@ -31,6 +31,8 @@ from erp.training.module import RoutingModule
 
 BACKBONE = {"name": "hashing", "_target_": "erp.backbones.hashing.HashingBackbone", "dimensions": 64}
 POLICY = {"name": "lambda", "_target_": "erp.decisions.policy.LambdaPolicy", "lambda": 0.0}
+LINEAR = {"name": "linear", "_target_": "tests.training.linear.Linear"}
+RIDGE = {"name": "ridge", "_target_": "erp.routers.ridge.Ridge", "alphas": [1.0]}
 QUICK = Trainer(max_epochs=1, patience=3, batch_size=50, learning_rate=0.05, accelerator="cpu", progress=False)
 
 

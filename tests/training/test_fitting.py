@@ -8,10 +8,8 @@ from erp.trained.checkpoint import load_bundle
 from erp.training import fitting
 from erp.training.datamodule import RoutingDataModule
 from tests.training import linear
-from tests.training.tables import QUICK, module_of, paths_in, routing_data, trained
+from tests.training.tables import LINEAR, QUICK, RIDGE, module_of, paths_in, routing_data, trained
 
-LINEAR = {"name": "linear", "_target_": "tests.training.linear.Linear"}
-RIDGE = {"name": "ridge", "_target_": "erp.routers.ridge.Ridge", "alphas": [1.0]}
 LONG = QUICK.model_copy(update={"max_epochs": 6})
 
 

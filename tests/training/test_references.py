@@ -4,10 +4,7 @@ import numpy as np
 import pytest
 
 from erp.training.references import member_means
-from tests.training.tables import routing_data, trained
-
-LINEAR = {"name": "linear", "_target_": "tests.training.linear.Linear"}
-RIDGE = {"name": "ridge", "_target_": "erp.routers.ridge.Ridge", "alphas": [1.0]}
+from tests.training.tables import LINEAR, RIDGE, routing_data, trained
 
 
 @pytest.fixture(scope="module")

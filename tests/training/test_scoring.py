@@ -5,10 +5,7 @@ import pytest
 import torch
 
 from erp.training.scoring import scores_of
-from tests.training.tables import routing_data, trained
-
-LINEAR = {"name": "linear", "_target_": "tests.training.linear.Linear"}
-RIDGE = {"name": "ridge", "_target_": "erp.routers.ridge.Ridge", "alphas": [1.0]}
+from tests.training.tables import LINEAR, RIDGE, routing_data, trained
 
 
 @pytest.fixture(scope="module")
