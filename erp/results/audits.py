@@ -42,7 +42,7 @@ class OwnBestSingle(Section):
 
     member: str = told("best single by the second", "", "no train split")
     reward: Number = told("its reward", "reward", "no train split")
-    router_less_it: Interval = told("router less it", "reward; higher", "no train split")
+    router_less_it: Interval = told("router minus it", "reward; higher", "no train split")
 
 
 class CrossRewardModel(Section):

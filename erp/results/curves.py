@@ -72,7 +72,7 @@ class SharesAlong(Section):
     members: dict[Member, list[Number]] = told("share of prompts along the curve", "lists, 0 to 1")
     entropy: list[Number] = told("of the shares", "nats, at least 0")
     evenness: list[Number | None] = told("entropy over its maximum", "0 (one member gets all) to 1", "one member")
-    dearest: list[Number | None] = told("share to the dearest member", "0 to 1")
+    dearest: list[Number | None] = told("share to the most expensive member", "0 to 1")
 
 
 class Frontier(Section):

@@ -13,7 +13,7 @@ class BreakEven(Section):
     at: Literal["same_reward", "policy"] = told("`same_reward` where it exists, else `policy`")
     saving: Finite | None = told("against best single, a prompt", "cost; higher", "it earns less than best single")
     net_saving: Finite | None = told(
-        "the same less what deciding costs", "cost; higher", "it earns less than best single"
+        "the same minus what deciding costs", "cost; higher", "it earns less than best single"
     )
     prompts: Finite | None = told("after how many prompts the labels are paid", "count; lower", "never")
     reason: str | None = told("why never", null="it is paid")

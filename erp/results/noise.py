@@ -85,10 +85,10 @@ class Headroom(Section):
     """Between best single, in hindsight, and an oracle."""
 
     naive: Number | None = told(
-        "oracle less best single: too high", "reward, at least 0",
+        "oracle minus best single: too high", "reward, at least 0",
         "no prompt has all rewards; reliabilities are then over each member's own prompts",
     )  # fmt: skip
-    split_half: Number | None = told("split-half oracle less best single: too low, may be below 0", "reward", "K = 1")
+    split_half: Number | None = told("split-half oracle minus best single: too low, may be below 0", "reward", "K = 1")
     prompts: Count = told("that both ends are of", "count")
 
 

@@ -19,7 +19,7 @@ class OverlappingMember(Section):
     share: Number = told("of test prompts that the router sends there", "0 to 1")
     shared: Count = told("prompts that have its reward and that of the member the router chooses", "count")
     difference: Interval | None = told(
-        "the chosen member's reward less its, there; 0 where it is chosen itself", "reward", "there are none"
+        "the chosen member's reward minus its, there; 0 where it is chosen itself", "reward", "there are none"
     )
     weighted: Interval | None = told(
         "the same for all test prompts: 0 where it is chosen itself, the other differences weighted by one over the "
@@ -37,7 +37,7 @@ class Pair(Section):
     prompts: Count = told(
         "two members, and how many prompts have a reward of both", "", "one member, or more than twelve"
     )
-    difference: Interval | None = told("the first less the second, there", "reward", "likewise; they share none")
+    difference: Interval | None = told("the first minus the second, there", "reward", "likewise; they share none")
 
 
 class Overlaps(Section):

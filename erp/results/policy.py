@@ -70,7 +70,7 @@ class AtEqualCost(Section):
     constant: dict[Member, Number] = told("share of prompts that the best constant at this cost gives it", "0 to 1")
     constant_reward: Number = told("of that constant", "reward")
     constant_cost: Number = told("of that constant", "cost")
-    difference: Interval = told("router less constant", "reward; higher")
+    difference: Interval = told("router minus constant", "reward; higher")
     verdict: Literal["yes", "no", "undecided"] = told("better? `yes`, `no` or `undecided`")
 
 
@@ -124,7 +124,7 @@ class Gain(Section):
     reward: Number = told("the router there", "reward per shown unit, reward, cost", "there is no such lambda")
     cost: Number = told("the router there", "reward per shown unit, reward, cost", "there is no such lambda")
     reward_gain: Interval = told("reward over best single there", "reward; higher")
-    cost_saved: Interval = told("cost less than best single's there", "cost; higher")
+    cost_saved: Interval = told("best single's cost minus the router's, there", "cost; higher")
 
 
 class PerfGain(Gain):

@@ -53,7 +53,7 @@ class RoutedMember(Section):
     reward: Number = told("of the member on test", "reward")
     cost: Number = told("of the member on test", "cost")
     share: Number = told("of test prompts that the router sends there", "0 to 1")
-    gain_vs_best_single: Interval = told("member less best single", "reward")
+    gain_vs_best_single: Interval = told("member minus best single", "reward")
 
 
 class Routing(Section):
@@ -62,13 +62,13 @@ class Routing(Section):
     category_mean: Row | None = told("the best member of the prompt's category on train", null="no categories")
     category_mean_predicted: Row | None = told("the same, category predicted", null="no categories")
     sample_all: Row | None = told("ask every member once, keep the best answer", null="samples are not complete")
-    cascade: CascadeRow | None = told("ask from cheap to dear", null="samples are not complete; none was affordable")
+    cascade: CascadeRow | None = told("ask from cheap to expensive", null="samples are not complete; none was affordable")
     random: Row = told("uniform over the pool, exact expectation")
     best_single: SingleRow = told("the member with the best mean on train")
     best_single_hindsight: SingleRow = told("the one with the best mean on test")
     oracle: Row = told("the best observed member of each prompt")
     router: RouterRow = told("the run's router")
-    gain_vs_category_mean: Interval | None = told("router less category mean", "reward; higher", "no categories")
+    gain_vs_category_mean: Interval | None = told("router minus category mean", "reward; higher", "no categories")
     members: dict[Member, RoutedMember] = told("of each member")
 
     @property

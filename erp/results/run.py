@@ -98,7 +98,7 @@ class Cost(Section):
     kind: str = told("`usd`, `flops`, `tokens` or `none`")
     unit: str = told("the unit of every cost in this file")
     range: Annotated[list[Number | None], Field(min_length=2, max_length=2)] = told(
-        "mean cost of the cheapest and the dearest member", "two costs",
+        "mean cost of the cheapest and the most expensive member", "two costs",
         "both, without a test prompt that has all rewards",
     )  # fmt: skip
     fell_back: str | None = told(
