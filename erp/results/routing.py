@@ -62,7 +62,9 @@ class Routing(Section):
     category_mean: Row | None = told("the best member of the prompt's category on train", null="no categories")
     category_mean_predicted: Row | None = told("the same, category predicted", null="no categories")
     sample_all: Row | None = told("ask every member once, keep the best answer", null="samples are not complete")
-    cascade: CascadeRow | None = told("ask from cheap to expensive", null="samples are not complete; none was affordable")
+    cascade: CascadeRow | None = told(
+        "ask from cheap to expensive", null="samples are not complete; none was affordable"
+    )
     random: Row = told("uniform over the pool, exact expectation")
     best_single: SingleRow = told("the member with the best mean on train")
     best_single_hindsight: SingleRow = told("the one with the best mean on test")
