@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from pydantic import ConfigDict, TypeAdapter
 
 from erp.routers.base import Dimensions
-from erp.table.asked import DEFAULT_RULE, PromptFrom
+from erp.table.asked import PromptFrom
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,9 @@ class Card:
         category: what a router that reads it gets to see: the ``given`` one, or one ``predicted`` from the embedding.
         predict_cost: whether costs are predicted prompt by prompt (CARROT, 2502.03261), or are the train means.
         category_block: weight of a block of category indicators behind the embedding; 0 for none.
+        prompt_from: what is asked of a conversation.
         policy_state: what the policy learnt after training.
         backbone_state: what a fitted backbone learnt from the train prompts.
-        prompt_from: what is asked of a conversation.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
@@ -41,12 +41,12 @@ class Card:
     reward_model: str
     cost_kind: str
     cost_unit: str
-    category: str = "given"
-    predict_cost: bool = False
-    category_block: float = 0.0
+    category: str
+    predict_cost: bool
+    category_block: float
+    prompt_from: PromptFrom
     policy_state: dict[str, Any] = field(default_factory=dict)
     backbone_state: dict[str, Any] = field(default_factory=dict)
-    prompt_from: PromptFrom = DEFAULT_RULE
 
     @property
     def dimensions(self) -> Dimensions:

@@ -59,7 +59,7 @@ def learn(plan: Plan, data: RoutingData, log: Callable[..., None]) -> tuple[Bund
     card = Card(
         router, config.backbone, policy, data.table.members, data.categories, data.embeddings.dimension,
         data.table.reward_model, data.costs.kind, data.costs.unit, config.category, config.cost.predict,
-        config.category_block, backbone_state=data.backbone_state, prompt_from=data.table.prompt_from,
+        config.category_block, data.table.prompt_from, backbone_state=data.backbone_state,
     )  # fmt: skip
     bundle = Bundle(card, build(router, Router, key="router"), build_backbone(config.backbone, config.weights_dir))
     module = RoutingModule(bundle, config.trainer.learning_rate, config.trainer.weight_decay)

@@ -56,7 +56,7 @@ def routing_data(
 def card_of(data: RoutingData, router: dict[str, Any]) -> Card:
     return Card(
         router, BACKBONE, POLICY, data.table.members, data.categories, data.embeddings.dimension,
-        data.table.reward_model, data.costs.kind, data.costs.unit,
+        data.table.reward_model, data.costs.kind, data.costs.unit, "given", False, 0.0, data.table.prompt_from,
     )  # fmt: skip
 
 

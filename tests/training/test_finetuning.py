@@ -125,7 +125,7 @@ def test_after_training_all_is_of_the_encoder_as_it_is_then(data, node, tmp_path
         expected = bundle.router.scores(tuned.data.features(data.split.test)).numpy()
     np.testing.assert_allclose(scores_of(again, tuned.data, data.split.test, 12), expected, rtol=1e-6)
     assert {path.name for path in tmp_path.iterdir()} == {"checkpoint.ckpt", "cache"}
-    assert set(torch.load(tmp_path / "checkpoint.ckpt", weights_only=True)) == {"card", "state_dict"}
+    assert set(torch.load(tmp_path / "checkpoint.ckpt", weights_only=True)) == {"format", "card", "state_dict"}
 
 
 def test_a_service_embeds_by_the_trained_encoder(data, node, tmp_path):
