@@ -49,8 +49,8 @@ class Choices:
         return cls(
             None if most is None
             else Chosen(
-                most / size, None if same is None else same / size, found.get("same_reward_margin", 0.0),
-                interval(found.get("same_reward_difference")),
+                most / size, None if same is None else same / size, found["same_reward_margin"],
+                interval(found["same_reward_difference"]),
             ),
             None if cascade is None
             else Cascade(tuple(members.index(name) for name in cascade["chain"]), cascade["threshold"]),

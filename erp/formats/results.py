@@ -12,7 +12,7 @@ from erp.units import with_shown_lambdas
 _SINCE: dict[str, dict[str, Any]] = {
     "run": {"split_by": None},
     "data": {"lacking": {}, "reading": None},
-    "chosen_on_validation": {"same_reward_margin": None, "same_reward_difference": None},
+    "chosen_on_validation": {"same_reward_difference": None},
     "noise": {"doubt": None},
 }
 """Section -> keys that it has by now, and what they are where the run did not tell."""
@@ -24,6 +24,9 @@ def told_in_full(results: Mapping[str, Any]) -> dict[str, Any]:
     found["overlaps"] = found.get("overlaps")
     if isinstance(cost := found.get("cost"), Mapping) and "fell_back" not in cost:
         found["cost"] = {**cost, "fell_back": _fell_back(cost.get("notes"))}
+    if isinstance(chosen := found.get("chosen_on_validation"), Mapping) and "same_reward_margin" not in chosen:
+        margin = None if chosen.get("most_reward") is None else 0.0
+        found["chosen_on_validation"] = {**chosen, "same_reward_margin": margin}
     for section, since in _SINCE.items():
         if isinstance(held := found.get(section), Mapping):
             found[section] = {**held, **{key: value for key, value in since.items() if key not in held}}

@@ -20,7 +20,7 @@ _NEEDED = (
         for name in ("table", "reward_model", "members", "backbone", "router", "split_seed", "seed", "lambda")
     ),
     *(f"curves.*.{name}" for name in ("lambda", "cost", "reward")),
-    *(f"chosen_on_validation.{name}" for name in ("most_reward", "same_reward", "cascade", "cascade.*")),
+    "chosen_on_validation.*",
     *(f"extension.{name}" for name in ("member", "method", "labels", "regret", "regret_without")),
     *("run", "cost.range.*"),
 )

@@ -17,6 +17,7 @@ from erp.evaluation.choices import Choices
 from erp.evaluation.evaluate import evaluate
 from erp.evaluation.held_out import HeldOut
 from erp.evaluation.points import choose_lambdas
+from erp.formats.results import RESULTS
 from erp.metrics.intervals import GroupBootstrap
 from erp.targets import Targets
 
@@ -190,7 +191,9 @@ def test_what_was_chosen_is_written_and_read_back():
         text = json.dumps(choices.as_plain("abc"), allow_nan=False)
         assert Choices.from_plain(json.loads(text), "abc") == choices
     # A run of before: what it chose is read, and nothing said of how sure it was.
-    old = Choices.from_plain({"most_reward": 0.5, "same_reward": 1.0, "cascade": None}, "abc").lambdas
+    before = {"most_reward": 0.5, "same_reward": 1.0, "cascade": None}
+    read = RESULTS.read({"cost": {"shown_size": 1.0}, "chosen_on_validation": before}, "results.json")
+    old = Choices.from_plain(read["chosen_on_validation"], "abc").lambdas
     assert (old.same_reward, old.margin, old.difference) == (1.0, 0.0, None)
 
 

@@ -74,6 +74,12 @@ def test_results_get_what_they_did_not_tell():
     }
 
 
+def test_nothing_less_than_the_best_single_was_allowed_where_no_margin_was_told():
+    for most, margin in ((12.0, 0.0), (None, None)):
+        found = RESULTS.read({"cost": {"shown_size": 1.0}, "chosen_on_validation": {"most_reward": most}}, "file")
+        assert found["chosen_on_validation"]["same_reward_margin"] == margin
+
+
 def test_that_costs_fell_back_is_read_from_the_note_that_said_so():
     told = "costs are counted in tokens (not flops, which 2 of 3 members have: no active parameters for c)"
     for notes, fell in ([told, told], [["estimated", told], told], [["estimated", 3], None], [None, None]):
