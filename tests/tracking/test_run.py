@@ -16,6 +16,7 @@ from erp.config import Tracking
 from erp.errors import ErpError
 from erp.programs import train as program
 from erp.tracking import tracked
+from erp.training import learn
 from tests.tracking.offline import QUICK, every, points, quick, recorded
 
 CONFIG = {
@@ -41,7 +42,7 @@ def test_a_run_has_the_id_name_group_tags_and_config_of_its_folder(trained):
     chosen = {"router": "mlp", "backbone": "hashing", "policy": "lambda", "pool": "all", "data": "synthetic"}
     chosen["reward_model"] = result.results["run"]["reward_model"]
     assert run.config.pop("choices") == chosen
-    assert run.config == yaml.safe_load((result.folder / "config.yaml").read_text())
+    assert {"format": 1, **run.config} == yaml.safe_load((result.folder / "config.yaml").read_text())
     assert run.tags[0] == "first"
     assert set(run.tags[1:]) == {f"{group}={name}" for group, name in chosen.items()}
 
@@ -111,13 +112,13 @@ def test_epochs_before_a_kill_stand_in_the_one_copy_too(tmp_path, monkeypatch):
     network = ["router=mlp", "router.hidden=[4]", "trainer.max_epochs=6", "trainer.patience=6"]
     whole = quick(tmp_path / "whole", *network)
 
-    class Dying(program.RoutingModule):
+    class Dying(learn.RoutingModule):
         def on_train_epoch_start(self):
             if self.current_epoch == 4:
                 raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(program, "RoutingModule", Dying)
+        patch.setattr(learn, "RoutingModule", Dying)
         with pytest.raises(KeyboardInterrupt):
             quick(tmp_path / "killed", *network)
     again = quick(tmp_path / "killed", *network)
