@@ -51,7 +51,7 @@ def raising(error):
 
 
 def test_there_is_a_summary_a_config_and_a_program_for_each_name():
-    assert list(PROGRAMS) == list(GROUPS)
+    assert set(GROUPS) <= set(PROGRAMS)  # one that is added needs no line here
     assert list(cli.summaries()) == sorted(file.stem for file in conf_folder().glob("*.yaml")) == sorted(PROGRAMS)
 
 
