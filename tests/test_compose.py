@@ -311,9 +311,9 @@ def test_single_keys_of_a_swept_group_are_choices_of_one_and_the_rest_stays():
     ("program", "override", "line"),
     [
         (
-            "evaluate",
+            "route",
             "figures=false",
-            "figures = false: there is no such key; it belongs to erp report and erp ",
+            "figures = false: there is no such key; it belongs to erp compare and erp ",
         ),
         ("route", "router=knn", "router = knn: there is no such key; it belongs to erp train; see --help"),
         (
