@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from erp.report.facts import one_sample, routing_members
+from erp.report.facts import known_members, one_sample
 from erp.report.text import escaped, interval_text, significant, table
 from erp.results import Results
 
@@ -21,7 +21,7 @@ def prediction_page(results: Results) -> list[str]:
 
 def _members(results: Results) -> str:
     prediction, rows = results.prediction, []
-    for name, _ in routing_members(results):
+    for name, _ in known_members(results):
         row = prediction.members[name]
         rows.append(
             [escaped(name), significant(row.r2), _ceiling(results, row.r2_ceiling),
