@@ -17,6 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from erp.build import build
 from erp.compose import (
     MOST_JOBS_CHECKED,
     check_sweep,
@@ -34,6 +35,7 @@ from erp.errors import ErpError, shorten
 from erp.files import sha256_of, write_text
 from erp.runs import run_hash
 from erp.sweeps import read_sweep, record_in_sweep
+from erp.table.source import TableSource
 
 Job = Callable[[dict[str, Any]], float | None]
 
@@ -105,6 +107,7 @@ def _sweep(program: str, parsed: Arguments, job: Job) -> None:
     if "sweep" not in PROGRAMS[program].model_fields:
         raise ErpError(f"-m: erp {program} does one thing at a time; only erp train and erp collect sweep")
     jobs_to_do = check_sweep(program, parsed.overrides, parsed.config_file)
+    _require_sources(jobs_to_do)
     given = {job["sweep"] for job in jobs_to_do}
     if len(given) > 1:
         raise ErpError(f"sweep = {shorten(sorted(map(str, given)))}: one sweep has one name; give one")
@@ -142,6 +145,22 @@ def _sweep(program: str, parsed: Arguments, job: Job) -> None:
         raise failure
     if program == "train":
         print(f"compare them: erp compare {shlex.quote(str(record))}")
+
+
+def _require_sources(jobs: Sequence[dict[str, Any]]) -> None:
+    """Build the table source of every job before the first starts. Raises ErpError with the faults of all."""
+    faults: list[ErpError] = []
+    seen: list[Any] = []
+    for node in (job["data"] for job in jobs if "data" in job):
+        if node in seen:
+            continue
+        seen.append(node)
+        try:
+            build(node, TableSource, key="data")
+        except ErpError as error:
+            faults.append(error)
+    if faults:
+        raise ErpError.all_of(faults)
 
 
 def _sweep_name(jobs: Sequence[dict[str, Any]], parsed: Arguments) -> str:

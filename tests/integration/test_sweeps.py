@@ -191,6 +191,14 @@ def test_every_experiment_says_what_it_is_and_composes(file, monkeypatch):
         assert {job["sweep"] for job in jobs} == {file.stem}
 
 
+def test_a_bad_value_of_the_table_is_named_before_a_job_starts(erp):
+    answer = erp("train", "-m", "data=synthetic", "data.prompts=60,abc", "backbone=hashing", "tracking=off")
+    assert answer.code == 2
+    (line,) = answer.faults
+    assert line.startswith("erp train: data.prompts = abc: ")
+    assert not Path("runs").exists()
+
+
 class Shell:
     """`erp` in processes of its own, in one folder, as two cores and a user's terminal would have it."""
 
