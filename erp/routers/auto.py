@@ -79,6 +79,11 @@ class Auto(Router):
         """Whether every candidate does: of one among others only the predicted mean is used, which means teach too."""
         return all(candidate.learns_spread for candidate in self._every().values())
 
+    @property
+    def reads_samples(self) -> bool:  # type: ignore[override]
+        """Whether any candidate does."""
+        return any(candidate.reads_samples for candidate in self._every().values())
+
     def prepare(self, dimensions: Dimensions) -> None:
         """Prepare every candidate: which one a checkpoint holds is known only when it is loaded."""
         self.categories = dimensions.categories

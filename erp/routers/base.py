@@ -32,7 +32,8 @@ class Batch:
         rewards: (B, M) float64 mean rewards; NaN where a cell is missing.
         counts: (B, M) int64 samples behind each mean; 0 where missing.
         variances: (B, M) float64 unbiased variance between a cell's samples; NaN with fewer than two.
-        samples: (B, M, K) float64 the rewards themselves, NaN behind a cell's last.
+        samples: (B, M, K) float64 the rewards themselves, NaN behind a cell's last; None for a router that does not
+            say that it reads them.
         costs: (B, M) float64 cost of each member's answer.
         rows: (B,) int64 row of each prompt in the table.
         groups: (B,) int64 code of the group each prompt lies in: a split inside the train half must not part one.
@@ -42,16 +43,19 @@ class Batch:
     rewards: Tensor
     counts: Tensor
     variances: Tensor
-    samples: Tensor
+    samples: Tensor | None
     costs: Tensor
     rows: Tensor
     groups: Tensor
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Batch:
         """The same function of every tensor: moved elsewhere, or fewer rows."""
-        targets = (self.rewards, self.counts, self.variances, self.samples, self.costs, self.rows, self.groups)
         features = Features(function(self.features.embedding), function(self.features.category))
-        return Batch(features, *map(function, targets))
+        samples = None if self.samples is None else function(self.samples)
+        rewards, counts, variances = map(function, (self.rewards, self.counts, self.variances))
+        return Batch(
+            features, rewards, counts, variances, samples, *map(function, (self.costs, self.rows, self.groups))
+        )
 
     def to(self, device: torch.device, non_blocking: bool = False) -> Batch:
         """The batch on a device; float64 becomes float32 where the device has none (MPS)."""
@@ -66,8 +70,9 @@ def concatenated(batches: Iterable[Batch]) -> Batch:
     """Batches as one, in the order of the table's rows, whatever the order they came in."""
     parts = list(batches)
     features = Features(*(torch.cat([getattr(p.features, f.name) for p in parts]) for f in fields(Features)))
-    targets = [f.name for f in fields(Batch) if f.name != "features"]
-    whole = Batch(features, *(torch.cat([getattr(p, name) for p in parts]) for name in targets))
+    columns = ([getattr(p, f.name) for p in parts] for f in fields(Batch) if f.name != "features")
+    targets: list[Any] = [None if column[0] is None else torch.cat(column) for column in columns]
+    whole = Batch(features, *targets)
     return whole.take(whole.rows.argsort(stable=True))
 
 
@@ -106,12 +111,14 @@ class Router(Fitted):
     ``scale`` says what a score is: ``reward`` (reward units, so that lambda prices cost) or ``ordinal`` (only the
     order within a prompt means something). ``reads_category``: scores need the prompt's category; ``learns_category``:
     only fitting does. ``learns_spread``: it learns how single responses differ, which means of several do not tell.
+    ``reads_samples``: its batches hold the single rewards, K times the memory of their means.
     """
 
     scale: ClassVar[Literal["reward", "ordinal"]]
     reads_category: ClassVar[bool] = False
     learns_category: ClassVar[bool] = False
     learns_spread: ClassVar[bool] = False
+    reads_samples: ClassVar[bool] = False
     closed_form: ClassVar[bool]
 
     def __init__(self) -> None:  # a router without settings needs no constructor of its own: torch's takes *args

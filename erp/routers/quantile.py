@@ -36,6 +36,7 @@ class Quantile(Router):
     scale: ClassVar[Literal["reward", "ordinal"]] = "reward"
     closed_form = False
     learns_spread = True
+    reads_samples = True
 
     def __init__(
         self,
@@ -80,6 +81,7 @@ class Quantile(Router):
 
     def loss(self, batch: Batch) -> Tensor:
         """Mean pinball loss of the standardised samples: over levels, a cell's samples, the present cells; a scalar."""
+        assert batch.samples is not None  # what `reads_samples` asks for
         samples = self.units.standardised(batch.samples.movedim(2, 1)).movedim(1, 2)
         return pinball(self._outputs(batch.features), samples, self.levels)
 

@@ -63,6 +63,11 @@ class Stack(Router):
         """Whether any part does."""
         return any(part.learns_spread for part in self._every().values())
 
+    @property
+    def reads_samples(self) -> bool:  # type: ignore[override]
+        """Whether any part does."""
+        return any(part.reads_samples for part in self._every().values())
+
     def prepare(self, dimensions: Dimensions) -> None:
         """Prepare every part."""
         for part in self._every().values():

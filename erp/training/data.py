@@ -63,26 +63,37 @@ class RoutingData:
 
 
 class BatchesByRows(Dataset[Batch]):
-    """Indexed by an array of row numbers: one index, one batch. Only the rows asked for are copied."""
+    """Indexed by an array of row numbers: one index, one batch. Only the rows asked for are copied.
 
-    def __init__(self, data: RoutingData) -> None:
+    Args:
+        data: where they come from.
+        samples: whether the router reads single rewards: laid out by cell they take K times the room of the means.
+    """
+
+    def __init__(self, data: RoutingData, samples: bool = False) -> None:
         self._data = data
         self._rewards = torch.from_numpy(data.targets.mean)
         self._counts = torch.from_numpy(data.targets.count)
         self._variances = torch.from_numpy(data.targets.variance)
-        samples = padded_samples(data.table) if data.of_means else data.targets.mean[:, :, None]
-        # As wide as what is learnt from needs: sums over more, were it only padding, may round otherwise.
-        learnt = np.delete(samples, data.split.test, axis=0)
-        self._samples = torch.from_numpy(samples[:, :, : max(int((~np.isnan(learnt)).sum(axis=2).max(initial=0)), 1)])
+        self._samples = torch.from_numpy(_samples(data)) if samples else None
         self._costs = torch.from_numpy(data.costs.values)
         self._groups = torch.from_numpy(data.split.groups)
 
     def __getitem__(self, rows: Rows) -> Batch:
         at = torch.from_numpy(rows)
+        samples = None if self._samples is None else self._samples[at]
         return Batch(
-            self._data.features(rows), self._rewards[at], self._counts[at], self._variances[at], self._samples[at],
+            self._data.features(rows), self._rewards[at], self._counts[at], self._variances[at], samples,
             self._costs[at], at, self._groups[at],
         )  # fmt: skip
+
+
+def _samples(data: RoutingData) -> NDArray[np.float64]:
+    """Rewards of the single responses, (N, M, K)."""
+    samples = padded_samples(data.table) if data.of_means else data.targets.mean[:, :, None]
+    # As wide as what is learnt from needs: sums over more, were it only padding, may round otherwise.
+    learnt = np.delete(samples, data.split.test, axis=0)
+    return samples[:, :, : max(int((~np.isnan(learnt)).sum(axis=2).max(initial=0)), 1)]
 
 
 class RowBatches(Sampler[Rows]):

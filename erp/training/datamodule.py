@@ -13,14 +13,20 @@ class RoutingDataModule(pl.LightningDataModule):
     """Batches of train and validation prompts; of any others for who asks.
 
     No worker processes: a batch is one gather from memory, cheaper than sending it to another process.
+
+    Args:
+        data: of the run.
+        batch_size: prompts of a batch.
+        seed: of the order of train batches.
+        samples: whether batches hold the single rewards: for routers that read them (``reads_samples``).
     """
 
-    def __init__(self, data: RoutingData, batch_size: int, seed: int) -> None:
+    def __init__(self, data: RoutingData, batch_size: int, seed: int, samples: bool = False) -> None:
         super().__init__()
         self.data = data
         self.batch_size = batch_size
         self.seed = seed
-        self._batches = BatchesByRows(data)
+        self._batches = BatchesByRows(data, samples)
         self._prompts = data.table.prompts["prompt"].to_numpy(dtype=object)
 
     def prompts(self, rows: Rows | slice) -> list[str]:

@@ -2,6 +2,7 @@
 
 import copy
 import functools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -237,3 +238,16 @@ def test_it_beats_random_and_the_best_single_on_rewards_that_the_prompt_tells(na
     assert routed > test.rewards.mean() + 0.3
     if name != "soft_category_mean":  # these embeddings tell rewards, and nothing of the category
         assert routed > test.rewards[:, np.nanmean(train.rewards, axis=0).argmax()].mean()
+
+
+@every_router
+def test_only_a_router_that_says_so_reads_samples(name):
+    train, validation, test = parts()
+    if known(name).reads_samples:
+        assert {"quantile", "auto"} >= {name}
+        return
+    router = built(name)
+    torch.manual_seed(0)
+    router.prepare(Dimensions(train.embedding.shape[1], train.rewards.shape[1], CATEGORIES))
+    fit_router(router, *([replace(b, samples=None) for b in part.batches(64)] for part in (train, validation)))
+    np.testing.assert_array_equal(scores(router, test), scores(known(name), test))

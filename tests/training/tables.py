@@ -72,7 +72,7 @@ def trained(
 ) -> tuple[Bundle, RoutingDataModule]:
     """A fitted bundle; its checkpoint lies in the folder."""
     module = module_of(data, router, trainer, seed)
-    datamodule = RoutingDataModule(data, trainer.batch_size, seed)
+    datamodule = RoutingDataModule(data, trainer.batch_size, seed, module.bundle.router.reads_samples)
     fit(module, datamodule, trainer, folder)
     return module.bundle, datamodule
 

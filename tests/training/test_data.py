@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from erp.table.samples import padded_samples
 from erp.training.data import RowBatches
 from erp.training.datamodule import RoutingDataModule
-from tests.training.tables import routing_data
+from tests.training.tables import RIDGE, routing_data, trained
 
 
 @pytest.fixture(scope="module")
@@ -67,3 +68,13 @@ def test_complete_rows_have_every_cell(data):
 def test_sizes_are_those_of_the_table(data):
     sizes = data.dimensions
     assert (sizes.embedding, sizes.members, sizes.categories) == (64, 3, 4)
+
+
+def test_samples_are_laid_out_only_for_a_router_that_reads_them(monkeypatch, tmp_path):
+    data = routing_data(missing=0.2)
+    reading = next(iter(RoutingDataModule(data, 50, 0, samples=True).val_dataloader()))
+    np.testing.assert_array_equal(reading.samples, padded_samples(data.table)[reading.rows])
+    monkeypatch.setattr("erp.training.data.padded_samples", lambda table: pytest.fail("K times the room of the means"))
+    bundle, module = trained(data, RIDGE, tmp_path)
+    assert all(batch.samples is None for batch in module.train_dataloader())
+    assert torch.isfinite(bundle.scores(data.features(data.split.test))).all()
