@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,9 @@ from erp.decisions.curve import exact_curve
 from erp.decisions.policy import LambdaPolicy
 from erp.evaluation.evaluate import INTERVAL_POINTS, evaluate
 from erp.evaluation.held_out import HeldOut
-from erp.metrics.intervals import GroupBootstrap
+from erp.evaluation.points import choose_lambdas
+from erp.metrics import intervals
+from erp.metrics.intervals import GroupBootstrap, drawn_counts, kept_counts
 from erp.targets import Targets
 
 COSTS = np.array([0.137, 1.3, 14.7])
@@ -103,14 +106,29 @@ def test_every_interval_is_the_one_of_its_own_column():
     same(policy["utility_gain_vs_best_single"], utilities[rows, chosen] - utilities[:, single])
 
 
-def test_the_draws_are_made_few_times(monkeypatch):
-    """With many groups they are not kept, and making them is what a report's time goes to."""
+def test_draws_too_many_to_keep_are_made_few_times(monkeypatch):
+    """Making them is what the time of a report then goes to."""
     made = []
-    drawn = GroupBootstrap._drawn
-    monkeypatch.setattr(GroupBootstrap, "_drawn", lambda self: made.append(1) or drawn(self))
-    monkeypatch.setattr("erp.metrics.intervals.MOST_KEPT_CELLS", 0)
+    monkeypatch.setattr(intervals, "drawn_counts", lambda *of: made.append(of) or drawn_counts(*of))
+    monkeypatch.setattr(intervals, "MOST_KEPT_CELLS", 0)
     evaluate(held_out(), LambdaPolicy(0.01), SETTINGS)
     assert len(made) <= 5
+
+
+def test_all_intervals_of_many_groups_come_from_one_set_of_draws(monkeypatch):
+    """Validation, test, and the test prompts that some members alone have: all are resampled by as many bags."""
+    monkeypatch.setattr(intervals, "MOST_RESAMPLED", 20)
+    test, validation = held_out(), held_out().take(np.arange(50))
+    rewards = test.rewards.copy()
+    rewards[5:15, 1] = np.nan
+    count = np.isfinite(rewards).astype(int)
+    partial = replace(test, targets=replace(test.targets, mean=rewards, count=count))
+    kept_counts.cache_clear()
+    chosen = choose_lambdas(validation, SETTINGS)
+    found = evaluate(partial, LambdaPolicy(0.01), SETTINGS, chosen)
+    assert found["overlaps"]["members"]["b"]["prompts"] == len(rewards) - 10
+    assert kept_counts.cache_info().misses == 1
+    assert kept_counts.cache_info().hits >= 4
 
 
 def test_at_infinity_utilities_have_no_number():

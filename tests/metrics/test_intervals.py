@@ -6,7 +6,7 @@ from erp.decisions.choice import choose, constant, one_hot, outcome
 from erp.decisions.references import best_single, oracle
 from erp.errors import ErpError
 from erp.metrics.headroom import headroom_recovered
-from erp.metrics.intervals import GroupBootstrap, Interval, better_than_constant
+from erp.metrics.intervals import MOST_RESAMPLED, GroupBootstrap, Interval, bags, better_than_constant
 from erp.metrics.significance import bootstrap_p
 
 
@@ -66,6 +66,52 @@ def test_repeated_prompts_in_groups_do_not_narrow_the_interval():
     once = GroupBootstrap(np.arange(100), draws=500).interval(values)
     thrice = GroupBootstrap(np.repeat(np.arange(100), 3), draws=500).interval(np.repeat(values, 3))
     assert [thrice.mean, thrice.low, thrice.high] == pytest.approx([once.mean, once.low, once.high])
+
+
+@pytest.mark.parametrize("groups", [1, 7, MOST_RESAMPLED])
+def test_up_to_a_number_of_groups_each_is_resampled_by_itself(groups):
+    assert bags(groups).tolist() == list(range(groups))
+
+
+@pytest.mark.parametrize("groups", [MOST_RESAMPLED + 1, 3 * MOST_RESAMPLED, 1_234_567])
+def test_more_groups_are_dealt_into_bags_of_equal_size(groups):
+    dealt = bags(groups, seed=5)
+    sizes = np.bincount(dealt)
+    assert dealt.shape == (groups,)  # every group in one bag
+    assert len(sizes) == MOST_RESAMPLED
+    assert sizes.max() - sizes.min() <= 1
+    assert (dealt == bags(groups, seed=5)).all()
+    assert (dealt != bags(groups, seed=6)).mean() > 0.99
+    # At random: which bag a group is in says nothing of its place.
+    assert abs(np.corrcoef(np.arange(groups), dealt)[0, 1]) < 5 / np.sqrt(groups)
+
+
+def test_bags_are_resampled_as_groups_are(monkeypatch):
+    monkeypatch.setattr("erp.metrics.intervals.MOST_RESAMPLED", 12)
+    rng = np.random.default_rng(17)
+    groups = np.concatenate([np.arange(40), rng.integers(0, 40, 110)]) * 3 - 7
+    values = rng.normal(size=(150, 2))
+    bootstrap = GroupBootstrap(groups, draws=300, seed=3)
+    _, codes = np.unique(groups, return_inverse=True)
+    assert (bootstrap.groups, bootstrap.resampled) == (40, 12)
+    low, high = brute_force(bags(40, seed=3)[codes], values, 300, 3)
+    got = bootstrap.intervals(values)
+    assert [i.mean for i in got] == pytest.approx(values.mean(axis=0))
+    assert [i.low for i in got] == pytest.approx(low, rel=1e-12)
+    assert [i.high for i in got] == pytest.approx(high, rel=1e-12)
+    drawn = brute_draws(bags(40, seed=3)[codes], values, 300, 3)
+    assert bootstrap.p_values(values) == pytest.approx([bootstrap_p(column, 12) for column in drawn.T], rel=1e-12)
+    some = np.flatnonzero(codes < 30)
+    assert bootstrap.of(some).intervals(values[some]) == GroupBootstrap(groups[some], 300, 3).intervals(values[some])
+
+
+def test_intervals_of_bags_are_those_of_the_normal_mean():
+    rng = np.random.default_rng(19)
+    groups = np.repeat(np.arange(50_000), rng.geometric(0.6, 50_000))
+    values = rng.normal(size=50_000)[groups] + rng.normal(size=len(groups))
+    got = GroupBootstrap(groups, draws=10_000).interval(values)
+    error = np.sqrt((np.bincount(groups, values - values.mean()) ** 2).sum()) / len(groups)  # of a ratio of sums
+    assert [got.low, got.high] == pytest.approx([got.mean - 1.96 * error, got.mean + 1.96 * error], abs=0.1 * error)
 
 
 def test_zero_differences_give_exactly_zero():

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from erp.evaluation.comparison.contenders import TestedRun
-from erp.metrics.intervals import GroupBootstrap, Interval
+from erp.metrics.intervals import GroupBootstrap, Interval, bags
 from erp.metrics.significance import max_t, mcnemar
 
 Floats = NDArray[np.float64]
@@ -79,16 +79,16 @@ def resampled(rows: Sequence[Rows], bootstrap: Mapping[str, Any]) -> tuple[list[
 
 def adjusted(sides: Sequence[tuple[Contender, Contender | None]], bootstrap: Mapping[str, Any]) -> Floats:
     """p-values of all differences of a panel that hold for all of them at once (`max_t`); NaN where there is none."""
-    groups = 1 + max(int(run.groups.max()) for first, _ in sides for run in first.runs)
-    influence = np.zeros((groups, len(sides)))
+    bag = bags(1 + max(int(run.groups.max()) for first, _ in sides for run in first.runs), bootstrap["seed"])
+    influence = np.zeros((int(bag.max()) + 1, len(sides)))
     means, counts = np.zeros(len(sides)), np.zeros(len(sides), dtype=np.int64)
     for k, side in enumerate(sides):
         rows = rows_of(*side)
         if not len(rows.groups):
             continue
-        difference = rows.first - rows.second
-        means[k], counts[k] = difference.mean(), len(np.unique(rows.groups))
-        influence[:, k] = np.bincount(rows.groups, difference - means[k], groups) / len(rows.groups)
+        difference, groups = rows.first - rows.second, bag[rows.groups]
+        means[k], counts[k] = difference.mean(), len(np.unique(groups))
+        influence[:, k] = np.bincount(groups, difference - means[k], len(influence)) / len(groups)
     known = counts >= 2
     found = np.full(len(sides), math.nan)
     found[known] = max_t(
