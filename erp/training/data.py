@@ -53,9 +53,10 @@ class RoutingData:
         """What a router needs to know before it sees data."""
         return Dimensions(self.embeddings.dimension, len(self.table.members), len(self.categories))
 
-    def features(self, rows: Rows) -> Features:
-        """What a router may know of these rows."""
-        return Features(torch.from_numpy(self.embeddings.take(rows)), torch.from_numpy(self.category[rows]))
+    def features(self, rows: Rows, embeddings: bool = True) -> Features:
+        """What a router may know of these rows; with embeddings of length 0 where they are not asked for."""
+        embedding = self.embeddings.take(rows) if embeddings else np.empty((len(rows), 0), dtype=np.float32)
+        return Features(torch.from_numpy(embedding), torch.from_numpy(self.category[rows]))
 
     def complete(self, rows: Rows) -> Rows:
         """The rows whose cells are all present: what routing is compared on."""
@@ -68,10 +69,12 @@ class BatchesByRows(Dataset[Batch]):
     Args:
         data: where they come from.
         samples: whether the router reads single rewards: laid out by cell they take K times the room of the means.
+        embeddings: whether they are read at all, or are of length 0.
     """
 
-    def __init__(self, data: RoutingData, samples: bool = False) -> None:
+    def __init__(self, data: RoutingData, samples: bool = False, embeddings: bool = True) -> None:
         self._data = data
+        self._embeddings = embeddings
         self._rewards = torch.from_numpy(data.targets.mean)
         self._counts = torch.from_numpy(data.targets.count)
         self._variances = torch.from_numpy(data.targets.variance)
@@ -83,8 +86,8 @@ class BatchesByRows(Dataset[Batch]):
         at = torch.from_numpy(rows)
         samples = None if self._samples is None else self._samples[at]
         return Batch(
-            self._data.features(rows), self._rewards[at], self._counts[at], self._variances[at], samples,
-            self._costs[at], at, self._groups[at],
+            self._data.features(rows, self._embeddings), self._rewards[at], self._counts[at], self._variances[at],
+            samples, self._costs[at], at, self._groups[at],
         )  # fmt: skip
 
 

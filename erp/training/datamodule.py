@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader
 
@@ -19,13 +21,17 @@ class RoutingDataModule(pl.LightningDataModule):
         batch_size: prompts of a batch.
         seed: of the order of train batches.
         samples: whether batches hold the single rewards: for routers that read them (``reads_samples``).
+        cache: folder in which what every run needs of this data is kept; None: nowhere.
     """
 
-    def __init__(self, data: RoutingData, batch_size: int, seed: int, samples: bool = False) -> None:
+    def __init__(
+        self, data: RoutingData, batch_size: int, seed: int, samples: bool = False, cache: Path | None = None
+    ) -> None:
         super().__init__()
         self.data = data
         self.batch_size = batch_size
         self.seed = seed
+        self.cache = cache
         self._batches = BatchesByRows(data, samples)
         self._prompts = data.table.prompts["prompt"].to_numpy(dtype=object)
 
@@ -33,9 +39,10 @@ class RoutingDataModule(pl.LightningDataModule):
         """Texts of these rows."""
         return list(self._prompts[rows])
 
-    def loader(self, rows: Rows, seed: int | None = None) -> DataLoader[Batch]:
-        """Batches of these rows, in order, or shuffled when given a seed."""
-        return DataLoader(self._batches, sampler=RowBatches(rows, self.batch_size, seed), batch_size=None)
+    def loader(self, rows: Rows, seed: int | None = None, embeddings: bool = True) -> DataLoader[Batch]:
+        """Batches of these rows, in order, or shuffled when given a seed; with embeddings of length 0 if not asked."""
+        batches = self._batches if embeddings else BatchesByRows(self.data, embeddings=False)
+        return DataLoader(batches, sampler=RowBatches(rows, self.batch_size, seed), batch_size=None)
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Train batches, shuffled: only routers trained by gradient care."""

@@ -47,7 +47,8 @@ def settled(
         return datamodule
     data = datamodule.data
     embeddings = cached_embeddings(datamodule.prompts(slice(None)), bundle.backbone, cache, progress)
-    tuned = RoutingDataModule(replace(data, embeddings=embeddings), datamodule.batch_size, datamodule.seed)
+    data = replace(data, embeddings=embeddings)
+    tuned = RoutingDataModule(data, datamodule.batch_size, datamodule.seed, cache=cache)
     fit_references(bundle, tuned)
     save_bundle(bundle, checkpoint)
     checkpoint.with_name("last.ckpt").unlink(missing_ok=True)

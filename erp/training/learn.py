@@ -63,7 +63,8 @@ def learn(plan: Plan, data: RoutingData, log: Callable[..., None]) -> tuple[Bund
     )  # fmt: skip
     bundle = Bundle(card, build(router, Router, key="router"), build_backbone(config.backbone, config.weights_dir))
     module = RoutingModule(bundle, config.trainer.learning_rate, config.trainer.weight_decay)
-    datamodule = RoutingDataModule(data, config.trainer.batch_size, config.seed, bundle.router.reads_samples)
+    samples = bundle.router.reads_samples
+    datamodule = RoutingDataModule(data, config.trainer.batch_size, config.seed, samples, cache)
     fit(module, datamodule, config.trainer, plan.folder.path, log)
     # From here on the saved router is used, never the one in memory.
     bundle = load_bundle(plan.folder.checkpoint, trust=True, weights_dir=config.weights_dir)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from erp.backbones.fitted import learnt_once
 from erp.routers.base import Batch
+from erp.routers.classifier import learnt_from
 from erp.trained.bundle import Bundle
 from erp.training.data import RoutingData
 from erp.training.datamodule import RoutingDataModule
@@ -18,14 +21,16 @@ from erp.training.datamodule import RoutingDataModule
 def fit_references(bundle: Bundle, datamodule: RoutingDataModule) -> None:
     """Train means, category means, the classifier of categories and the ridge on costs, on the data's embeddings."""
     data = datamodule.data
-    train, validation = datamodule.loader(data.split.train), datamodule.val_dataloader()
+    parts = data.split.train, data.split.validation
     bundle.train_mean_reward.copy_(torch.from_numpy(member_means(data.targets.mean[data.split.train])))
     bundle.train_mean_cost.copy_(torch.from_numpy(data.costs.mean))
-    bundle.category_mean.fit(train, ())
+    bundle.category_mean.fit(datamodule.loader(data.split.train, embeddings=False), ())
     if bundle.card.categories:
-        bundle.classifier.fit(train, validation, len(bundle.card.categories))
+        train, validation = (datamodule.loader(rows[learnt_from(data.category[rows])]) for rows in parts)
+        once = None if datamodule.cache is None else partial(learnt_once, cache=datamodule.cache)
+        bundle.classifier.fit(train, validation, len(bundle.card.categories), once)
     if bundle.cost_model is not None:
-        bundle.cost_model.fit(_Costs(train, data), _Costs(validation, data))
+        bundle.cost_model.fit(*(_Costs(datamodule.loader(rows), data) for rows in parts))
 
 
 class _Costs:

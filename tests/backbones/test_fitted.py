@@ -137,3 +137,12 @@ def test_a_sweep_over_routers_learns_tfidf_once(tmp_path, monkeypatch, capsys):
         mine, swept = (json.loads((tmp_path / out / folder.name / "results.json").read_text())
                        for out in ("alone", "swept"))  # fmt: skip
         assert mine["routing"] == swept["routing"]
+
+
+def test_where_nothing_can_be_kept_it_is_learnt_all_the_same(tmp_path):
+    (tmp_path / "fitted").write_text("no folder")
+    alone = TfidfBackbone()
+    alone.fit(TRAIN)
+    for _ in range(2):
+        assert np.array_equal(learnt(Counting(), TRAIN, tmp_path).embed(NEW), alone.embed(NEW))
+    assert Counting.fits == 2

@@ -1,10 +1,15 @@
 """What stands beside a router: means of train, whoever was scored where."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import torch
 
-from erp.training.references import member_means
-from tests.training.tables import LINEAR, RIDGE, routing_data, trained
+from erp.routers.classifier import CategoryClassifier
+from erp.training.datamodule import RoutingDataModule
+from erp.training.references import fit_references, member_means
+from tests.training.tables import LINEAR, RIDGE, module_of, routing_data, trained
 
 
 @pytest.fixture(scope="module")
@@ -50,3 +55,42 @@ def test_a_member_scored_on_easy_prompts_only_is_not_taken_for_the_best():
     found = member_means(rewards)
     assert found.argmax() == 0
     assert found[0] - found[1] == pytest.approx(0.3, abs=0.03)
+
+
+def test_categories_are_learnt_once_for_all_runs_of_the_same_prompts(data, tmp_path, monkeypatch):
+    solved = []
+    monkeypatch.setattr(CategoryClassifier, "_best", counted(CategoryClassifier._best, solved))
+
+    def classifier(data):
+        bundle = module_of(data, RIDGE).bundle
+        fit_references(bundle, RoutingDataModule(data, 50, 0, cache=tmp_path))
+        return bundle.classifier.weight
+
+    first = classifier(data)
+    assert torch.equal(classifier(data), first)
+    assert len(solved) == 1
+    (file,) = (tmp_path / "fitted").glob("*.bin")
+    file.write_bytes(file.read_bytes()[:-1])  # damaged: made anew
+    assert torch.equal(classifier(data), first)
+    assert len(solved) == 2
+    other = replace(data, category=np.roll(data.category, 1))
+    assert not torch.equal(classifier(other), first)
+    assert len(solved) == 3
+
+
+def counted(function, calls):
+    def called(*arguments):
+        calls.append(arguments)
+        return function(*arguments)
+
+    return called
+
+
+def test_category_means_read_no_embedding(data):
+    bundle = module_of(data, RIDGE).bundle
+    module = RoutingDataModule(data, 50, 0)
+    bundle.category_mean.fit(module.loader(data.split.train), ())
+    expected = bundle.category_mean.means
+    blind = replace(data, embeddings=None)
+    bundle.category_mean.fit(RoutingDataModule(blind, 50, 0).loader(data.split.train, embeddings=False), ())
+    torch.testing.assert_close(bundle.category_mean.means, expected, rtol=0, atol=0)
