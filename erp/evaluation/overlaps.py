@@ -10,7 +10,7 @@ import numpy as np
 
 from erp.evaluation.held_out import Floats, HeldOut, plain
 from erp.metrics.intervals import GroupBootstrap
-from erp.metrics.overlaps import chosen_less_members, known_means, weighted_gain
+from erp.metrics.overlaps import chosen_less_members, known_means, weighted_gains
 from erp.rounding import difference
 
 MOST_PAIRS = 66  # pairs of members that are compared one by one: a pool of twelve
@@ -29,6 +29,7 @@ def overlaps_section(held_out: HeldOut, bootstrap: GroupBootstrap) -> dict[str, 
     chosen = choice.weights.argmax(axis=1)
     own = own_rewards(held_out.members, rewards, bootstrap)
     less = known_means(chosen_less_members(rewards, chosen), bootstrap)
+    weights = weighted_gains(rewards, chosen, bootstrap)
     return {
         "best_single": held_out.members[held_out.single()],
         "members": {
@@ -37,9 +38,9 @@ def overlaps_section(held_out: HeldOut, bootstrap: GroupBootstrap) -> dict[str, 
                 "share": float((chosen == m).mean()),
                 "shared": count,
                 "difference": plain(gain),
-                "weighted": plain(weighted_gain(rewards, chosen, m, bootstrap)),
+                "weighted": plain(weighted),
             }
-            for m, (name, (count, gain)) in enumerate(zip(held_out.members, less, strict=True))
+            for m, (name, (count, gain), weighted) in enumerate(zip(held_out.members, less, weights, strict=True))
         },
         "pairs": pair_differences(held_out.members, rewards, bootstrap),
     }

@@ -14,8 +14,9 @@ from erp.decisions.policy import LambdaPolicy
 from erp.evaluation.evaluate import INTERVAL_POINTS, evaluate
 from erp.evaluation.held_out import HeldOut
 from erp.evaluation.points import choose_lambdas
-from erp.metrics import intervals
-from erp.metrics.intervals import GroupBootstrap, drawn_counts, kept_counts
+from erp.metrics import draws
+from erp.metrics.draws import drawn_counts, kept_counts
+from erp.metrics.intervals import GroupBootstrap
 from erp.targets import Targets
 
 COSTS = np.array([0.137, 1.3, 14.7])
@@ -109,15 +110,15 @@ def test_every_interval_is_the_one_of_its_own_column():
 def test_draws_too_many_to_keep_are_made_few_times(monkeypatch):
     """Making them is what the time of a report then goes to."""
     made = []
-    monkeypatch.setattr(intervals, "drawn_counts", lambda *of: made.append(of) or drawn_counts(*of))
-    monkeypatch.setattr(intervals, "MOST_KEPT_CELLS", 0)
+    monkeypatch.setattr(draws, "drawn_counts", lambda *of: made.append(of) or drawn_counts(*of))
+    monkeypatch.setattr(draws, "MOST_KEPT_CELLS", 0)
     evaluate(held_out(), LambdaPolicy(0.01), SETTINGS)
     assert len(made) <= 5
 
 
 def test_all_intervals_of_many_groups_come_from_one_set_of_draws(monkeypatch):
     """Validation, test, and the test prompts that some members alone have: all are resampled by as many bags."""
-    monkeypatch.setattr(intervals, "MOST_RESAMPLED", 20)
+    monkeypatch.setattr(draws, "MOST_RESAMPLED", 20)
     test, validation = held_out(), held_out().take(np.arange(50))
     rewards = test.rewards.copy()
     rewards[5:15, 1] = np.nan

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from erp.metrics.intervals import MOST_RESAMPLED, GroupBootstrap
+from erp.metrics.draws import MOST_RESAMPLED
+from erp.metrics.intervals import GroupBootstrap
 
 TABLES, AT_ONCE = 2000, 10
 

@@ -5,8 +5,9 @@ from scipy.special import ndtr, stdtrit
 from erp.decisions.choice import choose, constant, one_hot, outcome
 from erp.decisions.references import best_single, oracle
 from erp.errors import ErpError
+from erp.metrics.draws import MOST_RESAMPLED, bags
 from erp.metrics.headroom import headroom_recovered
-from erp.metrics.intervals import MOST_RESAMPLED, GroupBootstrap, Interval, bags, better_than_constant
+from erp.metrics.intervals import GroupBootstrap, Interval, better_than_constant
 from erp.metrics.significance import bootstrap_p
 
 
@@ -33,8 +34,8 @@ def brute_force(groups, values, draws, seed):
 
 @pytest.mark.parametrize(("block_cells", "counted_cells"), [(1 << 22, 1 << 16), (1 << 22, 100), (100, 1), (100, 40)])
 def test_equals_a_brute_force_bootstrap_on_the_same_draws(monkeypatch, block_cells, counted_cells):
-    monkeypatch.setattr("erp.metrics.intervals.BLOCK_CELLS", block_cells)
-    monkeypatch.setattr("erp.metrics.intervals.COUNTED_CELLS", counted_cells)
+    monkeypatch.setattr("erp.metrics.draws.BLOCK_CELLS", block_cells)
+    monkeypatch.setattr("erp.metrics.draws.COUNTED_CELLS", counted_cells)
     rng = np.random.default_rng(0)
     groups = rng.integers(0, 12, 40) * 10 - 7  # any codes, unequal sizes
     values = rng.normal(size=(40, 2))
@@ -87,7 +88,7 @@ def test_more_groups_are_dealt_into_bags_of_equal_size(groups):
 
 
 def test_bags_are_resampled_as_groups_are(monkeypatch):
-    monkeypatch.setattr("erp.metrics.intervals.MOST_RESAMPLED", 12)
+    monkeypatch.setattr("erp.metrics.draws.MOST_RESAMPLED", 12)
     rng = np.random.default_rng(17)
     groups = np.concatenate([np.arange(40), rng.integers(0, 40, 110)]) * 3 - 7
     values = rng.normal(size=(150, 2))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from erp.metrics.intervals import GroupBootstrap
-from erp.metrics.overlaps import chosen_less_members, known_means, weighted_gain
+from erp.metrics.overlaps import chosen_less_members, known_means, weighted_gains
 
 
 def draw(rng, prompts=400, rates=(0.9, 0.3, 0.6)):
@@ -38,7 +38,7 @@ def test_with_all_rewards_the_weighted_gain_is_the_gain():
     rewards, _, chosen = draw(np.random.default_rng(1))
     bootstrap = GroupBootstrap(np.arange(len(rewards)), draws=500)
     for m, column in enumerate(chosen_less_members(rewards, chosen).T):
-        found, want = weighted_gain(rewards, chosen, m, bootstrap), bootstrap.interval(column)
+        found, want = weighted_gains(rewards, chosen, bootstrap)[m], bootstrap.interval(column)
         np.testing.assert_allclose([found.mean, found.low, found.high], [want.mean, want.low, want.high], atol=1e-12)
 
 
@@ -48,7 +48,7 @@ def test_missing_at_random_the_weighted_gain_is_right_on_average_and_the_plain_o
         rewards, known, chosen = draw(rng)
         bootstrap = GroupBootstrap(np.arange(len(rewards)), draws=1)
         truth = chosen_less_members(rewards, chosen).mean(axis=0)
-        errors.append([weighted_gain(known, chosen, m, bootstrap).mean - truth[m] for m in range(3)])
+        errors.append([weighted_gains(known, chosen, bootstrap)[m].mean - truth[m] for m in range(3)])
         plain.append(np.nanmean(chosen_less_members(known, chosen), axis=0) - truth)
     means, spread = np.mean(errors, axis=0), np.std(errors, axis=0) / np.sqrt(200)
     assert (np.abs(means) < 4 * spread + 0.005).all()
@@ -62,7 +62,7 @@ def test_its_interval_covers_the_truth():
     for _ in range(1000):
         _, known, chosen = draw(rng, prompts=200)
         own = GroupBootstrap(np.arange(200), draws=200)
-        found = weighted_gain(known, chosen, 1, own)
+        found = weighted_gains(known, chosen, own)[1]
         covered.append(found.low <= truth <= found.high)
     assert np.mean(covered) > 0.92
 
@@ -73,11 +73,11 @@ def test_what_is_not_known_has_no_number():
     apart = np.array([[1.0, 2.0, nan], [1.0, 3.0, nan], [nan, nan, 5.0], [nan, 1.0, 6.0]])
     # The router chooses members 0 and 1; 0 never stands beside 2, which is known beside 1 once.
     chosen = np.array([0, 1, 0, 1])
-    assert np.isnan(weighted_gain(apart, chosen, 2, bootstrap).mean)
-    assert weighted_gain(apart, np.array([1, 1, 1, 1]), 2, bootstrap).mean == -5
-    assert weighted_gain(apart, np.full(4, 2), 2, bootstrap).mean == 0
+    assert np.isnan(weighted_gains(apart, chosen, bootstrap)[2].mean)
+    assert weighted_gains(apart, np.array([1, 1, 1, 1]), bootstrap)[2].mean == -5
+    assert weighted_gains(apart, np.full(4, 2), bootstrap)[2].mean == 0
     # a difference could be known, and none is
-    assert np.isnan(weighted_gain(apart, np.array([2, 2, 1, 2]), 2, bootstrap).mean)
+    assert np.isnan(weighted_gains(apart, np.array([2, 2, 1, 2]), bootstrap)[2].mean)
 
 
 @pytest.mark.parametrize("order", [[2, 0, 1], [1, 2, 0]])
@@ -86,6 +86,6 @@ def test_members_in_another_order_are_the_same_members(order):
     bootstrap = GroupBootstrap(np.arange(len(known)) // 2, draws=200)
     place = np.argsort(order)
     for m in range(3):
-        first = weighted_gain(known, chosen, m, bootstrap)
-        second = weighted_gain(known[:, order], place[chosen], int(place[m]), bootstrap)
+        first = weighted_gains(known, chosen, bootstrap)[m]
+        second = weighted_gains(known[:, order], place[chosen], bootstrap)[int(place[m])]
         assert first == second

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from erp.evaluation.comparison.contenders import TestedRun
-from erp.metrics.intervals import GroupBootstrap, Interval, bags
+from erp.metrics.draws import bags
+from erp.metrics.intervals import GroupBootstrap, Interval
 from erp.metrics.significance import max_t, mcnemar
 
 Floats = NDArray[np.float64]
