@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import gc
 import importlib
 import io
 import os
@@ -98,6 +99,7 @@ def _run(program: str, arguments: list[str]) -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     # torch's idle threads otherwise spin on the cores that numpy's BLAS needs: closed forms would take twice as long.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    gc.set_threshold(100_000, 20, 100)  # Python otherwise walks through all that was imported at every 700 new objects
     try:
         importlib.import_module(f"erp.programs.{program}").main(arguments)
         if sys.stdout is not None:  # here, where a full disk can still be reported
@@ -224,5 +226,6 @@ def entry() -> None:
     # Called last of all. An interrupt that passed an `eval` makes Python end itself by the signal, whatever the code.
     atexit.register(end)
     code = main()
+    gc.freeze()  # Python ends with a search of all there is for cycles; with torch imported that takes a second
     signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))  # while Python ends, it would be a traceback
     sys.exit(code)

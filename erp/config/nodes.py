@@ -69,7 +69,8 @@ def _kinds(annotation: Any) -> set[Any]:
 class Node(Numbers):
     """Base of all config nodes: unknown keys are errors, values do not change after validation."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="constants")
+    # Built when it is first used: a program uses one of the schemas.
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="constants", defer_build=True)
 
 
 class RewardModel(Node):

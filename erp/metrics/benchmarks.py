@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import KDTree
 
 from erp.decisions.choice import Outcome
 from erp.errors import ErpError
@@ -219,6 +218,8 @@ def pareto(
     every = np.concatenate(list(points.values()))
     every = np.stack([snapped(axis, MEAN, size_of(axis)) for axis in every.T], axis=1)
     scaled = (every - every.min(axis=0)) / scale
+    from scipy.spatial import KDTree  # here, because it is slow to import
+
     tree = KDTree(np.stack(_frontier(*scaled.T), axis=1))
     ends = np.cumsum([len(own) for own in points.values()])[:-1]
     away = dict(zip(points, (tree.query(own)[0] for own in np.split(scaled, ends)), strict=True))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from erp.errors import ErpError
 from erp.rounding import snapped
@@ -98,7 +98,7 @@ def spearman(predicted: NDArray[np.floating], observed: NDArray[np.floating]) ->
     """
     return np.array(
         [
-            _correlation(rankdata(snapped(p)), rankdata(snapped(o))) if _varies(p) and _varies(o) else np.nan
+            _correlation(_ranks(p), _ranks(o)) if _varies(p) and _varies(o) else np.nan
             for p, o in _members(predicted, observed)
         ]
     )
@@ -194,6 +194,10 @@ def _members(
     for p, o in zip(predicted.T, observed.T, strict=True):
         seen = ~np.isnan(o)
         yield p[seen].astype(np.float64), o[seen].astype(np.float64)
+
+
+def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(pd.Series(snapped(values)).rank(), dtype=np.float64)  # scipy.stats is slow to import
 
 
 def _varies(values: NDArray[np.float64]) -> bool:

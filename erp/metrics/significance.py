@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri, stdtr
-from scipy.stats import binomtest
+from scipy.special import bdtr, ndtri, stdtr
 
 from erp.errors import ErpError
 
@@ -134,4 +133,4 @@ def mcnemar(first: NDArray[np.floating], second: NDArray[np.floating]) -> float:
             "the same prompts is allowed; use the bootstrap for other rewards"
         )
     wins, losses = int((both[0] > both[1]).sum()), int((both[0] < both[1]).sum())
-    return float(binomtest(wins, wins + losses, 0.5).pvalue) if wins + losses else 1.0
+    return min(1.0, 2.0 * float(bdtr(min(wins, losses), wins + losses, 0.5)))  # a fair coin's two tails are alike

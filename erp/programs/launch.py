@@ -17,7 +17,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from erp.build import build
 from erp.compose import (
     MOST_JOBS_CHECKED,
     check_sweep,
@@ -35,9 +34,9 @@ from erp.errors import ErpError, shorten
 from erp.files import sha256_of, write_text
 from erp.runs import run_hash
 from erp.sweeps import read_sweep, record_in_sweep
-from erp.table.source import TableSource
 
 Job = Callable[[dict[str, Any]], float | None]
+Check = Callable[[Sequence[dict[str, Any]]], None]
 
 
 @dataclass
@@ -83,15 +82,21 @@ def _file(value: str) -> Path:
     raise ErpError(f"config = {bare}: there is no such file; give the config.yaml of a run folder")
 
 
-def launch(program: str, arguments: Sequence[str], job: Job) -> None:
+def launch(program: str, arguments: Sequence[str], job: Job, check: Check = lambda _: None) -> None:
     """Run ``job`` on the composed config, once, or for every combination of a sweep (``-m``).
+
+    Args:
+        program: its name.
+        arguments: the command line after it.
+        job: takes a composed config.
+        check: takes those of all jobs of a sweep, before the first starts.
 
     Raises:
         ErpError: every fault of the command line; after a sweep, what failed and where.
     """
     parsed = parse(arguments)
     if parsed.sweep:
-        _sweep(program, parsed, job)
+        _sweep(program, parsed, job, check)
     elif any(o.startswith("experiment=") for o in parsed.overrides) and swept_in_file(program, parsed.overrides):
         raise ErpError(
             "experiment: the file holds a sweep; give -m for all of its runs, or the keys of one run yourself"
@@ -103,11 +108,11 @@ def launch(program: str, arguments: Sequence[str], job: Job) -> None:
         job(compose(program, parsed.overrides, parsed.config_file))
 
 
-def _sweep(program: str, parsed: Arguments, job: Job) -> None:
+def _sweep(program: str, parsed: Arguments, job: Job, check: Check) -> None:
     if "sweep" not in PROGRAMS[program].model_fields:
         raise ErpError(f"-m: erp {program} does one thing at a time; only erp train and erp collect sweep")
     jobs_to_do = check_sweep(program, parsed.overrides, parsed.config_file)
-    _require_sources(jobs_to_do)
+    check(jobs_to_do)
     given = {job["sweep"] for job in jobs_to_do}
     if len(given) > 1:
         raise ErpError(f"sweep = {shorten(sorted(map(str, given)))}: one sweep has one name; give one")
@@ -145,22 +150,6 @@ def _sweep(program: str, parsed: Arguments, job: Job) -> None:
         raise failure
     if program == "train":
         print(f"compare them: erp compare {shlex.quote(str(record))}")
-
-
-def _require_sources(jobs: Sequence[dict[str, Any]]) -> None:
-    """Build the table source of every job before the first starts. Raises ErpError with the faults of all."""
-    faults: list[ErpError] = []
-    seen: list[Any] = []
-    for node in (job["data"] for job in jobs if "data" in job):
-        if node in seen:
-            continue
-        seen.append(node)
-        try:
-            build(node, TableSource, key="data")
-        except ErpError as error:
-            faults.append(error)
-    if faults:
-        raise ErpError.all_of(faults)
 
 
 def _sweep_name(jobs: Sequence[dict[str, Any]], parsed: Arguments) -> str:

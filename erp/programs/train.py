@@ -27,7 +27,7 @@ from erp.evaluation.predictions import predictions
 from erp.programs.launch import launch
 from erp.report.write import write_report
 from erp.results import Results, whole
-from erp.table.source import table_label
+from erp.table.source import TableSource, table_label
 from erp.tracking import Tracker, asked_by_agent, tracked
 from erp.trained.bundle import Bundle
 from erp.trained.checkpoint import save_bundle
@@ -61,7 +61,7 @@ class Result:
 
 def main(arguments: Sequence[str]) -> None:
     """The command."""
-    launch("train", arguments, _job)
+    launch("train", arguments, _job, _require_sources)
 
 
 def _job(container: dict[str, Any]) -> float:
@@ -74,6 +74,22 @@ def _job(container: dict[str, Any]) -> float:
     print(f"report: {result.folder / 'report.html'}")
     print(result.folder)
     return result.objective
+
+
+def _require_sources(jobs: Sequence[dict[str, Any]]) -> None:
+    """Build the table source of every job before the first starts. Raises ErpError with the faults of all."""
+    faults: list[ErpError] = []
+    seen: list[Any] = []
+    for node in (job["data"] for job in jobs):
+        if node in seen:
+            continue
+        seen.append(node)
+        try:
+            build(node, TableSource, key="data")
+        except ErpError as error:
+            faults.append(error)
+    if faults:
+        raise ErpError.all_of(faults)
 
 
 def train(config: TrainConfig | Mapping[str, Any] | Sequence[str] = ()) -> Result:

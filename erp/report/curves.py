@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from erp.report.facts import cost_scale, level_of, policy_sign, routing_members, short_names
@@ -30,6 +29,10 @@ from erp.report.summary import headline
 from erp.results import Results, number, numbers
 from erp.results.policy import PolicyOutcome
 from erp.results.routing import Row
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 Floats = NDArray[np.float64]
 ALL_NAMED = 12  # a pool up to this size has every member named in the curve's figure

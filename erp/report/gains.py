@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-from matplotlib.axes import Axes
+from typing import TYPE_CHECKING
 
 from erp.report.facts import decides_at_zero, level_of, policy_sign, routing_members, short_names
 from erp.report.style import BLACK, COLOURS, GREY, PINK, nice_ticks, signed
 from erp.results import Results, number
 from erp.results.base import Interval
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 @dataclass(frozen=True)

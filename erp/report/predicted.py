@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
 
 from erp.findings import Bins
 from erp.report.facts import predicted_members, short_names
 from erp.report.style import BLUE, GREY, canvas, nice_ticks, title
 from erp.results import Results, number
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 NARROW = 15  # letters above a panel where three stand side by side
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from erp.report.facts import cost_scale, percent, routing_members, short_names
 from erp.report.style import BLACK, BLUE, PALETTE, canvas, cost_axis, freeze, title
 from erp.results import Results, number, numbers
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 Floats = NDArray[np.float64]
 Band = tuple[str, Floats, str]  # name, share at every point, colour

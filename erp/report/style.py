@@ -10,17 +10,18 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
 from erp.files import replacing
 from erp.units import LOG_FROM
+
+if TYPE_CHECKING:  # imported where something is drawn: a report without figures does not wait for it
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
 # 5.2 inches at 150 dpi are 780 pixels: shown at 390, a 10 point letter is still 10 pixels high.
 WIDTH = 5.2
@@ -32,7 +33,7 @@ PINK, SKY, YELLOW, BLACK, GREY = "#CC79A7", "#56B4E9", "#F0E442", "#222222", "#7
 PALETTE = (BLUE, ORANGE, GREEN, PINK, SKY, VERMILLION, YELLOW, "#444444")
 COLOURS = {"router": BLUE, "oracle": GREEN, "category_mean": VERMILLION, "best_single": BLACK, "random": GREY}
 
-STYLE = mpl.rc_params_from_file(Path(__file__).with_name("figures.mplstyle"), use_default_template=False)
+STYLE = Path(__file__).with_name("figures.mplstyle")
 _as_svg_too: ContextVar[bool] = ContextVar("_as_svg_too", default=False)
 
 
@@ -52,18 +53,25 @@ def canvas(path: Path, height: float) -> Iterator[Figure]:
 
     Within ``vector_figures`` the same drawing is written as SVG too, under the same stem.
     """
-    with mpl.rc_context(STYLE), warnings.catch_warnings():
+    import matplotlib as mpl
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    style = mpl.rc_params_from_file(STYLE, use_default_template=False)
+    with mpl.rc_context(style), warnings.catch_warnings():
         # A name in a script the font lacks is drawn with boxes; that is no reason to alarm or to fail.
         warnings.filterwarnings("ignore", message=r"Glyph .* missing from font")
         warnings.filterwarnings("ignore", message=r".*[Ll]ayout not applied.*")
         figure = Figure(figsize=(WIDTH, height), dpi=DPI, layout="constrained")
-        FigureCanvasAgg(figure)
+        drawing = FigureCanvasAgg(figure)
         yield figure
+        freeze(figure)  # `savefig` would find the layout again for each file, and draw twice to do so
         with replacing(path) as temporary:
-            figure.savefig(temporary, format="png", dpi=DPI)
+            drawing.print_png(temporary)
         if _as_svg_too.get():
             with replacing(path.with_suffix(".svg")) as temporary:
-                figure.savefig(temporary, format="svg", metadata={"Date": None})
+                FigureCanvasSVG(figure).print_svg(temporary, metadata={"Date": None})
 
 
 TITLE_WIDTH = 68  # characters that fit a figure of the usual width
@@ -91,12 +99,17 @@ def signed(value: float, digits: int) -> str:
 
 def freeze(figure: Figure) -> None:
     """Settle the layout, so that positions in pixels stay what they are while labels are placed."""
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    if isinstance(figure.get_layout_engine(), ConstrainedLayoutEngine):
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
 
 
 def cost_axis(axes: Axes, low: float, high: float, label: str) -> None:
     """Limits, ticks and label of an x axis of costs (already scaled to ``label``'s unit)."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
     axes.set_xlabel(label)
     if low > 0 and high / low >= LOG_FROM:
         axes.set_xscale("log")
@@ -113,6 +126,8 @@ def cost_axis(axes: Axes, low: float, high: float, label: str) -> None:
 
 def nice_ticks(most: int) -> MaxNLocator:
     """At most ``most`` intervals, in steps a reader counts in."""
+    from matplotlib.ticker import MaxNLocator
+
     return MaxNLocator(most, steps=[1, 2, 2.5, 5, 10])
 
 

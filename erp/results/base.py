@@ -46,7 +46,9 @@ def numbers(values: Sequence[float | None]) -> NDArray[np.float64]:
 class Section(BaseModel):
     """A mapping of ``results.json``. What was not given stands in no file, as ``evaluated_on`` of a run."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, validate_by_name=True, validate_by_alias=True)
+    model_config = ConfigDict(
+        strict=True, extra="forbid", frozen=True, validate_by_name=True, validate_by_alias=True, defer_build=True
+    )
 
     def given(self, kind: type[T]) -> dict[str, T]:
         """The fields of this kind that there are, by name."""

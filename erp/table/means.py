@@ -6,7 +6,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import ndtri
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -130,5 +130,5 @@ def _told(table: RewardTable, rows: NDArray[np.bool_]) -> NDArray[np.float64]:
 @cache
 def _normal_scores(n: int) -> NDArray[np.float64]:
     """As many numbers like normal ones, of mean 0 and unbiased variance 1; one is 0."""
-    scores = norm.ppf((np.arange(n) + 0.5) / n)
+    scores = ndtri((np.arange(n) + 0.5) / n)
     return scores / np.sqrt((scores**2).sum() / (n - 1)) if n > 1 else np.zeros(1)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from erp.errors import one_line, shortened
@@ -28,6 +28,9 @@ from erp.report.style import (
     title,
 )
 from erp.report.text import significant
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 Floats = NDArray[np.float64]
 MOST_PANELS = 24  # of one figure; what is left out is said in it
