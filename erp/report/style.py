@@ -68,10 +68,10 @@ def canvas(path: Path, height: float) -> Iterator[Figure]:
         yield figure
         freeze(figure)  # `savefig` would find the layout again for each file, and draw twice to do so
         with replacing(path) as temporary:
-            drawing.print_png(temporary)
+            drawing.print_png(temporary)  # type: ignore[no-untyped-call]
         if _as_svg_too.get():
             with replacing(path.with_suffix(".svg")) as temporary:
-                FigureCanvasSVG(figure).print_svg(temporary, metadata={"Date": None})
+                FigureCanvasSVG(figure).print_svg(temporary, metadata={"Date": None})  # type: ignore[no-untyped-call]
 
 
 TITLE_WIDTH = 68  # characters that fit a figure of the usual width
