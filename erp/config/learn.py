@@ -135,6 +135,7 @@ class DescribeConfig(Node):
     backbone: Plug
     near_duplicates: float | None = Field(0.8, gt=0, le=1)
     bootstrap: Bootstrap = Bootstrap()
+    cache_dir: str | None = None
     weights_dir: str | None = None
     output: Literal["text", "json"] = "text"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,11 @@ Floats = NDArray[np.float64]
 
 
 def describe(
-    table: RewardTable, near_duplicates: float | None = 0.8, bootstrap: dict[str, Any] | None = None
+    table: RewardTable,
+    near_duplicates: float | None = 0.8,
+    bootstrap: dict[str, Any] | None = None,
+    *,
+    cache: Path | None = None,
 ) -> dict[str, Any]:
     """Everything `erp describe` prints, as one mapping. What one sample per cell cannot identify is None.
 
@@ -38,12 +43,13 @@ def describe(
         table: of one reward model and pool.
         near_duplicates: similarity from which prompts are near-duplicates; None: only equal texts are.
         bootstrap: ``draws, seed, level`` of intervals.
+        cache: folder in which near-duplicates of a table are kept; None: nowhere.
     """
     targets = expected_reward(table)
     rows = np.flatnonzero(targets.complete)
     halves = split_half_oracle(table, rows)
-    found = group_prompts(table.prompts, near_duplicates)
-    _, groups = np.unique(found.keys.astype(str), return_inverse=True)
+    found = group_prompts(table.prompts, near_duplicates, cache=cache)
+    groups = found.groups
     every = np.arange(len(table.prompts))
     return {
         "reward_model": table.reward_model,
@@ -54,7 +60,7 @@ def describe(
         "missing_cells": int((targets.count == 0).sum()),
         "samples_per_cell": list(samples_per_cell(targets)),
         "repeated_texts": len(table.prompts) - table.prompts["prompt"].map(str.strip).nunique(),
-        "groups": int(groups.max()) + 1,
+        "groups": len(found.names),
         "near_duplicates": None if found.near is None else asdict(duplicate_facts(found.near)),
         "reason": None if len(rows) else f"no prompt has a reward of every member; {REMEDY}",
         **_compared(table, rows, targets.mean[rows]),

@@ -11,7 +11,7 @@ from erp.backbones.reading import what_is_read
 from erp.config import DescribeConfig, validate
 from erp.errors import one_line
 from erp.evaluation.description import describe
-from erp.files import jsonable
+from erp.files import cache_folder, jsonable
 from erp.programs.launch import launch
 from erp.report.facts import percent
 from erp.report.reading import reading_line
@@ -39,7 +39,7 @@ def _job(container: dict[str, Any]) -> None:
 def run(config: DescribeConfig) -> dict[str, Any]:
     """The facts of a table; what `describe` says, and how much of the prompts the backbone reads."""
     table = load_table(config.data, config.reward_model, config.pool)
-    facts = describe(table, config.near_duplicates, config.bootstrap.model_dump())
+    facts = describe(table, config.near_duplicates, config.bootstrap.model_dump(), cache=cache_folder(config.cache_dir))
     return {**facts, "reading": what_is_read(config.backbone, config.weights_dir, table.prompts["prompt"].tolist())}
 
 

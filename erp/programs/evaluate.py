@@ -82,7 +82,7 @@ def _evaluate(config: EvaluateConfig) -> tuple[Path, Results, list[str]]:
         origin.require(_of_run(source, trained), node)
     table = require_same_members(_scored(source, config.reward_model.name, trained.card), trained.members)
     cost = _cost(config.cost, of_run.cost, of_run.cost.kind if same else trained.card.cost_kind)
-    split = unseen_split(folder.load_split(), table, of_run.split.near_duplicates)
+    split = unseen_split(folder.load_split(), table, of_run.split.near_duplicates, cache=cache_folder(config.cache_dir))
     costs, repriced = _costs(trained, of_run, origin, table, split.train, cost)
     require_categories(
         trained.bundle.router, trained.card.router.get("name"), table, trained.card.category, learning=False

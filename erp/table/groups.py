@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,59 +11,12 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from erp.table import neighbours
+from erp.table.texts import folded, text_hash
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
-
-
-def normalise(prompt: str) -> str:
-    """Text with compatibility forms, white space and the ends folded; letters keep their case."""
-    return " ".join(unicodedata.normalize("NFKC", prompt).split())
-
-
-def exact(prompt: str) -> str:
-    """The very text: composed Unicode (NFC) and plain line ends, which no reader can see the difference of."""
-    return unicodedata.normalize("NFC", prompt).replace("\r\n", "\n").replace("\r", "\n")
-
-
-def text_id(prompt: str) -> str:
-    """An id made from the very text, 16 hexadecimal digits: two ids for two texts, indentation and all."""
-    return text_hash(exact(prompt))[:16]
-
-
-def ids_as_kept(prompts: pd.DataFrame, kept: pd.Series) -> NDArray[np.object_]:
-    """Ids (N,) by which a run's folder knows prompts: ids made from texts were once of the folded text.
-
-    Args:
-        prompts: Frame with the columns prompt_id and prompt.
-        kept: The ids in the folder.
-    """
-    known, ids = set(kept), prompts["prompt_id"].to_numpy(dtype=object).copy()
-    for row in [i for i, key in enumerate(ids) if key not in known]:
-        text = prompts["prompt"].iloc[row]
-        before = f"p-{text_hash(normalise(text))[:16]}"
-        if ids[row] == f"p-{text_id(text)}" and before in known:
-            ids[row] = before
-    return ids
-
-
-def text_hash(text: str) -> str:
-    """First 32 hexadecimal digits of the text's SHA-256."""
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
-
-
-def text_key(prompt: str) -> str:
-    """Hash of the normalised text, case folded too: prompts of one key are kept together, and are not one prompt."""
-    return text_hash(_folded(prompt))
-
-
-def text_keys(prompts: pd.DataFrame) -> NDArray[np.object_]:
-    """`text_key` of every prompt (N,)."""
-    return np.array([text_key(prompt) for prompt in prompts["prompt"]], dtype=object)
-
-
-def _folded(prompt: str) -> str:
-    return normalise(prompt).casefold()
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,17 +24,24 @@ class Groups:
     """Which prompts of a table belong together.
 
     Attributes:
-        keys: Key of the component every prompt lies in (N,), str.
+        groups: Number of the component every prompt lies in (N,), in the order of their names.
+        names: Key of each of those components (C,), str, sorted.
         texts: `text_key` of every prompt (N,), str.
         near: The part of it that near-duplicates make; None where they were not asked for.
     """
 
-    keys: NDArray[np.object_]
+    groups: NDArray[np.int64]
+    names: NDArray[np.object_]
     texts: NDArray[np.object_]
     near: neighbours.NearDuplicates | None
 
+    @property
+    def keys(self) -> NDArray[np.object_]:
+        """Key of the component every prompt lies in (N,), str."""
+        return self.names[self.groups]
 
-def group_prompts(prompts: pd.DataFrame, near_duplicates: float | None = None) -> Groups:
+
+def group_prompts(prompts: pd.DataFrame, near_duplicates: float | None = None, *, cache: Path | None = None) -> Groups:
     """Components of prompts that are linked by equal text, by one own group, or as near-duplicates.
 
     A key is the smallest own-group value in the component, else its smallest text key: a prompt that joins no component
@@ -94,47 +52,42 @@ def group_prompts(prompts: pd.DataFrame, near_duplicates: float | None = None) -
         prompts: Frame with the columns prompt and group (str or None).
         near_duplicates: Jaccard similarity of shingles, above 0 and up to 1, from which two texts are near-duplicates;
             None = only equal texts are linked.
+        cache: Folder in which near-duplicates of a table are kept; None: nowhere.
     """
-    texts = text_keys(prompts)
-    own = prompts["group"].to_numpy(dtype=object)
-    has_own = ~pd.isna(own)
+    alike = [folded(prompt) for prompt in prompts["prompt"]]
+    texts = np.array([text_hash(text) for text in alike], dtype=object)
     found = None
     if near_duplicates is not None:
-        found = neighbours.near_duplicates([_folded(prompt) for prompt in prompts["prompt"]], near_duplicates)
-    if found is None and not has_own.any():
-        return Groups(np.array([f"text:{key}" for key in texts], dtype=object), texts, None)
-    component = _components(texts, own, has_own, found)
-    keys = np.array([f"text:{key}" for key in pd.Series(texts).groupby(component).transform("min")], dtype=object)
-    smallest = pd.Series(own[has_own]).groupby(component[has_own]).min()
-    named = smallest.reindex(component).to_numpy(dtype=object)
-    with_group = ~pd.isna(named)
-    keys[with_group] = [f"group:{value}" for value in named[with_group]]
-    return Groups(keys, texts, found)
-
-
-def group_keys(prompts: pd.DataFrame, near_duplicates: float | None = None) -> NDArray[np.object_]:
-    """Keys (N,) of `group_prompts`."""
-    return group_prompts(prompts, near_duplicates).keys
+        found = neighbours.near_duplicates(alike, near_duplicates, keys=texts, cache=cache)
+    del alike  # as large as the prompts
+    values, code = np.unique(texts.astype("S32"), return_inverse=True)
+    own = prompts["group"].to_numpy(dtype=object)
+    component = _components(code, own, found)
+    smallest = np.unique(component, return_index=True)[1]  # texts are numbered in the order of their keys
+    names = np.array([f"text:{key.decode()}" for key in values[smallest]], dtype=object)
+    has_own = ~pd.isna(own)
+    named = pd.Series(own[has_own]).groupby(component[code[has_own]]).min()
+    names[named.index.to_numpy(dtype=np.int64)] = [f"group:{value}" for value in named]
+    order = np.argsort(names, kind="stable")
+    place = np.empty(len(order), dtype=np.int64)
+    place[order] = np.arange(len(order))
+    return Groups(place[component[code]], names[order], texts, found)
 
 
 def _components(
-    texts: NDArray[np.object_],
-    own: NDArray[np.object_],
-    has_own: NDArray[np.bool_],
-    near: neighbours.NearDuplicates | None,
+    code: NDArray[np.int64], own: NDArray[np.object_], near: neighbours.NearDuplicates | None
 ) -> NDArray[np.int64]:
-    """Component number of every prompt (N,), in the graph of texts, own groups and sets of near-duplicates."""
-    text_codes, text_values = pd.factorize(texts)
+    """Component number of every distinct text, by the code of every prompt's; in the graph of what links them."""
+    has_own = ~pd.isna(own)
     group_codes, group_values = pd.factorize(own[has_own])
+    size = int(code.max(initial=-1)) + 1
     # nodes: the texts, then the groups, then the sets; each prompt is an edge between its text and what it lies in
-    ends = [text_codes[has_own]]
-    others = [group_codes + len(text_values)]
-    size = len(text_values) + len(group_values)
+    ends, others = [code[has_own]], [group_codes + size]
+    nodes = size + len(group_values)
     if near is not None:
-        ends.append(text_codes)
-        others.append(near.component + size)
-        size += int(near.component.max(initial=-1)) + 1
+        ends.append(code)
+        others.append(near.component + nodes)
+        nodes += int(near.component.max(initial=-1)) + 1
     edges = (np.concatenate(ends), np.concatenate(others))
-    graph = coo_array((np.ones(len(edges[0]), dtype=np.int8), edges), shape=(size, size))
-    _, labels = connected_components(graph, directed=False)
-    return np.asarray(labels[text_codes], dtype=np.int64)
+    graph = coo_array((np.ones(len(edges[0]), dtype=np.int8), edges), shape=(nodes, nodes))
+    return np.asarray(connected_components(graph, directed=False)[1][:size], dtype=np.int64)

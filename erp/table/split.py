@@ -34,7 +34,7 @@ class Split:
     calibration: NDArray[np.int64]
     test: NDArray[np.int64]
     groups: NDArray[np.int64]
-    keys: NDArray[np.str_]
+    keys: NDArray[np.object_]
     texts: NDArray[np.object_]
     notes: tuple[str, ...] = ()
 

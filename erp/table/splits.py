@@ -15,6 +15,8 @@ from erp.table.neighbours import LARGEST_SHARE, duplicate_facts, leak
 from erp.table.split import PARTS, Split
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
     from erp.table.schema import RewardTable
@@ -35,6 +37,7 @@ def split_table(
     near_duplicates: float | None = None,
     category: str | None = None,
     kept: Kept | None = None,
+    cache: Path | None = None,
 ) -> Split:
     """Split the prompts of a table.
 
@@ -57,14 +60,15 @@ def split_table(
         kept: An earlier run's split, with by=group and by=prompt: prompts and groups known there keep their part, only
             the others are hashed. Its calibration prompts are train where no calibration is asked for; where it has
             none, they are taken out of train by their hash.
+        cache: Folder in which near-duplicates of a table are kept; None: nowhere.
 
     Raises:
         ErpError: Shares out of range, an unusable column `split`, texts on both sides, a category that cannot be left
             out, or a part without any prompt.
     """
     _check_shares(by, test, validation, calibration)
-    grouped = group_prompts(table.prompts, near_duplicates)
-    keys, groups = np.unique(grouped.keys.astype(str), return_inverse=True)
+    grouped = group_prompts(table.prompts, near_duplicates, cache=cache)
+    groups = grouped.groups
     notes: tuple[str, ...] = ()
     if by == "table":
         part = _own_parts(table, grouped.keys, seed, validation, calibration)
@@ -82,7 +86,7 @@ def split_table(
     _check_parts(rows, by, groups, calibration)
     notes += _near_duplicate_notes(grouped, by, rows, near_duplicates)
     parts = dict(zip(PARTS, rows, strict=True))
-    return Split(**parts, groups=groups.astype(np.int64), keys=keys, texts=grouped.texts, notes=notes)
+    return Split(**parts, groups=groups, keys=grouped.names, texts=grouped.texts, notes=notes)
 
 
 def _hashed_parts(
@@ -106,9 +110,9 @@ def _with_calibration(part: NDArray[np.int64], place: NDArray[np.float64], calib
 def _unit_interval(keys: NDArray[np.object_], seed: int) -> NDArray[np.float64]:
     """A number in [0, 1) for every key (N,), from its hash with the seed."""
     codes, distinct = pd.factorize(keys)
-    digests = [hashlib.sha256(f"{seed}:{key}".encode("utf-8", "surrogatepass")).digest() for key in distinct]
+    digests = [hashlib.sha256(f"{seed}:{key}".encode("utf-8", "surrogatepass")).digest()[:8] for key in distinct]
     # 53 bits, what a float64 holds exactly
-    values = np.array([(int.from_bytes(digest[:8], "big") >> 11) / 2.0**53 for digest in digests])
+    values = (np.frombuffer(b"".join(digests), dtype=">u8") >> 11) / 2.0**53
     return np.asarray(values[codes])
 
 

@@ -10,8 +10,8 @@ import pandas as pd
 from erp.errors import ErpError, shorten
 from erp.table.columns import Faults, blank, identities, number_column, show_apart, text_column, whole_column
 from erp.table.copies import COMPARED, find_copies
-from erp.table.groups import exact, text_id, text_key
 from erp.table.schema import MEASURE_COLUMNS
+from erp.table.texts import exact, text_id, text_key
 from erp.values import estimated_tokens
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from erp.costs.base import Costs
 from erp.costs.expected import table_costs
 from erp.costs.prices import member_facts
 from erp.errors import ErpError, shorten
-from erp.files import sha256_file
+from erp.files import cache_folder, sha256_file
 from erp.routers.extended import Extended
 from erp.runs import RunFolder, run_hash, run_name
 from erp.table.known import same_split
@@ -89,7 +89,8 @@ def prepare_extension(config: ExtendConfig) -> ExtensionPlan:
     )
     if trained.card.category_block > 0:
         raise ErpError("run: was trained with category_block above 0, which cannot be extended yet; train one without")
-    split = same_split(RunFolder(Path(config.run)).load_split(), whole, of_run.split.near_duplicates)
+    cache = cache_folder(config.cache_dir)
+    split = same_split(RunFolder(Path(config.run)).load_split(), whole, of_run.split.near_duplicates, cache=cache)
     rewarded = expected_target(whole, **of_run.target.model_dump()).count[:, -1] > 0
     labels, available = choose_labels(whole, split, rewarded, config.labels, config.seed, member)
     table = without_other_labels(whole, split, labels)

@@ -16,7 +16,7 @@ from erp.costs.expected import table_costs
 from erp.costs.prices import member_facts
 from erp.decisions.policy import Policy, require_suited
 from erp.errors import ErpError
-from erp.files import sha256_file
+from erp.files import cache_folder, sha256_file
 from erp.routers.base import Router
 from erp.runs import RunFolder, run_hash, run_name
 from erp.table.kept import Kept
@@ -77,7 +77,7 @@ def prepare(config: TrainConfig) -> Plan:
         )
     policy = build(config.policy, Policy, key="policy")
     calibration = CALIBRATION if policy.needs_calibration else 0.0
-    split, content = table_split(table, config.split, calibration)
+    split, content = table_split(table, config.split, calibration, cache_folder(config.cache_dir))
     table, split = limit_labels(table, split, seed=config.split.seed, **config.labels.model_dump())
     facts = member_facts(table, config.pool, config.cost)
     costs = table_costs(table, facts, config.cost, train=split.train, responses=config.target.responses)
@@ -95,7 +95,9 @@ def prepare(config: TrainConfig) -> Plan:
     return Plan(_with_absolute_paths(config), table, whole, targets, costs, split, Origin.of(whole, facts), folder)
 
 
-def table_split(table: RewardTable, asked: SplitConfig, calibration: float) -> tuple[Split, tuple[str, ...]]:
+def table_split(
+    table: RewardTable, asked: SplitConfig, calibration: float, cache: Path
+) -> tuple[Split, tuple[str, ...]]:
     """The split, and what of it belongs to the run's name: the parts where they are another run's, else nothing more.
 
     Raises:
@@ -105,7 +107,7 @@ def table_split(table: RewardTable, asked: SplitConfig, calibration: float) -> t
     if asked.from_ is not None:
         folder = RunFolder(Path(asked.from_).expanduser().resolve())
         kept = Kept(folder.load_split("split.from"), folder.path.name)
-    split = split_table(table, calibration=calibration, kept=kept, **asked.model_dump(exclude={"from_"}))
+    split = split_table(table, calibration=calibration, kept=kept, cache=cache, **asked.model_dump(exclude={"from_"}))
     return split, () if kept is None else (hashlib.sha256("\n".join(split.parts).encode()).hexdigest(),)
 
 

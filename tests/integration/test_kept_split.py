@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from erp.table.groups import text_key
+from erp.table.texts import text_key
 from tests.integration.tables import long_frame, results
 
 

@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from erp.errors import ErpError
-from erp.table.groups import group_keys, text_key
+from erp.table.groups import group_prompts
 from erp.table.kept import Kept
 from erp.table.splits import split_table
+from erp.table.texts import text_key
 from tests.table.test_splits import paraphrased, table_of
 
 OPTIONS = {"by": "group", "seed": 0, "test": 0.4, "validation": 0.2, "near_duplicates": 0.8}
@@ -105,7 +106,7 @@ def test_no_prompt_of_the_run_moves_and_no_group_is_parted_anew(old, new, was, b
         assert len(set(after[texts == text])) == 1
     if (was, by) == ("group", "group"):
         fresh = ~np.isin(texts, texts[: len(old)])
-        keys = group_keys(grown.prompts)
+        keys = group_prompts(grown.prompts).keys
         for key in set(keys[fresh]):
             of_old = set(after[(keys == key) & ~fresh])
             of_new = set(after[(keys == key) & fresh])

@@ -5,10 +5,10 @@ import pandas as pd
 import pytest
 
 from erp.errors import ErpError
-from erp.table.groups import text_key
 from erp.table.known import same_split, unseen_split
 from erp.table.read import read_table
 from erp.table.splits import split_table
+from erp.table.texts import text_key
 
 
 @pytest.fixture

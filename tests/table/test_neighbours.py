@@ -214,12 +214,12 @@ def test_leak_counts_test_rows():
 def test_the_library_is_imported_only_where_it_is_needed():
     code = (
         "import sys, pandas as pd, erp.cli\n"
-        "from erp.table.groups import group_keys\n"
+        "from erp.table.groups import group_prompts\n"
         "frame = pd.DataFrame({'prompt': ['a', 'b'], 'group': [None, None]}, dtype=object)\n"
-        "group_keys(frame)\n"
-        "assert 'datasketch' not in sys.modules\n"
-        "group_keys(frame, 0.8)\n"
-        "assert 'datasketch' in sys.modules\n"
+        "group_prompts(frame)\n"
+        "assert 'rensa' not in sys.modules\n"
+        "group_prompts(frame, 0.8)\n"
+        "assert 'rensa' in sys.modules\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr

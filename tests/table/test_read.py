@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from erp.errors import ErpError
-from erp.table.groups import group_keys
+from erp.table.groups import group_prompts
 from erp.table.read import read_table
 
 
@@ -133,7 +133,7 @@ def test_ids_are_made_from_the_very_text_and_what_looks_alike_is_one_group(tmp_p
     assert of == {texts[0]: {0.25, 1.0}, texts[1]: {0.5, -2.0}}
     assert table.notes[0].startswith("the table has no prompt_id")
     assert table.notes[1].startswith("2 texts differ from another in case, white space or Unicode form alone")
-    assert len(set(group_keys(table.prompts))) == 1
+    assert len(set(group_prompts(table.prompts).keys)) == 1
 
 
 @pytest.mark.parametrize("texts", [("caf\u00e9?\nYes", "cafe\u0301?\r\nYes"), ("a\rb", "a\nb")])

@@ -9,12 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from erp.errors import ErpError
-from erp.table.groups import group_keys, group_prompts, text_key
+from erp.table.groups import group_prompts
 from erp.table.neighbours import DuplicateFacts, duplicate_facts
 from erp.table.read import read_table
 from erp.table.schema import PROMPT_COLUMNS, RewardTable
 from erp.table.splits import split_table
 from erp.table.synthetic import Synthetic
+from erp.table.texts import text_key
 
 EMPTY = pd.DataFrame({"prompt": [], "member": [], "sample": [], "reward": []})
 
@@ -48,7 +49,7 @@ letters = st.sampled_from("abcdefgh")
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(letters, st.none() | st.sampled_from("uvwxyz")), min_size=1, max_size=25))
 def test_groups_are_connected_components(rows):
-    keys = group_keys(table_of([t for t, _ in rows], [g for _, g in rows]).prompts)
+    keys = group_prompts(table_of([t for t, _ in rows], [g for _, g in rows]).prompts).keys
     label = list(range(len(rows)))
     for _ in rows:  # brute force: linked prompts take the smaller label until nothing can change any more
         for i, (text, group) in enumerate(rows):
@@ -101,20 +102,20 @@ def paraphrased(count, seed=0):
 
 def test_near_duplicates_join_groups_and_leave_other_keys_alone():
     first, second = paraphrased(30)
-    plain = group_keys(table_of(first + second).prompts)
-    keys = group_keys(table_of(first + second).prompts, 0.8)
+    plain = group_prompts(table_of(first + second).prompts).keys
+    keys = group_prompts(table_of(first + second).prompts, 0.8).keys
     assert keys[:30].tolist() == keys[30:].tolist() == [min(a, b) for a, b in zip(plain[:30], plain[30:], strict=True)]
     # alone, a prompt keeps its key; with unrelated prompts, everything does
-    assert group_keys(table_of(first).prompts, 0.8).tolist() == plain[:30].tolist()
+    assert group_prompts(table_of(first).prompts, 0.8).keys.tolist() == plain[:30].tolist()
     grown = table_of([*paraphrased(50, seed=1)[0], *first, *second])
-    assert group_keys(grown.prompts, 0.8)[50:].tolist() == keys.tolist()
+    assert group_prompts(grown.prompts, 0.8).keys[50:].tolist() == keys.tolist()
     # case and white space do not count
     shouted = table_of([*first, *(f" {text.upper()}  " for text in second)])
-    assert group_keys(shouted.prompts, 0.8).tolist() == keys.tolist()
+    assert group_prompts(shouted.prompts, 0.8).keys.tolist() == keys.tolist()
     # own groups and near-duplicates link on: a - a' (near) - b (own group) - b' (near)
     own = [None] * 60
     own[30], own[1] = "g", "g"
-    joined = group_keys(table_of(first + second, own).prompts, 0.8)
+    joined = group_prompts(table_of(first + second, own).prompts, 0.8).keys
     assert [i for i in range(60) if joined[i] == "group:g"] == [0, 1, 30, 31]
     assert [joined[i] for i in range(2, 30)] == keys[2:30].tolist()
 
@@ -122,7 +123,7 @@ def test_near_duplicates_join_groups_and_leave_other_keys_alone():
 def test_own_groups_are_not_cut_where_near_duplicates_are():
     head = paraphrased(1)[0][0]
     texts = [f"{head} {i}" for i in range(20)]
-    keys = group_keys(table_of(texts, ["g"] * 8 + [None] * 12).prompts, 0.8)
+    keys = group_prompts(table_of(texts, ["g"] * 8 + [None] * 12).prompts, 0.8).keys
     assert set(keys[:8]) == {"group:g"}
     assert len(set(keys)) == 13
     facts = duplicate_facts(group_prompts(table_of(texts).prompts, 0.8).near)
@@ -138,7 +139,7 @@ def test_near_duplicates_are_parted_only_by_the_random_split():
     now = parts(split, 500)
     assert now[:200].tolist() == now[200:400].tolist()
     assert len(split.keys) == 300
-    assert split.keys[split.groups].tolist() == group_keys(table.prompts, 0.8).tolist()
+    assert split.keys[split.groups].tolist() == group_prompts(table.prompts, 0.8).keys.tolist()
     assert split.notes == ("near-duplicates (similarity 0.8 or more): 400 prompts in 200 groups, the largest of 2",)
     parted = split_table(table, by="prompt", **options)
     now = parts(parted, 500)

@@ -9,8 +9,8 @@ import pandas as pd
 
 from erp.errors import ErpError
 from erp.files import whole_text
-from erp.table.groups import text_hash, text_id
 from erp.table.schema import PROMPT_COLUMNS
+from erp.table.texts import text_hash, text_id
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Literal
 
 from erp.collect.prompts.base import Prompt
 from erp.errors import ErpError
-from erp.table.groups import exact
+from erp.table.texts import exact
 
 Balance = Literal["proportional", "equal"]
 
