@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -320,6 +321,15 @@ def test_evaluate_leaves_out_rephrasings_of_what_was_learnt(erp, tmp_path):
     learnt = results(folder)["data"]["train"] + results(folder)["data"]["validation"]
     assert results(answer.last)["data"]["test"] == 240 - learnt
     assert any(f"{learnt} prompts were left out" in note for note in results(answer.last)["data"]["notes"])
+
+
+def test_near_duplicates_of_a_table_are_searched_once_for_all_commands(erp, quick, tmp_path, monkeypatch):
+    folder = erp("train", "router=ridge", *quick).last
+    assert len(list((tmp_path / "cache" / "near-duplicates").iterdir())) == 1
+    monkeypatch.setitem(sys.modules, "rensa", None)  # signatures cannot be made any more
+    assert erp("train", "router=knn", *quick).code == 0
+    assert erp("describe", *quick[:3]).code == 0
+    assert erp("evaluate", f"run={folder}").code == 0
 
 
 def test_evaluate_refuses_a_table_without_the_category_that_the_router_reads(erp, quick, tmp_path):

@@ -211,6 +211,55 @@ def test_leak_counts_test_rows():
     assert leak(found, np.array([5]), np.zeros(0, dtype=np.int64)) == 0
 
 
+def no_search(monkeypatch):
+    """Signatures cannot be made: who goes on has found before what there is."""
+    monkeypatch.setitem(sys.modules, "rensa", None)
+
+
+def test_what_was_found_is_kept_for_the_same_texts_in_any_order(tmp_path, monkeypatch):
+    texts = [*families(5, count=20), *crowded(loose=0, strict=30, others=10)]
+    plain = near_duplicates(texts, 0.8)
+    first = near_duplicates(texts, 0.8, cache=tmp_path)
+    assert len([path for path in tmp_path.rglob("*") if path.is_file()]) == 1
+    no_search(monkeypatch)
+    again = near_duplicates(texts, 0.8, cache=tmp_path)
+    turned = near_duplicates(texts[::-1], 0.8, cache=tmp_path)
+    for name in ("component", "text", "cut"):
+        assert np.array_equal(getattr(first, name), getattr(plain, name))
+        assert np.array_equal(getattr(again, name), getattr(plain, name))
+        assert np.array_equal(getattr(turned, name)[::-1], getattr(plain, name))
+    # another text, another similarity, and a text that stands there twice (what is too large is a share of all)
+    for other, threshold in ((texts[1:], 0.8), (texts, 0.81), ([*texts, texts[0]], 0.8)):
+        with pytest.raises(ImportError):
+            near_duplicates(other, threshold, cache=tmp_path)
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut", "other bytes", "another table's", "no numbers"])
+def test_a_damaged_file_is_made_anew(tmp_path, monkeypatch, damage):
+    texts = families(5, count=20)
+    plain = near_duplicates(texts, 0.8, cache=tmp_path)
+    (path,) = [path for path in tmp_path.rglob("*") if path.is_file()]
+    whole = path.read_bytes()
+    near_duplicates(texts[1:], 0.8, cache=tmp_path / "other")
+    (other,) = [path for path in (tmp_path / "other").rglob("*") if path.is_file()]
+    changed_bytes = bytearray(whole)
+    changed_bytes[200] ^= 0xFF  # in the numbers
+    path.write_bytes({
+        "empty": b"", "cut": whole[:-100], "other bytes": bytes(changed_bytes), "another table's": other.read_bytes(),
+        "no numbers": b"numbers",
+    }[damage])  # fmt: skip
+    assert np.array_equal(near_duplicates(texts, 0.8, cache=tmp_path).component, plain.component)
+    no_search(monkeypatch)
+    assert np.array_equal(near_duplicates(texts, 0.8, cache=tmp_path).component, plain.component)
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(tmp_path):
+    texts = families(5, count=20)
+    (tmp_path / "file").write_text("no folder")
+    found = near_duplicates(texts, 0.8, cache=tmp_path / "file")
+    assert np.array_equal(found.component, near_duplicates(texts, 0.8).component)
+
+
 def test_the_library_is_imported_only_where_it_is_needed():
     code = (
         "import sys, pandas as pd, erp.cli\n"
