@@ -24,7 +24,7 @@ from erp.evaluation.routing import Sampled
 from erp.metrics.length import length_bias
 from erp.table.samples import separate_samples
 from erp.table.schema import RewardTable
-from erp.targets import expected_reward, expected_target, split_half_oracle
+from erp.targets import expected_reward, split_half_oracle
 from erp.trained.bundle import Bundle
 from erp.training.data import RoutingData, Rows
 from erp.units import with_shown_lambdas
@@ -67,9 +67,9 @@ def measure(
     cascade = choices.cascade if in_reward_units else None
     sampled = _sampled(data.table, complete, cascade) if of_means else Sampled()
     sections = evaluate(test, policy, settings, choices.lambdas, sampled, _labels(data, config, whole))
-    table, every = data.table, np.flatnonzero(data.targets.complete)
-    if whole is not None and whole is not table:
-        table, every = whole, np.flatnonzero(expected_target(whole, **config.target.model_dump()).complete)
+    table = data.table if whole is None else whole
+    means = data.targets if table is data.table and of_means else expected_reward(table)
+    every = np.flatnonzero(means.complete)
     found = {
         "run": run_section(config, label, data.table, bundle, policy, test.scale),
         **data_sections(data, test, notes, long_of(config.backbone)),
@@ -82,7 +82,7 @@ def measure(
             "prompts": len(sampled.halves.rows),
             "oracle": float(test.complete().rewards[sampled.halves.rows].max(axis=1).mean()),
         },
-        "noise": noise_section(table, expected_reward(table), every, split_half_oracle(table, every)),
+        "noise": noise_section(table, means, every, split_half_oracle(table, every)),
         "audits": {
             "length_bias": length_section(
                 length_bias(table, np.arange(len(table.prompts)), data.split.groups, **settings)

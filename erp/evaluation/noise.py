@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from erp.metrics.noise import pooled_reliability, reliability_of_differences
-from erp.metrics.variance import Decomposition, budget_curve, decompose, decompose_categories
+from erp.metrics.variance import Decomposition, budget_curve, decompose
 from erp.table.copies import doubt
 from erp.table.means import why_unknown
 from erp.table.schema import RewardTable
@@ -32,7 +32,7 @@ def noise_section(table: RewardTable, targets: Targets, rows: Rows, halves: Spli
         rows: the prompts whose cells are all present.
         halves: the split-half oracle of these rows.
     """
-    overall, complete = decompose(table, rows), rows
+    overall, complete = decompose(targets, rows), rows
     rows = rows if len(rows) else np.arange(len(table.prompts))
     rhos = reliability(targets, rows)
     return {
@@ -140,16 +140,16 @@ def _categories(table: RewardTable, targets: Targets, rows: Rows, halves: SplitH
     of_row, rewards = table.prompts["category"].iloc[rows], targets.mean[rows]
     half, best_overall = _of_rows(halves, rows), int(rewards.mean(axis=0).argmax())
     found = {}
-    for name, decomposition in decompose_categories(table, rows).items():
+    for name in of_row.value_counts().index:
         at = np.flatnonzero((of_row == name).to_numpy(dtype=bool))
         means = rewards[at].mean(axis=0)
         best = int(means.argmax())
-        found[name] = {
+        found[str(name)] = {
             "prompts": len(at),
             "best": table.members[best],
             "reward": float(means[best]),
             "best_single_reward": float(means[best_overall]),
-            "components": _plain(decomposition),
+            "components": _plain(decompose(targets, rows[at])),
             "headroom": _headroom(rewards, at, half),
         }
     return found

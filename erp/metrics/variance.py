@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from erp.errors import ErpError
-from erp.table.schema import RewardTable
-from erp.targets import Targets, expected_reward, noise_of_means
+from erp.targets import Targets, noise_of_means
 
 _ROUNDING = 16 * np.finfo(np.float64).eps
 """A spread below this share of the largest reward is rounding, not variance."""
@@ -66,32 +65,16 @@ class Decomposition:
     samples: float
 
 
-def decompose(table: RewardTable, rows: NDArray[np.int64] | None = None) -> Decomposition:
+def decompose(targets: Targets, rows: NDArray[np.int64] | None = None) -> Decomposition:
     """Two-way decomposition mu_im = grand + alpha_i + beta_m + gamma_im over a fixed pool, plus sampling error.
 
     Over the prompts whose cells are all present, from all their samples: see `components`.
 
     Args:
-        table: The table.
+        targets: Mean rewards per cell.
         rows: Prompts to compute it over; None = all.
     """
-    return _decompose(expected_reward(table), np.arange(len(table.prompts)) if rows is None else rows)
-
-
-def decompose_categories(table: RewardTable, rows: NDArray[np.int64] | None = None) -> dict[str, Decomposition]:
-    """`decompose` for the prompts of each category, the largest first; prompts without a category are left out.
-
-    Empty where no prompt has one.
-    """
-    at = np.arange(len(table.prompts)) if rows is None else rows
-    categories, targets = table.prompts["category"].iloc[at], expected_reward(table)
-    return {
-        str(name): _decompose(targets, at[(categories == name).to_numpy(dtype=bool)])
-        for name in categories.value_counts().index
-    }
-
-
-def _decompose(targets: Targets, at: NDArray[np.int64]) -> Decomposition:
+    at = np.arange(len(targets.mean)) if rows is None else rows
     complete = targets.take(at[targets.complete[at]])
     prompts, members = complete.mean.shape
     size = (prompts, len(at), members, float(complete.count.mean()) if prompts else 0.0)

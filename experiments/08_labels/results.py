@@ -27,6 +27,7 @@ from erp.programs.compare import find_runs
 from erp.runs import RunFolder
 from erp.table.schema import RewardTable
 from erp.table.source import load_table
+from erp.targets import expected_reward
 
 Floats = NDArray[np.float64]
 NUMBERS = ("r2", "r2_differences", "reward", "gain")
@@ -113,7 +114,7 @@ def grid(runs: list[TestedRun]) -> Iterator[dict[str, object]]:
 def theory(run: TestedRun, prompts: int, samples: int) -> dict[str, float]:
     """What the variance shares of the whole table say of such labels; nothing where they are not known (K = 1)."""
     table = table_of(run.folder)
-    found = decompose(table).components
+    found = decompose(expected_reward(table)).components
     if found is None:
         return {}
     point = vars(budget_curve(found, len(table.members), prompts * samples, [samples])[0])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -23,9 +23,11 @@ from erp.evaluation.noise import noise_section
 from erp.evaluation.points import Chosen, choose_lambdas
 from erp.evaluation.routing import Sampled
 from erp.metrics.intervals import GroupBootstrap
+from erp.metrics.variance import decompose
 from erp.table.samples import separate_samples
 from erp.table.synthetic import Synthetic
 from erp.targets import Targets, expected_reward, samples_per_cell, split_half_oracle
+from tests.metrics.worked import table_of, worked_example
 
 SETTINGS = {"draws": 200, "seed": 1, "level": 0.95}
 COSTS = np.array([1.0, 3.0, 10.0])
@@ -239,6 +241,24 @@ def test_noise_of_a_table_whose_truth_is_known(sampled_table):
         assert row["headroom"]["naive"] == pytest.approx(
             targets.mean[own].max(axis=1).mean() - targets.mean[own].mean(axis=0).max()
         )
+
+
+def test_noise_by_category_the_largest_first_and_prompts_without_one_left_out():
+    y, _ = worked_example(90, 3)
+    category = np.array(["code"] * 30 + ["maths"] * 50 + [None] * 10, dtype=object)
+    y[35, 2, 0] = np.nan
+    y[55:60, :, 2] = np.nan
+    table = table_of(y, category)
+    targets, rows = expected_reward(table), np.arange(90)
+    found = noise_section(table, targets, rows, split_half_oracle(table, rows))["categories"]
+    assert list(found) == ["maths", "code"]
+    for name, own in {"maths": rows[30:80], "code": rows[:30]}.items():
+        known = decompose(targets, own)
+        assert found[name]["components"]["variance"] == asdict(known.components)
+        assert found[name]["components"]["samples"] == known.samples
+    assert found["maths"]["components"]["samples"] == pytest.approx((750 - 26) / 250)
+    bare = table_of(y)
+    assert noise_section(bare, targets, rows, None)["categories"] is None
 
 
 def test_one_sample_identifies_nothing_and_says_so():

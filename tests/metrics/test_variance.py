@@ -11,7 +11,7 @@ from scipy.stats import f_oneway
 
 from erp.errors import ErpError
 from erp.metrics.noise import reliability_of_differences
-from erp.metrics.variance import Components, budget_curve, components, decompose, decompose_categories, spearman_brown
+from erp.metrics.variance import Components, budget_curve, components, decompose, spearman_brown
 from erp.table.read import read_table
 from erp.targets import expected_reward, reliability
 from tests.metrics.worked import BETA, table_of, targets_of, worked_example
@@ -19,7 +19,7 @@ from tests.metrics.worked import BETA, table_of, targets_of, worked_example
 
 def test_worked_example():
     y, _ = worked_example(20_000, 4)
-    found = decompose(table_of(y))
+    found = decompose(expected_reward(table_of(y)))
     assert (found.reason, found.prompts, found.of, found.members, found.samples) == (None, 20_000, 20_000, 5, 4)
     parts = found.components
     # Centred over the pool, gamma keeps 4/5 of .49; the rest is shared by all members: 4 + .49 / 5.
@@ -104,7 +104,7 @@ def test_the_order_of_rows_in_a_file_is_no_interaction(tmp_path, order):
     if order != "as drawn":
         frame = frame.sort_values("reward", ascending=order == "by reward")
     frame.to_parquet(tmp_path / "scores.parquet")
-    found = decompose(read_table(tmp_path / "scores.parquet"))
+    found = decompose(expected_reward(read_table(tmp_path / "scores.parquet")))
     assert (found.prompts, found.of) == (800, 800)
     assert found.samples == pytest.approx(len(frame) / 2400)
     assert abs(found.components.shares["interaction"]) < 0.01
@@ -116,7 +116,7 @@ def test_means_of_several_count_as_what_they_are():
     table = table_of(y)
     means = table.samples["prompt"] == 0
     table.samples.loc[means, "n_samples"] = 2
-    found = decompose(table)
+    found = decompose(expected_reward(table))
     assert (found.prompts, found.samples) == (6, 3.5)
 
 
@@ -130,7 +130,7 @@ def test_means_of_several_count_as_what_they_are():
     ],
 )
 def test_not_identified(samples, reason):
-    found = decompose(table_of(samples))
+    found = decompose(expected_reward(table_of(samples)))
     assert found.components is None
     assert reason in found.reason
     assert found.of == len(samples)
@@ -143,7 +143,7 @@ def test_large_rewards_keep_their_small_spread():
 
 def test_one_member_is_its_reliability():
     y, _ = worked_example(200, 4)
-    found = decompose(table_of(y[:, :1]))
+    found = decompose(expected_reward(table_of(y[:, :1])))
     parts = found.components
     assert (parts.member, parts.interaction) == (0, 0)
     rho = parts.prompt / (parts.prompt + parts.error / 4)
@@ -153,19 +153,15 @@ def test_one_member_is_its_reliability():
     assert np.isnan([point.se_difference, point.reliability_of_differences]).all()
 
 
-def test_by_category():
+def test_of_some_prompts():
     y, _ = worked_example(90, 3)
-    category = np.array(["maths"] * 50 + ["code"] * 30 + [None] * 10, dtype=object)
     y[85, 2, 0] = np.nan
     y[55:, :, 2] = np.nan
-    table = table_of(y, category)
-    found = decompose_categories(table)
-    assert list(found) == ["maths", "code"]
-    assert found["maths"].components == components(targets_of(y[:50]))
-    assert found["code"].prompts == 30
-    assert found["code"].samples == pytest.approx((5 * 3 + 25 * 2) / 30, rel=1e-12)
-    assert list(decompose_categories(table, np.arange(50, 90))) == ["code"]
-    assert decompose_categories(table_of(y)) == {}
+    targets = expected_reward(table_of(y))
+    assert decompose(targets, np.arange(50)).components == components(targets_of(y[:50]))
+    found = decompose(targets, np.arange(50, 80))
+    assert (found.prompts, found.of) == (30, 30)
+    assert found.samples == pytest.approx((5 * 3 + 25 * 2) / 30, rel=1e-12)
 
 
 def test_budget_points_are_the_reliabilities_of_the_table():
@@ -228,7 +224,7 @@ def test_components_estimated_as_nothing():
 @pytest.mark.tables
 def test_members_of_unequal_k(tables):
     # two members have K = 3, the other 47 K = 5; two of 250 prompts are incomplete
-    found = decompose(read_table(tables / "oasst_lengths.parquet"))
+    found = decompose(expected_reward(read_table(tables / "oasst_lengths.parquet")))
     assert (found.prompts, found.of, found.members) == (248, 250, 49)
     assert found.samples == pytest.approx((2 * 3 + 47 * 5) / 49, abs=0.01)
     assert min(found.components.shares.values()) > 0
