@@ -116,43 +116,6 @@ def _canonical_samples(
     return [column[order] for column in (prompt, member, *measures)]
 
 
-def assemble(
-    rows: pd.DataFrame,
-    reward_model: str,
-    notes: tuple[str, ...],
-    facts: Mapping[str, Mapping[str, float]] | None = None,
-    suspects: Mapping[str, str] | None = None,
-) -> RewardTable:
-    """Build the table from valid rows in the long form.
-
-    Args:
-        rows: Every column of the long form under our names; text columns are str or null, numbers are float64 or int64.
-            Texts, categories, groups and splits agree within a prompt_id.
-        reward_model: Name of the reward model.
-        notes: What was seen while reading.
-        facts: What is said of the members.
-        suspects: Members whose samples look like copies.
-    """
-    codes, ids = pd.factorize(rows["prompt_id"], sort=True)
-    members_codes, members = pd.factorize(rows["model"], sort=True)
-    first = np.full(len(ids), len(rows), dtype=np.int64)
-    np.minimum.at(first, codes, np.arange(len(rows)))
-    texts = {"prompt_id": np.array(ids, dtype=object)}
-    for column in PROMPT_COLUMNS[1:]:
-        texts[column] = np.array(rows[column].iloc[first], dtype=object)
-        texts[column][pd.isna(texts[column])] = None
-    prompts = pd.DataFrame(texts, dtype=object)
-    samples = pd.DataFrame({"prompt": codes.astype(np.int64), "member": members_codes.astype(np.int64)})
-    for column in (*SAMPLE_COLUMNS[2:], *(["reward_var"] if "reward_var" in rows else [])):
-        samples[column] = rows[column].to_numpy()
-    order = np.lexsort([samples["sample"], samples["member"], samples["prompt"]])
-    samples = samples.iloc[order].reset_index(drop=True)
-    table = RewardTable(
-        prompts, samples, tuple(str(m) for m in members), reward_model, notes, facts or {}, suspects or {}
-    )
-    return with_missing_note(table)
-
-
 def with_missing_note(table: RewardTable) -> RewardTable:
     """The table with a note that counts its missing cells, in place of an earlier count."""
     notes = tuple(note for note in table.notes if not note.endswith(_MISSING_NOTE))

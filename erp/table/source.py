@@ -12,7 +12,7 @@ from erp.config import Plug, Pool, RewardModel
 from erp.errors import ErpError
 from erp.table.asked import DEFAULT_RULE, PromptFrom
 from erp.table.complete import complete_pool
-from erp.table.rows import checked_table, of_reward_model, under_our_names
+from erp.table.rows import checked_table, under_our_names
 from erp.table.schema import RewardTable
 from erp.table.select import select_members
 from erp.table.shape import selection
@@ -45,10 +45,10 @@ class TableSource:
         Raises:
             ErpError: every fault of the table.
         """
-        frame, rule = self.rows(), prompt_from or DEFAULT_RULE
-        rows = under_our_names("data", frame, selection("data", list(frame.columns), {}), rule)
-        rows, chosen = of_reward_model(rows, reward_model, "data", "the table")
-        return checked_table(rows, "data", chosen, prompt_from=rule)
+        frame, rule = self.rows().reset_index(drop=True), prompt_from or DEFAULT_RULE
+        chosen = selection("data", list(frame.columns), {})
+        rows = under_our_names("data", frame, chosen, rule)
+        return checked_table([rows], chosen, "data", table="the table", reward_model=reward_model, prompt_from=rule)
 
 
 def load_table(data: Plug, reward_model: RewardModel, pool: Pool) -> RewardTable:

@@ -1,0 +1,124 @@
+"""Where a table's samples are kept: columns in memory, or where there are many, mapped from a file without a name."""
+
+from __future__ import annotations
+
+import mmap
+import tempfile
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping
+
+    from numpy.typing import NDArray
+
+    from erp.table.schema import RewardTable
+
+MAPPED_ROWS = 1 << 24
+"""Samples from which columns are mapped: about 1 GiB in memory. The file is one of the folder for temporary files."""
+BLOCK_ROWS = 1 << 22
+"""Samples that are looked at together where a table has many."""
+_WHOLE = ("prompt", "member", "sample", "n_samples")
+_NARROW = {"prompt": np.int32, "member": np.int16, "n_samples": np.int32}
+
+
+class Store:
+    """Columns of so many rows, filled bit by bit.
+
+    Mapped columns are as narrow as their values allow: rewards in single precision only where that holds the very
+    values. A column of one value takes no room there.
+
+    Args:
+        rows: how many.
+        single: columns that single precision holds exactly.
+        constant: columns of one value, and it.
+        columns: all of them.
+    """
+
+    def __init__(
+        self, rows: int, columns: Collection[str], single: Collection[str] = (), constant: Mapping[str, float] = {}
+    ) -> None:
+        self._mapped = rows > MAPPED_ROWS
+        self._columns: dict[str, NDArray[Any]] = {}
+        for name in columns:
+            kind = np.dtype(np.int64 if name in _WHOLE else np.float64)
+            if not self._mapped:
+                self._columns[name] = np.full(rows, constant.get(name, 0), dtype=kind)
+            elif name in constant:
+                self._columns[name] = np.broadcast_to(np.array(constant[name], dtype=kind), rows)
+            else:
+                narrow = np.float32 if name in single else _NARROW.get(name, kind)
+                with tempfile.TemporaryFile(prefix="erp-") as file:
+                    self._columns[name] = np.memmap(file, dtype=narrow, mode="w+", shape=(rows,))
+        self._constant = constant
+
+    def put(self, at: NDArray[np.int64] | slice, rows: Mapping[str, NDArray[Any]] | pd.DataFrame) -> None:
+        """Write rows to their places."""
+        for name, column in self._columns.items():
+            if name not in self._constant:
+                column[at] = rows[name]
+        self.rest()
+
+    def rest(self) -> None:
+        """Let go of what is mapped: its bytes are in the file."""
+        for column in self._columns.values():
+            if isinstance(column, np.memmap):
+                column._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]
+
+    def frame(self) -> pd.DataFrame:
+        """The columns, not copied."""
+        return pd.DataFrame({name: np.asarray(column) for name, column in self._columns.items()}, copy=False)
+
+
+def blocks(table: RewardTable) -> Iterator[tuple[int, int, pd.DataFrame]]:
+    """The table's samples by runs of prompts: first prompt, the one behind the last, and their samples.
+
+    A table of up to `MAPPED_ROWS` samples is one run, its own frame. Of a larger one each run is read from the file
+    anew, in the types of `erp.table.schema.RewardTable`.
+    """
+    samples, prompts = table.samples, len(table.prompts)
+    if len(samples) <= MAPPED_ROWS:
+        yield 0, prompts, samples
+        return
+    prompt = samples["prompt"].to_numpy()
+    start = first = 0
+    while start < len(prompt):
+        last = int(prompt[min(start + BLOCK_ROWS, len(prompt)) - 1])  # whole prompts
+        stop = int(np.searchsorted(prompt, last + 1)) if start + BLOCK_ROWS < len(prompt) else len(prompt)
+        behind = last + 1 if stop < len(prompt) else prompts
+        yield first, behind, standard(samples.iloc[start:stop])
+        _rest(samples)
+        start, first = stop, behind
+
+
+def of_prompts(table: RewardTable, rows: NDArray[np.int64]) -> pd.DataFrame:
+    """Samples of some prompts, in the order of the table."""
+    prompt = table.samples["prompt"].to_numpy()
+    if len(prompt) <= MAPPED_ROWS:
+        kept = np.zeros(len(table.prompts), dtype=bool)
+        kept[rows] = True
+        return table.samples[kept[prompt]]
+    wanted = np.unique(rows).astype(prompt.dtype)
+    start, stop = np.searchsorted(prompt, wanted), np.searchsorted(prompt, wanted, side="right")
+    sizes = stop - start
+    at = np.repeat(start - np.cumsum(sizes) + sizes, sizes) + np.arange(sizes.sum())
+    found = standard(table.samples.iloc[at])
+    _rest(table.samples)
+    return found
+
+
+def standard(samples: pd.DataFrame) -> pd.DataFrame:
+    """Samples in memory: whole numbers of 64 bits, double precision."""
+    types: dict[Any, str] = {name: "int64" if name in _WHOLE else "float64" for name in samples}
+    return pd.DataFrame(samples.astype(types))
+
+
+def _rest(samples: pd.DataFrame) -> None:
+    for name in samples:
+        base: Any = samples[name].to_numpy()
+        while base is not None and not isinstance(base, mmap.mmap):
+            base = getattr(base, "base", None)
+        if base is not None:
+            base.madvise(mmap.MADV_DONTNEED)
