@@ -103,6 +103,11 @@ def show_apart(first: object, second: object) -> str:
     return f"{told[0]} and {told[1]} (they differ from character {at + 1} on)"
 
 
+def is_blank(text: str) -> bool:
+    """Whether a text holds white space alone."""
+    return not text or text.isspace()
+
+
 def distinct(raw: pd.Series) -> Texts:
     """The distinct values of a column. Of mixed kinds every row counts as one of its own."""
     if isinstance(raw.dtype, pd.CategoricalDtype):
@@ -124,7 +129,7 @@ def text_column(raw: pd.Series, faults: Faults, *, required: bool) -> Texts:
     found = distinct(raw)
     is_text = [isinstance(value, str) for value in found.values]
     if required:
-        blank = _flagged(found, [text and not value.strip() for text, value in zip(is_text, found.values, strict=True)])
+        blank = _flagged(found, [text and is_blank(value) for text, value in zip(is_text, found.values, strict=True)])
         other = _flagged(found, [not text for text in is_text])
         faults.rows((found.codes < 0) | blank, raw, "missing; every row needs one; fill it in or drop the row")
         faults.rows(other, raw, "not a text; allowed is a string; convert the column")

@@ -132,7 +132,7 @@ class Intake:
         value, wrong = self._measure(raw)
         unknown = value == -1
         self.unknown[column] += int(unknown.sum())
-        self.counted[column].update(np.unique(member[value > 0]).tolist())
+        self.counted[column].update(np.flatnonzero(np.bincount(member[(value > 0) & (member >= 0)])).tolist())
         self.some_length_unknown |= column == "completion_tokens" and not bool((value > 0).all())
         return np.where(unknown | wrong, np.nan, value)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,32 +14,35 @@ if TYPE_CHECKING:
 
 
 class Lexicon:
-    """Numbers for texts, in the order in which they are first seen.
-
-    Attributes:
-        texts: all of them, by number.
-    """
+    """Numbers for texts, in the order in which they are first seen."""
 
     def __init__(self) -> None:
-        self.texts: list[str] = []
         self._numbers: dict[str, int] = {}
 
     def __len__(self) -> int:
-        return len(self.texts)
+        return len(self._numbers)
+
+    @property
+    def texts(self) -> list[str]:
+        """All of them, by number."""
+        return self.since(0)
+
+    def since(self, number: int) -> list[str]:
+        """Those from a number on."""
+        return list(islice(self._numbers, number, None))
 
     def number(self, text: str) -> int:
         """The text's number; a new one for a new text."""
-        number = self._numbers.setdefault(text, len(self.texts))
-        if number == len(self.texts):
-            self.texts.append(text)
-        return number
+        return self._numbers.setdefault(text, len(self._numbers))
 
     def numbers(self, column: Texts, *, known: bool = False) -> NDArray[np.int64]:
         """The number of every row's text (n,), -1 where there is none; `known`: no number is given to a new text."""
         of_code = np.full(len(column.values) + 1, -1, dtype=np.int64)  # code -1 reads the last
-        for code in column.used.tolist():
-            text = column.values[code]
-            of_code[code] = self._numbers.get(text, -1) if known else self.number(text)
+        used, values, of = column.used, column.values, self._numbers
+        if known:
+            of_code[used] = [of.get(values[code], -1) for code in used.tolist()]
+        else:
+            of_code[used] = [of.setdefault(values[code], len(of)) for code in used.tolist()]
         return of_code[column.codes]
 
 

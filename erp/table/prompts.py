@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,16 +10,17 @@ import pandas as pd
 import pyarrow
 import pyarrow.compute
 
-from erp.table.columns import TOLD, Texts, show_apart, text_column
-from erp.table.texts import exact, text_id, text_key
+from erp.table.columns import TOLD, Texts, is_blank, show_apart, text_column
 from erp.table.lexicon import Known, Lexicon
 from erp.table.schema import PROMPT_COLUMNS
+from erp.table.texts import exact, text_id, text_key
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from erp.table.columns import Faults
 
+_WHITE = bytes(sign for sign in range(128) if chr(sign).isspace())
 _NO_ID = "missing; give every row one or leave the column out"
 
 
@@ -34,7 +36,7 @@ class PromptBook:
         self._ids = Lexicon()
         self._lexicons = {column: Lexicon() for column in PROMPT_COLUMNS[1:]}
         self._values = {column: Known() for column in PROMPT_COLUMNS[1:]}
-        self._of_text = Known()
+        self._of_text, self._made = Known(), 0  # of how many texts an id has been made
         self._row = Known()
         self._clashes: dict[str, dict[int, str]] = {column: {} for column in PROMPT_COLUMNS[1:]}
 
@@ -59,13 +61,13 @@ class PromptBook:
     def _numbers(self, rows: pd.DataFrame, text: NDArray[np.int64], faults: Faults) -> NDArray[np.int64]:
         if self._own_ids:
             ids = text_column(rows["prompt_id"], faults, required=False)
-            blank = np.array([not value.strip() for value in ids.values] + [True])
+            blank = np.array([is_blank(value) for value in ids.values] + [True])
             faults.rows(blank[ids.codes], rows["prompt_id"], _NO_ID)
             return self._ids.numbers(Texts(np.where(blank[ids.codes], -1, ids.codes), ids.values))
-        texts = self._lexicons["prompt"].texts
-        of_text = self._of_text.upto(len(texts) + 1)  # the one behind the last stays -1, for a missing text
-        for number in np.flatnonzero(of_text[:-1] < 0).tolist():
-            of_text[number] = self._ids.number(f"p-{text_id(texts[number])}")
+        texts, before = self._lexicons["prompt"], self._made
+        self._made = len(texts)
+        of_text = self._of_text.upto(self._made + 1)  # the one behind the last stays -1, for a missing text
+        of_text[before:-1] = [self._ids.number(f"p-{text_id(text)}") for text in texts.since(before)]
         return of_text[text]
 
     def _compare(
@@ -109,7 +111,8 @@ class PromptBook:
         Args:
             used: numbers of prompts.
         """
-        ids = [self._ids.texts[number] for number in used.tolist()]
+        texts = self._ids.texts
+        ids = [texts[number] for number in used.tolist()]
         try:
             order = pyarrow.compute.sort_indices(pyarrow.array(ids, pyarrow.large_string())).to_numpy()
         except UnicodeEncodeError:  # half of a surrogate pair, which json can write
@@ -142,8 +145,8 @@ class PromptBook:
     def notes(self) -> list[str]:
         """What a reader must know of the ids, and of texts that are nearly one."""
         notes = [] if self._own_ids else ["the table has no prompt_id: ids were made from the prompts' texts"]
-        texts = {exact(text) for text in self._lexicons["prompt"].texts}
-        if folded := alike(texts):
+        texts = self._lexicons["prompt"].texts
+        if folded := _alike(texts):
             notes.append(
                 f"{folded:,} texts differ from another in case, white space or Unicode form alone: they are "
                 "prompts of their own, in one group with it"
@@ -156,6 +159,15 @@ def _by_rank(ranks: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.argsort(ranks, kind="stable")[int((ranks < 0).sum()) :]
 
 
-def alike(texts: set[str]) -> int:
+def _alike(texts: list[str]) -> int:
     """How many texts differ from another of them only in what a key folds."""
-    return int(pd.Series([text_key(text) for text in texts]).duplicated(keep=False).sum())
+    rough = pd.Series([_rough(text) for text in texts]).duplicated(keep=False).to_numpy()
+    candidates = {exact(texts[i]) for i in np.flatnonzero(rough).tolist()}
+    return int(pd.Series(map(text_key, candidates), dtype=object).duplicated(keep=False).sum())
+
+
+def _rough(text: str) -> int:
+    """The same for two texts of one key, and seldom for others: without white space, and quickly made."""
+    if not text.isascii():
+        return hash("".join(unicodedata.normalize("NFKC", text).split()).casefold())
+    return hash(text.encode().translate(None, _WHITE).lower().decode())

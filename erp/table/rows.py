@@ -12,10 +12,10 @@ from erp.errors import ErpError, shorten
 from erp.table.arrange import Arrangement, Copies
 from erp.table.asked import DEFAULT_RULE, PromptFrom, prompt_of
 from erp.table.columns import distinct
-from erp.table.texts import text_key
 from erp.table.intake import Intake
 from erp.table.prompts import PromptBook
 from erp.table.schema import DEFAULT_REWARD_MODEL, RewardTable, with_missing_note
+from erp.table.texts import text_key
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping

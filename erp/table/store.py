@@ -96,10 +96,6 @@ def blocks(table: RewardTable) -> Iterator[tuple[int, int, pd.DataFrame]]:
 def of_prompts(table: RewardTable, rows: NDArray[np.int64]) -> pd.DataFrame:
     """Samples of some prompts, in the order of the table."""
     prompt = table.samples["prompt"].to_numpy()
-    if len(prompt) <= MAPPED_ROWS:
-        kept = np.zeros(len(table.prompts), dtype=bool)
-        kept[rows] = True
-        return table.samples[kept[prompt]]
     wanted = np.unique(rows).astype(prompt.dtype)
     start, stop = np.searchsorted(prompt, wanted), np.searchsorted(prompt, wanted, side="right")
     sizes = stop - start
@@ -112,7 +108,7 @@ def of_prompts(table: RewardTable, rows: NDArray[np.int64]) -> pd.DataFrame:
 def standard(samples: pd.DataFrame) -> pd.DataFrame:
     """Samples in memory: whole numbers of 64 bits, double precision."""
     types: dict[Any, str] = {name: "int64" if name in _WHOLE else "float64" for name in samples}
-    return pd.DataFrame(samples.astype(types))
+    return samples.astype(types)
 
 
 def _rest(samples: pd.DataFrame) -> None:
