@@ -94,7 +94,7 @@ class RewardTable:
             feed_samples(digest, self.samples, measures, *ranks)
         else:
             for start in range(0, len(order), PROMPTS):
-                feed_samples(digest, of_prompts(self, order[start : start + PROMPTS]), measures, *ranks)
+                feed_samples(digest, of_prompts(self.samples, order[start : start + PROMPTS]), measures, *ranks)
         return digest.hexdigest()
 
 
@@ -102,7 +102,9 @@ def with_missing_note(table: RewardTable) -> RewardTable:
     """The table with a note that counts its missing cells, in place of an earlier count."""
     notes = tuple(note for note in table.notes if not note.endswith(_MISSING_NOTE))
     cells = len(table.prompts) * len(table.members)
-    missing = cells - sum(_rewarded(rows, len(table.members)) for _, _, rows in blocks(table))
+    missing = cells - sum(
+        _rewarded(rows, len(table.members)) for _, _, rows in blocks(table.samples, len(table.prompts))
+    )
     if missing:
         notes = (*notes, f"{missing:,} of {cells:,} {_MISSING_NOTE}")
     return replace(table, notes=notes)

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from erp.table.schema import RewardTable
-
 MAPPED_ROWS = 1 << 24
 """Samples from which columns are mapped: about 1 GiB in memory. The file is one of the folder for temporary files."""
 BLOCK_ROWS = 1 << 22
@@ -72,13 +70,16 @@ class Store:
         return pd.DataFrame({name: np.asarray(column) for name, column in self._columns.items()}, copy=False)
 
 
-def blocks(table: RewardTable) -> Iterator[tuple[int, int, pd.DataFrame]]:
-    """The table's samples by runs of prompts: first prompt, the one behind the last, and their samples.
+def blocks(samples: pd.DataFrame, prompts: int) -> Iterator[tuple[int, int, pd.DataFrame]]:
+    """A table's samples by runs of prompts: first prompt, the one behind the last, and their samples.
 
-    A table of up to `MAPPED_ROWS` samples is one run, its own frame. Of a larger one each run is read from the file
-    anew, in the types of `erp.table.schema.RewardTable`.
+    Up to `MAPPED_ROWS` samples are one run, their own frame. Of more each run is read from the file anew, in the types
+    of `erp.table.schema.RewardTable`.
+
+    Args:
+        samples: of a table, sorted by prompt.
+        prompts: how many it has.
     """
-    samples, prompts = table.samples, len(table.prompts)
     if len(samples) <= MAPPED_ROWS:
         yield 0, prompts, samples
         return
@@ -93,15 +94,15 @@ def blocks(table: RewardTable) -> Iterator[tuple[int, int, pd.DataFrame]]:
         start, first = stop, behind
 
 
-def of_prompts(table: RewardTable, rows: NDArray[np.int64]) -> pd.DataFrame:
-    """Samples of some prompts, in the order of the table."""
-    prompt = table.samples["prompt"].to_numpy()
+def of_prompts(samples: pd.DataFrame, rows: NDArray[np.int64]) -> pd.DataFrame:
+    """Those of a table's samples that are of some prompts, in the order of the table."""
+    prompt = samples["prompt"].to_numpy()
     wanted = np.unique(rows).astype(prompt.dtype)
     start, stop = np.searchsorted(prompt, wanted), np.searchsorted(prompt, wanted, side="right")
     sizes = stop - start
     at = np.repeat(start - np.cumsum(sizes) + sizes, sizes) + np.arange(sizes.sum())
-    found = standard(table.samples.iloc[at])
-    _rest(table.samples)
+    found = standard(samples.iloc[at])
+    _rest(samples)
     return found
 
 
