@@ -98,7 +98,11 @@ def held_out(data: RoutingData, bundle: Bundle, rows: Rows, scores: np.ndarray[A
     """The router's scores on some rows of a table, beside what was observed there and what the policy reads."""
     features, known = data.features(rows), bool(bundle.card.categories)
     guessed = bundle.classifier.codes(features.embedding) if known else None
-    near = bundle.neighbour_rewards(features) if policy.needs_neighbours else None
+
+    def near(at: Rows) -> np.ndarray[Any, Any] | None:
+        found = bundle.neighbour_rewards(data.features(rows[at]))
+        return None if found is None else found.numpy()
+
     return HeldOut(
         members=data.table.members,
         scores=scores,
@@ -111,7 +115,7 @@ def held_out(data: RoutingData, bundle: Bundle, rows: Rows, scores: np.ndarray[A
         groups=data.split.groups[rows],
         scale=bundle.router.scale,
         guessed_category_scores=None if guessed is None else bundle.category_scores(guessed).numpy(),
-        neighbours=None if near is None else near.numpy(),
+        neighbours=near if policy.needs_neighbours else None,
     )
 
 
