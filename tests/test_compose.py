@@ -46,7 +46,7 @@ def test_every_option_of_a_group_composes(group):
             for line in expected.get(
                 "defaults", []
             ):  # a router that is made of routers: /router@candidates.ridge: ridge
-                keys |= {place.split("@")[1].split(".")[0] for place in line if place.startswith("/router@")}
+                keys |= {place.split("@")[1].split(".")[0] for place in line if place.startswith(f"/{group}@")}
             assert set(compose("train", [f"{group}={option}", *path])[group]) == keys
 
 
