@@ -12,7 +12,7 @@ import pandas as pd
 
 from erp.table.asked import DEFAULT_RULE, PromptFrom
 from erp.table.fingerprint import PROMPTS, feed_labels, feed_samples, feed_texts
-from erp.table.store import MAPPED_ROWS, blocks, of_prompts
+from erp.table.store import MAPPED_ROWS, blocks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -90,11 +90,10 @@ class RewardTable:
             feed_texts(digest, [json.dumps(told)])
         ranks = np.argsort(order), np.argsort(by_name)
         measures = ["reward", *MEASURE_COLUMNS, *(["reward_var"] if "reward_var" in self.samples else [])]
-        if len(self.samples) <= MAPPED_ROWS:
-            feed_samples(digest, self.samples, measures, *ranks)
-        else:
-            for start in range(0, len(order), PROMPTS):
-                feed_samples(digest, of_prompts(self.samples, order[start : start + PROMPTS]), measures, *ranks)
+        at_once = len(order) if len(self.samples) <= MAPPED_ROWS else PROMPTS
+        for start in range(0, len(order), at_once):
+            for _, rows in blocks(self.samples, np.sort(order[start : start + at_once])):
+                feed_samples(digest, rows, measures, *ranks)
         return digest.hexdigest()
 
 
@@ -102,9 +101,7 @@ def with_missing_note(table: RewardTable) -> RewardTable:
     """The table with a note that counts its missing cells, in place of an earlier count."""
     notes = tuple(note for note in table.notes if not note.endswith(_MISSING_NOTE))
     cells = len(table.prompts) * len(table.members)
-    missing = cells - sum(
-        _rewarded(rows, len(table.members)) for _, _, rows in blocks(table.samples, len(table.prompts))
-    )
+    missing = cells - sum(_rewarded(rows, len(table.members)) for _, rows in blocks(table.samples, len(table.prompts)))
     if missing:
         notes = (*notes, f"{missing:,} of {cells:,} {_MISSING_NOTE}")
     return replace(table, notes=notes)

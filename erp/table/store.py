@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import mmap
 import tempfile
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -70,40 +71,54 @@ class Store:
         return pd.DataFrame({name: np.asarray(column) for name, column in self._columns.items()}, copy=False)
 
 
-def blocks(samples: pd.DataFrame, prompts: int) -> Iterator[tuple[int, int, pd.DataFrame]]:
-    """A table's samples by runs of prompts: first prompt, the one behind the last, and their samples.
+def blocks(
+    samples: pd.DataFrame, prompts: NDArray[np.int64] | int, columns: Sequence[str] | None = None
+) -> Iterator[tuple[slice, pd.DataFrame]]:
+    """A table's samples by runs of prompts: where these stand among those asked for, and their samples.
 
-    Up to `MAPPED_ROWS` samples are one run, their own frame. Of more each run is read from the file anew, in the types
-    of `erp.table.schema.RewardTable`.
+    All of up to `MAPPED_ROWS` samples are one run, their own frame. Of more each run is read from the file anew, in the
+    types of `erp.table.schema.RewardTable`.
 
     Args:
         samples: of a table, sorted by prompt.
-        prompts: how many it has.
+        prompts: how many it has; or some of them, ascending.
+        columns: those that are read; None for all.
     """
-    if len(samples) <= MAPPED_ROWS:
-        yield 0, prompts, samples
+    names = list(samples) if columns is None else [name for name in columns if name in samples]
+    prompt = samples["prompt"].to_numpy()
+    if isinstance(prompts, int) and len(samples) <= MAPPED_ROWS:
+        yield slice(0, prompts), samples[names]
         return
-    prompt = samples["prompt"].to_numpy()
-    start = first = 0
-    while start < len(prompt):
-        last = int(prompt[min(start + BLOCK_ROWS, len(prompt)) - 1])  # whole prompts
-        stop = int(np.searchsorted(prompt, last + 1)) if start + BLOCK_ROWS < len(prompt) else len(prompt)
-        behind = last + 1 if stop < len(prompt) else prompts
-        yield first, behind, standard(samples.iloc[start:stop])
-        _rest(samples)
-        start, first = stop, behind
-
-
-def of_prompts(samples: pd.DataFrame, rows: NDArray[np.int64]) -> pd.DataFrame:
-    """Those of a table's samples that are of some prompts, in the order of the table."""
-    prompt = samples["prompt"].to_numpy()
-    wanted = np.unique(rows).astype(prompt.dtype)
+    wanted = (np.arange(prompts) if isinstance(prompts, int) else prompts).astype(prompt.dtype)
     start, stop = np.searchsorted(prompt, wanted), np.searchsorted(prompt, wanted, side="right")
     sizes = stop - start
-    at = np.repeat(start - np.cumsum(sizes) + sizes, sizes) + np.arange(sizes.sum())
-    found = standard(samples.iloc[at])
-    _rest(samples)
-    return found
+    block = np.cumsum(sizes) // (BLOCK_ROWS if len(samples) > MAPPED_ROWS else len(samples) + 1)
+    cuts = [0, *(np.flatnonzero(np.diff(block)) + 1).tolist(), len(wanted)]
+    for low, high in pairwise(cuts):
+        some = sizes[low:high]
+        at = np.repeat(start[low:high] - np.cumsum(some) + some, some) + np.arange(some.sum())
+        yield slice(low, high), standard(samples[names].iloc[at])
+        _rest(samples)
+
+
+def changed(samples: pd.DataFrame, prompts: int, change: Callable[[pd.DataFrame], pd.DataFrame]) -> pd.DataFrame:
+    """Samples of which a change made others, run of prompts by run of prompts; it may leave rows out, and add none.
+
+    Args:
+        samples: of a table.
+        prompts: how many it has.
+        change: rows of some prompts -> those that take their place, in the order of a table.
+    """
+    if len(samples) <= MAPPED_ROWS:
+        return change(samples).reset_index(drop=True)
+    names = [str(name) for name in samples]
+    single = [name for name in names if samples[name].dtype == np.float32]
+    store, filled = Store(len(samples), names, single), 0
+    for _, rows in blocks(samples, prompts):
+        now = change(rows)
+        store.put(slice(filled, filled + len(now)), now)
+        filled += len(now)
+    return store.frame().iloc[:filled]
 
 
 def standard(samples: pd.DataFrame) -> pd.DataFrame:
