@@ -5,10 +5,11 @@ import math
 import pytest
 import yaml
 
-from erp.compose import check_sweep, compose, conf_folder, for_the_jobs, options
+from erp.compose import compose, conf_folder, options
 from erp.config import PROGRAMS
 from erp.config.typed import typed
 from erp.errors import ErpError
+from erp.jobs import check_sweep, for_the_jobs
 
 QUICK = ["data=table", "data.path=scores.parquet"]
 

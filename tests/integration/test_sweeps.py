@@ -163,8 +163,8 @@ def test_a_sweep_has_one_name(erp, quick):
 
 
 def test_of_many_jobs_every_value_is_checked_and_the_command_names_the_sweep(erp, quick, monkeypatch):
-    monkeypatch.setattr("erp.compose.MOST_JOBS_CHECKED", 2)
-    monkeypatch.setattr("erp.programs.launch.MOST_JOBS_CHECKED", 2)
+    monkeypatch.setattr("erp.jobs.MOST_JOBS_CHECKED", 2)
+    monkeypatch.setattr("erp.programs.sweep.MOST_JOBS_CHECKED", 2)
     answer = erp("train", "-m", *quick, "router=ridge,knnn", "split.seed=0,1,2")
     assert answer.code == 2
     assert "router = knnn" in answer.err
@@ -179,9 +179,10 @@ def test_of_many_jobs_every_value_is_checked_and_the_command_names_the_sweep(erp
 @pytest.mark.parametrize("file", sorted((conf_folder() / "experiment").glob("*.yaml")), ids=lambda file: file.stem)
 def test_every_experiment_says_what_it_is_and_composes(file, monkeypatch):
     """Every value of every key; their combinations are checked where the experiment is run."""
-    from erp.compose import check_sweep, compose
+    from erp.compose import compose
+    from erp.jobs import check_sweep
 
-    monkeypatch.setattr("erp.compose.MOST_JOBS_CHECKED", 8)
+    monkeypatch.setattr("erp.jobs.MOST_JOBS_CHECKED", 8)
     assert file.read_text().startswith("# @package _global_\n# ")
     compose("train", [f"experiment={file.stem}"])  # one run of it
     jobs = check_sweep("train", [f"experiment={file.stem}"])
