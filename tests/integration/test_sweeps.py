@@ -240,7 +240,9 @@ def numbers(folder: Path) -> dict:
 
 def test_jobs_read_their_table_once_and_leave_it_as_it_is(erp, counted, monkeypatch):
     grouped = []
-    monkeypatch.setattr("erp.table.splits.group_prompts", lambda *given: grouped.append(given) or group_prompts(*given))
+    monkeypatch.setattr(
+        "erp.table.splits.group_prompts", lambda *given, **more: grouped.append(given) or group_prompts(*given, **more)
+    )
     pools = "pool.members=null,[synthetic-1b,synthetic-3b]"
     answer = erp("train", "-m", *counted, "router=ridge,knn", pools, "split.seed=0,1")
     assert answer.code == 0, answer.err
