@@ -231,10 +231,11 @@ def _nth(cell: NDArray[np.int64]) -> NDArray[np.int64]:
 
 def _in_order(keys: list[NDArray[np.int64]]) -> NDArray[np.int64]:
     """The order by the last key, then those before it; equal rows as they came."""
-    last = keys[-1]
-    if len(keys) == 1:
-        return np.argsort(last, kind="stable") if (np.diff(last) < 0).any() else np.arange(len(last))
-    return np.lexsort(keys)
+    ordered = True  # as most tables come
+    for key in keys:  # the last one first in rank
+        step = np.diff(key)
+        ordered = (step > 0) | ((step == 0) & ordered)
+    return np.arange(len(keys[-1])) if np.all(ordered) else np.lexsort(keys)
 
 
 def _by_content(rows: pd.DataFrame, folded: NDArray[np.bool_]) -> NDArray[np.int64]:

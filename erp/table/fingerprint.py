@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-PROMPTS = 1 << 15
+PROMPTS = 1 << 13
 """Prompts of a mapped table whose samples are hashed together. It is part of what the hash is."""
 _TEXTS = 1 << 12  # hashed at once
 
@@ -76,7 +76,18 @@ def _order(cell: NDArray[np.int64], columns: list[NDArray[np.generic]]) -> NDArr
     several = len(np.unique(cell)) < len(cell) if (step < 0).any() else True
     # a column of one value, as of a measure that the table lacks, orders nothing
     varied = [column for column in columns if several and not _one_value(column)]
+    if not several:
+        return np.argsort(cell)
+    if (step >= 0).all() and (size := _one_size(cell)) is not None:  # sorting short rows is several times as fast
+        within = np.lexsort([np.zeros(len(cell)).reshape(-1, size), *(c.reshape(-1, size) for c in varied)])
+        return np.asarray((within + np.arange(0, len(cell), size)[:, None]).ravel())
     return np.lexsort([*varied, cell])
+
+
+def _one_size(cell: NDArray[np.int64]) -> int | None:
+    """How many rows every cell has, one cell behind the other; None: not all have as many."""
+    sizes = np.diff(np.flatnonzero(np.diff(cell, prepend=-1)), append=len(cell))
+    return int(sizes[0]) if (sizes == sizes[0]).all() else None
 
 
 def _one_value(column: NDArray[np.generic]) -> bool:

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 PROMPTS = 4096
 """Prompts of a partition, by their number."""
-BLOCK_ROWS = 1 << 22
-"""Rows that are worked on at once: 32 MiB of each number. A table of fewer is one block."""
-KEPT_BYTES = 1 << 29
+BLOCK_ROWS = 1 << 21
+"""Rows that are worked on at once: 16 MiB of each number. A table of fewer is one block."""
+KEPT_BYTES = 1 << 28
 """Bytes of rows in memory before they go to the disk, to the folder for temporary files (TMPDIR)."""
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 
 from erp.table.asked import DEFAULT_RULE, PromptFrom
 from erp.table.fingerprint import PROMPTS, feed_labels, feed_samples, feed_texts
-from erp.table.store import MAPPED_ROWS, blocks
+from erp.table.store import MAPPED_ROWS, blocks, of_prompts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -90,10 +90,12 @@ class RewardTable:
             feed_texts(digest, [json.dumps(told)])
         ranks = np.argsort(order), np.argsort(by_name)
         measures = ["reward", *MEASURE_COLUMNS, *(["reward_var"] if "reward_var" in self.samples else [])]
-        at_once = len(order) if len(self.samples) <= MAPPED_ROWS else PROMPTS
-        for start in range(0, len(order), at_once):
-            for _, rows in blocks(self.samples, np.sort(order[start : start + at_once])):
-                feed_samples(digest, rows, measures, *ranks)
+        if len(self.samples) <= MAPPED_ROWS:
+            feed_samples(digest, self.samples, measures, *ranks)
+        else:
+            for start in range(0, len(order), PROMPTS):
+                some = np.sort(order[start : start + PROMPTS])
+                feed_samples(digest, of_prompts(self.samples, some), measures, *ranks)
         return digest.hexdigest()
 
 

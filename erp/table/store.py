@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 MAPPED_ROWS = 1 << 24
 """Samples from which columns are mapped: about 1 GiB in memory. The file is one of the folder for temporary files."""
-BLOCK_ROWS = 1 << 22
+BLOCK_ROWS = 1 << 21
 """Samples that are looked at together where a table has many."""
 _WHOLE = ("prompt", "member", "sample", "n_samples")
 _NARROW = {"prompt": np.int32, "member": np.int16, "n_samples": np.int32}
@@ -90,15 +90,28 @@ def blocks(
         yield slice(0, prompts), samples[names]
         return
     wanted = (np.arange(prompts) if isinstance(prompts, int) else prompts).astype(prompt.dtype)
-    start, stop = np.searchsorted(prompt, wanted), np.searchsorted(prompt, wanted, side="right")
-    sizes = stop - start
-    block = np.cumsum(sizes) // (BLOCK_ROWS if len(samples) > MAPPED_ROWS else len(samples) + 1)
-    cuts = [0, *(np.flatnonzero(np.diff(block)) + 1).tolist(), len(wanted)]
-    for low, high in pairwise(cuts):
-        some = sizes[low:high]
-        at = np.repeat(start[low:high] - np.cumsum(some) + some, some) + np.arange(some.sum())
-        yield slice(low, high), standard(samples[names].iloc[at])
-        _rest(samples)
+    behind = np.searchsorted(prompt, wanted, side="right")
+    block = np.cumsum(behind - np.searchsorted(prompt, wanted)) // BLOCK_ROWS
+    cuts: Sequence[int] | NDArray[np.int64] = np.flatnonzero(np.diff(block)) + 1 if len(samples) > MAPPED_ROWS else []
+    for low, high in pairwise([0, *cuts, len(wanted)]):
+        yield slice(int(low), int(high)), of_prompts(samples[names], wanted[low:high])
+
+
+def of_prompts(samples: pd.DataFrame, prompts: NDArray[np.int64]) -> pd.DataFrame:
+    """Those of a table's samples that are of some prompts, in memory.
+
+    Args:
+        samples: of a table, sorted by prompt.
+        prompts: ascending.
+    """
+    prompt = samples["prompt"].to_numpy()
+    wanted = prompts.astype(prompt.dtype)
+    start = np.searchsorted(prompt, wanted)
+    sizes = np.searchsorted(prompt, wanted, side="right") - start
+    at = np.repeat(start - np.cumsum(sizes) + sizes, sizes) + np.arange(sizes.sum())
+    found = standard(samples.iloc[at])
+    _rest(samples)
+    return found
 
 
 def changed(samples: pd.DataFrame, prompts: int, change: Callable[[pd.DataFrame], pd.DataFrame]) -> pd.DataFrame:

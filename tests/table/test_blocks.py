@@ -85,6 +85,18 @@ def test_a_collected_folder(tmp_path, small_blocks, edit):
     same(whole, read_table(tmp_path / "t"))
 
 
+def test_the_hash_does_not_depend_on_blocks(tmp_path, small_blocks, monkeypatch):
+    frame().to_parquet(tmp_path / "t.parquet")
+    small_blocks()
+    monkeypatch.setattr("erp.table.schema.PROMPTS", 32)
+    table = read_table(tmp_path / "t.parquet")
+    before = table.fingerprint()
+    monkeypatch.setattr("erp.table.store.BLOCK_ROWS", 7)
+    assert table.fingerprint() == before
+    table.samples.loc[5, "reward"] += 1
+    assert table.fingerprint() != before
+
+
 def test_copies_are_folded(tmp_path, small_blocks):
     rows = frame().drop(columns="sample")
     pd.concat([rows, rows]).to_parquet(tmp_path / "t.parquet", row_group_size=50)
