@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
@@ -18,8 +18,6 @@ from erp.metrics.intervals import GroupBootstrap, Interval
 from erp.targets import Targets
 
 Floats = NDArray[np.float64]
-DECIDED_AT_ONCE = 16_384
-"""Prompts whose neighbours' rewards are held at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,8 +35,7 @@ class HeldOut:
         train_mean_reward, train_mean_cost: (M,) what the best single member is chosen on.
         groups: (N,) codes; prompts of a group are resampled together.
         scale: of the scores, ``reward`` or ``ordinal``.
-        neighbours: positions (n,) -> (n, k, M) rewards of the nearest train prompts of these prompts, for policies
-            that read them: never held for all N.
+        neighbours: (N, k, M) rewards of each prompt's nearest train prompts, for policies that read them.
     """
 
     members: tuple[str, ...]
@@ -52,7 +49,7 @@ class HeldOut:
     groups: NDArray[np.int64]
     scale: str
     guessed_category_scores: Floats | None = None
-    neighbours: Callable[[NDArray[np.int64]], Floats | None] | None = None
+    neighbours: Floats | None = None
 
     @property
     def rewards(self) -> Floats:
@@ -61,8 +58,7 @@ class HeldOut:
 
     def complete(self) -> HeldOut:
         """Only the prompts whose cells are all present: what decisions are compared on."""
-        rows = np.flatnonzero(self.targets.complete)
-        return self if len(rows) == len(self.scores) else self.take(rows)
+        return self.take(np.flatnonzero(self.targets.complete))
 
     def take(self, rows: NDArray[np.int64]) -> HeldOut:
         """These prompts only, by position."""
@@ -70,13 +66,11 @@ class HeldOut:
         def some(values: Floats | None) -> Floats | None:
             return None if values is None else values[rows]
 
-        near = self.neighbours
         costs = self.predicted_costs if self.predicted_costs.ndim == 1 else self.predicted_costs[rows]
         return replace(
             self, scores=self.scores[rows], category_scores=some(self.category_scores), predicted_costs=costs,
-            guessed_category_scores=some(self.guessed_category_scores), targets=self.targets.take(rows),
-            costs=self.costs[rows], groups=self.groups[rows],
-            neighbours=None if near is None else lambda at: near(rows[at]),
+            guessed_category_scores=some(self.guessed_category_scores), neighbours=some(self.neighbours),
+            targets=self.targets.take(rows), costs=self.costs[rows], groups=self.groups[rows],
         )  # fmt: skip
 
     def choice(self, lambda_: float, scores: Floats | None = None) -> Choice:
@@ -85,14 +79,7 @@ class HeldOut:
 
     def decided(self, policy: Policy) -> Choice:
         """What a policy decides on the router's scores."""
-        if self.neighbours is None:
-            return policy.choose(self.scores, self.predicted_costs)
-        weights = np.empty(self.size)
-        for start in range(0, len(weights), DECIDED_AT_ONCE):  # each prompt is decided by itself
-            rows = np.arange(start, min(start + DECIDED_AT_ONCE, len(weights)))
-            part = self.take(rows)
-            weights[rows] = policy.choose(part.scores, part.predicted_costs, self.neighbours(rows)).weights
-        return Choice(weights)
+        return policy.choose(self.scores, self.predicted_costs, self.neighbours)
 
     @property
     def observed(self) -> Observed:

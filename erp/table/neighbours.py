@@ -90,7 +90,7 @@ def near_duplicates(
     A shingle is five characters in a row; a shorter text is one shingle. The texts of a benchmark share its
     instructions and chain into one component: a component of more than 5% of the texts (and more than ten) is taken
     apart again at 0.9, then 0.95, then down to equal texts. The result is a function of the set of texts, not of
-    their order. Up to 0.1% of the links right at the threshold are missed, and next to none of those 0.1 above it. In a
+    their order. Up to 0.3% of the links right at the threshold are missed, and next to none of those 0.1 above it. In a
     bucket of many texts a text is compared with its nearest ones by signature only, so that 15,000 prompts of one
     template take seconds.
 

@@ -55,9 +55,13 @@ def shingles(texts: Sequence[str]) -> tuple[NDArray[np.uint64], NDArray[np.int64
 
 def shingle_sets(texts: Sequence[str]) -> csr_array:
     """The set of shingles of every text: a row each, ones in the columns of 63-bit hashes, ascending."""
-    hashes, starts = shingles(texts)
-    shape = (len(texts), np.iinfo(np.int64).max)
-    sets = csr_array((np.ones(len(hashes), dtype=bool), (hashes >> np.uint64(1)).astype(np.int64), starts), shape=shape)
+    made = [shingles(texts[block]) for block in blocks(lengths(texts), _BLOCK)]
+    hashes = (np.concatenate([hashes for hashes, _ in made]) >> np.uint64(1)).view(np.int64)
+    counts = np.concatenate([np.diff(starts) for _, starts in made])
+    starts = np.concatenate([[0], np.cumsum(counts)])
+    for low, high in pairwise(starts.tolist()):  # five times as fast as scipy's sort of the indices
+        hashes[low:high].sort()
+    sets = csr_array((np.ones(len(hashes), dtype=bool), hashes, starts), shape=(len(texts), np.iinfo(np.int64).max))
     sets.sum_duplicates()
     return sets
 

@@ -16,9 +16,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _RECALL = 0.999  # of pairs exactly at the threshold; of those 0.1 above it, 0.99999 and more
-_WINDOW = 16  # texts of one bucket, in the order of their signatures, that a text is compared with on either side
+# Of texts of one bucket, in the order of their signatures: a text is compared with sixteen on either side, the nearest
+# first, after which most are connected already.
+_DISTANCES = ((1, 1), (2, 16))
+_MARGIN = 3  # standard errors by which an estimate may fall short
 _PAIRS = 8192  # whose signatures are compared at a time
-_CHARACTERS = 1 << 23  # of texts whose shingles are held at a time; a pair may be longer
+_CHARACTERS = 1 << 24  # of texts whose shingles are held at a time; a pair may be longer
 _FACTOR = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -36,60 +39,52 @@ class Search:
 
     def components(self, rows: NDArray[np.int64], threshold: float) -> NDArray[np.int64]:
         """Component number of each of the rows (R,), linked among themselves only."""
-        places, buckets = self._bands(rows, _rows_per_band(threshold))
         labels = np.arange(len(rows))
-        links = np.zeros((0, 2), dtype=np.int64)
-        for distance in range(1, _WINDOW + 1):  # the nearest first: most pairs are then connected already
-            same = np.flatnonzero(buckets[distance:] == buckets[:-distance])
-            if not len(same):
-                break
-            pairs = _distinct(places[same], places[same + distance], labels)
-            similar = pairs[self._similar(rows[pairs], threshold)]
-            if len(similar):
-                links = np.concatenate([links, similar])
-                ends = (links[:, 0], links[:, 1])
-                graph = coo_array((np.ones(len(links), dtype=np.int8), ends), shape=(len(rows),) * 2)
-                labels = connected_components(graph, directed=False)[1]
+        width = _rows_per_band(threshold)
+        for start in range(0, SLOTS - width + 1, width):
+            places, last = self._band(rows, start, width)
+            for nearest, furthest in _DISTANCES:
+                pairs = _within(places, last, nearest, furthest)
+                pairs = pairs[labels[pairs[:, 0]] != labels[pairs[:, 1]]]
+                labels = _joined(labels, pairs[self._similar(rows[pairs], threshold)])
         return labels
 
-    def _bands(self, rows: NDArray[np.int64], width: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Positions of the rows that share a band with another, band after band, and the bucket each is in there.
+    def _band(self, rows: NDArray[np.int64], start: int, width: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Positions of the rows that share a band with others, bucket after bucket, and where each one's bucket ends.
 
         In a bucket the order goes by the whole signature, read from the band on and round: those who share more of it
         are neighbours (as in LSH Forest, Bawa 2005).
         """
-        found: list[NDArray[np.int64]] = [np.zeros(0, dtype=np.int64)]
-        buckets = [np.zeros(0, dtype=np.int64)]
-        for start in range(0, SLOTS - width + 1, width):
-            crowded = _crowded(self.signatures[rows, start : start + width])
-            turned = np.roll(self.signatures[rows[crowded]], -start, axis=1)
-            order = np.argsort(turned.view(f"V{turned.itemsize * SLOTS}")[:, 0], kind="stable")
-            heads = turned[order, :width]
-            begins = np.ones(len(order), dtype=np.int64)
-            begins[1:] = (heads[1:] != heads[:-1]).any(axis=1)
-            found.append(crowded[order])
-            buckets.append(np.cumsum(begins) + buckets[-1].max(initial=0))
-        return np.concatenate(found), np.concatenate(buckets)
+        crowded = _crowded(self.signatures[rows, start : start + width])
+        turned = np.roll(self.signatures[rows[crowded]], -start, axis=1)
+        order = np.argsort(turned.view(f"V{turned.itemsize * SLOTS}")[:, 0], kind="stable")
+        heads = turned[order, :width]
+        bucket = np.concatenate([[0], np.cumsum((heads[1:] != heads[:-1]).any(axis=1))])
+        return crowded[order], np.searchsorted(bucket, bucket, side="right")
 
     def _similar(self, pairs: NDArray[np.int64], threshold: float) -> NDArray[np.bool_]:
         """Whether each pair (P, 2) reaches the threshold: by signatures with a wide margin, then exactly."""
         similar = np.zeros(len(pairs), dtype=bool)
-        margin = 4 * np.sqrt(threshold * (1 - threshold) / SLOTS)
+        lowest = threshold - _MARGIN * np.sqrt(threshold * (1 - threshold) / SLOTS)
         for start in range(0, len(pairs), _PAIRS):
             left, right = self.signatures[pairs[start : start + _PAIRS].T]
-            similar[start : start + _PAIRS] = (left == right).mean(axis=1) >= threshold - margin
-        likely = np.flatnonzero(similar)
-        for block in blocks(self.lengths[pairs[likely]].sum(axis=1), _CHARACTERS):
-            similar[likely[block]] = self._exactly(pairs[likely[block]], threshold)
+            similar[start : start + _PAIRS] = (left == right).mean(axis=1) >= lowest
+        if similar.any():
+            similar[similar] = self._exactly(pairs[similar], threshold)
         return similar
 
     def _exactly(self, pairs: NDArray[np.int64], threshold: float) -> NDArray[np.bool_]:
         """Whether the Jaccard similarity of each pair (P, 2) reaches the threshold."""
         rows, places = np.unique(pairs, return_inverse=True)
+        half = len(pairs) // 2
+        if half and self.lengths[rows].sum() > _CHARACTERS:
+            return np.concatenate([self._exactly(part, threshold) for part in (pairs[:half], pairs[half:])])
         sets = shingle_sets([self.texts[row] for row in rows])
         sizes = np.diff(sets.indptr)
         left, right = places.reshape(-1, 2).T
-        shared = np.diff(sets[left].multiply(sets[right]).indptr)
+        shared = np.zeros(len(pairs), dtype=np.int64)
+        for block in blocks(self.lengths[pairs].sum(axis=1), _CHARACTERS):
+            shared[block] = np.diff(sets[left[block]].multiply(sets[right[block]]).indptr)
         return np.asarray(shared >= threshold * (sizes[left] + sizes[right] - shared) - 1e-9)
 
 
@@ -112,9 +107,17 @@ def _crowded(heads: NDArray[np.uint16]) -> NDArray[np.int64]:
     return np.flatnonzero(shared)
 
 
-def _distinct(left: NDArray[np.int64], right: NDArray[np.int64], labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The pairs (P, 2) that are not of one component yet, each once."""
-    apart = labels[left] != labels[right]
-    left, right = left[apart], right[apart]
-    numbers = np.unique(np.minimum(left, right) * len(labels) + np.maximum(left, right))
-    return np.stack(np.divmod(numbers, max(len(labels), 1)), axis=1)
+def _within(places: NDArray[np.int64], last: NDArray[np.int64], nearest: int, furthest: int) -> NDArray[np.int64]:
+    """Pairs (P, 2) of places of one bucket that are so far from each other."""
+    at, distance = np.nonzero(np.arange(len(places))[:, None] + np.arange(nearest, furthest + 1) < last[:, None])
+    return np.stack([places[at], places[at + distance + nearest]], axis=1)
+
+
+def _joined(labels: NDArray[np.int64], links: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The labels (R,) of components once these pairs (L, 2) of places are linked too."""
+    ends, codes = np.unique(labels[links], return_inverse=True)
+    graph = coo_array((np.ones(len(links), dtype=np.int8), codes.reshape(-1, 2).T), shape=(len(ends),) * 2)
+    joined = connected_components(graph, directed=False)[1]
+    renamed = np.arange(len(labels))
+    renamed[ends] = ends[np.unique(joined, return_index=True)[1]][joined]
+    return renamed[labels]

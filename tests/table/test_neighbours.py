@@ -76,6 +76,37 @@ def test_components_are_those_of_every_pairs_exact_similarity(seed):
     assert 200 < together(near_duplicates(texts, 0.8).component).sum() < 1000  # some of them, not all
 
 
+@pytest.mark.parametrize("count", [20, 600])
+@pytest.mark.parametrize("similarity", [0.7, 0.8, 0.85, 0.9, 1.0])
+def test_pairs_of_short_and_long_texts_are_found(count, similarity):
+    """Of 300 pairs just as similar none that reaches 0.8 is missed but by a chance of 0.3%, and no other is linked."""
+    rng = np.random.default_rng(count)
+    letters = np.array(list("abcdefghijklmnopqrstuvwxyz"))
+    own = int(count * (1 - similarity) / (1 + similarity))  # shingles of each text that the other has not
+    texts = []
+    for _ in range(300):
+        shared = "".join(rng.choice(letters, count - own + 4))
+        ends = ["".join(rng.choice(letters, own)) for _ in range(2)] if own else ["", ""]
+        texts += [shared + ends[0], shared + ends[1]]
+    exact = np.array([similarities(pair)[0, 1] for pair in zip(texts[::2], texts[1::2], strict=True)])
+    component = near_duplicates(texts, 0.8).component
+    found = component[::2] == component[1::2]
+    assert not found[exact < 0.8].any()
+    assert found[exact >= 0.8].sum() >= (exact >= 0.8).sum() - 3
+    assert (exact >= 0.8).mean() == (similarity >= 0.8)
+
+
+def test_how_many_texts_are_looked_at_at_a_time_does_not_matter(monkeypatch):
+    texts = families(2) + crowded(loose=20, strict=6, others=100)
+    whole = near_duplicates(texts, 0.8)
+    monkeypatch.setattr("erp.table.shingles._BLOCK", 300)
+    monkeypatch.setattr("erp.table.similar._PAIRS", 7)
+    monkeypatch.setattr("erp.table.similar._CHARACTERS", 700)
+    few = near_duplicates(texts, 0.8)
+    assert np.array_equal(few.component, whole.component)
+    assert np.array_equal(few.cut, whole.cut)
+
+
 def test_one_word_changed_in_forty():
     rng = np.random.default_rng(0)
     pool = vocabulary(rng)
