@@ -11,9 +11,11 @@ from scipy.special import comb
 
 from erp.errors import ErpError
 from erp.rounding import CELL, tied_for_most
-from erp.table.samples import padded_samples, present_rows, samples_with_at_least
+from erp.table.means import Behind, row_variance
+from erp.table.samples import padded_samples, rewarded_blocks, samples_with_at_least
 
 if TYPE_CHECKING:
+    import pandas as pd
     from numpy.typing import NDArray
 
     from erp.table.schema import RewardTable
@@ -69,8 +71,8 @@ class Targets:
         """Which prompts have a reward from every member (N,)."""
         return np.asarray((self.count > 0).all(axis=1))
 
-    def take(self, rows: NDArray[np.int64]) -> Targets:
-        """Of these prompts only."""
+    def take(self, rows: NDArray[np.int64] | slice) -> Targets:
+        """Of these prompts only; of a run of them, not copied."""
         freedom = None if self.freedom is None else self.freedom[rows]
         return Targets(self.mean[rows], self.count[rows], self.variance[rows], self.standard_error[rows], freedom)
 
@@ -82,18 +84,33 @@ def expected_reward(table: RewardTable) -> Targets:
     known: single responses, means of 0/1 attempts, and means whose variance the table tells (`erp.table.means`).
     """
     shape = (len(table.prompts), len(table.members))
-    cell, reward, weight, spread = present_rows(table)
-    size = shape[0] * shape[1]
+    behind = Behind.of(table.samples)
+    mean, variance, error = (np.full(shape, np.nan) for _ in range(3))
+    count, freedom = (np.zeros(shape, dtype=np.int64) for _ in range(2))
+    found = Targets(mean, count, variance, error, freedom)
+    for at, rows in rewarded_blocks(table):
+        _fill(found.take(at), rows, behind, at.start)
+    return found
+
+
+def _fill(found: Targets, rows: pd.DataFrame, behind: Behind, first: int) -> None:
+    """Write what is known of a run of prompts, the first of which is given, into their part of the targets."""
+    size, members = found.mean.size, found.mean.shape[1]
+    cell = (rows["prompt"].to_numpy() - first) * members + rows["member"].to_numpy()
+    reward, weight = rows["reward"].to_numpy(dtype=np.float64), rows["n_samples"].to_numpy(dtype=np.int64)
     count = np.bincount(cell, weights=weight, minlength=size)
-    mean = np.full(size, np.nan)
-    np.divide(np.bincount(cell, weights=weight * reward, minlength=size), count, out=mean, where=count > 0)
+    np.divide(
+        np.bincount(cell, weights=weight * reward, minlength=size), count, out=found.mean.reshape(-1), where=count > 0
+    )
+    spread = row_variance(rows, behind)
     known = np.isfinite(spread)
     variance, freedom = _variance(cell[known], reward[known], weight[known], spread[known], size)
-    error = np.sqrt(np.divide(variance, count, out=np.full(size, np.nan), where=count > 0))
-    return Targets(
-        mean.reshape(shape), count.astype(np.int64).reshape(shape), variance.reshape(shape), error.reshape(shape),
-        freedom.reshape(shape),
-    )  # fmt: skip
+    found.count.reshape(-1)[:] = count
+    found.variance.reshape(-1)[:] = variance
+    error = np.divide(variance, count, out=np.full(size, np.nan), where=count > 0)
+    found.standard_error.reshape(-1)[:] = np.sqrt(error)
+    if found.freedom is not None:
+        found.freedom.reshape(-1)[:] = freedom
 
 
 def _variance(

@@ -5,10 +5,11 @@ import math
 import pytest
 import yaml
 
-from erp.compose import check_sweep, compose, conf_folder, for_the_jobs, options
+from erp.compose import compose, conf_folder, options
 from erp.config import PROGRAMS
 from erp.config.typed import typed
 from erp.errors import ErpError
+from erp.jobs import check_sweep, for_the_jobs
 
 QUICK = ["data=table", "data.path=scores.parquet"]
 
@@ -46,7 +47,7 @@ def test_every_option_of_a_group_composes(group):
             for line in expected.get(
                 "defaults", []
             ):  # a router that is made of routers: /router@candidates.ridge: ridge
-                keys |= {place.split("@")[1].split(".")[0] for place in line if place.startswith("/router@")}
+                keys |= {place.split("@")[1].split(".")[0] for place in line if place.startswith(f"/{group}@")}
             assert set(compose("train", [f"{group}={option}", *path])[group]) == keys
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,13 @@ if TYPE_CHECKING:
 
 
 class Backbone:
-    """Base of all backbones. Construction is cheap; weights are loaded at the first ``embed``."""
+    """Base of all backbones. Construction is cheap; weights are loaded at the first ``embed``.
+
+    Attributes:
+        kept: the numbers in which embeddings lie on disk.
+    """
+
+    kept: ClassVar[Literal["float32", "float16"]] = "float32"
 
     def kind(self) -> str:
         """The class by its full name, for fingerprints: a subclass embeds otherwise, and must not share a cache."""

@@ -1,20 +1,21 @@
-"""Embeddings on disk: one row per distinct prompt and backbone, appended once, read memory-mapped by any process."""
+"""Embeddings on disk: one row per distinct prompt and backbone, appended once, read by any process."""
 
 from __future__ import annotations
 
 import hashlib
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from erp.backbones.base import Backbone, normalised
-from erp.backbones.store import KEY_BYTES, Store, append, begin, mended, opened
+from erp.backbones.store import KEY, KEY_BYTES, Keys, Store, append, begin, mended, opened
 from erp.errors import ErpError
 from erp.files import locked
 
@@ -23,8 +24,17 @@ CHUNK = 512  # prompts embedded between two writes: what a killed process loses 
 _FORMAT = 2  # of the files; another has other folders, so that two versions of this package do not meet in one
 
 
+class Rows(Protocol):
+    """What gives rows by their positions: an array, or a file."""
+
+    shape: tuple[int, ...]
+
+    def __getitem__(self, rows: NDArray[np.int64], /) -> Any:
+        """Rows, (n, d) float32."""
+
+
 class Embeddings:
-    """L2-normalised embeddings of a list of prompts, memory-mapped.
+    """L2-normalised embeddings of a list of prompts, read from disk where they are asked for.
 
     Attributes:
         dimension: d.
@@ -34,7 +44,7 @@ class Embeddings:
 
     def __init__(
         self,
-        vectors: NDArray[np.float32],
+        vectors: Rows,
         rows: NDArray[np.int64],
         unread: NDArray[np.int64] | None = None,
         window: int | None = None,
@@ -64,8 +74,8 @@ class Embeddings:
 
 
 def embed_prompts(prompts: Sequence[str], backbone: Backbone) -> NDArray[np.float32]:
-    """Normalised embeddings without a cache, (n, d): what a service does."""
-    return normalised(backbone.embed(prompts))
+    """Normalised embeddings without a cache, (n, d), to the digits that a cache keeps: what a service does."""
+    return normalised(backbone.embed(prompts)).astype(backbone.kept).astype(np.float32)
 
 
 def cached_embeddings(prompts: Sequence[str], backbone: Backbone, cache: Path, progress: bool = True) -> Embeddings:
@@ -80,7 +90,7 @@ def cached_embeddings(prompts: Sequence[str], backbone: Backbone, cache: Path, p
         ErpError: the cache cannot be read or written, or does not keep what is written.
     """
     folder = cache / "embeddings" / _folder_name(backbone)
-    keys = [_key(prompt) for prompt in prompts]
+    keys = _keys(prompts)
     with named(cache, "read", "check who may read it,"):
         found = _found(folder, keys)
     if found is None:
@@ -89,23 +99,21 @@ def cached_embeddings(prompts: Sequence[str], backbone: Backbone, cache: Path, p
             if lost:
                 _say(f"cache_dir = {cache}: {lost:,} of {of:,} embeddings in {folder.name} were damaged or incomplete; "
                      "they were dropped, and those that are needed are embedded again")  # fmt: skip
-            there = store.index() if store else {}
-            new = {key: prompt for key, prompt in zip(keys, prompts, strict=True) if key not in there}
-            _add(new, backbone, folder, store, progress)
+            missing = np.flatnonzero(store.find(keys) < 0) if store else np.arange(len(keys))
+            _, first = np.unique(keys[missing], return_index=True)
+            _add(prompts, keys, np.sort(missing[first]), backbone, folder, store, progress)
             found = _found(folder, keys)
     if found is None:
         raise ErpError(f"cache_dir = {cache}: does not keep what is written there; give another cache_dir")
     return found
 
 
-def _found(folder: Path, keys: Sequence[bytes]) -> Embeddings | None:
+def _found(folder: Path, keys: Keys) -> Embeddings | None:
     """The embeddings of these prompts; None where one is not there, or does not fit."""
     store = opened(folder)
-    index = store.index() if store else {}
-    if store is None or not all(key in index for key in keys):
+    if store is None or (rows := store.find(keys)).min(initial=0) < 0:
         return None
-    rows = np.fromiter((index[key] for key in keys), dtype=np.int64, count=len(keys))
-    if not all(store.fitting(np.unique(rows))):
+    if not store.fitting(np.flatnonzero(np.bincount(rows))).all():
         return None
     return Embeddings(store.vectors, rows, store.unread()[rows], store.window)
 
@@ -132,33 +140,37 @@ def _folder_name(backbone: Backbone) -> str:
     return hashlib.sha256(f"format {_FORMAT} {backbone.fingerprint()}".encode()).hexdigest()[:16]
 
 
-def _key(prompt: str) -> bytes:
-    return hashlib.sha256(prompt.encode("utf-8", "surrogatepass")).digest()[:KEY_BYTES]
+def _keys(prompts: Sequence[str]) -> Keys:
+    digests = (hashlib.sha256(prompt.encode("utf-8", "surrogatepass")).digest()[:KEY_BYTES] for prompt in prompts)
+    return np.frombuffer(b"".join(digests), dtype=KEY)
 
 
-def _add(new: Mapping[bytes, str], backbone: Backbone, folder: Path, store: Store | None, progress: bool) -> None:
-    """Embed prompts and add them to the store; None: to one that begins here."""
+def _add(
+    prompts: Sequence[str],
+    keys: Keys,
+    new: NDArray[np.int64],
+    backbone: Backbone,
+    folder: Path,
+    store: Store | None,
+    progress: bool,
+) -> None:
+    """Embed the prompts at these positions and add them to the store; None: to one that begins here."""
     shipped = opened(SHIPPED / _folder_name(backbone))
-    at_hand = shipped.index() if shipped else {}
-    with tqdm(total=len(new), desc="embedding", unit="prompt", disable=not progress or not new) as bar:
-        for chunk in _chunks(list(new.items())):
-            rows = [at_hand.get(key, -1) for key, _ in chunk]
-            if shipped and min(rows) >= 0 and all(shipped.fitting(rows)):
+    order = np.array(sorted(new.tolist(), key=lambda at: len(prompts[at])), dtype=np.int64)
+    with tqdm(total=len(new), desc="embedding", unit="prompt", disable=not progress or not len(new)) as bar:
+        for start in range(0, len(order), CHUNK):  # prompts of like length share a batch: less padding
+            chunk = order[start : start + CHUNK]
+            rows = shipped.find(keys[chunk]) if shipped else np.full(1, -1)
+            if shipped and rows.min() >= 0 and shipped.fitting(rows).all():
                 embedded, unread, window = shipped.vectors[rows], shipped.unread()[rows], shipped.window
             else:
-                prompts = [prompt for _, prompt in chunk]
-                embedded, unread, window = backbone.embed(prompts), backbone.unread(prompts), backbone.window()
+                texts = [prompts[at] for at in chunk]
+                embedded, unread, window = backbone.embed(texts), backbone.unread(texts), backbone.window()
             if not np.isfinite(embedded).all():
                 raise ErpError("backbone: gave an embedding that is not finite; check its weights and dtype")
-            vectors = normalised(embedded)
+            vectors = normalised(embedded).astype(backbone.kept)
             if store is None or store.vectors.shape[1] != vectors.shape[1]:
-                begin(folder, backbone.fingerprint(), vectors.shape[1], window)
+                begin(folder, backbone.fingerprint(), vectors.shape[1], window, backbone.kept)
                 store = opened(folder)
-            append(folder, [key for key, _ in chunk], vectors, unread)
+            append(folder, keys[chunk], vectors, unread)
             bar.update(len(chunk))
-
-
-def _chunks(items: list[tuple[bytes, str]]) -> Iterator[list[tuple[bytes, str]]]:
-    items.sort(key=lambda item: len(item[1]))  # prompts of like length share a batch: less padding
-    for start in range(0, len(items), CHUNK):
-        yield items[start : start + CHUNK]

@@ -1,32 +1,73 @@
 """A folder of embeddings on disk, each with a checksum: what does not fit it is never believed.
 
-``vectors.f32`` has a row of d numbers for each prompt, ``index.bin`` an entry for each row, written after it: the
-prompt's hash, how many of its tokens no vector saw, and a checksum of all three. ``about.json`` says what d is. A row
-fits only under its own entry: zeros, flipped bits, lost ends and rows that changed places are all found.
+``vectors.f32`` has a row of d numbers for each prompt (``vectors.f16`` where they are kept in half the room),
+``index.bin`` an entry for each row, written after it: the prompt's hash, how many of its tokens no vector saw, and a
+checksum of all three. ``about.json`` says what d is. A row fits only under its own entry: zeros, flipped bits, lost
+ends and rows that changed places are all found.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
+import weakref
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from erp.files import read_json, replacing, write_json
 
+Kept = Literal["float32", "float16"]
+Rows = NDArray[np.int64]
+Keys = NDArray[np.bytes_]
+
 KEY_BYTES = 16  # half a sha256: no two of 10^12 prompts collide
-_NUMBER_BYTES = 4
-_CHECKED = KEY_BYTES + _NUMBER_BYTES  # of an entry: key and unread tokens; the checksum follows
-ENTRY_BYTES = _CHECKED + _NUMBER_BYTES
-_COPIED = 4096  # rows copied at once
+KEY = np.dtype(f"S{KEY_BYTES}")
+_ENTRY = np.dtype([("key", KEY), ("unread", "<u4"), ("check", "<u4")])
+ENTRY_BYTES = _ENTRY.itemsize
+_CHECKED = ENTRY_BYTES - 4  # of an entry: key and unread tokens; the checksum follows
+_BLOCK = 4096  # rows read at once
 _NOT_THERE = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
+
+
+class Vectors:
+    """Rows of a file, read when they are asked for, as float32; none stays in memory, mapped or not.
+
+    The file is held open: another process may replace it.
+    """
+
+    def __init__(self, file: Path, shape: tuple[int, ...], kept: Kept) -> None:
+        with file.open("rb") as stream:
+            self._open = os.dup(stream.fileno())
+        weakref.finalize(self, os.close, self._open)
+        self.shape = shape
+        self.kept = np.dtype(kept)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: Rows) -> NDArray[np.float32]:
+        return self.as_kept(rows).astype(np.float32, copy=False)
+
+    def as_kept(self, rows: Rows) -> NDArray[Any]:
+        """The rows in the numbers of the file, (n, d). Raises OSError where it ends before."""
+        found = np.empty((len(rows), self.shape[1]), dtype=self.kept)
+        begins = np.diff(rows, prepend=-2) != 1  # neighbours are read together
+        begins[::_BLOCK] = True
+        starts = np.flatnonzero(begins).tolist()
+        at = (np.asarray(rows, dtype=np.int64) * found.itemsize * found.shape[1]).tolist()
+        for start, end in zip(starts, [*starts[1:], len(found)], strict=False):
+            part = found[start:end]
+            if os.preadv(self._open, [part.data], at[start]) != part.nbytes:
+                raise OSError(errno.EIO, "shorter than it was")
+        return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,42 +75,39 @@ class Store:
     """What lies in a folder, as it lies there: whether a row fits is asked for each.
 
     Attributes:
-        entries: of the rows, one after the other.
-        vectors: (rows, d), memory-mapped.
+        entries: of the rows, (rows,) with the fields key, unread and check.
+        vectors: (rows, d), on disk.
         window: tokens that the backbone reads at most; None where it reads everything.
         begun: how many there are of either: more, where something was lost.
     """
 
-    entries: bytes
-    vectors: NDArray[np.float32]
+    entries: NDArray[np.void]
+    vectors: Vectors
     window: int | None
     begun: int
 
-    @property
-    def rows(self) -> int:
-        """As many as there are whole ones of both."""
-        return len(self.vectors)
+    def find(self, keys: Keys) -> Rows:
+        """Row of each prompt by its key, (n,); -1 where there is none."""
+        if not len(self.entries):
+            return np.full(len(keys), -1, dtype=np.int64)
+        known = np.ascontiguousarray(self.entries["key"])
+        order = np.argsort(known, kind="stable")
+        row = order[np.searchsorted(known, keys, sorter=order).clip(max=len(known) - 1)]
+        return np.where(known[row] == keys, row, -1)
 
-    def index(self) -> dict[bytes, int]:
-        """Row of each prompt by its key."""
-        return {
-            self.entries[at : at + KEY_BYTES]: row
-            for row, at in enumerate(range(0, self.rows * ENTRY_BYTES, ENTRY_BYTES))
-        }
-
-    def fitting(self, rows: Iterable[int]) -> Iterator[bool]:
-        """Whether each of these rows is what was written."""
-        if not self.rows:
-            return
-        data, width = self.vectors.data.cast("B"), 4 * self.vectors.shape[1]
-        for row in rows:
-            entry = self.entries[row * ENTRY_BYTES : (row + 1) * ENTRY_BYTES]
-            yield _check(data[row * width : (row + 1) * width], entry[:_CHECKED]) == entry[_CHECKED:]
+    def fitting(self, rows: Rows) -> NDArray[np.bool_]:
+        """Whether each of these rows is what was written, (n,)."""
+        found = np.zeros(len(rows), dtype=bool)
+        for start in range(0, len(rows), _BLOCK):
+            some = rows[start : start + _BLOCK]
+            found[start : start + _BLOCK] = self.entries["check"][some] == _checks(
+                self.vectors.as_kept(some), self.entries[some]
+            )
+        return found
 
     def unread(self) -> NDArray[np.int64]:
         """Tokens of each row's prompt that no vector saw, (rows,)."""
-        entries = np.frombuffer(self.entries, dtype=np.uint8)[: self.rows * ENTRY_BYTES].reshape(self.rows, ENTRY_BYTES)
-        return entries[:, KEY_BYTES:_CHECKED].copy().view("<u4").ravel().astype(np.int64)
+        return self.entries["unread"].astype(np.int64)
 
 
 def opened(folder: Path) -> Store | None:
@@ -79,23 +117,21 @@ def opened(folder: Path) -> Store | None:
         dimension, window = about["dimension"], about["window"]
         if about.pop("check") != _about_check(about) or not dimension > 0:
             return None
-        entries, size = (folder / "index.bin").read_bytes(), (folder / "vectors.f32").stat().st_size
-        rows = min(len(entries) // ENTRY_BYTES, size // (4 * dimension))
-        vectors: NDArray[np.float32] = (
-            np.memmap(folder / "vectors.f32", dtype=np.float32, mode="r", shape=(rows, dimension))
-            if rows
-            else np.zeros((0, dimension), dtype=np.float32)
-        )
-    # ValueError: no JSON, or a file that got shorter meanwhile.
-    except (*_NOT_THERE, ValueError, KeyError, TypeError, RecursionError):
+        kept: Kept = about.get("kept", "float32")
+        file, content = _file(folder, kept), (folder / "index.bin").read_bytes()
+        size, width = file.stat().st_size, np.dtype(kept).itemsize * dimension
+        rows = min(len(content) // ENTRY_BYTES, size // width)
+        vectors = Vectors(file, (rows, dimension), kept)
+    except (*_NOT_THERE, ValueError, KeyError, TypeError, RecursionError):  # ValueError: no JSON
         return None
-    return Store(entries, vectors, window, max(-(-len(entries) // ENTRY_BYTES), -(-size // (4 * dimension))))
+    entries = np.frombuffer(content, dtype=_ENTRY, count=rows)
+    return Store(entries, vectors, window, max(-(-len(content) // ENTRY_BYTES), -(-size // width)))
 
 
 def mended(folder: Path) -> tuple[Store | None, int, int]:
     """The store without what does not fit, how many rows were dropped, and of how many. Only with the lock held.
 
-    Files are replaced, not shortened: another process may have them mapped.
+    Files are replaced, not shortened: another process may have them open.
     """
     store = opened(folder)
     if store is None:
@@ -103,44 +139,49 @@ def mended(folder: Path) -> tuple[Store | None, int, int]:
         lost = -(-file.stat().st_size // ENTRY_BYTES) if file.is_file() else 0
         clear(folder)
         return None, lost, lost
-    fitting = np.fromiter(store.fitting(range(store.rows)), dtype=bool, count=store.rows)
-    whole = store.rows * ENTRY_BYTES == len(store.entries) and store.begun == store.rows
-    if fitting.all() and whole and (folder / "vectors.f32").stat().st_size == store.vectors.nbytes:
+    vectors, rows = store.vectors, len(store.entries)
+    file = _file(folder, vectors.kept.name)
+    fitting = store.fitting(np.arange(rows))
+    sizes = (folder / "index.bin").stat().st_size, file.stat().st_size
+    if fitting.all() and sizes == (rows * ENTRY_BYTES, rows * vectors.kept.itemsize * vectors.shape[1]):
         return store, 0, store.begun
     kept = np.flatnonzero(fitting)
-    with replacing(folder / "vectors.f32") as temporary, temporary.open("wb") as stream:
-        for start in range(0, len(kept), _COPIED):
-            stream.write(store.vectors[kept[start : start + _COPIED]].tobytes())
-    with replacing(folder / "index.bin") as temporary, temporary.open("wb") as stream:
-        stream.writelines(store.entries[row * ENTRY_BYTES : (row + 1) * ENTRY_BYTES] for row in kept)
+    with replacing(file) as temporary, temporary.open("wb") as stream:
+        for start in range(0, len(kept), _BLOCK):
+            stream.write(vectors.as_kept(kept[start : start + _BLOCK]).tobytes())
+    with replacing(folder / "index.bin") as temporary:
+        temporary.write_bytes(store.entries[kept].tobytes())
     return opened(folder), store.begun - len(kept), store.begun
 
 
-def begin(folder: Path, fingerprint: str, dimension: int, window: int | None) -> None:
+def begin(folder: Path, fingerprint: str, dimension: int, window: int | None, kept: Kept = "float32") -> None:
     """An empty store, whatever was there."""
     clear(folder)
     about = {"backbone": fingerprint, "dimension": dimension, "window": window}
-    for name in ("vectors.f32", "index.bin"):
-        (folder / name).touch()
+    about |= {} if kept == "float32" else {"kept": kept}
+    for file in (_file(folder, kept), folder / "index.bin"):
+        file.touch()
     write_json(folder / "about.json", {**about, "check": _about_check(about)})
 
 
-def append(folder: Path, keys: Sequence[bytes], vectors: NDArray[np.float32], unread: NDArray[np.int64]) -> None:
-    """Add rows to a store that was mended or begun. A process killed in between leaves rows without entries."""
-    entries = []
-    for key, vector, count in zip(keys, vectors, unread, strict=True):
-        checked = key + int(count).to_bytes(_NUMBER_BYTES, "little")
-        entries.append(checked + _check(vector.tobytes(), checked))
-    for name, data in (("vectors.f32", vectors.tobytes()), ("index.bin", b"".join(entries))):
-        with (folder / name).open("ab") as stream:
-            stream.write(data)
+def append(folder: Path, keys: Keys, vectors: NDArray[Any], unread: NDArray[np.int64]) -> None:
+    """Add rows, in the numbers that are kept, to a store that was mended or begun.
+
+    A process killed in between leaves rows without entries.
+    """
+    entries = np.zeros(len(keys), dtype=_ENTRY)
+    entries["key"], entries["unread"] = keys, unread
+    entries["check"] = _checks(vectors, entries)
+    for file, data in ((_file(folder, vectors.dtype.name), vectors), (folder / "index.bin", entries)):
+        with file.open("ab") as stream:
+            stream.write(data.tobytes())
             stream.flush()
             os.fsync(stream.fileno())
 
 
 def clear(folder: Path) -> None:
     """Remove what a store consists of, whatever has taken the place of its files."""
-    for name in ("about.json", "index.bin", "vectors.f32"):
+    for name in ("about.json", "index.bin", "vectors.f32", "vectors.f16"):
         remove(folder / name)
 
 
@@ -151,8 +192,18 @@ def remove(path: Path) -> None:
     path.unlink(missing_ok=True)
 
 
-def _check(vector: bytes | memoryview, checked: bytes) -> bytes:
-    return zlib.crc32(checked, zlib.crc32(vector)).to_bytes(_NUMBER_BYTES, "little")
+def _file(folder: Path, kept: str) -> Path:
+    return folder / {"float32": "vectors.f32", "float16": "vectors.f16"}[kept]
+
+
+def _checks(vectors: NDArray[Any], entries: NDArray[np.void]) -> NDArray[np.uint32]:
+    """Checksum of each row with the first fields of its entry, (n,)."""
+    numbers, fields = np.ascontiguousarray(vectors).view(np.uint8), entries.tobytes()
+    found = [
+        zlib.crc32(fields[at : at + _CHECKED], zlib.crc32(row))
+        for row, at in zip(numbers, range(0, len(fields), ENTRY_BYTES), strict=True)
+    ]
+    return np.array(found, dtype=np.uint32)
 
 
 def _about_check(about: Mapping[str, Any]) -> int:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from erp.errors import ErpError, shorten
+from erp.table.store import blocks
 from erp.values import CHARACTERS_PER_TOKEN
 
 if TYPE_CHECKING:
@@ -42,15 +43,15 @@ class Tokens:
 
 def _cell_mean(table: RewardTable, column: str) -> NDArray[np.float64]:
     """Mean of a column over the samples of a cell, weighted by n_samples (N, M); NaN where it is unknown."""
-    rows = table.samples[table.samples[column].notna()]
-    shape = (len(table.prompts), len(table.members))
-    cell = rows["prompt"].to_numpy(dtype=np.int64) * shape[1] + rows["member"].to_numpy(dtype=np.int64)
-    weight = rows["n_samples"].to_numpy(dtype=np.float64)
-    total = np.bincount(cell, weights=weight * rows[column].to_numpy(dtype=np.float64), minlength=shape[0] * shape[1])
-    count = np.bincount(cell, weights=weight, minlength=shape[0] * shape[1])
-    mean = np.full(count.shape, np.nan)
-    np.divide(total, count, out=mean, where=count > 0)
-    return mean.reshape(shape)
+    mean = np.full((len(table.prompts), len(table.members)), np.nan)
+    for at, samples in blocks(table.samples, len(table.prompts), ("prompt", "member", "n_samples", column)):
+        rows, out = samples[samples[column].notna()], mean[at].reshape(-1)
+        cell = (rows["prompt"].to_numpy() - at.start) * mean.shape[1] + rows["member"].to_numpy()
+        weight = rows["n_samples"].to_numpy(dtype=np.float64)
+        total = np.bincount(cell, weights=weight * rows[column].to_numpy(dtype=np.float64), minlength=len(out))
+        count = np.bincount(cell, weights=weight, minlength=len(out))
+        np.divide(total, count, out=out, where=count > 0)
+    return mean
 
 
 def count_tokens(table: RewardTable, assumed_completion_tokens: float | None, train: NDArray[np.int64]) -> Tokens:

@@ -23,6 +23,7 @@ from erp.table.samples import Samples
 ALL_CHAINS = 6
 """Members of a pool up to which `best_cascade` tries every chain: 57 of them; twice as many with each member more."""
 _BLOCK = 4_000_000  # counts held at once in `favourite_of_all`: 32 MB
+_CASCADES = 1 << 15  # prompts x thresholds looked at at once: 256 KB a number and chain
 
 
 @dataclass(frozen=True)
@@ -127,10 +128,12 @@ def run_cascade(cascade: Cascade, samples: Samples, costs: NDArray[np.floating])
             "allowed; take the cascade and the samples from one pool"
         )
     *before, last = cascade.chain
-    asked = _ask(tuple(before), samples, costs, np.array([cascade.threshold]))
+    shares, asked = np.zeros(shape[1]), _Asked.nobody(shape[0], 1)
+    for member in before:
+        reach = asked.reach
+        asked = asked.then(*_standing(samples, member, np.array([cascade.threshold])), costs[:, member])
+        shares[member] = (reach - asked.reach).mean()
     reach = asked.reach[:, 0]
-    shares = np.zeros(shape[1])
-    shares[before] = asked.stood[:, 0]
     shares[last] = reach.mean()
     return Outcome(
         reward=asked.earned[:, 0] + reach * _mean_reward(samples, last),
@@ -146,36 +149,34 @@ class _Asked:
     reach: NDArray[np.float64]  # (n, T) chance that no answer stood
     earned: NDArray[np.float64]  # (n, T) expected reward of the answers that stood
     paid: NDArray[np.float64]  # (n, T) expected cost
-    stood: NDArray[np.float64]  # (len(members), T) share of prompts where the member's answer stood
+
+    @classmethod
+    def nobody(cls, n: int, thresholds: int) -> _Asked:
+        """Before anyone is asked."""
+        return cls(np.ones((n, thresholds)), np.zeros((n, thresholds)), np.zeros((n, thresholds)))
+
+    def then(self, share: NDArray[np.float64], reward: NDArray[np.float64], cost: NDArray[np.floating]) -> _Asked:
+        """When one more is asked: of its answers ``share`` stand, which add ``reward``; it costs ``cost`` (n,)."""
+        paid = self.paid + self.reach * cost[:, None]
+        return _Asked(self.reach * (1 - share), self.earned + self.reach * reward, paid)
 
 
-def _ask(
-    members: tuple[int, ...], samples: Samples, costs: NDArray[np.floating], thresholds: NDArray[np.float64]
-) -> _Asked:
-    """Ask ``members`` in turn; costs (n, M), thresholds (T,)."""
-    shape = (len(costs), len(thresholds))
-    reach, earned, paid = np.ones(shape), np.zeros(shape), np.zeros(shape)
-    stood = np.zeros((len(members), shape[1]))
-    for place, member in enumerate(members):
-        passed, passing = np.zeros(shape), np.zeros(shape)
-        for reward in samples.reward[:, member].T:  # over samples: (n, T) at a time
-            passes = reward[:, None] >= thresholds  # False where there is no sample
-            passed += passes
-            passing += np.where(passes, reward[:, None], 0.0)
-        count = samples.count[:, member, None]
-        paid += reach * costs[:, member, None]
-        earned += reach * passing / count
-        stood[place] = (reach * passed / count).mean(axis=0)
-        reach = reach * ((count - passed) / count)
-    return _Asked(reach, earned, paid, stood)
+def _standing(
+    samples: Samples, member: int, thresholds: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Share of a member's samples that reach each threshold (T,), ascending, and their part of its mean (n, T)."""
+    reward, count = samples.reward[:, member], samples.count[:, member, None]
+    bins = len(thresholds) + 1
+    reached = np.searchsorted(thresholds, reward, side="right")  # how many thresholds
+    there = ~np.isnan(reward)
+    cell = (np.arange(len(reward))[:, None] * bins + reached)[there]
+    both = (np.bincount(cell, weights, len(reward) * bins) for weights in (None, reward[there]))
+    share, mean = (each.reshape(-1, bins)[:, :0:-1].cumsum(axis=1)[:, ::-1] / count for each in both)
+    return share, mean
 
 
 def best_cascade(
-    samples: Samples,
-    costs: NDArray[np.floating],
-    mean_cost: NDArray[np.floating],
-    budget: float,
-    thresholds: int = 50,
+    samples: Samples, costs: NDArray[np.floating], mean_cost: NDArray[np.floating], budget: float, thresholds: int = 50
 ) -> Cascade | None:
     """The cascade, cheap to dear, that earns the most on these samples (validation) within a mean cost of ``budget``.
 
@@ -221,18 +222,28 @@ def _candidates(
     order: tuple[int, ...], samples: Samples, costs: NDArray[np.floating], grid: NDArray[np.float64]
 ) -> tuple[list[tuple[int, ...]], NDArray[np.float64], NDArray[np.float64]]:
     """Chains (C), and their mean reward and mean cost (C, T) on the grid of thresholds (T,)."""
-    means = np.stack([_mean_reward(samples, member) for member in order], axis=1)
-    ordered_costs = costs[:, order]
-    chains: list[tuple[int, ...]] = []
-    reward, cost = [np.empty((0, len(grid)))], [np.empty((0, len(grid)))]
-    for before in _before_the_last(len(order)):
-        members = tuple(order[place] for place in before)
-        asked = _ask(members, samples, costs, grid)
-        dearer = slice(before[-1] + 1, None)  # each of them may be the last: one product for all
-        chains += [(*members, last) for last in order[dearer]]
-        reward.append(asked.earned.mean(axis=0) + means[:, dearer].T @ asked.reach / len(means))
-        cost.append(asked.paid.mean(axis=0) + ordered_costs[:, dearer].T @ asked.reach / len(means))
-    return chains, np.concatenate(reward), np.concatenate(cost)
+    places = list(_before_the_last(len(order)))
+    # Whoever is dearer than all before may be the last: one product for all of them.
+    chains = [(*before, last) for before in places for last in range(before[-1] + 1, len(order))]
+    reward, cost = np.zeros((2, len(chains), len(grid)))
+    step = max(1, _CASCADES // len(grid))
+    for start in range(0, len(costs), step):
+        rows = slice(start, start + step)
+        part = Samples(samples.reward[rows], samples.count[rows], samples.rows[rows])
+        means = np.stack([_mean_reward(part, member) for member in order], axis=1)
+        paid = costs[rows][:, order]
+        standing = [_standing(part, member, grid) for member in order[:-1]]
+        asked: dict[tuple[int, ...], _Asked] = {(): _Asked.nobody(len(means), len(grid))}
+        at = 0
+        for before in places:
+            for size in range(1, len(before) + 1):
+                if (some := before[:size]) not in asked:
+                    asked[some] = asked[some[:-1]].then(*standing[some[-1]], paid[:, some[-1]])
+            found, dearer = asked[before], slice(before[-1] + 1, None)
+            into = slice(at, at := at + len(order) - 1 - before[-1])
+            reward[into] += found.earned.sum(axis=0) + means[:, dearer].T @ found.reach
+            cost[into] += found.paid.sum(axis=0) + paid[:, dearer].T @ found.reach
+    return [tuple(order[place] for place in chain) for chain in chains], reward / len(costs), cost / len(costs)
 
 
 def _before_the_last(m: int) -> Iterator[tuple[int, ...]]:

@@ -70,7 +70,7 @@ def evaluate(
     if len(rows):
         draws = every if len(rows) == len(held_out.rewards) else every.of(rows)
         level = bootstrap.get("level", 0.95)
-        decisions = _decisions(held_out.take(rows), policy, draws, level, chosen, sampled or Sampled(), labels)
+        decisions = _decisions(held_out.complete(), policy, draws, level, chosen, sampled or Sampled(), labels)
     return {
         "prediction": prediction_section(held_out, every),
         **decisions,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
@@ -18,6 +18,8 @@ from erp.metrics.intervals import GroupBootstrap, Interval
 from erp.targets import Targets
 
 Floats = NDArray[np.float64]
+DECIDED_AT_ONCE = 16_384
+"""Prompts whose neighbours' rewards are held at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +37,8 @@ class HeldOut:
         train_mean_reward, train_mean_cost: (M,) what the best single member is chosen on.
         groups: (N,) codes; prompts of a group are resampled together.
         scale: of the scores, ``reward`` or ``ordinal``.
-        neighbours: (N, k, M) rewards of each prompt's nearest train prompts, for policies that read them.
+        neighbours: positions (n,) -> (n, k, M) rewards of the nearest train prompts of these prompts, for policies
+            that read them: never held for all N.
     """
 
     members: tuple[str, ...]
@@ -49,7 +52,7 @@ class HeldOut:
     groups: NDArray[np.int64]
     scale: str
     guessed_category_scores: Floats | None = None
-    neighbours: Floats | None = None
+    neighbours: Callable[[NDArray[np.int64]], Floats | None] | None = None
 
     @property
     def rewards(self) -> Floats:
@@ -58,7 +61,8 @@ class HeldOut:
 
     def complete(self) -> HeldOut:
         """Only the prompts whose cells are all present: what decisions are compared on."""
-        return self.take(np.flatnonzero(self.targets.complete))
+        rows = np.flatnonzero(self.targets.complete)
+        return self if len(rows) == len(self.scores) else self.take(rows)
 
     def take(self, rows: NDArray[np.int64]) -> HeldOut:
         """These prompts only, by position."""
@@ -66,11 +70,13 @@ class HeldOut:
         def some(values: Floats | None) -> Floats | None:
             return None if values is None else values[rows]
 
+        near = self.neighbours
         costs = self.predicted_costs if self.predicted_costs.ndim == 1 else self.predicted_costs[rows]
         return replace(
             self, scores=self.scores[rows], category_scores=some(self.category_scores), predicted_costs=costs,
-            guessed_category_scores=some(self.guessed_category_scores), neighbours=some(self.neighbours),
-            targets=self.targets.take(rows), costs=self.costs[rows], groups=self.groups[rows],
+            guessed_category_scores=some(self.guessed_category_scores), targets=self.targets.take(rows),
+            costs=self.costs[rows], groups=self.groups[rows],
+            neighbours=None if near is None else lambda at: near(rows[at]),
         )  # fmt: skip
 
     def choice(self, lambda_: float, scores: Floats | None = None) -> Choice:
@@ -79,7 +85,14 @@ class HeldOut:
 
     def decided(self, policy: Policy) -> Choice:
         """What a policy decides on the router's scores."""
-        return policy.choose(self.scores, self.predicted_costs, self.neighbours)
+        if self.neighbours is None:
+            return policy.choose(self.scores, self.predicted_costs)
+        weights = np.empty(self.size)
+        for start in range(0, len(weights), DECIDED_AT_ONCE):  # each prompt is decided by itself
+            rows = np.arange(start, min(start + DECIDED_AT_ONCE, len(weights)))
+            part = self.take(rows)
+            weights[rows] = policy.choose(part.scores, part.predicted_costs, self.neighbours(rows)).weights
+        return Choice(weights)
 
     @property
     def observed(self) -> Observed:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,9 +24,10 @@ from erp.evaluation.held_out import HeldOut
 from erp.evaluation.noise import noise_section
 from erp.evaluation.routing import Sampled
 from erp.metrics.length import length_bias
+from erp.shared import shared
 from erp.table.samples import separate_samples
 from erp.table.schema import RewardTable
-from erp.targets import expected_reward, split_half_oracle
+from erp.targets import Targets, expected_reward, split_half_oracle
 from erp.trained.bundle import Bundle
 from erp.training.data import RoutingData, Rows
 from erp.units import with_shown_lambdas
@@ -67,9 +70,8 @@ def measure(
     cascade = choices.cascade if in_reward_units else None
     sampled = _sampled(data.table, complete, cascade) if of_means else Sampled()
     sections = evaluate(test, policy, settings, choices.lambdas, sampled, _labels(data, config, whole))
-    table = data.table if whole is None else whole
-    means = data.targets if table is data.table and of_means else expected_reward(table)
-    every = np.flatnonzero(means.complete)
+    table, groups = data.table if whole is None else whole, data.split.groups
+    means = data.targets if table is data.table and of_means else None
     found = {
         "run": run_section(config, label, data.table, bundle, policy, test.scale),
         **data_sections(data, test, notes, long_of(config.backbone)),
@@ -82,10 +84,10 @@ def measure(
             "prompts": len(sampled.halves.rows),
             "oracle": float(test.complete().rewards[sampled.halves.rows].max(axis=1).mean()),
         },
-        "noise": noise_section(table, means, every, split_half_oracle(table, every)),
+        "noise": shared("noise", partial(_noise, table, means), table),
         "audits": {
-            "length_bias": length_section(
-                length_bias(table, np.arange(len(table.prompts)), data.split.groups, **settings)
+            "length_bias": shared(
+                "length_bias", partial(_lengths, table, groups, settings), table, groups, json.dumps(settings)
             ),
             "paraphrases": consistency_section(test, data.table.prompts["prompt"].to_numpy(object)[data.split.test]),
         },
@@ -98,7 +100,11 @@ def held_out(data: RoutingData, bundle: Bundle, rows: Rows, scores: np.ndarray[A
     """The router's scores on some rows of a table, beside what was observed there and what the policy reads."""
     features, known = data.features(rows), bool(bundle.card.categories)
     guessed = bundle.classifier.codes(features.embedding) if known else None
-    near = bundle.neighbour_rewards(features) if policy.needs_neighbours else None
+
+    def near(at: Rows) -> np.ndarray[Any, Any] | None:
+        found = bundle.neighbour_rewards(data.features(rows[at]))
+        return None if found is None else found.numpy()
+
     return HeldOut(
         members=data.table.members,
         scores=scores,
@@ -111,8 +117,20 @@ def held_out(data: RoutingData, bundle: Bundle, rows: Rows, scores: np.ndarray[A
         groups=data.split.groups[rows],
         scale=bundle.router.scale,
         guessed_category_scores=None if guessed is None else bundle.category_scores(guessed).numpy(),
-        neighbours=None if near is None else near.numpy(),
+        neighbours=near if policy.needs_neighbours else None,
     )
+
+
+def _noise(table: RewardTable, means: Targets | None) -> dict[str, Any]:
+    """The section ``noise``, of all prompts whose cells are present; None: the means are to be made."""
+    means = expected_reward(table) if means is None else means
+    rows = np.flatnonzero(means.complete)
+    return noise_section(table, means, rows, split_half_oracle(table, rows))
+
+
+def _lengths(table: RewardTable, groups: Rows, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The audit ``length_bias``, of all prompts."""
+    return length_section(length_bias(table, np.arange(len(table.prompts)), groups, **settings))
 
 
 def _sampled(table: RewardTable, complete: Rows, cascade: Cascade | None) -> Sampled:

@@ -146,13 +146,12 @@ def policy_section(
 
 def promise_section(held_out: HeldOut, policy: Policy, level: float) -> dict[str, Any] | None:
     """What a policy that promises something kept of it on test; None for those that promise nothing."""
-    choice = held_out.decided(policy)
     if isinstance(policy, BudgetPolicy):
-        spent = spending(choice, policy.mean_budget, held_out.predicted_costs, held_out.costs)
+        spent = spending(held_out.decided(policy), policy.mean_budget, held_out.predicted_costs, held_out.costs)
         return {"budget": spent.budget, "predicted": spent.predicted, "realised": spent.realised}
     if isinstance(policy, GuaranteePolicy):
         covered = coverage(
-            choice, held_out.rewards, held_out.groups, reference=policy.reference_position,
+            held_out.decided(policy), held_out.rewards, held_out.groups, reference=policy.reference_position,
             tolerated_loss=policy.tolerated_loss, alpha=policy.alpha, level=level,
         )  # fmt: skip
         reference = held_out.members[policy.reference_position]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -15,42 +15,71 @@ from erp.values import truth_as_number, whole_number
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from numpy.typing import NDArray
+
 _LINES = 10  # lines of one error, over all faults
-_LINES_PER_CHECK = 4  # so that a thousand bad rewards do not hide the one bad model name
+TOLD = 4  # lines of one check, so that a thousand bad rewards do not hide the one bad model name
 _TEXT_LIMIT = 40  # characters of a value shown in an error
 _NOT_FINITE = ("nan", "inf", "+inf", "-inf", "infinity", "+infinity", "-infinity")
 _NO_NUMBER = "not a number; write one as 0.5 or 1000 (a decimal point, no comma or unit), or leave it empty"
 _READABLE = (str, int, float, Decimal, np.number, np.bool_)
 _MOST = np.iinfo(np.int64)
+_ALIKE = ("string", "integer")  # kinds of values of which equal ones are written alike: 1, 1.0 and True are not
+
+
+@dataclass
+class _Check:
+    """What one check has found: its first lines, and how many faults."""
+
+    lines: list[str] = field(default_factory=list)
+    count: int = 0
 
 
 @dataclass
 class Faults:
-    """Faults as they are found: a few lines of each check, and the number of the rest."""
+    """Faults as they are found, row after row: a few lines of each check, in the order of the checks."""
 
     named: str  # how errors call the table: `data.path = t.csv`
-    lines: list[str] = field(default_factory=list)
-    unnamed: int = 0
+    checks: dict[str, _Check] = field(default_factory=dict)
 
-    def add(self, count: int, lines: Iterable[str]) -> None:
-        """Record `count` faults of one check, of which the first few `lines` are kept."""
-        kept = [line for line, _ in zip(lines, range(min(count, _LINES_PER_CHECK)), strict=False)]
-        self.lines.extend(f"{self.named}: {line}" for line in kept)
-        self.unnamed += count - len(kept)
+    def __bool__(self) -> bool:
+        return any(check.count for check in self.checks.values())
 
-    def rows(self, bad: pd.Series, column: str, values: pd.Series, wrong: str) -> None:
+    def add(self, check: str, count: int, lines: Iterable[str]) -> None:
+        """Record `count` more faults of a check, of which the first few `lines` are kept."""
+        found = self.checks.setdefault(check, _Check())
+        found.count += count
+        found.lines.extend(
+            f"{self.named}: {line}" for line, _ in zip(lines, range(min(count, TOLD - len(found.lines))), strict=False)
+        )
+
+    def rows(self, bad: NDArray[np.bool_], values: pd.Series, wrong: str) -> None:
         """Record the rows where `bad` is true, with the value that stands in the column."""
-        rows = np.flatnonzero(bad.to_numpy(dtype=bool)).tolist()
-        named = (f"row {bad.index[i]}, column {column} = {show(values.iloc[i])}: {wrong}" for i in rows)
-        self.add(len(rows), named)
+        at = np.flatnonzero(bad).tolist()
+        named = (f"row {values.index[i]}, column {values.name} = {show(values.iloc[i])}: {wrong}" for i in at)
+        self.add(f"{values.name}: {wrong}", len(at), named)
 
     def raise_if_any(self) -> None:
         """Raise what was found, ten lines at most."""
-        if not self.lines:
+        lines = [line for check in self.checks.values() for line in check.lines]
+        if not lines:
             return
-        left_out = self.unnamed + max(0, len(self.lines) - _LINES)
+        left_out = sum(check.count for check in self.checks.values()) - len(lines[:_LINES])
         more = [f"{self.named}: and {left_out:,} more faults"] if left_out else []
-        raise ErpError(*self.lines[:_LINES], *more)
+        raise ErpError(*lines[:_LINES], *more)
+
+
+@dataclass(frozen=True, eq=False)
+class Texts:
+    """A column of texts: the code of every row (n,), -1 where there is none, and the distinct texts by code."""
+
+    codes: NDArray[np.int64]
+    values: list[Any]
+
+    @property
+    def used(self) -> NDArray[np.int64]:
+        """Codes that stand in some row."""
+        return np.flatnonzero(np.bincount(self.codes[self.codes >= 0], minlength=len(self.values)))
 
 
 def show(value: object) -> str:
@@ -74,69 +103,86 @@ def show_apart(first: object, second: object) -> str:
     return f"{told[0]} and {told[1]} (they differ from character {at + 1} on)"
 
 
-def text_column(rows: pd.DataFrame, column: str, faults: Faults, *, required: bool) -> pd.Series:
-    """The column as text (object, None = missing); numbers are written out where a text is optional."""
-    if column not in rows:
-        return pd.Series(None, index=rows.index, dtype=object)
-    raw = rows[column]
-    is_null = raw.isna()
-    if raw.dtype == object:
-        is_text = raw.map(lambda value: isinstance(value, str)).astype(bool)
-    else:
-        of_texts = isinstance(raw.dtype, pd.CategoricalDtype) and isinstance(raw.cat.categories.dtype, pd.StringDtype)
-        is_text = pd.Series(of_texts or isinstance(raw.dtype, pd.StringDtype), index=raw.index)
-    text = raw.astype(object)
+def is_blank(text: str) -> bool:
+    """Whether a text holds white space alone."""
+    return not text or text.isspace()
+
+
+def distinct(raw: pd.Series) -> Texts:
+    """The distinct values of a column. Of mixed kinds every row counts as one of its own."""
+    if isinstance(raw.dtype, pd.CategoricalDtype):
+        return Texts(raw.cat.codes.to_numpy().astype(np.int64), list(raw.cat.categories.astype(object)))
+    if raw.dtype != object or pd.api.types.infer_dtype(raw, skipna=True) in _ALIKE:
+        codes, values = pd.factorize(raw)
+        return Texts(codes.astype(np.int64), list(pd.Series(values).astype(object)))
+    there = raw.notna().to_numpy()
+    return Texts(np.where(there, np.cumsum(there) - 1, -1), raw[there].tolist())
+
+
+def _flagged(found: Texts, bad: list[bool]) -> NDArray[np.bool_]:
+    """Rows whose value is among the bad ones; a missing one is not."""
+    return np.append(np.array(bad, dtype=bool), False)[found.codes]
+
+
+def text_column(raw: pd.Series, faults: Faults, *, required: bool) -> Texts:
+    """The column's texts; numbers are written out where a text is optional. A required one is not blank."""
+    found = distinct(raw)
+    is_text = [isinstance(value, str) for value in found.values]
     if required:
-        is_blank = blank(text.where(is_text, None))
-        faults.rows(is_null | is_blank, column, raw, "missing; every row needs one; fill it in or drop the row")
-        faults.rows(~is_text & ~is_null, column, raw, "not a text; allowed is a string; convert the column")
-        return text.where(is_text & ~is_null, None)
+        blank = _flagged(found, [text and is_blank(value) for text, value in zip(is_text, found.values, strict=True)])
+        other = _flagged(found, [not text for text in is_text])
+        faults.rows((found.codes < 0) | blank, raw, "missing; every row needs one; fill it in or drop the row")
+        faults.rows(other, raw, "not a text; allowed is a string; convert the column")
+        return Texts(np.where(other, -1, found.codes), found.values)
+    nested = [isinstance(value, list | dict | np.ndarray | bytes) for value in found.values]
+    faults.rows(_flagged(found, nested), raw, "not a text; allowed are strings and numbers; convert the column")
+    values = found.values
     if isinstance(raw.dtype, np.dtype) and raw.dtype.kind == "f":  # whole numbers that a missing one made floats of
-        whole = pd.Series([whole_number(cell) for cell in raw], index=raw.index, dtype=object)
-        text = whole if whole.notna().equals(~is_null) else text
-    number = ~is_text & ~is_null
-    if number.any():
-        nested = number.copy()
-        nested[number] = text[number].map(lambda value: isinstance(value, list | dict | np.ndarray | bytes))
-        faults.rows(nested, column, raw, "not a text; allowed are strings and numbers; convert the column")
-        text[number] = text[number].map(str)
-    return text.where(~is_null, None)
+        whole = [whole_number(value) for value in values]
+        values = values if None in whole else whole
+    return Texts(found.codes, [value if isinstance(value, str) else str(value) for value in values])
 
 
-def blank(text: pd.Series) -> pd.Series:
-    """Which texts hold white space alone; null is not blank. Looks at each distinct text once."""
-    distinct = text.dropna().unique()
-    return text.isin([value for value in distinct if not value.strip()])
-
-
-def number_column(raw: pd.Series, column: str, faults: Faults, *, or_truth: bool = False) -> pd.Series:
-    """The column as float64, null = NaN; what is not a number is a fault. `or_truth`: true and false are 1 and 0."""
+def number_column(raw: pd.Series, faults: Faults, *, or_truth: bool = False) -> NDArray[np.float64]:
+    """The column as numbers, null = NaN; what is not a number is a fault. `or_truth`: true and false are 1 and 0."""
     if pd.api.types.is_bool_dtype(raw.dtype) or pd.api.types.is_numeric_dtype(raw.dtype):
-        return pd.Series(raw.to_numpy(dtype="float64", na_value=np.nan), index=raw.index)
-    text = raw.astype(object)
-    is_null = text.isna()
-    readable = text.map(lambda value: isinstance(value, _READABLE)).astype(bool)
-    text = text.where(readable, None)
-    number = pd.to_numeric(text.map(truth_as_number) if or_truth else text, errors="coerce").astype("float64")
-    said_nan = text.map(lambda value: isinstance(value, str) and value.strip().lower() in _NOT_FINITE).astype(bool)
-    faults.rows(number.isna() & ~is_null & ~said_nan, column, raw, _NO_NUMBER)
+        return np.asarray(raw.to_numpy(dtype="float64", na_value=np.nan))
+    cells = raw.astype(object)
+    is_null = cells.isna().to_numpy()
+    if pd.api.types.infer_dtype(cells, skipna=True) != "string":
+        cells = cells.where(cells.map(lambda value: isinstance(value, _READABLE)).astype(bool), None)
+    number = pd.to_numeric(cells, errors="coerce").to_numpy(dtype="float64", copy=True)
+    wrong = np.isnan(number) & ~is_null
+    for i in np.flatnonzero(wrong):  # few, if any: words for numbers, and faults
+        value = cells.iloc[i]
+        word = truth_as_number(value) if or_truth else value
+        if isinstance(word, float):
+            number[i] = word
+        wrong[i] = np.isnan(number[i]) and not (isinstance(value, str) and value.strip().lower() in _NOT_FINITE)
+    faults.rows(wrong, raw, _NO_NUMBER)
     return number
 
 
-def whole_column(raw: pd.Series, column: str, faults: Faults, low: int | None = None) -> pd.Series:
-    """The column as exact integers (object), no step of the way a float; what is none, or below `low`, is a fault."""
-    if isinstance(raw.dtype, np.dtype) and raw.dtype.kind in "iu":
-        value = raw.astype(object)
+def whole_column(raw: pd.Series, faults: Faults, low: int | None = None) -> NDArray[Any]:
+    """The column as exact integers, no step of the way a float; what is none, or below `low`, is a fault.
+
+    Returns:
+        int64, or objects where some integer has more than 64 bits and there is no `low`.
+    """
+    floor = _MOST.min if low is None else low
+    if isinstance(raw.dtype, np.dtype) and raw.dtype.kind == "i":
+        value: NDArray[Any] = raw.to_numpy(dtype=np.int64)
+        wrong = value < floor
     else:
-        value = pd.Series([whole_number(cell) for cell in raw.array], index=raw.index, dtype=object)
-    wrong = value.isna() if low is None else value.map(lambda cell: cell is None or not low <= cell <= _MOST.max)
+        found = distinct(raw)
+        whole = [whole_number(cell) for cell in found.values] + [None]
+        bad = [cell is None or (low is not None and not low <= cell <= _MOST.max) for cell in whole]
+        wrong = np.array(bad)[found.codes]
+        fits = all(cell is None or _MOST.min <= cell <= _MOST.max for cell in whole)
+        good = [low or 0 if cell is None else cell for cell in whole] if low is None else [
+            low if out else cell for cell, out in zip(whole, bad, strict=True)
+        ]  # fmt: skip
+        value = np.array(good, dtype=np.int64 if fits or low is not None else object)[found.codes]
     allowed = "a whole number, exact to its last digit" if low is None else f"a whole number of at least {low}"
-    faults.rows(wrong.astype(bool), column, raw, f"allowed is {allowed}")
-    return value.where(~wrong.astype(bool), low or 0)
-
-
-def identities(value: pd.Series) -> pd.Series:
-    """Exact integers as int64: as they are where they fit, else their ranks, which are as distinct and in one order."""
-    fits = value.map(lambda cell: _MOST.min <= cell <= _MOST.max).all()
-    codes = value.astype("int64") if fits else pd.factorize(value, sort=True)[0]
-    return pd.Series(codes, index=value.index, dtype="int64")
+    faults.rows(wrong, raw, f"allowed is {allowed}")
+    return np.where(wrong, low or 0, value) if wrong.any() else value

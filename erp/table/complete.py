@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from erp.errors import shorten
+from erp.table.samples import rewarded_blocks
 from erp.table.select import select_members
 
 if TYPE_CHECKING:
@@ -25,8 +26,8 @@ DROPPED = "pool.complete=auto"  # how the note on whom it dropped begins
 def rewarded(table: RewardTable) -> NDArray[np.bool_]:
     """Which members have a reward of which prompts (N, M)."""
     found = np.zeros((len(table.prompts), len(table.members)), dtype=bool)
-    rows = table.samples[table.samples["reward"].notna()]
-    found[rows["prompt"].to_numpy(), rows["member"].to_numpy()] = True
+    for _, rows in rewarded_blocks(table):
+        found[rows["prompt"].to_numpy(), rows["member"].to_numpy()] = True
     return found
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from erp.errors import ErpError
+from erp.table.store import changed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,14 +48,19 @@ def limit_labels(
         count = max(round(share * len(rows)), min(1, len(rows)))
         kept[part] = np.sort(rows[:count])
         dropped[rows[count:]] = True
-    held = table.samples[~dropped[table.samples["prompt"].to_numpy()]]
-    if samples is not None:
-        learnt = np.isin(held["prompt"].to_numpy(), np.concatenate(list(kept.values())))
-        held = held[~learnt | _drawn(held, samples, random)]
+    learnt = np.zeros(len(table.prompts), dtype=bool)
+    learnt[np.concatenate(list(kept.values()))] = True
+
+    def held(rows: pd.DataFrame) -> pd.DataFrame:
+        left: pd.DataFrame = rows[~dropped[rows["prompt"].to_numpy()]]
+        if samples is not None:
+            left = left[~learnt[left["prompt"].to_numpy()] | _drawn(left, samples, random)]
+        return left
+
     note = f"labels: learnt from {sum(map(len, kept.values())):,} of {total:,} prompts" + (
         "" if samples is None else f", at most {samples} samples of each cell"
     )
-    limited = replace(table, samples=held.reset_index(drop=True), notes=(*table.notes, note))
+    limited = replace(table, samples=changed(table.samples, len(table.prompts), held), notes=(*table.notes, note))
     return limited, replace(split, train=kept["train"], validation=kept["validation"], calibration=kept["calibration"])
 
 
@@ -114,6 +120,9 @@ def without_other_labels(table: RewardTable, split: Split, labels: NDArray[np.in
     """The table without rewards of the last member that are neither labels nor test, so that nothing reads them."""
     kept = np.zeros(len(table.prompts), dtype=bool)
     kept[labels] = kept[split.test] = True
-    samples = table.samples
-    hidden = (samples["member"] == len(table.members) - 1) & ~kept[samples["prompt"].to_numpy()]
-    return replace(table, samples=samples[~hidden].reset_index(drop=True))
+
+    def told(rows: pd.DataFrame) -> pd.DataFrame:
+        left: pd.DataFrame = rows[(rows["member"] != len(table.members) - 1) | kept[rows["prompt"].to_numpy()]]
+        return left
+
+    return replace(table, samples=changed(table.samples, len(table.prompts), told))

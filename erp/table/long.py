@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
-
-import pandas as pd
 
 from erp.errors import ErpError, shorten
 from erp.table.asked import PromptFrom
@@ -17,7 +16,9 @@ from erp.table.shape import selection
 from erp.table.shards import shards
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
+
+    import pandas as pd
 
 _HUB_FILE = re.compile(r"^hf:/{1,2}datasets/[^/]+/[^/]+/.+")
 _HUB = re.compile(r"^hf:/{1,2}datasets/([^/:@]+/[^/:@]+)(?::([^/]+))?$")
@@ -43,28 +44,41 @@ class Source:
         return f"data.path = {self.path}"
 
 
-def long_rows(source: Source, prompt_from: PromptFrom) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """Rows of a long table under our column names, and notes.
+def long_rows(source: Source, prompt_from: PromptFrom) -> Selected:
+    """Rows of a long table under our column names, to be read once.
 
     Raw values, but for conversations, of which the text is taken that is asked; index 0..n-1 = row of the file, or of
     all files, one behind the other in the order of their names.
 
     Raises:
-        ErpError: The path cannot be read, or lacks columns.
+        ErpError: The path cannot be read, or lacks columns; while the rows are read, what of it cannot be.
     """
-    try:
+    with _told(source):
         if source.path.startswith("hf:") and not _HUB_FILE.match(source.path):
             read = _hub(source)
         else:
             path = re.sub("^hf:/+", "hf://", source.path)  # pathlib makes one stroke of two
             kinds = [name for name, reader in READERS.items() if reader.holds_tables]
             files = shards(source.named, path, kinds)
-            read = files[0].reader.frame(source.named, files, source.columns)
+            read = files[0].reader.select(source.named, files, source.columns)
+
+    def batches() -> Iterator[pd.DataFrame]:
+        with _told(source):
+            for frame in read.batches:
+                yield under_our_names(source.named, frame, read.chosen, prompt_from)
+
+    return replace(read, batches=batches())
+
+
+@contextmanager
+def _told(source: Source) -> Iterator[None]:
+    """Whatever a reader raises as one line: parse, decode and JSON errors, and those of every cloud's client."""
+    try:
+        yield
     except ErpError:
         raise
-    except Exception as error:  # parse, decode and JSON errors, and those of every cloud's client
+    except Exception as error:
         raise unreadable(source.named, error, "check that it is whole, of the kind its name says, and UTF-8") from error
-    return under_our_names(source.named, read.frame, read.chosen, prompt_from), read.notes
 
 
 def _hub(source: Source) -> Selected:
@@ -91,4 +105,4 @@ def _hub(source: Source) -> Selected:
     }
     numbers = [column for column, kind in types.items() if kind.startswith(("int", "uint", "float"))]
     chosen = selection(source.named, data.column_names, source.columns, numbers)
-    return Selected(data.select_columns(list(dict.fromkeys(chosen.values()))).to_pandas(), chosen)
+    return Selected(chosen, [data.select_columns(list(dict.fromkeys(chosen.values()))).to_pandas()])

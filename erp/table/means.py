@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ import numpy as np
 from scipy.special import ndtri
 
 if TYPE_CHECKING:
+    import pandas as pd
     from numpy.typing import NDArray
 
     from erp.table.schema import RewardTable
@@ -47,45 +49,72 @@ def attempts_won(reward: NDArray[np.float64], n: NDArray[np.int64]) -> NDArray[n
     return won.astype(np.int64) if (off <= slack).all() and by_chance < np.log(_CHANCE) else None
 
 
-def row_variance(table: RewardTable, rows: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Unbiased variance between the responses behind each of these rows: 0 for a single one, NaN where unknown."""
-    reward, n = _of(table, rows)
-    variance = np.where(n == 1, 0.0, _told(table, rows))
-    won = attempts_won(reward, n) if np.isnan(variance).any() else None
-    if won is not None:
-        share = won / n
+@dataclass(frozen=True)
+class Behind:
+    """What the rewards of a table say of the responses behind them.
+
+    Attributes:
+        single: whether each is of one response.
+        attempts: whether all are means of 0/1 attempts (`attempts_won`).
+        few: whether so few responses stand behind them that they are written out one by one.
+    """
+
+    single: bool
+    attempts: bool
+    few: bool
+
+    @classmethod
+    def of(cls, samples: pd.DataFrame) -> Behind:
+        """Of a table's samples."""
+        n = samples["n_samples"].to_numpy()
+        if (n == 1).all():
+            return cls(single=True, attempts=False, few=True)
+        reward, n = _of(rewarded(samples))
+        return cls(single=False, attempts=attempts_won(reward, n) is not None, few=int(n.sum()) <= MOST)
+
+
+def row_variance(rows: pd.DataFrame, behind: Behind) -> NDArray[np.float64]:
+    """Unbiased variance between the responses behind each of these rows: 0 for a single one, NaN where unknown.
+
+    Args:
+        rows: samples with a reward.
+        behind: of the whole table.
+    """
+    reward, n = _of(rows)
+    variance = np.where(n == 1, 0.0, _told(rows))
+    if behind.attempts:
+        share = np.rint(reward * n) / n
         variance = np.where(np.isnan(variance), share * (1 - share) * n / np.maximum(n - 1, 1), variance)
     return variance
 
 
 def written_out(
-    table: RewardTable, rows: NDArray[np.bool_], *, as_normal: bool
+    rows: pd.DataFrame, behind: Behind, *, as_normal: bool
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Rewards of single responses, in the order of the rows: which of these rows each is of, and the reward.
 
     A mean of 0/1 attempts is its ones and zeros. One whose variance is told is, if that is asked for, n normal scores
     of that mean and variance; at n = 2 these are the two rewards themselves. Other means are left out, as are all means
-    where more than `MOST` responses stand behind them.
+    of a table where more than `MOST` responses stand behind them.
 
     Args:
-        table: The table.
-        rows: (samples,) which rows, all with a reward.
+        rows: samples with a reward.
+        behind: of the whole table.
         as_normal: Whether responses may stand there that were never drawn.
     """
-    reward, n = _of(table, rows)
+    reward, n = _of(rows)
     place = np.arange(len(n))
-    if (n == 1).all():
+    if behind.single:
         return place, reward
-    won = attempts_won(reward, n)
-    told = _told(table, rows)
+    told = _told(rows)
     known = n == 1
-    if int(n.sum()) <= MOST:
-        known = np.ones_like(known) if won is not None else known | (np.isfinite(told) & as_normal)
+    if behind.few:
+        known = np.ones_like(known) if behind.attempts else known | (np.isfinite(told) & as_normal)
     place, reward, n = place[known], reward[known], n[known]
     of = np.repeat(np.arange(len(n)), n)
     nth = np.arange(len(of)) - np.repeat(np.cumsum(n) - n, n)
-    if won is not None:
-        values = (nth < won[known][of]).astype(np.float64)
+    if behind.attempts:
+        values = (nth < np.rint(reward * n)[of]).astype(np.float64)
     else:
         scores = np.concatenate([_normal_scores(int(k)) for k in n]) if len(n) else np.zeros(0)
         values = reward[of] + np.sqrt(np.where(n == 1, 0.0, told[known]))[of] * scores
@@ -94,11 +123,14 @@ def written_out(
 
 def why_unknown(table: RewardTable) -> str | None:
     """Why the spread between responses behind means is not known; None where the table holds no mean, or it is."""
-    rows = table.samples["reward"].notna().to_numpy()
-    unknown = int(np.isnan(row_variance(table, rows)).sum())
+    behind = Behind.of(table.samples)
+    if behind.single:
+        return None
+    rows = rewarded(table.samples)
+    unknown = int(np.isnan(row_variance(rows, behind)).sum())
     if not unknown:
         return None
-    reward, n = _of(table, rows)
+    reward, n = _of(rows)
     won = np.rint(reward * n)
     broken = (won < 0) | (won > n) | (np.abs(reward * n - won) > _EXACT * n)
     which = (
@@ -107,24 +139,27 @@ def why_unknown(table: RewardTable) -> str | None:
         else "all are exactly 0 or 1"
     )
     return (
-        f"{unknown:,} of {int(rows.sum()):,} rewards are means of several responses that say nothing of their spread: "
+        f"{unknown:,} of {len(rows):,} rewards are means of several responses that say nothing of their spread: "
         f"they are no means of 0/1 attempts ({which}), and the table has no reward_sd or reward_var for them; add one, "
         "or give single responses"
     )
 
 
-def _of(table: RewardTable, rows: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    return (
-        table.samples["reward"].to_numpy(dtype=np.float64)[rows],
-        table.samples["n_samples"].to_numpy(dtype=np.int64)[rows],
-    )
+def rewarded(samples: pd.DataFrame) -> pd.DataFrame:
+    """Those that have a reward."""
+    seen = samples["reward"].notna()
+    return samples if seen.all() else samples[seen]
 
 
-def _told(table: RewardTable, rows: NDArray[np.bool_]) -> NDArray[np.float64]:
+def _of(rows: pd.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    return rows["reward"].to_numpy(dtype=np.float64), rows["n_samples"].to_numpy(dtype=np.int64)
+
+
+def _told(rows: pd.DataFrame) -> NDArray[np.float64]:
     """The variance that the table says, NaN where it says none."""
-    if "reward_var" not in table.samples:
-        return np.full(int(rows.sum()), np.nan)
-    return table.samples["reward_var"].to_numpy(dtype=np.float64)[rows]
+    if "reward_var" not in rows:
+        return np.full(len(rows), np.nan)
+    return rows["reward_var"].to_numpy(dtype=np.float64)
 
 
 @cache

@@ -5,17 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pandas as pd
-
 from erp.errors import ErpError, shorten
+from erp.table.arrange import Copies
 from erp.table.asked import DEFAULT_RULE, PromptFrom
-from erp.table.copies import mostly_alike
-from erp.table.folder import asked_by, folder_rows, greedy_members, is_folder_form, member_facts, with_responses
+from erp.table.collected import collected_table
+from erp.table.folder import is_folder_form
 from erp.table.long import Source, long_rows
-from erp.table.rows import checked_table, of_reward_model
+from erp.table.rows import checked_table
 from erp.table.schema import RewardTable
 from erp.table.source import TableSource
-from erp.table.validate import Copies
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,19 +50,14 @@ def read_table(
                 f"data.columns = {shorten(columns)}: a folder has fixed column names; "
                 "allowed with a long file only; leave data.columns out"
             )
-        rows, chosen, notes = folder_rows(Path(path), reward_model)
-        if _some_length_is_unknown(rows) or mostly_alike(rows):
-            rows = with_responses(Path(path), rows)
-        facts, greedy = member_facts(Path(path)), greedy_members(Path(path))
-        rule = asked_by(Path(path), prompt_from)
-    else:
-        facts, greedy, rule = {}, set(), prompt_from or DEFAULT_RULE
-        long = Source(source, columns or {}, config_name)
-        rows, notes = long_rows(long, rule)
-        rows, chosen = of_reward_model(rows, reward_model, long.named, source)
+        return collected_table(Path(path), reward_model, copies, prompt_from)
+    rule = prompt_from or DEFAULT_RULE
+    long = Source(source, columns or {}, config_name)
+    rows = long_rows(long, rule)
     return checked_table(
-        rows, f"data.path = {source}", chosen, copies=copies, prompt_from=rule, notes=notes, facts=facts, greedy=greedy
-    )
+        rows.batches, rows.chosen, long.named, table=source, reward_model=reward_model, copies=copies,
+        prompt_from=rule, notes=rows.notes,
+    )  # fmt: skip
 
 
 class TableFiles(TableSource):
@@ -103,9 +96,3 @@ class TableFiles(TableSource):
             self.path, columns=self.columns, reward_model=reward_model, prompt_from=prompt_from or self.prompt_from,
             config_name=self.config_name, copies=self.copies,
         )  # fmt: skip
-
-
-def _some_length_is_unknown(rows: pd.DataFrame) -> bool:
-    if "completion_tokens" not in rows:
-        return False
-    return not bool((pd.to_numeric(rows["completion_tokens"], errors="coerce") > 0).all())

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from erp.errors import ErpError, shorten
+from erp.table.arrange import Arrangement, Copies
 from erp.table.asked import DEFAULT_RULE, PromptFrom, prompt_of
-from erp.table.copies import suspects
-from erp.table.schema import DEFAULT_REWARD_MODEL, RewardTable, assemble
-from erp.table.validate import Copies, validate
+from erp.table.columns import distinct
+from erp.table.intake import Intake
+from erp.table.prompts import PromptBook
+from erp.table.schema import DEFAULT_REWARD_MODEL, RewardTable, with_missing_note
+from erp.table.texts import text_key
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
 
 def under_our_names(named: str, frame: pd.DataFrame, chosen: Mapping[str, str], rule: PromptFrom) -> pd.DataFrame:
@@ -22,79 +26,141 @@ def under_our_names(named: str, frame: pd.DataFrame, chosen: Mapping[str, str], 
 
     Args:
         named: how errors call the table.
-        frame: raw values; rows are numbered 0..n-1 in its order.
-        chosen: our name -> the frame's (`erp.table.shape.selection`).
+        frame: raw values; the index is the number of the row.
+        chosen: our name -> the frame's (`erp.table.shape.selection`); one that it lacks is missing in all of its rows.
         rule: what is asked of a conversation.
 
     Raises:
         ErpError: a conversation in which nothing is asked.
     """
+    missing = pd.Series(None, index=frame.index, dtype=object)
     # one column of the frame may serve two of ours
-    rows = pd.DataFrame({ours: frame[theirs] for ours, theirs in chosen.items()}).reset_index(drop=True)
+    rows = pd.DataFrame({ours: frame.get(theirs, missing) for ours, theirs in chosen.items()})
     rows["prompt"] = _asked(named, rows["prompt"], chosen["prompt"], rule)
     return rows
 
 
 def checked_table(
-    rows: pd.DataFrame,
+    batches: Iterable[pd.DataFrame],
+    columns: Collection[str],
     named: str,
-    reward_model: str,
     *,
+    table: str,
+    reward_model: str | None = None,
     copies: Copies = "error",
     prompt_from: PromptFrom = DEFAULT_RULE,
     notes: tuple[str, ...] = (),
-    facts: Mapping[str, Mapping[str, float]] | None = None,
-    greedy: Collection[str] = (),
 ) -> RewardTable:
     """The table of long rows, once they are checked.
 
     Args:
-        rows: raw columns under our names; the index is the row number that errors name.
+        batches: raw columns under our names, some rows at a time; the index is the row number that errors name.
+        columns: which they are.
         named: how errors call the table.
-        reward_model: whose rewards they are.
-        copies: what becomes of rows that repeat an earlier one (`erp.table.validate.validate`).
+        table: how a sentence calls it.
+        reward_model: whose rewards; None for the only one there is.
+        copies: what becomes of rows that repeat an earlier one and have no sample number (`erp.table.copies`): refused,
+            read once, or taken for samples. Numbered ones that are wholly equal are read once with ``fold`` too.
         prompt_from: what was asked of conversations.
         notes: what was seen while reading.
-        facts: member's name -> what is said of it.
-        greedy: members whose samples are one response, and known to be.
 
     Raises:
-        ErpError: every fault there is, by row and column.
+        ErpError: every fault there is, by row and column; or the reward model is not there.
     """
-    clean, seen = validate(rows, named, copies)
-    found = {} if copies == "keep" else suspects(clean)
-    found = {name: why for name, why in found.items() if name not in greedy}
-    return replace(assemble(clean, reward_model, (*notes, *seen), facts, found), prompt_from=prompt_from)
+    intake, book = Intake(named, columns), PromptBook(own_ids="prompt_id" in columns)
+    one = _OneRewardModel(reward_model, named, table)
+    empty = True
+    for batch in batches:
+        empty &= batch.empty
+        rows = one.of(batch)
+        intake.take(rows, book.take(rows, intake.faults))
+    name = one.name()
+    if empty:
+        raise ErpError(f"{named}: the table is empty; it needs at least one row of prompt, model, reward")
+    arrangement = Arrangement(intake, book, copies)
+    found = assembled(intake, book, arrangement, arrangement.samples(), name, notes)
+    return replace(found, prompt_from=prompt_from)
 
 
-def of_reward_model(rows: pd.DataFrame, wanted: str | None, named: str, table: str) -> tuple[pd.DataFrame, str]:
-    """Rows of one reward model and its name; row numbers stay those of the table.
+def assembled(
+    intake: Intake,
+    book: PromptBook,
+    arrangement: Arrangement,
+    samples: pd.DataFrame,
+    reward_model: str,
+    notes: tuple[str, ...],
+) -> RewardTable:
+    """The table, of what was read and arranged. Raises ErpError with every fault."""
+    said = [*notes]
+    if intake.not_finite:
+        said.append(f"{intake.not_finite:,} of {intake.count:,} rewards are not finite and count as missing")
+    intake.tell()
+    said += arrangement.tell()
+    book.tell(intake.faults)
+    if not intake.faults and not intake.rewarded:
+        line = "column reward: every reward is missing; there is nothing to learn from; score the samples"
+        intake.faults.add("rewards", 1, [line])
+    intake.faults.raise_if_any()
+    said += [*book.notes, *_alike_members(arrangement.members)]
+    prompts = book.frame(arrangement.ranks)
+    table = RewardTable(prompts, samples, arrangement.members, reward_model, tuple(said), suspects=arrangement.suspects)
+    return with_missing_note(table)
 
-    Args:
-        rows: as in `checked_table`.
-        wanted: the reward model asked for; None for the only one.
-        named: how errors begin.
-        table: how a sentence calls the table.
 
-    Raises:
-        ErpError: it is not there, there are several, or a row names none.
-    """
-    if "reward_model" not in rows or rows.empty:
-        if wanted not in (None, DEFAULT_REWARD_MODEL):
+def _alike_members(members: Collection[str]) -> list[str]:
+    names = pd.Series(sorted(members))
+    alike = names[names.map(text_key).duplicated(keep=False)]
+    if not len(alike):
+        return []
+    return [
+        f"models {shorten(map(repr, alike))} differ in case, white space or Unicode form alone: they are members "
+        "of their own; if two of them are one model, give them one name"
+    ]
+
+
+@dataclass
+class _OneRewardModel:
+    """Rows of one reward model among several: the wanted one, else the only one."""
+
+    wanted: str | None
+    named: str
+    table: str
+
+    def __post_init__(self) -> None:
+        self._names: dict[str, None] | None = None  # None while no row has such a column
+        self._unnamed, self._first = 0, 0
+
+    def of(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Its rows; row numbers stay those of the table."""
+        if "reward_model" not in rows or rows.empty:
+            return rows
+        found = distinct(rows["reward_model"])
+        missing = np.flatnonzero(found.codes < 0)
+        if len(missing) and not self._unnamed:
+            self._first = int(rows.index[missing[0]])
+        self._unnamed += len(missing)
+        names = [str(value) for value in found.values]
+        self._names = (self._names or {}) | dict.fromkeys(names[code] for code in found.used.tolist())
+        wanted = next(iter(self._names), None) if self.wanted is None else self.wanted
+        chosen = np.array([name == wanted for name in names] + [False])[found.codes]
+        return rows if chosen.all() else rows[chosen]
+
+    def name(self) -> str:
+        """Its name, when all rows have been seen. Raises ErpError: it is not there, or a row names none."""
+        if self._unnamed:
             raise ErpError(
-                f"reward_model.name = {wanted}: {table} has no column reward_model; its only reward model is called "
-                f"'{DEFAULT_REWARD_MODEL}'; leave reward_model.name out, or name the column: data.columns.reward_model"
+                f"{self.named}: row {self._first}, column reward_model = null: missing in "
+                f"{self._unnamed:,} rows; every row needs one; fill it in or leave the column out"
             )
-        return rows, DEFAULT_REWARD_MODEL
-    unnamed = rows["reward_model"].isna()
-    if unnamed.any():
-        raise ErpError(
-            f"{named}: row {rows.index[unnamed][0]}, column reward_model = null: missing in "
-            f"{int(unnamed.sum()):,} rows; every row needs one; fill it in or leave the column out"
-        )
-    of_row = rows["reward_model"].map(str)
-    chosen = choose_reward_model(wanted, sorted(of_row.unique()), table)
-    return rows[of_row == chosen], chosen
+        if self._names is not None:
+            return choose_reward_model(self.wanted, sorted(self._names), self.table)
+        if self.wanted not in (None, DEFAULT_REWARD_MODEL):
+            raise ErpError(
+                f"reward_model.name = {self.wanted}: {self.table} has no column reward_model; its only reward model is "
+                f"called '{DEFAULT_REWARD_MODEL}'; leave reward_model.name out, or name the column: "
+                "data.columns.reward_model"
+            )
+        return DEFAULT_REWARD_MODEL
 
 
 def choose_reward_model(wanted: str | None, names: list[str], table: str) -> str:
@@ -110,7 +176,7 @@ def choose_reward_model(wanted: str | None, names: list[str], table: str) -> str
 
 def _asked(named: str, prompts: pd.Series, column: str, rule: PromptFrom) -> pd.Series:
     """The texts that are asked. Raises ErpError, naming the first row whose conversation has none."""
-    if prompts.dtype != object and column != "messages":
+    if column != "messages" and (prompts.dtype != object or pd.api.types.infer_dtype(prompts) == "string"):
         return prompts
 
     def text(row: int, value: Any) -> object:
@@ -124,4 +190,6 @@ def _asked(named: str, prompts: pd.Series, column: str, rule: PromptFrom) -> pd.
                 f"{named}: row {row}, column {column}: {error}; correct it, or choose data.prompt_from"
             ) from None
 
-    return pd.Series([text(i, v) for i, v in enumerate(prompts)], index=prompts.index, dtype=object)
+    raw = prompts.astype(object)
+    texts = [text(row, value) for row, value in zip(raw.index, raw, strict=True)]
+    return pd.Series(texts, index=prompts.index, dtype=object)

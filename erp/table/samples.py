@@ -7,9 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from erp.table.means import row_variance, written_out
+from erp.table.means import Behind, rewarded, written_out
+from erp.table.store import blocks
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import pandas as pd
     from numpy.typing import NDArray
 
     from erp.table.schema import RewardTable
@@ -30,25 +34,19 @@ class Samples:
     rows: NDArray[np.int64]
 
 
-def present_rows(
-    table: RewardTable,
-) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64], NDArray[np.float64]]:
-    """Cell number, reward, n_samples, and variance between these responses (NaN unknown), of rows with a reward."""
-    seen = table.samples["reward"].notna().to_numpy()
-    rows = table.samples[seen]
-    n = rows["n_samples"].to_numpy(dtype=np.int64)
-    return _cells(table)[seen], rows["reward"].to_numpy(dtype=np.float64), n, row_variance(table, seen)
+_READ = ("prompt", "member", "reward", "n_samples", "reward_var")
 
 
-def _cells(table: RewardTable) -> NDArray[np.int64]:
-    """Cell number of every row."""
-    prompt, member = (table.samples[column].to_numpy(dtype=np.int64) for column in ("prompt", "member"))
-    return np.asarray(prompt * len(table.members) + member)
+def rewarded_blocks(table: RewardTable) -> Iterator[tuple[slice, pd.DataFrame]]:
+    """Runs of the table's prompts, and those of their samples that have a reward."""
+    for at, rows in blocks(table.samples, len(table.prompts), _READ):
+        yield at, rewarded(rows)
 
 
 def tells_responses(table: RewardTable) -> bool:
     """Whether all rewards are of single responses, or means that say what each of theirs was (0/1 attempts)."""
-    return len(_singles(table)[0]) == int(present_rows(table)[2].sum())
+    behind = Behind.of(table.samples)
+    return behind.single or (behind.attempts and behind.few)
 
 
 def padded_samples(table: RewardTable) -> NDArray[np.float64]:
@@ -56,16 +54,7 @@ def padded_samples(table: RewardTable) -> NDArray[np.float64]:
 
     A mean of 0/1 attempts stands there as these; where the table holds other means, every mean as one response.
     """
-    cell, reward = _singles(table)  # rows are sorted by cell
-    present = present_rows(table)
-    if len(cell) < int(present[2].sum()):
-        cell, reward = present[:2]
-    shape = (len(table.prompts), len(table.members))
-    counts = np.bincount(cell, minlength=shape[0] * shape[1])
-    first = np.cumsum(counts) - counts
-    packed = np.full((len(counts), int(counts.max(initial=0))), np.nan)
-    packed[cell, np.arange(len(cell)) - first[cell]] = reward
-    return packed.reshape(*shape, packed.shape[1])
+    return _packed(table, np.arange(len(table.prompts)), as_normal=False, means=not tells_responses(table))[0]
 
 
 def separate_samples(table: RewardTable, rows: NDArray[np.int64]) -> Samples | None:
@@ -81,28 +70,49 @@ def separate_samples(table: RewardTable, rows: NDArray[np.int64]) -> Samples | N
     return samples_with_at_least(1, table, rows)
 
 
-def _singles(table: RewardTable, *, as_normal: bool = False) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Cell number and reward of every single response, sorted by cell (`erp.table.means.written_out`)."""
-    seen = table.samples["reward"].notna().to_numpy()
-    row, reward = written_out(table, seen, as_normal=as_normal)
-    return _cells(table)[seen][row], reward
-
-
 def samples_with_at_least(
     least: int, table: RewardTable, rows: NDArray[np.int64], *, as_normal: bool = False
 ) -> Samples | None:
     """`separate_samples` of the prompts with at least so many in every cell."""
-    cell, reward = _singles(table, as_normal=as_normal)
-    members = len(table.members)
-    counts = np.bincount(cell, minlength=len(table.prompts) * members)
-    first = (np.cumsum(counts) - counts).reshape(-1, members)  # rows are sorted by cell
-    count = counts.reshape(-1, members)[rows]
-    enough = (count >= least).all(axis=1)
+    wanted, place = np.unique(rows, return_inverse=True)
+    reward, count = _packed(table, wanted, as_normal=as_normal, means=False)
+    enough = (count[place] >= least).all(axis=1) & (count.shape[1] > 0)
     if not enough.any():
         return None
-    usable, count = np.asarray(rows)[enough], count[enough]
-    sample = np.arange(count.max())
-    # Behind a cell's last sample the last is read again, and blanked.
-    packed = reward[first[usable][:, :, None] + np.minimum(sample, count[:, :, None] - 1)]
-    packed[sample >= count[:, :, None]] = np.nan
-    return Samples(packed, count, usable)
+    usable, place = np.asarray(rows)[enough], place[enough]
+    count = count[place]
+    most = int(count.max())
+    if most < reward.shape[2] or len(place) < len(wanted) or (np.diff(place) != 1).any():
+        reward = reward[place, :, :most]
+    return Samples(reward, count, usable)
+
+
+def _packed(
+    table: RewardTable, prompts: NDArray[np.int64], *, as_normal: bool, means: bool
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Rewards of single responses of some prompts (n, M, K), and how many there are of each cell (n, M).
+
+    Args:
+        table: The table.
+        prompts: Ascending.
+        as_normal: as in `erp.table.means.written_out`.
+        means: whether every row counts as one response.
+    """
+    behind, members = Behind.of(table.samples), len(table.members)
+    count = np.zeros((len(prompts), members), dtype=np.int64)
+    packed = np.full((len(prompts), members, 0), np.nan)
+    for at, samples in blocks(table.samples, prompts, _READ):
+        rows = rewarded(samples)
+        of, reward = np.arange(len(rows)), rows["reward"].to_numpy(dtype=np.float64)
+        if not means:
+            of, reward = written_out(rows, behind, as_normal=as_normal)
+        near = np.searchsorted(prompts[at], rows["prompt"].to_numpy())[of]
+        member = rows["member"].to_numpy()[of]
+        cell = near * members + member  # ascending
+        counts = np.bincount(cell, minlength=(at.stop - at.start) * members)
+        count[at] = counts.reshape(-1, members)
+        if (wider := int(counts.max(initial=0)) - packed.shape[2]) > 0:
+            packed = np.concatenate([packed, np.full((*count.shape, wider), np.nan)], axis=2)
+        nth = np.arange(len(cell)) - (np.cumsum(counts) - counts)[cell]
+        packed[at][near, member, nth] = reward
+    return packed, count

@@ -11,9 +11,11 @@ import numpy as np
 import pandas as pd
 
 from erp.table.asked import DEFAULT_RULE, PromptFrom
+from erp.table.fingerprint import PROMPTS, feed_labels, feed_samples, feed_texts
+from erp.table.store import MAPPED_ROWS, blocks, of_prompts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
@@ -75,90 +77,47 @@ class RewardTable:
         """
         digest = hashlib.sha256()
         ids = self.prompts["prompt_id"].to_numpy(dtype=object)
-        order = np.argsort(ids.astype(str), kind="stable")
-        for column in ("prompt_id", "prompt", "category", "group", "split"):
-            _feed_texts(digest, self.prompts[column].to_numpy(dtype=object)[order])
+        order = _by_text(ids)
+        feed_texts(digest, ids[order])
+        feed_texts(digest, self.prompts["prompt"].to_numpy(dtype=object)[order])
+        for column in ("category", "group", "split"):
+            feed_labels(digest, self.prompts[column].to_numpy(dtype=object)[order])
         by_name = sorted(range(len(self.members)), key=self.members.__getitem__)
-        _feed_texts(digest, [self.members[m] for m in by_name])
-        _feed_texts(digest, [self.reward_model])
+        feed_texts(digest, [self.members[m] for m in by_name])
+        feed_texts(digest, [self.reward_model])
         if self.facts:
             told = {name: dict(sorted(self.facts[name].items())) for name in sorted(self.facts)}
-            _feed_texts(digest, [json.dumps(told)])
-        for values in _canonical_samples(self.samples, np.argsort(order), np.argsort(by_name)):
-            digest.update(values.tobytes())
+            feed_texts(digest, [json.dumps(told)])
+        ranks = np.argsort(order), np.argsort(by_name)
+        measures = ["reward", *MEASURE_COLUMNS, *(["reward_var"] if "reward_var" in self.samples else [])]
+        if len(self.samples) <= MAPPED_ROWS:
+            feed_samples(digest, self.samples, measures, *ranks)
+        else:
+            for start in range(0, len(order), PROMPTS):
+                some = np.sort(order[start : start + PROMPTS])
+                feed_samples(digest, of_prompts(self.samples, some), measures, *ranks)
         return digest.hexdigest()
-
-
-def _feed_texts(digest: hashlib._Hash, texts: Iterable[str | None]) -> None:
-    """Hash texts with their lengths, so that no two lists of texts run together into the same bytes."""
-    parts: list[bytes] = []
-    for text in texts:
-        raw = None if text is None else text.encode("utf-8", "surrogatepass")
-        parts.append(b"-;" if raw is None else b"%d:%b" % (len(raw), raw))
-    digest.update(b"%d texts" % len(parts) + b"".join(parts))
-
-
-def _canonical_samples(
-    samples: pd.DataFrame, prompt_rank: NDArray[np.int64], member_rank: NDArray[np.int64]
-) -> list[NDArray[np.generic]]:
-    """Columns of the samples as little-endian arrays in an order that depends on the content alone."""
-    prompt = prompt_rank[samples["prompt"].to_numpy()].astype("<i8")
-    member = member_rank[samples["member"].to_numpy()].astype("<i8")
-    measures: list[NDArray[np.generic]] = [samples["n_samples"].to_numpy().astype("<i8")]
-    for column in ("reward", *MEASURE_COLUMNS, *(["reward_var"] if "reward_var" in samples else [])):
-        values = samples[column].to_numpy().astype("<f8") + 0.0  # + 0.0 turns -0.0 into 0.0
-        measures.append(np.where(np.isnan(values), np.nan, values).astype("<f8"))  # one bit pattern for every NaN
-    keys = [member, prompt]
-    cell = prompt * (len(member_rank) or 1) + member
-    if len(np.unique(cell)) < len(cell):
-        keys = [*measures, *keys]  # several samples in a cell: order them by what they hold
-    order = np.lexsort(keys)
-    return [column[order] for column in (prompt, member, *measures)]
-
-
-def assemble(
-    rows: pd.DataFrame,
-    reward_model: str,
-    notes: tuple[str, ...],
-    facts: Mapping[str, Mapping[str, float]] | None = None,
-    suspects: Mapping[str, str] | None = None,
-) -> RewardTable:
-    """Build the table from valid rows in the long form.
-
-    Args:
-        rows: Every column of the long form under our names; text columns are str or null, numbers are float64 or int64.
-            Texts, categories, groups and splits agree within a prompt_id.
-        reward_model: Name of the reward model.
-        notes: What was seen while reading.
-        facts: What is said of the members.
-        suspects: Members whose samples look like copies.
-    """
-    codes, ids = pd.factorize(rows["prompt_id"], sort=True)
-    members_codes, members = pd.factorize(rows["model"], sort=True)
-    first = np.full(len(ids), len(rows), dtype=np.int64)
-    np.minimum.at(first, codes, np.arange(len(rows)))
-    texts = {"prompt_id": np.array(ids, dtype=object)}
-    for column in PROMPT_COLUMNS[1:]:
-        texts[column] = np.array(rows[column].iloc[first], dtype=object)
-        texts[column][pd.isna(texts[column])] = None
-    prompts = pd.DataFrame(texts, dtype=object)
-    samples = pd.DataFrame({"prompt": codes.astype(np.int64), "member": members_codes.astype(np.int64)})
-    for column in (*SAMPLE_COLUMNS[2:], *(["reward_var"] if "reward_var" in rows else [])):
-        samples[column] = rows[column].to_numpy()
-    order = np.lexsort([samples["sample"], samples["member"], samples["prompt"]])
-    samples = samples.iloc[order].reset_index(drop=True)
-    table = RewardTable(
-        prompts, samples, tuple(str(m) for m in members), reward_model, notes, facts or {}, suspects or {}
-    )
-    return with_missing_note(table)
 
 
 def with_missing_note(table: RewardTable) -> RewardTable:
     """The table with a note that counts its missing cells, in place of an earlier count."""
     notes = tuple(note for note in table.notes if not note.endswith(_MISSING_NOTE))
-    present = table.samples.loc[table.samples["reward"].notna(), ["prompt", "member"]]
     cells = len(table.prompts) * len(table.members)
-    missing = cells - len(np.unique(present["prompt"].to_numpy() * len(table.members) + present["member"].to_numpy()))
+    missing = cells - sum(_rewarded(rows, len(table.members)) for _, rows in blocks(table.samples, len(table.prompts)))
     if missing:
         notes = (*notes, f"{missing:,} of {cells:,} {_MISSING_NOTE}")
     return replace(table, notes=notes)
+
+
+def _rewarded(rows: pd.DataFrame, members: int) -> int:
+    """How many cells have a reward, of samples sorted by cell."""
+    seen = rows["reward"].notna().to_numpy()
+    cell = rows["prompt"].to_numpy()[seen] * members + rows["member"].to_numpy()[seen]
+    return int(np.count_nonzero(np.diff(cell, prepend=-1)))
+
+
+def _by_text(texts: NDArray[np.object_]) -> NDArray[np.int64]:
+    """The order of distinct texts."""
+    if (texts[1:] > texts[:-1]).all():
+        return np.arange(len(texts))
+    return np.array(sorted(range(len(texts)), key=texts.__getitem__), dtype=np.int64)

@@ -9,9 +9,12 @@ import numpy as np
 
 from erp.errors import ErpError, shorten
 from erp.table.schema import with_missing_note
+from erp.table.store import blocks, changed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import pandas as pd
 
     from erp.table.schema import RewardTable
 
@@ -46,11 +49,19 @@ def select_members(table: RewardTable, names: Sequence[str] | None) -> RewardTab
         raise ErpError(*faults)
     position = np.full(len(table.members), -1, dtype=np.int64)
     position[[table.members.index(name) for name in names]] = np.arange(len(names))
-    member = position[table.samples["member"].to_numpy()]
-    samples = table.samples[member >= 0].assign(member=member[member >= 0])
-    kept, prompt = np.unique(samples["prompt"].to_numpy(), return_inverse=True)
-    samples = samples.assign(prompt=prompt.astype(np.int64))
-    samples = samples.sort_values(["prompt", "member", "sample"], kind="stable").reset_index(drop=True)
+    sampled = np.zeros(len(table.prompts), dtype=bool)
+    for _, rows in blocks(table.samples, len(table.prompts), ("prompt", "member")):
+        sampled[rows["prompt"].to_numpy()[position[rows["member"].to_numpy()] >= 0]] = True
+    kept, place = np.flatnonzero(sampled), np.cumsum(sampled) - 1
+
+    def of_pool(rows: pd.DataFrame) -> pd.DataFrame:
+        member = position[rows["member"].to_numpy()]
+        mine = rows[member >= 0].assign(member=member[member >= 0])
+        mine = mine.assign(prompt=place[mine["prompt"].to_numpy()])
+        ordered: pd.DataFrame = mine.sort_values(["prompt", "member", "sample"], kind="stable")
+        return ordered
+
+    samples = changed(table.samples, len(table.prompts), of_pool)
     left_out = len(table.prompts) - len(kept)
     notes = table.notes
     if left_out:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 from erp.build import LABEL, build
 from erp.config import Plug, Pool, RewardModel
 from erp.errors import ErpError
+from erp.shared import shared
 from erp.table.asked import DEFAULT_RULE, PromptFrom
 from erp.table.complete import complete_pool
-from erp.table.rows import checked_table, of_reward_model, under_our_names
+from erp.table.rows import checked_table, under_our_names
 from erp.table.schema import RewardTable
 from erp.table.select import select_members
 from erp.table.shape import selection
@@ -45,14 +47,14 @@ class TableSource:
         Raises:
             ErpError: every fault of the table.
         """
-        frame, rule = self.rows(), prompt_from or DEFAULT_RULE
-        rows = under_our_names("data", frame, selection("data", list(frame.columns), {}), rule)
-        rows, chosen = of_reward_model(rows, reward_model, "data", "the table")
-        return checked_table(rows, "data", chosen, prompt_from=rule)
+        frame, rule = self.rows().reset_index(drop=True), prompt_from or DEFAULT_RULE
+        chosen = selection("data", list(frame.columns), {})
+        rows = under_our_names("data", frame, chosen, rule)
+        return checked_table([rows], chosen, "data", table="the table", reward_model=reward_model, prompt_from=rule)
 
 
 def load_table(data: Plug, reward_model: RewardModel, pool: Pool) -> RewardTable:
-    """The reward table of one reward model and one pool.
+    """The reward table of one reward model and one pool. In a sweep it may be the one that an earlier job read.
 
     Args:
         data: node of a `TableSource`.
@@ -66,8 +68,28 @@ def load_table(data: Plug, reward_model: RewardModel, pool: Pool) -> RewardTable
     if names is not None and len(set(names)) < len(names):
         twice = sorted({name for name in names if names.count(name) > 1})
         raise ErpError(f"pool.members = {', '.join(twice)}: named twice; name each member once")
-    table = select_members(build(data, TableSource, key="data").read(reward_model.name), names)
-    return complete_pool(table) if pool.complete == "auto" else table
+    table = shared("table", lambda: build(data, TableSource, key="data").read(reward_model.name),
+                   _as_it_lies(data), reward_model.name, most=2)  # fmt: skip
+
+    def of_pool() -> RewardTable:
+        chosen = select_members(table, names)
+        return complete_pool(chosen) if pool.complete == "auto" else chosen
+
+    return shared("pool", of_pool, table, json.dumps(names), pool.complete)
+
+
+def _as_it_lies(data: Plug) -> str:
+    """The node, with size and time of the local files that it names: what a sweep knows the same table by.
+
+    What lies elsewhere is taken to stay the same while a sweep runs.
+    """
+    node = with_absolute_path(data)
+    path = Path(str(node.get("path", "")))
+    files = [path]
+    if path.is_absolute() and not path.is_file():
+        files = sorted(path.rglob("*") if path.is_dir() else Path(path.anchor).glob(str(path.relative_to(path.anchor))))
+    facts = [(str(file), (at := file.stat()).st_size, at.st_mtime_ns) for file in files if file.is_file()]
+    return json.dumps([node, facts], sort_keys=True, default=str)
 
 
 def table_label(data: Plug) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
 
 from erp.errors import ErpError, shorten
+from erp.shared import shared
 from erp.table.groups import Groups, group_prompts
 from erp.table.kept import Kept, keep_parts
 from erp.table.neighbours import LARGEST_SHARE, duplicate_facts, leak
@@ -67,7 +69,10 @@ def split_table(
             out, or a part without any prompt.
     """
     _check_shares(by, test, validation, calibration)
-    grouped = group_prompts(table.prompts, near_duplicates, cache=cache)
+    grouped = shared(
+        "groups", partial(group_prompts, table.prompts, near_duplicates, cache=cache),
+        table.prompts, near_duplicates, str(cache),
+    )  # fmt: skip
     groups = grouped.groups
     notes: tuple[str, ...] = ()
     if by == "table":

@@ -11,6 +11,7 @@ from erp.files import read_json, write_json
 from erp.runs import RunFolder
 from erp.table.schema import RewardTable
 from erp.table.source import as_words, table_label
+from erp.table.store import blocks
 from erp.units import significant
 
 # What each kind of cost is computed from.
@@ -72,7 +73,9 @@ class Origin:
         keys, unit = _COUNTED_BY.get(kind, ((), ""))
         counted = set(table.members)
         if kind == "usd":  # a measured cost needs no price
-            counted = {table.members[m] for m in table.samples.loc[table.samples["cost_usd"].isna(), "member"].unique()}
+            read = blocks(table.samples, len(table.prompts), ("member", "cost_usd"))
+            unmeasured = (rows.loc[rows["cost_usd"].isna(), "member"] for _, rows in read)
+            counted = {table.members[m] for of_some in unmeasured for m in of_some.unique()}
         moved = [
             f"{one_line(name)} {_shown(before, keys)} then, {_shown(after, keys)} now"
             for name in table.members

@@ -12,6 +12,7 @@ from erp.backbones.fitted import fit_once
 from erp.build import build
 from erp.files import cache_folder
 from erp.routers.base import Router
+from erp.shared import shared
 from erp.table.categories import category_codes
 from erp.trained.bundle import Bundle
 from erp.trained.card import Card
@@ -31,7 +32,10 @@ def assemble(plan: Plan) -> RoutingData:
     backbone = build_backbone(config.backbone, config.weights_dir)
     prompts, cache = table.prompts["prompt"], cache_folder(config.cache_dir)
     backbone_state = fit_once(backbone, prompts.iloc[plan.split.train].tolist(), cache)
-    embeddings = cached_embeddings(prompts.tolist(), backbone, cache, config.trainer.progress)
+    embeddings = shared(
+        "embeddings", lambda: cached_embeddings(prompts.tolist(), backbone, cache, config.trainer.progress),
+        table.prompts, backbone.fingerprint(), str(cache),
+    )  # fmt: skip
     category = table.prompts["category"]
     categories = tuple(sorted({str(c) for c in category.iloc[plan.split.train] if isinstance(c, str)}))
     return RoutingData(

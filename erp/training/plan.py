@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from erp.errors import ErpError
 from erp.files import cache_folder, sha256_file
 from erp.routers.base import Router
 from erp.runs import RunFolder, run_hash, run_name
+from erp.shared import shared
 from erp.table.kept import Kept
 from erp.table.labels import limit_labels
 from erp.table.schema import RewardTable
@@ -86,13 +88,17 @@ def prepare(config: TrainConfig) -> Plan:
         has_neighbours=hasattr(router, "neighbour_rewards"),
     )  # fmt: skip
     _require_area(config, costs)
-    targets = expected_target(table, **config.target.model_dump())  # refuses what the samples cannot tell
+    targets = shared(  # refuses what the samples cannot tell
+        "targets", partial(expected_target, table, **config.target.model_dump()), table, config.target.model_dump_json()
+    )
     require_train_rewards(table, targets, split)
     require_judged(table, targets, split)
     prices = sha256_file(Path(config.cost.prices)) if config.cost.prices else ""
-    identity = run_hash(_as_built(config), table.fingerprint(), prices, *table.members, *content)
+    fingerprint = shared("fingerprint", table.fingerprint, table)
+    identity = run_hash(_as_built(config), fingerprint, prices, *table.members, *content)
     folder = RunFolder(Path(config.out) / run_name(config.router, config.backbone, identity))
-    return Plan(_with_absolute_paths(config), table, whole, targets, costs, split, Origin.of(whole, facts), folder)
+    origin = Origin(shared("origin", lambda: Origin.of(whole, {}).table, whole), facts)
+    return Plan(_with_absolute_paths(config), table, whole, targets, costs, split, origin, folder)
 
 
 def table_split(

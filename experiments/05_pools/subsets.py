@@ -11,8 +11,8 @@ import sys
 
 import numpy as np
 
-from erp.compose import check_sweep
 from erp.config import validate
+from erp.jobs import check_sweep
 from erp.table.source import load_table
 
 MOST_ALL = 6  # members up to which every pool is tried

@@ -16,9 +16,9 @@ import torch
 
 from erp.backbones.base import build_backbone
 from erp.backbones.cache import cached_embeddings
-from erp.compose import check_sweep
 from erp.config import validate
 from erp.files import cache_folder
+from erp.jobs import check_sweep
 from erp.metrics.intervals import GroupBootstrap
 from erp.routers.base import Batch, Features
 from erp.routers.extension import (

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from erp.compose import check_sweep
 from erp.config import validate
 from erp.errors import ErpError
+from erp.jobs import check_sweep
 from erp.table.source import load_table
 
 

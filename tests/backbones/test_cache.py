@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -252,3 +253,26 @@ def test_without_a_cache_the_rows_are_normalised_too():
     rows = embed_prompts(PROMPTS, Constant([3, 4]))
     assert rows == pytest.approx(np.tile([0.6, 0.8], (4, 1)))
     assert np.array_equal(normalised(rows), rows)
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="no list of what is mapped")
+def test_rows_are_read_not_mapped(tmp_path):
+    """Memory does not grow with what is read: no page of the file is the process's."""
+    prompts = [f"prompt number{i}" for i in range(2000)]
+    embeddings = cached_embeddings(prompts, HashingBackbone(256), tmp_path, progress=False)
+    rows = np.random.default_rng(0).permutation(2000)[:777]
+    vectors = embeddings.take(rows)
+    assert np.array_equal(vectors, embed_prompts([prompts[row] for row in rows], HashingBackbone(256)))
+    assert str(tmp_path) not in Path("/proc/self/maps").read_text()
+
+
+def test_a_file_cut_short_by_somebody_else_is_no_vector(tmp_path):
+    embeddings = cached_embeddings(PROMPTS, HashingBackbone(DIMENSIONS), tmp_path, progress=False)
+    os.truncate(only_folder(tmp_path) / "vectors.f32", 2 * DIMENSIONS * 4)
+    with pytest.raises(OSError, match="shorter than it was"):
+        embeddings.take(np.arange(4))
+
+
+def test_no_prompt_is_no_row(tmp_path):
+    assert ask(PROMPTS, tmp_path).shape == (4, DIMENSIONS)
+    assert ask([], tmp_path).shape == (0, DIMENSIONS)

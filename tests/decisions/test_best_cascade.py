@@ -43,6 +43,17 @@ def test_the_best_cascade_of_a_small_pool_is_that_of_a_search(seed, budget):
         assert run_cascade(got, samples, costs).mean_cost <= budget + 1e-9
 
 
+@pytest.mark.parametrize("members", [4, 8])
+def test_prompts_looked_at_in_blocks_give_the_cascade_of_all_at_once(monkeypatch, members):
+    samples, costs = ragged(7, n=30, m=members, k=3)
+    mean_cost = costs.mean(axis=0)
+    budgets = np.quantile(mean_cost, [0.2, 0.5, 0.8])
+    at_once = [best_cascade(samples, costs, mean_cost, budget) for budget in budgets]
+    assert len(set(at_once)) > 1
+    monkeypatch.setattr("erp.decisions.alternatives._CASCADES", 7 * 52)
+    assert [best_cascade(samples, costs, mean_cost, budget) for budget in budgets] == at_once
+
+
 @pytest.mark.parametrize(("budget", "length"), [(1.0, 2), (1.6, 7)])
 def test_the_best_cascade_of_a_larger_pool_is_a_pair_or_the_whole_pool(budget, length):
     samples, costs = ragged(11, n=12, m=7, k=1)

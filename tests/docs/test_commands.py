@@ -7,8 +7,9 @@ import re
 
 import pytest
 
-from erp.compose import check_sweep, compose
-from erp.programs.launch import parse
+from erp.compose import compose
+from erp.jobs import check_sweep
+from erp.programs.commandline import parse
 from tests.docs.pages import PAGES, ROOT, Block, Reader, blocks, forget_modules, parsed, write_files
 
 QUICK = ["collect.md"]  # pages that take seconds
@@ -47,7 +48,7 @@ def test_every_command_is_one(block: Block, line: str, tmp_path, monkeypatch):
         assert program in ("export", "git", "pip", "wandb", "kill"), f"{block}: {line}"
         return
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("erp.compose.MOST_JOBS_CHECKED", 8)  # of a sweep; where it is run, all are
+    monkeypatch.setattr("erp.jobs.MOST_JOBS_CHECKED", 8)  # of a sweep; where it is run, all are
     write_files(block.page, tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     program, *arguments = arguments

@@ -107,7 +107,8 @@ def test_every_option_is_there_with_its_keys(name, groups_page):
     composed = compose(program, [*required(program), f"{group}={file}", *needed, *unsaid])
     documented = {key.name.lstrip("+") for key in found.keys}
     lists = tuple(f"{key.name}." for key in found.keys if isinstance(key.default, dict))
-    filled = tuple(f"{group}.{part}." for part in ("candidates", "parts") if group == "router")  # by a defaults list
+    made_of = {"router": ("candidates", "parts"), "backbone": ("part",)}.get(group, ())
+    filled = tuple(f"{group}.{part}." for part in made_of)  # by a defaults list
     there = {n for n in leaves({group: composed[group]}) if not n.startswith((*lists, *filled))}
     assert there == documented
 

@@ -10,7 +10,8 @@ import pytest
 
 from erp.decisions.choice import choose
 from erp.decisions.curve import exact_curve
-from erp.decisions.policy import LambdaPolicy
+from erp.decisions.policy import Calibration, LambdaPolicy
+from erp.decisions.policy_guarded import GuardedPolicy
 from erp.evaluation.evaluate import INTERVAL_POINTS, evaluate
 from erp.evaluation.held_out import HeldOut
 from erp.evaluation.points import choose_lambdas
@@ -130,6 +131,29 @@ def test_all_intervals_of_many_groups_come_from_one_set_of_draws(monkeypatch):
     assert found["overlaps"]["members"]["b"]["prompts"] == len(rewards) - 10
     assert kept_counts.cache_info().misses == 1
     assert kept_counts.cache_info().hits >= 4
+
+
+@pytest.mark.parametrize("per_cell", [True, False])
+def test_a_policy_that_reads_neighbours_decides_by_blocks_what_it_decides_at_once(monkeypatch, per_cell):
+    monkeypatch.setattr("erp.evaluation.held_out.DECIDED_AT_ONCE", 64)
+    rng, held = np.random.default_rng(3), held_out()
+    rewards = rng.normal(size=(len(held.scores), 20, 3)) + rng.normal(size=(len(held.scores), 1, 3))
+    asked = []
+    rewarded = held.rewards.copy()
+    rewarded[::7, 1] = np.nan
+    held = replace(
+        held, neighbours=lambda at: asked.append(len(at)) or rewards[at], targets=one_sample(rewarded),
+        predicted_costs=held.costs if per_cell else COSTS,
+    )  # fmt: skip
+    policy = GuardedPolicy(1.0, 0.01)
+    policy.calibrate(Calibration(held.members, "reward", held.train_mean_reward, held.train_mean_cost, held.observed))
+    for part, rows in ((held, np.arange(len(rewarded))), (held.complete(), np.flatnonzero(held.targets.complete))):
+        at_once = policy.choose(held.scores[rows], held.take(rows).predicted_costs, rewards[rows])
+        assert (part.decided(policy).weights == at_once.weights).all()
+        assert 0 < at_once.weights[:, held.single()].mean() < 1
+    assert max(asked) == 64
+    found = evaluate(held, policy, SETTINGS)
+    assert found["policy"]["shares"] == dict(zip(held.members, at_once.weights.mean(axis=0), strict=True))
 
 
 def test_at_infinity_utilities_have_no_number():

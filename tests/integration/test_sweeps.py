@@ -1,5 +1,6 @@
 """Sweeps as users start them: named, from an experiment file, on several cores, killed, with a job that fails."""
 
+import importlib
 import json
 import os
 import signal
@@ -13,6 +14,7 @@ import pytest
 import yaml
 
 from erp.compose import conf_folder
+from erp.table.groups import group_prompts
 
 PROBE = """# @package _global_
 # A sweep in a file
@@ -163,8 +165,8 @@ def test_a_sweep_has_one_name(erp, quick):
 
 
 def test_of_many_jobs_every_value_is_checked_and_the_command_names_the_sweep(erp, quick, monkeypatch):
-    monkeypatch.setattr("erp.compose.MOST_JOBS_CHECKED", 2)
-    monkeypatch.setattr("erp.programs.launch.MOST_JOBS_CHECKED", 2)
+    monkeypatch.setattr("erp.jobs.MOST_JOBS_CHECKED", 2)
+    monkeypatch.setattr("erp.programs.sweep.MOST_JOBS_CHECKED", 2)
     answer = erp("train", "-m", *quick, "router=ridge,knnn", "split.seed=0,1,2")
     assert answer.code == 2
     assert "router = knnn" in answer.err
@@ -179,9 +181,10 @@ def test_of_many_jobs_every_value_is_checked_and_the_command_names_the_sweep(erp
 @pytest.mark.parametrize("file", sorted((conf_folder() / "experiment").glob("*.yaml")), ids=lambda file: file.stem)
 def test_every_experiment_says_what_it_is_and_composes(file, monkeypatch):
     """Every value of every key; their combinations are checked where the experiment is run."""
-    from erp.compose import check_sweep, compose
+    from erp.compose import compose
+    from erp.jobs import check_sweep
 
-    monkeypatch.setattr("erp.compose.MOST_JOBS_CHECKED", 8)
+    monkeypatch.setattr("erp.jobs.MOST_JOBS_CHECKED", 8)
     assert file.read_text().startswith("# @package _global_\n# ")
     compose("train", [f"experiment={file.stem}"])  # one run of it
     jobs = check_sweep("train", [f"experiment={file.stem}"])
@@ -197,6 +200,73 @@ def test_a_bad_value_of_the_table_is_named_before_a_job_starts(erp):
     (line,) = answer.faults
     assert line.startswith("erp train: data.prompts = abc: ")
     assert not Path("runs").exists()
+
+
+COUNTED = """
+from erp.table.read import read_table
+from erp.table.source import TableSource
+
+tables, prints = [], []
+
+
+class Counted(TableSource):
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def read(self, reward_model=None, prompt_from=None):
+        tables.append(read_table(self.path, reward_model=reward_model))
+        prints.append(tables[-1].fingerprint())
+        return tables[-1]
+"""
+
+
+@pytest.fixture
+def counted(tmp_path, table, monkeypatch):
+    """A source of tables that counts how often it reads, and the arguments that choose it."""
+    (tmp_path / "counted.py").write_text(COUNTED)
+    (tmp_path / "mine/data").mkdir(parents=True)
+    (tmp_path / "mine/data/counted.yaml").write_text("# Counted\nname: counted\n_target_: counted.Counted\npath: ???\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "counted", raising=False)
+    small = ["backbone=hashing", "backbone.dimensions=64", "tracking=off", "bootstrap.draws=200"]
+    return ["--config-dir", str(tmp_path / "mine"), *small, "data=counted", f"data.path={table}"]
+
+
+def numbers(folder: Path) -> dict:
+    results = json.loads((folder / "results.json").read_text())
+    results["run"] = {key: value for key, value in results["run"].items() if key not in ("seconds", "sweep")}
+    return results
+
+
+def test_jobs_read_their_table_once_and_leave_it_as_it_is(erp, counted, monkeypatch):
+    grouped = []
+    monkeypatch.setattr(
+        "erp.table.splits.group_prompts", lambda *given, **more: grouped.append(given) or group_prompts(*given, **more)
+    )
+    pools = "pool.members=null,[synthetic-1b,synthetic-3b]"
+    answer = erp("train", "-m", *counted, "router=ridge,knn", pools, "split.seed=0,1")
+    assert answer.code == 0, answer.err
+    assert "8 ok, 0 failed" in answer.out
+    source = importlib.import_module("counted")
+    assert len(source.tables) == 1
+    assert len(grouped) == 2  # once for each pool
+    assert [table.fingerprint() for table in source.tables] == source.prints
+    made = {Path(run).name: Path(run) for run in record()["runs"]}
+    assert len(made) == 8
+
+    # A job gives the numbers that its command gives alone.
+    for one in (["router=knn", "split.seed=1"], ["router=ridge", pools.replace("null,", "")]):
+        alone = Path(erp("train", *counted, *one, "out=alone").last)
+        assert numbers(alone) == numbers(made[alone.name])
+    assert len(source.tables) == 3  # nothing is kept when a sweep is over
+
+
+def test_only_the_last_tables_are_kept(erp, counted, table):
+    for number in range(3):
+        pd.read_parquet(table).assign(category=f"c{number}").to_parquet(f"t{number}.parquet")
+    answer = erp("train", "-m", *counted[:-1], "split.seed=0,1", "data.path=t0.parquet,t1.parquet,t2.parquet")
+    assert answer.code == 0, answer.err
+    assert len(importlib.import_module("counted").tables) == 6
 
 
 class Shell:

@@ -93,7 +93,7 @@ def test_pairs_of_short_and_long_texts_are_found(count, similarity):
     found = component[::2] == component[1::2]
     assert not found[exact < 0.8].any()
     assert found[exact >= 0.8].sum() >= (exact >= 0.8).sum() - 3
-    assert (exact >= 0.8).mean() == (similarity >= 0.8)
+    assert (exact >= 0.8).mean() > 0.99 if similarity >= 0.8 else (exact < 0.8).mean() > 0.9
 
 
 def test_how_many_texts_are_looked_at_at_a_time_does_not_matter(monkeypatch):

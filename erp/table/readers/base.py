@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, BinaryIO, ClassVar, Protocol
@@ -33,16 +33,16 @@ class File(Protocol):
 
 @dataclass(frozen=True)
 class Selected:
-    """Columns of a table as they were read.
+    """Columns of a table, to be read once.
 
     Attributes:
-        frame: with the files' own names.
-        chosen: our name -> theirs.
+        chosen: our name -> the files'.
+        batches: rows under the files' own names, some at a time; the index is the number of the row.
         notes: what a reader must know.
     """
 
-    frame: pd.DataFrame
     chosen: Mapping[str, str]
+    batches: Iterable[pd.DataFrame]
     notes: tuple[str, ...] = ()
 
 
@@ -86,8 +86,8 @@ class Reader:
             except Exception as error:  # every cloud's client and every packing has its own kinds
                 raise unreadable(named, error) from error
 
-    def frame(self, named: str, files: Sequence[File], columns: Mapping[str, str]) -> Selected:
-        """The columns of a long table that are read of files of this format, all rows at once.
+    def select(self, named: str, files: Sequence[File], columns: Mapping[str, str]) -> Selected:
+        """The columns of a long table that are read of files of this format.
 
         Args:
             named: how errors call the table.
@@ -95,7 +95,7 @@ class Reader:
             columns: our name -> theirs, as the user said.
 
         Raises:
-            ErpError: a file cannot be read, or lacks columns.
+            ErpError: a file cannot be read, or lacks columns; later ones while the batches are read.
         """
         records = [record for _, record in self.every_row(named, files)]
         if not records:
@@ -109,12 +109,12 @@ class Reader:
             theirs: pd.Series([_whole(r.get(theirs)) for r in records], dtype=None if theirs in plain else "object")
             for theirs in dict.fromkeys(chosen.values())
         }
-        return Selected(pd.DataFrame(found), chosen)
+        return Selected(chosen, [pd.DataFrame(found)])
 
 
 def nothing() -> Selected:
     """Of files without a row: what is said of an empty table says it of them."""
-    return Selected(pd.DataFrame(columns=list(REQUIRED_COLUMNS)), {name: name for name in REQUIRED_COLUMNS})
+    return Selected({name: name for name in REQUIRED_COLUMNS}, [])
 
 
 def decoded(named: str, raw: bytes, place: str) -> str:

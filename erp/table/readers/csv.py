@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from itertools import chain
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pandas as pd
 
@@ -15,6 +16,9 @@ from erp.table.readers.base import SEEN, Choose, File, Reader, Row, Selected, no
 from erp.table.schema import REQUIRED_COLUMNS
 from erp.table.shape import require_single, selection
 
+_ROWS = 1 << 18  # that are read at a time
+# every cell as text and only the empty one missing: a model may be called "NA", and 007 is not 7
+_AS_TEXT: dict[str, Any] = {"dtype": str, "keep_default_na": False, "na_values": [""], "encoding": "utf-8-sig"}
 DELIMITERS = (",", ";", "\t", "|")
 
 
@@ -40,36 +44,51 @@ class Csv(Reader):
                 )
             yield place, {name: value or None for name, value in row.items()}
 
-    def frame(self, named: str, files: Sequence[File], columns: Mapping[str, str]) -> Selected:
-        """Whole columns of texts; a column of numbers is made of them later."""
-        frames, signs = [], set()
-        for file in files:
-            with file.opened() as stream:
-                data = io.BytesIO(stream.read())
-            if not data.getbuffer().nbytes:
-                continue  # no rows; a folder's other files may have some
-            header = data.readline().decode("utf-8-sig")
-            sign = delimiter_of(header, (*REQUIRED_COLUMNS, *columns.values()))
-            require_single(named, next(csv.reader([header], delimiter=sign), []), columns)  # pandas renames them
-            data.seek(0)
-            # every cell as text and only the empty one missing: a model may be called "NA", and 007 is not 7
-            frame = pd.read_csv(data, sep=sign, dtype=str, keep_default_na=False, na_values=[""], encoding="utf-8-sig")
-            # pandas takes a surplus first cell of every row for an index
-            if not isinstance(frame.index, pd.RangeIndex):
-                raise ErpError(
-                    f"{named}: the rows have more cells than the header has names; "
-                    f"the cells are read as separated by {sign!r}; quote those that hold it"
-                )
-            frames.append(frame.assign(**{name: value for name, value in file.columns.items() if name not in frame}))
-            signs.add(sign)
-        if not frames:
+    def select(self, named: str, files: Sequence[File], columns: Mapping[str, str]) -> Selected:
+        """Columns of texts, some rows at a time; a column of numbers is made of them later."""
+        headers = [(file, header) for file in files if (header := _header(file))]
+        if not headers:  # no rows; a folder's other files may have some
             return nothing()
-        whole = pd.concat(frames, ignore_index=True)
-        seen = whole.head(SEEN)
+        present: dict[str, None] = {}
+        signs = []
+        for file, header in headers:
+            signs.append(delimiter_of(header, (*REQUIRED_COLUMNS, *columns.values())))
+            names = next(csv.reader([header], delimiter=signs[-1]), [])
+            require_single(named, names, columns)  # pandas renames them
+            present |= dict.fromkeys([*names, *file.columns])
+        with headers[0][0].opened() as stream:
+            seen = pd.read_csv(stream, sep=signs[0], nrows=SEEN, **_AS_TEXT)
         numbers = [str(name) for name in seen if not pd.to_numeric(seen[name], errors="coerce").isna().all()]
-        chosen = selection(named, [str(name) for name in whole.columns], columns, numbers)
-        notes = tuple(f"the file's cells are separated by {sign!r}, as its header is" for sign in sorted(signs - {","}))
-        return Selected(whole, chosen, notes)
+        chosen = selection(named, list(present), columns, numbers)
+        notes = tuple(
+            f"the file's cells are separated by {sign!r}, as its header is" for sign in sorted({*signs} - {","})
+        )
+        told = [(file, sign) for (file, _), sign in zip(headers, signs, strict=True)]
+        return Selected(chosen, _batches(named, told), notes)
+
+
+def _header(file: File) -> str:
+    with file.opened() as stream:
+        return stream.readline().decode("utf-8-sig")
+
+
+def _batches(named: str, files: Iterable[tuple[File, str]]) -> Iterator[pd.DataFrame]:
+    before = 0
+    for file, sign in files:
+        start = before
+        with ExitStack() as stack:
+            stream = stack.enter_context(file.opened())
+            frames = stack.enter_context(pd.read_csv(stream, sep=sign, chunksize=_ROWS, **_AS_TEXT))
+            for frame in frames:
+                # pandas takes a surplus first cell of every row for an index
+                if not isinstance(frame.index, pd.RangeIndex):
+                    raise ErpError(
+                        f"{named}: the rows have more cells than the header has names; "
+                        f"the cells are read as separated by {sign!r}; quote those that hold it"
+                    )
+                before = start + frame.index.stop
+                more = {name: value for name, value in file.columns.items() if name not in frame}
+                yield frame.assign(**more).set_index(frame.index + start)
 
 
 def delimiter_of(header: str, wanted: Iterable[str]) -> str:

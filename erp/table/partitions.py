@@ -1,0 +1,95 @@
+"""Rows put aside by prompt: those of one prompt lie together, and only so many of them in memory."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import deque
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+PROMPTS = 4096
+"""Prompts of a partition, by their number."""
+BLOCK_ROWS = 1 << 21
+"""Rows that are worked on at once: 16 MiB of each number. A table of fewer is one block."""
+KEPT_BYTES = 1 << 28
+"""Bytes of rows in memory before they go to the disk, to the folder for temporary files (TMPDIR)."""
+
+
+class Partitions:
+    """Rows of numbers in the order in which they came, to be read again by blocks of prompts.
+
+    Args:
+        fields: name of each number and its type; ``prompt`` is one of them.
+    """
+
+    def __init__(self, fields: dict[str, str]) -> None:
+        self._type = np.dtype(list(fields.items()))
+        self._held: dict[int, list[NDArray[Any]]] = {}
+        self._rows: dict[int, int] = {}
+        self._bytes = 0
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+
+    def __len__(self) -> int:
+        return sum(self._rows.values())
+
+    def add(self, columns: dict[str, NDArray[Any]]) -> None:
+        """Put rows aside; (n,) each, the fields of all rows."""
+        rows = np.empty(len(columns["prompt"]), dtype=self._type)
+        for name in self._type.names or ():
+            rows[name] = columns[name]
+        part = rows["prompt"] // PROMPTS
+        if len(part) and (part[1:] < part[:-1]).any():
+            order = np.argsort(part, kind="stable")
+            rows, part = rows[order], part[order]
+        cuts = np.concatenate([[0], np.flatnonzero(np.diff(part)) + 1, [len(part)]])
+        for start, end in zip(cuts[:-1].tolist(), cuts[1:].tolist(), strict=True):
+            if start < end:
+                number = int(part[start])
+                self._held.setdefault(number, []).append(rows[start:end])
+                self._rows[number] = self._rows.get(number, 0) + end - start
+        self._bytes += rows.nbytes
+        if self._bytes > KEPT_BYTES:
+            self._spill()
+
+    def blocks(self) -> Iterator[tuple[range, dict[str, NDArray[Any]]]]:
+        """Runs of prompt numbers, ascending, and the columns of their rows; each is read once."""
+        numbers = deque(sorted(self._rows))
+        while numbers:
+            first = last = numbers.popleft()
+            size = self._rows[first]
+            while numbers and size + self._rows[numbers[0]] <= BLOCK_ROWS:
+                last = numbers.popleft()
+                size += self._rows[last]
+            prompts = range(first * PROMPTS, (last + 1) * PROMPTS)
+            yield prompts, self.take(prompts)
+
+    def take(self, prompts: range) -> dict[str, NDArray[Any]]:
+        """The columns of the rows of a run of whole partitions, which are then gone."""
+        numbers = range(prompts.start // PROMPTS, -(-prompts.stop // PROMPTS))
+        rows = np.concatenate([np.empty(0, dtype=self._type), *(part for n in numbers for part in self._read(n))])
+        return {name: np.ascontiguousarray(rows[name]) for name in self._type.names or ()}
+
+    def _spill(self) -> None:
+        self._folder = self._folder or tempfile.TemporaryDirectory(prefix="erp-")
+        for number, parts in self._held.items():
+            with self._file(number).open("ab") as file:
+                for part in parts:
+                    file.write(part.tobytes())
+        self._held, self._bytes = {}, 0
+
+    def _file(self, number: int) -> Path:
+        assert self._folder is not None
+        return Path(self._folder.name) / str(number)
+
+    def _read(self, number: int) -> Iterator[NDArray[Any]]:
+        if self._folder is not None and self._file(number).exists():
+            yield np.fromfile(self._file(number), dtype=self._type)
+            self._file(number).unlink()
+        yield from self._held.pop(number, [])
