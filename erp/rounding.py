@@ -23,7 +23,8 @@ def size_of(*values: NDArray[np.floating] | float) -> float:
 def difference(first: NDArray[np.floating], second: NDArray[np.floating], share: float = CELL) -> NDArray[np.float64]:
     """First - second, exactly 0 where the two are equal but for rounding. Shapes broadcast."""
     apart = np.asarray(first - second, dtype=np.float64)
-    return np.where(np.abs(apart) <= share * (np.abs(first) + np.abs(second)), 0.0, apart)
+    np.copyto(apart, 0.0, where=np.abs(apart) <= share * (np.abs(first) + np.abs(second)))
+    return apart
 
 
 def mean_difference(first: NDArray[np.floating], second: NDArray[np.floating]) -> float:

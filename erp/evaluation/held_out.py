@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from erp.decisions.choice import Choice, Outcome, choose, constant, one_hot, out
 from erp.decisions.curve import Curve, exact_curve
 from erp.decisions.policy import Observed, Policy
 from erp.decisions.references import best_single
-from erp.metrics.intervals import GroupBootstrap, Interval
+from erp.metrics.intervals import GroupBootstrap, Interval, as_they_are, together
 from erp.targets import Targets
 
 Floats = NDArray[np.float64]
@@ -127,9 +126,9 @@ class HeldOut:
 
 
 def named_intervals(columns: Mapping[str, Floats], bootstrap: GroupBootstrap) -> dict[str, list[Interval]]:
-    """Intervals of named columns, (N, D) each, in one pass over the draws: with many groups, drawing takes the time."""
-    found = iter(bootstrap.intervals(np.concatenate(list(columns.values()), axis=1)))
-    return {name: list(islice(found, values.shape[1])) for name, values in columns.items()}
+    """Intervals of named columns, (N, D) each, in one pass over the draws."""
+    found = together((bootstrap, values, as_they_are) for values in columns.values())
+    return dict(zip(columns, found, strict=True))
 
 
 def plain(interval: Interval | None) -> dict[str, float] | None:

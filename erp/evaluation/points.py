@@ -22,7 +22,7 @@ from erp.decisions.policy_guarantee import GuaranteePolicy
 from erp.decisions.references import best_constant
 from erp.evaluation.held_out import Floats, HeldOut, means, plain
 from erp.metrics.benchmarks import gain
-from erp.metrics.intervals import GroupBootstrap, Interval, better_than_constant
+from erp.metrics.intervals import GroupBootstrap, Interval, as_they_are, better_than_constant, together
 from erp.metrics.risk import coverage, spending
 from erp.rounding import MEAN, difference, size_of
 from erp.units import UNITS
@@ -72,9 +72,10 @@ def choose_lambdas(validation: HeldOut, bootstrap: Mapping[str, Any], margin: fl
     most = np.flatnonzero(curve.reward >= curve.reward.max() - MEAN * size_of(curve.reward))[-1]
     tested = curve.thin(TESTED)
     along = members_along(complete.scores, complete.predicted_costs, tested.lambdas)
-    single = complete.rewards[:, [complete.single()]]
-    apart = difference(np.take_along_axis(complete.rewards, along.T, axis=1), single)
-    found = GroupBootstrap(complete.groups, **bootstrap).intervals(apart)
+    rows, single = np.arange(complete.size[0]), complete.rewards[:, complete.single()]
+    draws = GroupBootstrap(complete.groups, **bootstrap)
+    apart = (difference(complete.rewards[rows, members], single)[:, None] for members in along)
+    found = [only for (only,) in together((draws, column, as_they_are) for column in apart)]
     passed = list(takewhile(lambda at: found[at].low > -margin, range(len(found))))
     same = min(passed, key=lambda at: (tested.cost[at], -at), default=None)
     return Chosen(

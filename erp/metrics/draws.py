@@ -14,7 +14,7 @@ COUNTED_CELLS = 1 << 16
 """Draws x groups counted at once: 512 KiB, since counting is twice as fast within a processor's cache."""
 MOST_KEPT_CELLS = 1 << 28
 """Draws x groups kept between calls, at one byte each. Beyond, every call draws anew: ask for much at once."""
-MOST_RESAMPLED = 20_000
+MOST_RESAMPLED = 10_000
 """Groups that are resampled one by one; more are dealt into as many bags, which are resampled whole."""
 
 

@@ -54,9 +54,9 @@ class GroupBootstrap:
     many groups as there are and gives the mean over the prompts in them: sum of values / number of prompts. All
     columns, and all calls, see the same draws, so intervals of several rows belong together.
 
-    More groups than 20,000 are dealt at random into as many bags (`erp.metrics.draws`), and bags are resampled: sums
+    More groups than 10,000 are dealt at random into as many bags (`erp.metrics.draws`), and bags are resampled: sums
     over independent groups are independent too, so variance and skewness of the mean stay what they were, and time and
-    memory no longer grow. Of the intervals of 90,000 prompts 94 to 96% then hold the truth, heavy tails and unequal
+    memory no longer grow. Of the intervals of 60,000 prompts 94 to 96% then hold the truth, heavy tails and unequal
     groups among them (tests/metrics/test_coverage.py).
 
     Plain percentiles are too narrow where groups are few: for 95% with 16 groups of three normal values they covered
@@ -86,19 +86,25 @@ class GroupBootstrap:
                 "allowed; 10000 and 0.95 are usual"
             )
         _, self._codes = np.unique(groups, return_inverse=True)
-        self._bags = bags(int(self._codes.max()) + 1, seed)
-        self._sizes = np.bincount(self._bags[self._codes]).astype(np.float64)
+        self._groups = int(self._codes.max()) + 1
+        self._bag = bags(self._groups, seed)[self._codes]
+        self._sizes = np.bincount(self._bag).astype(np.float64)
         self._draws, self._seed, self._level = draws, seed, level
 
     @property
     def groups(self) -> int:
         """Number of groups."""
-        return len(self._bags)
+        return self._groups
 
     @property
     def resampled(self) -> int:
         """Number of groups, or of bags of groups, that each draw takes."""
         return len(self._sizes)
+
+    @property
+    def drawn_by(self) -> tuple[int, int, int]:
+        """What its draws follow from: groups or bags, draws, seed."""
+        return self.resampled, self._draws, self._seed
 
     def of(self, rows: NDArray[np.int64]) -> GroupBootstrap:
         """The same for some of the prompts, by position."""
@@ -118,7 +124,7 @@ class GroupBootstrap:
         Raises:
             ErpError: on another shape, or on values that are not finite.
         """
-        return self.of_means(values, lambda means: means)
+        return self.of_means(values, as_they_are)
 
     def draws(self, values: NDArray[np.floating]) -> NDArray[np.float64]:
         """Resampled means (B, D) of values (N, D); row b of every call is the same draw of groups.
@@ -192,12 +198,12 @@ class GroupBootstrap:
                 f"of {len(self._codes)} prompts is allowed; keep prompts whose cells are all present (for columns: "
                 "`intervals`)"
             )
-        bag = self._bags[self._codes]
-        sums = np.empty((self.resampled, columns.shape[1] + 1))
-        for d, column in enumerate(columns.T):
-            sums[:, d] = np.bincount(bag, weights=column, minlength=self.resampled)
-        sums[:, -1] = self._sizes
-        return _Summed((self.resampled, self._draws, self._seed), sums, np.abs(columns).mean(axis=0))
+        sums, means, sizes = np.empty((self.resampled, columns.shape[1])), *np.empty((2, columns.shape[1]))
+        for d, strided in enumerate(columns.T):
+            column = np.ascontiguousarray(strided)  # its mean is rounded as if it stood alone: equal ones are equal
+            sums[:, d] = np.bincount(self._bag, weights=column, minlength=self.resampled)
+            means[d], sizes[d] = column.mean(), np.abs(column).mean()
+        return _Summed(self, sums, means, sizes)
 
     def _percentiles(self, means: NDArray[np.floating], drawn: NDArray[np.float64]) -> list[Interval]:
         """Intervals of D statistics from their values on the draws (draws, D)."""
@@ -218,9 +224,10 @@ class GroupBootstrap:
 class _Summed:
     """Columns (N, D) as they are resampled."""
 
-    counts: tuple[int, int, int]  # groups or bags, draws, seed: what draws are made from
-    sums: Floats  # (groups or bags, D + 1) of each column, and of prompts
-    size: Floats  # (D,) mean absolute value
+    bootstrap: GroupBootstrap
+    sums: Floats  # (groups or bags, D)
+    means: Floats  # (D,)
+    sizes: Floats  # (D,) mean absolute values
 
 
 def together(
@@ -231,17 +238,20 @@ def together(
     Raises:
         ErpError: as there.
     """
-    bootstraps, statistics, means, summed = [], [], [], []
+    summed, statistics = [], []
     for bootstrap, values, statistic in parts:  # only sums are kept of each
-        bootstraps.append(bootstrap)
-        statistics.append(statistic)
         summed.append(bootstrap._summed(values))
-        means.append(_column_means(values))
+        statistics.append(statistic)
     found = []
     with np.errstate(divide="ignore", invalid="ignore"):
-        for one, statistic, mean, drawn in zip(bootstraps, statistics, means, _resampled(summed), strict=True):
-            found.append(one._percentiles(statistic(mean[None])[0], statistic(drawn)))
+        for part, statistic, drawn in zip(summed, statistics, _resampled(summed), strict=True):
+            found.append(part.bootstrap._percentiles(statistic(part.means[None])[0], statistic(drawn)))
     return found
+
+
+def as_they_are(means: Floats) -> Floats:
+    """The means themselves."""
+    return means
 
 
 def shares_of_last(means: Floats) -> Floats:
@@ -252,21 +262,17 @@ def shares_of_last(means: Floats) -> Floats:
 
 def _resampled(parts: Sequence[_Summed]) -> list[Floats]:
     """Resampled means (draws, D) of every part."""
-    alike: dict[tuple[int, int, int], list[int]] = defaultdict(list)
-    for at, part in enumerate(parts):
-        alike[part.counts].append(at)
+    alike: dict[tuple[int, int, int], list[_Summed]] = defaultdict(list)
+    for part in parts:
+        alike[part.bootstrap.drawn_by].append(part)
     found: dict[int, Floats] = {}
-    for (_, draws, seed), places in alike.items():
-        table = np.concatenate([parts[at].sums for at in places], axis=1)
-        drawn = resampled_sums(table, draws, seed)
-        ends = np.cumsum([parts[at].sums.shape[1] for at in places])[:-1]
-        for at, sums in zip(places, np.split(drawn, ends, axis=1), strict=True):
-            means = sums[:, :-1] / sums[:, -1:]
-            means[np.abs(means) <= ROUNDING * parts[at].size] = 0.0
-            found[at] = means
-    return [found[at] for at in range(len(parts))]
-
-
-def _column_means(values: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Means (D,) of columns, each rounded as if it stood alone: equal columns give a ratio of exactly 1."""
-    return np.array([np.ascontiguousarray(column).mean() for column in values.T], dtype=np.float64)
+    for (_, draws, seed), sharing in alike.items():
+        bootstraps = list(dict.fromkeys(part.bootstrap for part in sharing))
+        prompts = np.stack([bootstrap._sizes for bootstrap in bootstraps], axis=1)
+        drawn = resampled_sums(np.concatenate([*(part.sums for part in sharing), prompts], axis=1), draws, seed)
+        counts, start = dict(zip(bootstraps, drawn[:, -len(bootstraps) :].T, strict=True)), 0
+        for part in sharing:
+            means = drawn[:, start : start + len(part.means)] / counts[part.bootstrap][:, None]
+            means[np.abs(means) <= ROUNDING * part.sizes] = 0.0
+            found[id(part)], start = means, start + len(part.means)
+    return [found[id(part)] for part in parts]

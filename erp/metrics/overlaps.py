@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from erp.metrics.intervals import GroupBootstrap, Interval, shares_of_last, together
+from erp.metrics.intervals import GroupBootstrap, Interval, as_they_are, shares_of_last, together
 from erp.rounding import difference
 
 UNKNOWN = Interval(float("nan"), float("nan"), float("nan"))
@@ -25,7 +25,7 @@ def known_means(values: NDArray[np.float64], bootstrap: GroupBootstrap) -> list[
     patterns, which = np.unique(~np.isnan(values), axis=1, return_inverse=True)
     known = [(np.flatnonzero(pattern), np.flatnonzero(which.ravel() == p)) for p, pattern in enumerate(patterns.T)]
     known = [(rows, columns) for rows, columns in known if len(rows)]
-    parts = ((bootstrap.of(rows), values[np.ix_(rows, columns)], lambda means: means) for rows, columns in known)
+    parts = ((bootstrap.of(rows), values[np.ix_(rows, columns)], as_they_are) for rows, columns in known)
     for (rows, columns), intervals in zip(known, together(parts), strict=True):
         for column, interval in zip(columns, intervals, strict=True):
             found[column] = (len(rows), interval)
