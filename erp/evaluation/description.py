@@ -59,7 +59,7 @@ def describe(
         "lacking": lacking(table.members, targets.count > 0),
         "missing_cells": int((targets.count == 0).sum()),
         "samples_per_cell": list(samples_per_cell(targets)),
-        "repeated_texts": len(table.prompts) - table.prompts["prompt"].map(str.strip).nunique(),
+        "repeated_texts": len(table.prompts) - len(set(map(str.strip, table.prompts["prompt"]))),
         "groups": len(found.names),
         "near_duplicates": None if found.near is None else asdict(duplicate_facts(found.near)),
         "reason": None if len(rows) else f"no prompt has a reward of every member; {REMEDY}",
