@@ -21,6 +21,7 @@ from erp.files import locked
 
 SHIPPED = Path(__file__).resolve().parent.parent / "mini" / "features"  # of the table that ships with the package
 CHUNK = 512  # prompts embedded between two writes: what a killed process loses at most
+WINDOW = 32 * CHUNK  # prompts sorted by length together: a table's neighbours stay neighbours on disk, and are read so
 _FORMAT = 2  # of the files; another has other folders, so that two versions of this package do not meet in one
 
 
@@ -156,9 +157,10 @@ def _add(
 ) -> None:
     """Embed the prompts at these positions and add them to the store; None: to one that begins here."""
     shipped = opened(SHIPPED / _folder_name(backbone))
-    order = np.array(sorted(new.tolist(), key=lambda at: len(prompts[at])), dtype=np.int64)
+    lengths = np.array([len(prompts[at]) for at in new.tolist()])
+    order = new[np.lexsort((lengths, np.arange(len(new)) // WINDOW))]  # of like length in a batch: less padding
     with tqdm(total=len(new), desc="embedding", unit="prompt", disable=not progress or not len(new)) as bar:
-        for start in range(0, len(order), CHUNK):  # prompts of like length share a batch: less padding
+        for start in range(0, len(order), CHUNK):
             chunk = order[start : start + CHUNK]
             rows = shipped.find(keys[chunk]) if shipped else np.full(1, -1)
             if shipped and rows.min() >= 0 and shipped.fitting(rows).all():

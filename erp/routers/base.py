@@ -94,13 +94,13 @@ class Dimensions:
 class Fitted(nn.Module):
     """A module whose fitted values are buffers, restored from a checkpoint whatever their shape.
 
-    How many train prompts a router keeps, for one, is known only after fitting.
+    How many train prompts a router keeps, for one, is known only after fitting. One that is None is not saved.
     """
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        for name, buffer in list(self.named_buffers(recurse=False)):
+        for name, buffer in self._buffers.items():
             saved = state_dict.get(prefix + name)
-            if saved is not None and saved.shape != buffer.shape:
+            if saved is not None and (buffer is None or saved.shape != buffer.shape):
                 setattr(self, name, torch.empty_like(saved))
         super()._load_from_state_dict(state_dict, prefix, *args)
 

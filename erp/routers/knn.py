@@ -14,9 +14,9 @@ from torch import Tensor
 
 from erp.errors import ErpError
 from erp.routers.base import Batch, Features, Router
+from erp.routers.neighbours import COLUMNS, JUDGED, Index, nearest
 
-BLOCK = 1024  # query rows at once: bounds the similarity matrix at BLOCK x train prompts
-TIES = 64  # rows of it in which ties are counted out at once
+BLOCK = 1024  # query rows at once: bounds the similarity matrix at BLOCK x COLUMNS
 
 
 class KNN(Router):
@@ -26,12 +26,16 @@ class KNN(Router):
     prompts that are equally near, those come first whose embedding and rewards have the smaller hash: neither their
     place in the table nor the value of a reward decides which of them are the k.
 
+    Beyond ``exact_up_to`` train prompts faiss (the extra `ann`) finds most of the k by an inverted file, which looks
+    into as many of its cells as it takes to find 95% of the exact ones of validation prompts; the share is reported.
+
     Args:
         k: neighbours; None for the best of ``ks`` by squared error on validation.
         ks: candidates for k; those above the number of train prompts are taken as that number.
         temperature: tau of the neighbours' weights; None for equal weights.
         temperatures: candidates for tau, None among them for equal weights; the best pair of k and tau by squared error
             on validation. Empty for ``temperature`` alone.
+        exact_up_to: train prompts; to search all of n takes time in proportion to n x prompts.
     """
 
     scale: ClassVar[Literal["reward", "ordinal"]] = "reward"
@@ -40,6 +44,9 @@ class KNN(Router):
     rewards: Tensor
     means: Tensor
     twin: Tensor
+    index: Tensor | None
+    probes: Tensor | None
+    recall: Tensor | None
     neighbours: Tensor
     temperature: Tensor  # infinite: equal weights
 
@@ -49,6 +56,7 @@ class KNN(Router):
         ks: Sequence[int] = (5, 10, 20, 50, 100, 200, 512),
         temperature: float | None = None,
         temperatures: Sequence[float | None] = (),
+        exact_up_to: int = 200_000,
     ) -> None:
         super().__init__()
         if k is not None and k < 1:
@@ -61,12 +69,19 @@ class KNN(Router):
             raise ErpError(f"router.temperatures = {list(temperatures)}: give numbers above 0, or null among them")
         if temperature is not None and len(temperatures) > 0:
             raise ErpError(f"router.temperature = {temperature}: router.temperatures is given too; give one of the two")
+        if exact_up_to < 1:
+            raise ErpError(f"router.exact_up_to = {exact_up_to}: give 1 or more")
+        self.exact_up_to = exact_up_to
         self.ks = sorted({k} if k is not None else set(ks))
         self.temperatures = list(dict.fromkeys(temperatures or [temperature]))
         self.register_buffer("embedding", torch.empty(0, 0))
         self.register_buffer("rewards", torch.empty(0, 0, dtype=torch.float64))
-        # (n,) first train prompt of the same embedding: products of equal rows can differ in the last bit
+        # (n,) first train prompt, in a block, of the same embedding: products of equal rows can differ in the last bit
         self.register_buffer("twin", torch.empty(0, dtype=torch.int64))
+        self.register_buffer("index", None)  # (bytes,) of faiss, in place of the embeddings
+        self.register_buffer("probes", None)
+        self.register_buffer("recall", None)
+        self._opened: Index | None = None
         self.register_buffer("means", torch.empty(0, dtype=torch.float64))
         self.register_buffer("neighbours", torch.tensor(0))
         self.register_buffer("temperature", torch.tensor(math.inf, dtype=torch.float64))
@@ -91,9 +106,12 @@ class KNN(Router):
         features, rewards = scored_prompts(train)
         order = by_content(features.embedding, rewards)
         self.embedding, self.rewards = features.embedding[order], rewards[order]
-        self.twin = first_equal(self.embedding)
+        self.twin = first_equal_in_blocks(self.embedding)
+        del features
         self.means = torch.nan_to_num(torch.nanmean(self.rewards, dim=0))
         ks = sorted({min(k, len(self.embedding)) for k in self.ks})
+        if len(self.embedding) > self.exact_up_to:
+            self._approximate(validation, ks[-1])
         temperatures = [math.inf if tau is None else tau for tau in self.temperatures]
         errors = torch.zeros(len(temperatures), len(ks), dtype=torch.float64)
         if errors.numel() > 1:
@@ -110,30 +128,27 @@ class KNN(Router):
         self.temperature = torch.tensor(temperatures[t], dtype=torch.float64)
 
     def chosen(self) -> dict[str, Any]:
-        """The k that validation chose, and the temperature unless the weights are equal."""
-        temperature = float(self.temperature)
-        return {"k": float(self.neighbours), **({"temperature": temperature} if math.isfinite(temperature) else {})}
+        """The k that validation chose, the temperature unless the weights are equal, the recall of an index."""
+        told = {"k": self.neighbours, "temperature": self.temperature, "recall": self.recall}
+        return {name: float(value) for name, value in told.items() if value is not None and value.isfinite()}
 
     def _nearest(self, queries: Tensor, k: int, weighted: bool) -> tuple[Tensor, Tensor]:
-        """Cosines and positions of the k nearest train prompts, nearest first, (B, k) each.
+        """Cosines and positions of the k nearest train prompts, nearest first, (B, k) each."""
+        if self.index is None or self.probes is None:
+            return nearest(queries, self.embedding, self.twin, k, weighted)
+        if self._opened is None:
+            self._opened = Index.opened(self.index, int(self.probes))
+        return self._opened.nearest(queries, k)
 
-        float32 orders neighbours well enough; weights are made from cosines of float64.
-        """
-        dtype = torch.float64 if weighted else self.embedding.dtype
-        every = queries.to(dtype) @ self.embedding.to(dtype).T
-        if (self.twin != torch.arange(len(self.twin))).any():
-            every = every[:, self.twin]
-        cosine, position = torch.topk(every, min(k + 1, len(self.embedding)), dim=1)
-        least, position = cosine[:, k - 1 : k], position[:, :k]
-        tied = (cosine[:, k:] == least).any(dim=1).nonzero()[:, 0]  # more are as near as the last
-        for rows in torch.split(tied, TIES):
-            above, level = every[rows] > least[rows], every[rows] == least[rows]
-            room = k - above.sum(dim=1, keepdim=True)
-            kept = above | (level & (level.cumsum(dim=1) <= room))
-            position[rows] = kept.nonzero()[:, 1].view(len(rows), k)
-        position = position.sort(dim=1).values
-        cosine, order = every.gather(1, position).sort(dim=1, descending=True, stable=True)
-        return cosine, position.gather(1, order)
+    def _approximate(self, validation: Iterable[Batch], k: int) -> None:
+        """Put the train prompts into an index, in place of their embeddings; its recall is measured on validation."""
+        queries = torch.cat([*(batch.features.embedding for batch in validation), self.embedding[:1]])
+        queries = queries[:: max(1, len(queries) // JUDGED)]
+        exact = torch.cat([nearest(q, self.embedding, self.twin, k, False)[1] for q in torch.split(queries, BLOCK)])
+        self._opened, recall = Index.of(self.embedding, queries, exact)
+        self.index, self.probes = self._opened.saved(), torch.tensor(self._opened.probes)
+        self.recall = torch.tensor(recall, dtype=torch.float64)
+        self.embedding, self.twin = self.embedding[:0], self.twin[:0]
 
     def _running_means(self, cosine: Tensor, nearest: Tensor, ks: Sequence[int], temperature: float) -> list[Tensor]:
         """Mean rewards over the first k neighbours of each query, for ascending ks; each (B, M)."""
@@ -170,6 +185,12 @@ def by_content(embedding: Tensor, rewards: Tensor) -> Tensor:
     parts = zip(embedding.numpy(), rankdata(rewards.numpy(), "min", axis=0, nan_policy="omit"), strict=True)
     digests = [hashlib.sha256(row.tobytes() + cells.tobytes()).digest() for row, cells in parts]
     return torch.tensor(sorted(range(len(digests)), key=digests.__getitem__), dtype=torch.int64)
+
+
+def first_equal_in_blocks(embedding: Tensor) -> Tensor:
+    """(n,) position of the first row that is equal to each row of (n, d), within blocks of ``COLUMNS`` rows."""
+    blocks = torch.split(embedding, COLUMNS)
+    return torch.cat([first_equal(block) + COLUMNS * i for i, block in enumerate(blocks)])
 
 
 def as_values(embedding: Tensor) -> NDArray[np.void]:

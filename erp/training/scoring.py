@@ -19,7 +19,9 @@ def scores_of(bundle: Bundle, data: RoutingData, rows: Rows, batch_size: int) ->
         rows: of the table.
         batch_size: how many prompts are scored at once.
     """
-    starts = range(0, len(rows), batch_size)
+    found = np.empty((len(rows), len(bundle.card.members)))
     with torch.no_grad():
-        parts = [bundle.scores(data.features(rows[start : start + batch_size])) for start in starts]
-    return np.asarray(torch.cat(parts).to(torch.float64).numpy())
+        for start in range(0, len(rows), batch_size):
+            features = data.features(rows[start : start + batch_size])
+            found[start : start + batch_size] = bundle.scores(features).to(torch.float64).numpy()
+    return found
