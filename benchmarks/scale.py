@@ -1,6 +1,6 @@
 """``python -m benchmarks.scale [10000 100000 1000000]``: describe and train end to end at growing sizes.
 
-Beside them what one would write instead: pandas and scikit-learn's RidgeCV. Each command is a process of its own, on one
+Beside them what one would write instead: pandas and RidgeCV. Each command is a process of its own, on one
 thread; CPU seconds and peak memory are the operating system's. Writes ``benchmarks/SCALE.md``.
 """
 
@@ -151,7 +151,7 @@ def main() -> None:
     about = (
         f"`python -m benchmarks.scale`: a synthetic long table of {MEMBERS} members, a row a mean of {RESPONSES} "
         f"responses, prompts of {WORDS} words at the median; hashed features, ridge, no figures. `describe` starts "
-        "with an empty cache; near-duplicates and features are in it when `train` starts. Parts within a part count for "
+        "with an empty cache; near-duplicates and features are in it when `train` starts. A part within a part counts for "
         "both: near-duplicates are looked for by `describe` and by the split. One run each, one thread."
     )
     text = ["# Scale", "", about, "", machine()[0], "", *lines, ""]
