@@ -151,8 +151,8 @@ def main() -> None:
     about = (
         f"`python -m benchmarks.scale`: a synthetic long table of {MEMBERS} members, a row a mean of {RESPONSES} "
         f"responses, prompts of {WORDS} words at the median; hashed features, ridge, no figures. `describe` starts "
-        "with an empty cache; near-duplicates and features are in it when `train` starts. A part within a part counts for "
-        "both: near-duplicates are looked for by `describe` and by the split. One run each, one thread."
+        "with an empty cache; near-duplicates and features are in it when `train` starts. Parts within a part count "
+        "twice: near-duplicates are looked for by `describe` and by the split. One run each, one thread."
     )
     text = ["# Scale", "", about, "", machine()[0], "", *lines, ""]
     if sizes == list(SIZES):
