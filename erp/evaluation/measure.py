@@ -32,6 +32,8 @@ from erp.trained.bundle import Bundle
 from erp.training.data import RoutingData, Rows
 from erp.units import with_shown_lambdas
 
+READ_AT_ONCE = 16_384  # prompts whose vectors are held at once
+
 
 def measure(
     data: RoutingData,
@@ -98,8 +100,14 @@ def measure(
 
 def held_out(data: RoutingData, bundle: Bundle, rows: Rows, scores: np.ndarray[Any, Any], policy: Policy) -> HeldOut:
     """The router's scores on some rows of a table, beside what was observed there and what the policy reads."""
-    features, known = data.features(rows), bool(bundle.card.categories)
-    guessed = bundle.classifier.codes(features.embedding) if known else None
+    known, predicted = bool(bundle.card.categories), bundle.cost_model is not None
+    guessed, costs = [], []
+    for start in range(0, len(rows), READ_AT_ONCE) if known or predicted else ():
+        embedding = data.features(rows[start : start + READ_AT_ONCE]).embedding
+        if known:
+            guessed.append(bundle.category_scores(bundle.classifier.codes(embedding)).numpy())
+        if predicted:
+            costs.append(bundle.predicted_costs(embedding).numpy())
 
     def near(at: Rows) -> np.ndarray[Any, Any] | None:
         found = bundle.neighbour_rewards(data.features(rows[at]))
@@ -108,15 +116,17 @@ def held_out(data: RoutingData, bundle: Bundle, rows: Rows, scores: np.ndarray[A
     return HeldOut(
         members=data.table.members,
         scores=scores,
-        category_scores=bundle.category_scores(features.category).numpy() if known else None,
+        category_scores=bundle.category_scores(data.features(rows, embeddings=False).category).numpy()
+        if known
+        else None,
         targets=data.targets.take(rows),
         costs=data.costs.values[rows],
-        predicted_costs=bundle.predicted_costs(features.embedding).numpy(),
+        predicted_costs=np.concatenate(costs) if costs else bundle.train_mean_cost.numpy(),
         train_mean_reward=bundle.train_mean_reward.numpy(),
         train_mean_cost=bundle.train_mean_cost.numpy(),
         groups=data.split.groups[rows],
         scale=bundle.router.scale,
-        guessed_category_scores=None if guessed is None else bundle.category_scores(guessed).numpy(),
+        guessed_category_scores=np.concatenate(guessed) if guessed else None,
         neighbours=near if policy.needs_neighbours else None,
     )
 
