@@ -16,6 +16,7 @@ from erp.routers.base import Batch, Features, Router
 from erp.routers.knn import as_values, scored_prompts
 
 MOST_POINTS = 20_000  # distinct prompts up to which K-means looks at all of them in every step
+MOST_KEPT = 100_000  # train prompts in memory: of more, about so many tell where centres lie, drawn by their content
 BLOCK = 8192  # prompts assigned at once: bounds the distances at BLOCK x clusters
 
 
@@ -59,13 +60,14 @@ class ClusterMean(Router):
 
     def fit(self, train: Iterable[Batch], validation: Iterable[Batch]) -> None:
         """Cluster, average the present cells; choose the number of clusters and kappa on validation."""
-        features, rewards = scored_prompts(train)
-        overall = torch.nan_to_num(torch.nanmean(rewards, dim=0))
+        features, _ = scored_prompts(train, MOST_KEPT)
         points, weights = distinct_points(features.embedding)
         least = torch.inf
         for clusters in sorted({min(k, len(points)) for k in self.clusters}):
             centers = cluster_centers(points, weights, clusters, self.seed)
-            sums = sums_by(nearest_center(features.embedding, centers), rewards, len(centers))
+            parts = (sums_by(nearest_center(b.features.embedding, centers), b.rewards, clusters) for b in train)
+            totals, counts = (torch.stack(sums).sum(dim=0) for sums in zip(*parts, strict=True))
+            sums, overall = (totals, counts), totals.sum(dim=0) / counts.sum(dim=0).clamp(min=1)
             tables = torch.stack([shrunk(*sums, overall, kappa) for kappa in self.kappas])
             errors = torch.zeros(len(tables), dtype=torch.float64)
             for batch in validation if len(self.clusters) * len(self.kappas) > 1 else ():

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from erp.routers.base import Batch, Dimensions, Features, Router
 from erp.routers.cluster_mean import (
+    MOST_KEPT,
     checked_clusters,
     checked_kappas,
     checked_seed,
@@ -81,15 +82,16 @@ class HierarchicalMean(Router):
 
     def fit(self, train: Iterable[Batch], validation: Iterable[Batch]) -> None:
         """Cluster twice, average the present cells; choose the numbers of clusters and kappas on validation."""
-        features, rewards = scored_prompts(train)
+        features, _ = scored_prompts(train, MOST_KEPT)
         points, weights = distinct_points(features.embedding)
         several = len(self.coarse) * len(self.fine) * len(self.kappas) > 1
         least = torch.inf
         for fine in sorted({min(k, len(points)) for k in self.fine}):
             centers = cluster_centers(points, weights, fine, self.seed)
-            code = nearest_center(features.embedding, centers)
-            sums = self._sums(features.category, code, rewards, fine)
+            parts = [self._sums(self._placed(batch, centers), fine) for batch in train]
+            sums = [torch.stack(part).sum(dim=0) for part in zip(*parts, strict=True)]
             held_out = [self._placed(batch, centers) for batch in (validation if several else ())]
+            code = nearest_center(features.embedding, centers)
             sizes = torch.bincount(code, minlength=fine).clamp(min=1)  # rounding may leave one empty
             for coarse in sorted({min(k, fine) for k in self.coarse}):
                 parents = nearest_center(centers, cluster_centers(centers, sizes, coarse, self.seed))
@@ -114,9 +116,9 @@ class HierarchicalMean(Router):
         code = nearest_center(batch.features.embedding, centers)
         return HeldOut(self._slot(batch.features.category), code, batch.rewards)
 
-    def _sums(self, category: Tensor, code: Tensor, rewards: Tensor, fine: int) -> tuple[Tensor, Tensor]:
+    def _sums(self, placed: HeldOut, fine: int) -> tuple[Tensor, Tensor]:
         """Sums and numbers of rewards, (categories + 1, fine, M) each; in the last slot those of all prompts."""
-        slot = self._slot(category)
+        slot, code, rewards = placed.slot, placed.code, placed.rewards
         known = slot < self.categories
         cells = sums_by(slot[known] * fine + code[known], rewards[known], self.categories * fine)
         everyone = sums_by(code, rewards, fine)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from erp.errors import ErpError
 from erp.routers.base import Batch, Features, Router
-from erp.routers.cluster_mean import checked_seed, distinct_points
+from erp.routers.cluster_mean import MOST_KEPT, checked_seed, distinct_points
 from erp.routers.knn import scored_prompts
 from erp.routers.ridge import gather
 
@@ -89,7 +89,7 @@ class KernelRidge(Router):
 
     def fit(self, train: Iterable[Batch], validation: Iterable[Batch]) -> None:
         """Solve for every kernel and alpha, keep the best on validation."""
-        features, rewards = scored_prompts(train)
+        features, rewards = scored_prompts(train, max(MOST_KEPT, self.exact_up_to))
         patterns = patterns_of(~torch.isnan(rewards))
         exact = sum(int(rows.sum()) ** 3 for _, rows in patterns) <= self.exact_up_to**3
         kept = features if exact else _drawn(features, self.landmarks, self.seed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -205,8 +205,13 @@ def first_equal(embedding: Tensor) -> Tensor:
     return torch.from_numpy(first[code])
 
 
-def scored_prompts(batches: Iterable[Batch]) -> tuple[Features, Tensor]:
-    """All prompts that have a reward, in memory: a prompt without any is nobody's neighbour.
+def scored_prompts(batches: Iterable[Batch], most: int | None = None) -> tuple[Features, Tensor]:
+    """Prompts that have a reward, in memory: a prompt without any is nobody's neighbour.
+
+    Args:
+        batches: of train.
+        most: of more, about so many are taken: those whose embeddings have the smallest hashes, whatever the table's
+            order; the batches are then read twice. None: all.
 
     Returns:
         features of the n prompts, and their rewards (n, M), NaN where missing.
@@ -214,13 +219,27 @@ def scored_prompts(batches: Iterable[Batch]) -> tuple[Features, Tensor]:
     Raises:
         ErpError: there is none.
     """
-    parts = list(batches)
-    scored = [~torch.isnan(part.rewards).all(dim=1) for part in parts]
-    if not any(bool(some.any()) for some in scored):
+    share = 1.0 if most is None else most / max(sum(int(_scored(batch).sum()) for batch in batches), 1)
+    parts = []
+    for batch in batches:
+        taken = _scored(batch)
+        if share < 1:
+            taken[taken.clone()] = _hashed(batch.features.embedding[taken]) < share
+        parts.append((batch.features.embedding[taken], batch.features.category[taken], batch.rewards[taken]))
+    if not any(len(rewards) for _, _, rewards in parts):
+        if share < 1:  # few different embeddings, and none of a small hash
+            return scored_prompts(batches)
         raise ErpError("split: no prompt with a reward is left to train on; lower split.test or split.validation")
+    embedding, category, rewards = (torch.cat(column) for column in zip(*parts, strict=True))
+    return Features(embedding, category), rewards
 
-    def joined(pick: Callable[[Batch], Tensor]) -> Tensor:
-        return torch.cat([pick(part)[some] for part, some in zip(parts, scored, strict=True)])
 
-    features = Features(joined(lambda b: b.features.embedding), joined(lambda b: b.features.category))
-    return features, joined(lambda b: b.rewards)
+def _scored(batch: Batch) -> Tensor:
+    """(B,) whether a prompt has a reward."""
+    return ~torch.isnan(batch.rewards).all(dim=1)
+
+
+def _hashed(embedding: Tensor) -> Tensor:
+    """A number in [0, 1) for each row of (n, d), of its content alone, (n,) float64."""
+    digests = [hashlib.blake2b(row.tobytes(), digest_size=6).digest() for row in embedding.numpy()]
+    return torch.tensor([int.from_bytes(digest, "big") / 2.0**48 for digest in digests], dtype=torch.float64)

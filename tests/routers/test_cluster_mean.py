@@ -1,8 +1,11 @@
 """scikit-learn's KMeans and pandas' groupby are the judges."""
 
+import importlib
+
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import yaml
 from sklearn.cluster import KMeans
 from sklearn.metrics import pairwise_distances_argmin
@@ -14,7 +17,10 @@ from erp.compose import conf_folder
 from erp.errors import ErpError
 from erp.routers import cluster_mean
 from erp.routers.base import Router
-from erp.routers.cluster_mean import ClusterMean
+from erp.routers.cluster_mean import ClusterMean, nearest_center
+from erp.routers.hierarchical_mean import HierarchicalMean
+from erp.routers.kernel_ridge import KernelRidge
+from erp.routers.knn import scored_prompts
 from tests.routers.problems import Part, problem, scores
 
 
@@ -189,3 +195,37 @@ def test_uniroute_is_cluster_mean_without_shrinkage():
 def test_settings_that_cannot_be(options, message):
     with pytest.raises(ErpError, match=message):
         ClusterMean(**options)
+
+
+@pytest.mark.parametrize("name", ["cluster_mean", "hierarchical_mean", "kernel_ridge"])
+def test_of_many_prompts_some_tell_where_centres_lie_and_all_tell_the_means(monkeypatch, name):
+    """Whatever the order of the table; the means are those of all prompts."""
+    module = importlib.import_module(f"erp.routers.{name}")
+    train, validation, test = problem(sizes=(400, 80, 60))
+    monkeypatch.setattr(module, "MOST_KEPT", 100)
+    taken = scored_prompts(train.batches(37), 100)[0].embedding
+    assert 60 < len(taken) < 140
+    order = np.random.default_rng(0).permutation(400)
+    made = [
+        {
+            "cluster_mean": ClusterMean([4], [0]), "hierarchical_mean": HierarchicalMean([2], [4], [0]),
+            "kernel_ridge": KernelRidge(exact_up_to=50, landmarks=30),
+        }[name]
+        for _ in range(2)
+    ]  # fmt: skip
+    for router, part in zip(made, (train, train.take(order)), strict=True):
+        router.fit(part.batches(37), validation.batches())
+    np.testing.assert_allclose(scores(made[0], test), scores(made[1], test), atol=1e-9)
+    if name != "kernel_ridge":
+        code = nearest_center(torch.from_numpy(train.embedding), made[0].centers).numpy()
+        found = scores(made[0], train)
+        for cluster in range(4):
+            expected = train.rewards[code == cluster].mean(axis=0)
+            np.testing.assert_allclose(found[code == cluster], np.tile(expected, ((code == cluster).sum(), 1)))
+
+
+def test_many_prompts_of_one_embedding_are_all_taken():
+    train, _, _ = problem(sizes=(400, 80, 60))
+    for value in np.linspace(0.1, 1, 8):
+        same = Part(np.full_like(train.embedding, value), train.rewards, train.category)
+        assert len(scored_prompts(same.batches(), 50)[0].embedding) == 400
