@@ -89,13 +89,13 @@ class HierarchicalMean(Router):
         for fine in sorted({min(k, len(points)) for k in self.fine}):
             centers = cluster_centers(points, weights, fine, self.seed)
             parts = [self._sums(self._placed(batch, centers), fine) for batch in train]
-            sums = [torch.stack(part).sum(dim=0) for part in zip(*parts, strict=True)]
+            totals, counts = (torch.stack(part).sum(dim=0) for part in zip(*parts, strict=True))
             held_out = [self._placed(batch, centers) for batch in (validation if several else ())]
             code = nearest_center(features.embedding, centers)
             sizes = torch.bincount(code, minlength=fine).clamp(min=1)  # rounding may leave one empty
             for coarse in sorted({min(k, fine) for k in self.coarse}):
                 parents = nearest_center(centers, cluster_centers(centers, sizes, coarse, self.seed))
-                tree = Tree(*sums, parents, coarse)
+                tree = Tree(totals, counts, parents, coarse)
                 for kappa in self.kappas:
                     means = tree.means(kappa)
                     error = sum(placed.squared_error(means) for placed in held_out)
