@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
+import numpy as np
 import pandas as pd
 import pyarrow
 import pyarrow.parquet
@@ -17,7 +18,7 @@ from erp.errors import ErpError
 from erp.table.readers.base import Choose, File, Reader, Row, Selected
 from erp.table.shape import require_single, selection
 
-_AHEAD = 3  # row groups that are read while another is worked on
+_AHEAD = 2  # row groups that are read while another is worked on
 
 
 class Parquet(Reader):
@@ -73,8 +74,9 @@ class Footer:
         with self.opened() as stream:
             file = pyarrow.parquet.ParquetFile(stream, metadata=self.content, read_dictionary=texts)
             table = file.read_row_group(number, columns=own)
-        frame: pd.DataFrame = table.to_pandas(ignore_metadata=True, integer_object_nulls=True)
-        return frame
+        coded = [name for name in own if pyarrow.types.is_dictionary(table.schema.field(name).type)]
+        frame: pd.DataFrame = table.drop_columns(coded).to_pandas(ignore_metadata=True, integer_object_nulls=True)
+        return frame.assign(**{name: _categorical(table[name]) for name in coded}) if coded else frame
 
 
 def row_groups(footers: Sequence[Footer], columns: Sequence[str]) -> Iterator[tuple[int, pd.DataFrame]]:
@@ -97,6 +99,7 @@ def row_groups(footers: Sequence[Footer], columns: Sequence[str]) -> Iterator[tu
                 yield file, done.result()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+            pyarrow.default_memory_pool().release_unused()  # else what reading needed stays for the whole run
 
 
 def _numbered(footers: Sequence[Footer], files: Sequence[File], wanted: Sequence[str]) -> Iterator[pd.DataFrame]:
@@ -108,6 +111,14 @@ def _numbered(footers: Sequence[Footer], files: Sequence[File], wanted: Sequence
                 frame[name] = pd.Categorical([value]).repeat(len(frame))
         yield frame.set_index(pd.RangeIndex(start, start + len(frame)))
         start += len(frame)
+
+
+def _categorical(column: Any) -> pd.Categorical:
+    """Texts by code; pyarrow's own way to pandas copies them twice."""
+    array = column.unify_dictionaries().combine_chunks()
+    array = array.chunk(0) if isinstance(array, pyarrow.ChunkedArray) else array
+    texts = np.array([*array.dictionary.to_pylist(), None], dtype=object)[:-1]  # one text is not an array of letters
+    return pd.Categorical.from_codes(array.indices.fill_null(-1).to_numpy(zero_copy_only=False), texts)
 
 
 def _is_text(kind: Any) -> bool:
