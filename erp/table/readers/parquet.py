@@ -113,12 +113,13 @@ def _numbered(footers: Sequence[Footer], files: Sequence[File], wanted: Sequence
         start += len(frame)
 
 
-def _categorical(column: Any) -> pd.Categorical:
+def _categorical(column: Any) -> pd.Categorical[Any]:
     """Texts by code; pyarrow's own way to pandas copies them twice."""
     array = column.unify_dictionaries().combine_chunks()
     array = array.chunk(0) if isinstance(array, pyarrow.ChunkedArray) else array
     texts = np.array([*array.dictionary.to_pylist(), None], dtype=object)[:-1]  # one text is not an array of letters
-    return pd.Categorical.from_codes(array.indices.fill_null(-1).to_numpy(zero_copy_only=False), texts)
+    codes: np.ndarray[Any, np.dtype[np.int32]] = array.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+    return pd.Categorical.from_codes(codes, pd.Index(texts, dtype=object))
 
 
 def _is_text(kind: Any) -> bool:
