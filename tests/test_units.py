@@ -11,7 +11,7 @@ import torch
 import yaml
 
 from erp.units import UNITS, unit_of, with_base_lambda, with_shown_lambdas
-from tests.integration.conftest import erp, quick, table  # noqa: F401 - fixtures
+from tests.integration.conftest import erp, quick, scores, table  # noqa: F401 - fixtures
 
 
 def test_a_price_of_a_shown_unit_is_so_many_prices_of_a_base_unit():

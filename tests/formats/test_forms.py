@@ -16,7 +16,7 @@ from erp.formats.results import RESULTS
 from erp.formats.run import RUN
 from erp.formats.sweep import SWEEP
 from erp.formats.table import TABLE
-from tests.integration.conftest import erp, quick, table  # noqa: F401
+from tests.integration.conftest import erp, quick, scores, table  # noqa: F401
 
 
 def test_each_form_is_made_of_the_one_before_from_where_a_file_stands():

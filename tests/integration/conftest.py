@@ -1,5 +1,6 @@
-"""Small tables on disk and a command line that runs in this process."""
+"""Small tables on disk, a run on one of them, and a command line that runs in this process."""
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,16 +47,51 @@ def erp(tmp_path, monkeypatch, capsys):
     return run
 
 
-@pytest.fixture
-def table(tmp_path) -> Path:
-    """A long parquet file: 240 prompts, 3 members, 2 samples."""
-    path = tmp_path / "scores.parquet"
+SMALL = ["backbone=hashing", "backbone.dimensions=256", "tracking=off", "bootstrap.draws=200"]
+
+
+@pytest.fixture(scope="session")
+def scores(tmp_path_factory) -> Path:
+    """A long parquet file: 240 prompts, 3 members, 2 samples. Nobody writes here: `table` is a copy."""
+    path = tmp_path_factory.mktemp("scores") / "scores.parquet"
     long_frame().to_parquet(path)
     return path
 
 
 @pytest.fixture
+def table(tmp_path, scores) -> Path:
+    """A long parquet file: 240 prompts, 3 members, 2 samples."""
+    return Path(shutil.copy(scores, tmp_path))
+
+
+def arguments_of(table: Path) -> list[str]:
+    return ["data=table", f"data.path={table}", *SMALL]
+
+
+@pytest.fixture
 def quick(table) -> list[str]:
     """Arguments of a fast run on that table."""
-    small = ["backbone=hashing", "backbone.dimensions=256"]
-    return ["data=table", f"data.path={table}", *small, "tracking=off", "bootstrap.draws=200"]
+    return arguments_of(table)
+
+
+@pytest.fixture(scope="session")
+def finished(scores) -> Path:
+    """The folder in which a run on that table was made. Nobody writes here: `run` is a copy."""
+    home = scores.parent
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(home)
+        patch.setenv("ERP_CACHE", str(home / "cache"))
+        patch.delenv("ERP_WEIGHTS", raising=False)
+        assert cli.main(["train", *arguments_of(scores), "figures=false", "trainer.progress=false"]) == 0
+    return home
+
+
+@pytest.fixture
+def run(erp, table, finished) -> Path:
+    """What `erp("train", *quick)` leaves: the run's folder, and what is cached."""
+    for name in ("runs", "cache"):
+        shutil.copytree(finished / name, name)
+    (folder,) = Path("runs").iterdir()
+    config = folder / "config.yaml"
+    config.write_text(config.read_text().replace(str(finished), str(table.parent)))
+    return folder

@@ -128,10 +128,9 @@ def test_missing_file(erp, tmp_path):
     assert refused(train_on(erp, tmp_path / "nowhere.parquet"), "nowhere.parquet", "no such file")
 
 
-def test_unreadable_checkpoint(erp, quick, tmp_path):
-    folder = erp("train", *quick).last
-    (tmp_path / folder / "checkpoint.ckpt").write_bytes(b"not a checkpoint")
-    assert refused(erp("evaluate", f"run={folder}"), "checkpoint.ckpt", "cannot be read")
+def test_unreadable_checkpoint(erp, run):
+    (run / "checkpoint.ckpt").write_bytes(b"not a checkpoint")
+    assert refused(erp("evaluate", f"run={run}"), "checkpoint.ckpt", "cannot be read")
 
 
 def test_no_run_there(erp):
@@ -170,10 +169,9 @@ def test_the_policys_lambda_is_checked(erp, quick):
     assert refused(erp("train", *quick, "policy.lambda=-1"), "lambda = -1")
 
 
-def test_a_table_of_other_members_is_refused_by_evaluate(erp, quick, tmp_path):
-    folder = erp("train", *quick).last
+def test_a_table_of_other_members_is_refused_by_evaluate(erp, run, tmp_path):
     other = saved(long_frame(seed=5).replace({"model": {"synthetic-1b": "stranger"}}), tmp_path, "other.parquet")
-    assert refused(erp("evaluate", f"run={folder}", "data=table", f"data.path={other}"), "synthetic-1b")
+    assert refused(erp("evaluate", f"run={run}", "data=table", f"data.path={other}"), "synthetic-1b")
 
 
 def test_not_key_equals_value(erp):

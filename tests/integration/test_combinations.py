@@ -10,14 +10,15 @@ import pandas as pd
 import pytest
 
 from erp.build import build
-from erp.compose import compose, options
+from erp.compose import options
 from erp.routers.base import Router
 from tests.backbones.tiny_encoders import tiny_encoder
 from tests.integration.tables import long_frame, results
+from tests.routers.problems import router_options
 
 NEW = "synthetic-8b"
-ROUTERS = sorted(options("router"))
-BUILT = {name: build(compose("train", [f"router={name}"])["router"], Router, key="router") for name in ROUTERS}
+ROUTERS = router_options()
+BUILT = {name: build(node, Router, key="router") for name, node in ROUTERS.items()}
 Case = dict[str, Any]
 SWITCHES: dict[str, tuple[Any, ...]] = {
     "router": tuple(ROUTERS),
@@ -34,8 +35,8 @@ MORE = {
     "policy=tolerance": ("policy.tau=0.1",),
     "target.kind=best_of_n": ("target.n=2",),
     "router=auto": (  # its other candidates are routers of their own here
-        "router.folds=3", *(f"~router.candidates.{name}" for name in compose("train", ["router=auto"])["router"][
-            "candidates"] if name not in ("ridge", "knn", "mlp")),
+        "router.folds=3", *(f"~router.candidates.{name}" for name in ROUTERS["auto"]["candidates"]
+                            if name not in ("ridge", "knn", "mlp")),
     ),
 }  # fmt: skip
 COMMON = (

@@ -103,15 +103,14 @@ def test_evaluate_gives_the_run_s_own_numbers_bit_for_bit(erp, quick):
     assert {k: again[k] for k in NUMBERS if k != "data"} == {k: mine[k] for k in NUMBERS if k != "data"}
 
 
-def test_evaluate_on_another_table_leaves_out_what_the_router_has_seen(erp, quick, tmp_path, table):
-    folder = erp("train", *quick).last
-    split = pd.read_parquet(Path(folder) / "split.parquet").set_index("prompt_id")["split"]
+def test_evaluate_on_another_table_leaves_out_what_the_router_has_seen(erp, run, tmp_path, table):
+    split = pd.read_parquet(run / "split.parquet").set_index("prompt_id")["split"]
     mine = pd.read_parquet(table)
     seen_ids = split.index[split.isin(["train", "validation"])][:40]
     seen = mine[mine["prompt_id"].isin(seen_ids)].assign(prompt_id=lambda f: "other-" + f["prompt_id"])
     fresh = long_frame(prompts=90, seed=7).assign(prompt_id=lambda f: "fresh-" + f["prompt_id"])
     pd.concat([seen, fresh]).to_parquet(tmp_path / "other.parquet")
-    answer = erp("evaluate", f"run={folder}", "data=table", f"data.path={tmp_path / 'other.parquet'}")
+    answer = erp("evaluate", f"run={run}", "data=table", f"data.path={tmp_path / 'other.parquet'}")
     assert answer.code == 0, answer.err
     found = results(answer.last)
     assert found["data"]["test"] == 90
@@ -135,18 +134,17 @@ def test_unknown_costs_of_another_table_are_those_the_run_kept(erp, quick, tmp_p
     assert found["cost"]["notes"] == ["unknown costs are the member's mean on train in 89 of 270 cells"]
 
 
-def test_route_text_json_and_python_agree(erp, quick, monkeypatch, tmp_path):
-    folder = erp("train", *quick).last
+def test_route_text_json_and_python_agree(erp, run, monkeypatch, tmp_path):
     prompts = ["integral matrix proof", "coffee with a friend"]
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(f"{prompts[0]}\n\n{prompts[1]}\n".encode())))
-    text = erp("route", f"run={folder}")
+    text = erp("route", f"run={run}")
     assert text.code == 0, text.err
     lines = [line.split("\t") for line in text.out.splitlines()]
     assert [line[0] for line in lines] == ["1", "3"]
 
     (tmp_path / "in.jsonl").write_text("\n".join(json.dumps({"prompt": p}) for p in prompts))
-    answers = [json.loads(x) for x in erp("route", f"run={folder}", "input=in.jsonl", "output=json").out.splitlines()]
-    opened = package.load(folder)
+    answers = [json.loads(x) for x in erp("route", f"run={run}", "input=in.jsonl", "output=json").out.splitlines()]
+    opened = package.load(run)
     frame = opened.route(prompts)
     scores = opened.scores(prompts)
     assert list(frame["member"]) == [line[1] for line in lines] == [a["member"] for a in answers]
@@ -157,17 +155,16 @@ def test_route_text_json_and_python_agree(erp, quick, monkeypatch, tmp_path):
 
     cheapest = opened.members[int(np.argmin(opened.bundle.train_mean_cost.numpy()))]
     assert set(opened.route(prompts, lambda_=float("inf"))["member"]) == {cheapest}
-    assert f"\t{cheapest}\t" in erp("route", f"run={folder}", "input=in.jsonl", "lambda=inf").out
+    assert f"\t{cheapest}\t" in erp("route", f"run={run}", "input=in.jsonl", "lambda=inf").out
 
 
 @pytest.mark.parametrize(
     ("content", "words"),
     [("", "no prompt"), ('{"prompt": "a"}\n{oops\n', "line 2 is not JSON"), ('{"text": "a"}\n', "line 1 has no text")],
 )
-def test_route_refuses_bad_lines_by_number(erp, quick, tmp_path, content, words):
-    folder = erp("train", *quick).last
+def test_route_refuses_bad_lines_by_number(erp, run, tmp_path, content, words):
     (tmp_path / "in.jsonl").write_text(content)
-    answer = erp("route", f"run={folder}", "input=in.jsonl")
+    answer = erp("route", f"run={run}", "input=in.jsonl")
     assert answer.code == 2
     assert words in answer.err
 
@@ -340,17 +337,16 @@ def test_evaluate_refuses_a_table_without_the_category_that_the_router_reads(erp
     assert "router = category_mean" in answer.err
 
 
-def test_evaluate_builds_nothing_that_a_sent_folder_s_config_names(erp, quick, tmp_path, monkeypatch):
+def test_evaluate_builds_nothing_that_a_sent_folder_s_config_names(erp, run, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "sent.py").write_text(
         "from pathlib import Path\nfrom erp.decisions.policy import LambdaPolicy\nPath('ran').touch()\n"
         "class Policy(LambdaPolicy):\n    pass\n"
     )
-    folder = Path(erp("train", *quick).last)
-    config = yaml.safe_load((folder / "config.yaml").read_text())
+    config = yaml.safe_load((run / "config.yaml").read_text())
     config["policy"]["_target_"] = "sent.Policy"
-    (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    answer = erp("evaluate", f"run={folder}")
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    answer = erp("evaluate", f"run={run}")
     assert answer.code == 0, answer.err  # by the checkpoint's own policy
     assert not Path("ran").exists()
 

@@ -28,8 +28,7 @@ def notes(folder) -> str:
     ],
     ids=["rewards", "costs", "tokens", "prompts", "categories"],
 )
-def test_another_table_under_the_runs_own_name_is_refused(erp, quick, table, change):
-    run = erp("train", *quick, "figures=false").last
+def test_another_table_under_the_runs_own_name_is_refused(erp, run, table, change):
     change(pd.read_parquet(table)).to_parquet(table)
     answer = erp("evaluate", f"run={run}")
     assert answer.code == 2
@@ -42,8 +41,7 @@ def test_another_table_under_the_runs_own_name_is_refused(erp, quick, table, cha
     assert again.code == 0, again.err
 
 
-def test_rows_in_another_order_and_another_file_format_are_the_same_table(erp, quick, table):
-    run = erp("train", *quick, "figures=false").last
+def test_rows_in_another_order_and_another_file_format_are_the_same_table(erp, run, table):
     frame = pd.read_parquet(table)
     frame.sample(frac=1, random_state=3).to_parquet(table)
     answer = erp("evaluate", f"run={run}")
@@ -89,8 +87,7 @@ def test_a_price_nobody_needs_is_no_matter(erp, quick, tmp_path):
     assert "note:" not in answer.out
 
 
-def test_a_folder_made_before_this_was_kept_is_evaluated_and_says_so(erp, quick, table):
-    run = Path(erp("train", *quick, "figures=false").last)
+def test_a_folder_made_before_this_was_kept_is_evaluated_and_says_so(erp, run, table):
     (run / "origin.json").unlink()
     frame = pd.read_parquet(table)
     frame.assign(reward=frame["reward"] + 1).to_parquet(table)
@@ -101,8 +98,7 @@ def test_a_folder_made_before_this_was_kept_is_evaluated_and_says_so(erp, quick,
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"table": "x", "members": 3}'])
-def test_a_damaged_record_is_named(erp, quick, text):
-    run = Path(erp("train", *quick, "figures=false").last)
+def test_a_damaged_record_is_named(erp, run, text):
     (run / "origin.json").write_text(text)
     answer = erp("evaluate", f"run={run}")
     assert answer.code == 2
@@ -150,8 +146,7 @@ def test_what_a_policy_was_calibrated_on_is_learnt_from(erp, quick, table, tmp_p
     assert f"{len(calibration)} prompts were left out" in notes(other.last)
 
 
-def test_a_run_of_before_data_named_its_class_is_opened_and_found(erp, quick, table):
-    run = Path(erp("train", *quick, "figures=false").last)
+def test_a_run_of_before_data_named_its_class_is_opened_and_found(erp, run):
     config = yaml.safe_load((run / "config.yaml").read_text())
     del config["format"]
     assert config["data"].pop("name") == "table"

@@ -57,9 +57,9 @@ def test_home_is_filled_in(erp, awkward, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("key", ["router.name", "backbone.name", "sweep", "tracking.tags", "out", "cost.prices"])
-def test_a_config_from_elsewhere_reads_no_secret(erp, quick, tmp_path, monkeypatch, key):
+def test_a_config_from_elsewhere_reads_no_secret(erp, run, tmp_path, monkeypatch, key):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-hidden")
-    made = erp("train", *quick).last
+    made = str(run)
     theirs = yaml.safe_load((tmp_path / made / "config.yaml").read_text())
     *groups, last = key.split(".")
     node = theirs
@@ -94,17 +94,16 @@ def test_a_config_from_elsewhere_reads_no_secret(erp, quick, tmp_path, monkeypat
 
 
 @pytest.mark.parametrize("node", ["router", "backbone", "policy"])
-def test_a_checkpoint_from_elsewhere_reads_no_secret(erp, quick, tmp_path, monkeypatch, node):
+def test_a_checkpoint_from_elsewhere_reads_no_secret(erp, run, tmp_path, monkeypatch, node):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-hidden")
-    made = erp("train", *quick).last
-    checkpoint = tmp_path / made / "checkpoint.ckpt"
+    checkpoint = run / "checkpoint.ckpt"
     content = torch.load(checkpoint, weights_only=True)
     content["card"][node]["name"] = "${oc.env:OPENAI_API_KEY}"
     torch.save(content, checkpoint)
     (tmp_path / "in.jsonl").write_text('{"prompt": "one"}\n')
     for command in (["evaluate"], ["route", "input=in.jsonl"], ["extend", "data=synthetic", "data.members=4"]):
-        answer = erp(*command, f"run={made}")
-        assert refused(answer, f"checkpoint = {made}/checkpoint.ckpt: {node}.name holds ${{")
+        answer = erp(*command, f"run={run}")
+        assert refused(answer, f"checkpoint = {run}/checkpoint.ckpt: {node}.name holds ${{")
         assert "sk-hidden" not in answer.err
 
 
@@ -140,14 +139,13 @@ def nested(depth: int) -> list:
     return [nested(depth - 1)] if depth else []
 
 
-def test_a_damaged_config_of_a_run_is_a_line(erp, quick, tmp_path):
-    made = erp("train", *quick).last
-    config = tmp_path / made / "config.yaml"
+def test_a_damaged_config_of_a_run_is_a_line(erp, run):
+    config = run / "config.yaml"
     laughs = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
         f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]\n" for i in range(1, 10)
     )
     for text in (laughs, "a: " + "[" * 9000, "a: &a [*a]", "[1]", "\x00"):
         config.write_text(text)
-        answer = erp("evaluate", f"run={made}", "data=same")
+        answer = erp("evaluate", f"run={run}", "data=same")
         assert answer.code == 2
-        assert [line.startswith(f"erp evaluate: run = {made}: config.yaml ") for line in answer.faults] == [True]
+        assert [line.startswith(f"erp evaluate: run = {run}: config.yaml ") for line in answer.faults] == [True]

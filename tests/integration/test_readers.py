@@ -37,13 +37,12 @@ def feather(monkeypatch):
     monkeypatch.setitem(SUFFIXES, ".feather", "feather")
 
 
-def test_a_format_of_ones_own_is_one_reader(feather, tmp_path, quick, erp):
+def test_a_format_of_ones_own_is_one_reader(feather, tmp_path, run, erp):
     """One class with `rows`: a table, prompts and requests are read of it, by the ending of a file's name."""
     long_frame(prompts=60).to_feather(tmp_path / "t.feather")
     long_frame(prompts=60).to_parquet(tmp_path / "t.parquet")
     tables = [read_table(tmp_path / f"t.{ending}").fingerprint() for ending in ("feather", "parquet")]
     assert tables[0] == tables[1]
-    run = erp("train", *quick, "figures=false").last
     FRAME.to_feather(tmp_path / "in.feather")
     answers = [
         json.loads(line)

@@ -21,13 +21,6 @@ from tests.integration.tables import long_frame
 from tests.integration.test_bad_input import refused
 
 
-@pytest.fixture
-def run(erp, quick):
-    answer = erp("train", *quick)
-    assert answer.code == 0, answer.err
-    return Path(answer.last)
-
-
 def stdin(monkeypatch, content: bytes):
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content)))
 

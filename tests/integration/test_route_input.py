@@ -23,22 +23,6 @@ TURNS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def home(tmp_path_factory):
-    return tmp_path_factory.mktemp("runs")
-
-
-@pytest.fixture
-def run(erp, quick, home):
-    """One run for all tests of this file."""
-    made = sorted(home.glob("ridge-*"))
-    if made:
-        return made[0]
-    answer = erp("train", *quick, f"out={home}")
-    assert answer.code == 0, answer.err
-    return Path(answer.last)
-
-
 @pytest.fixture
 def ask(erp, run, monkeypatch):
     """The prompts that were routed of what stands on stdin, or in a file of that name, and the answer."""
@@ -188,7 +172,7 @@ def test_prompts_before_one_without_a_category_are_answered(ask, erp, quick):
     ],
 )
 def test_the_rule_is_kept_in_the_checkpoint(ask, erp, quick, rule, asked):
-    folder = Path(erp("train", *quick, f"data.prompt_from={rule}").last)
+    folder = Path(erp("train", *quick, f"data.prompt_from={rule}", "out=other").last)
     found, answer = ask(lines({"messages": TURNS}, TURNS, {"prompt": TURNS}, {"prompt": "a text"}), of=folder)
     assert answer.code == 0, answer.err
     assert [prompt for _, prompt in found] == [asked] * 3 + ["a text"]
@@ -201,14 +185,13 @@ def test_the_rule_is_kept_in_the_checkpoint(ask, erp, quick, rule, asked):
     assert list(package.load(folder).route([TURNS])["prompt"]) == list(by_hand["prompt"])
 
 
-def test_a_table_of_conversations_trains_and_evaluates_by_one_rule(ask, erp, quick, table):
+def test_a_table_of_conversations_trains_and_evaluates_by_one_rule(ask, erp, quick, run, table):
     frame = pd.read_parquet(table)
     said = [[{"role": "user", "content": p}, {"role": "user", "content": "go on"}] for p in frame["prompt"]]
     frame.drop(columns="prompt").assign(messages=said).to_parquet("talks.parquet")
     rest = [argument for argument in quick if not argument.startswith("data.path")]
-    folder = erp("train", *rest, "data.path=talks.parquet", "data.prompt_from=first_user").last
-    plain = erp("train", *quick).last
-    held = [json.loads((Path(run) / "results.json").read_text()) for run in (folder, plain)]
+    folder = erp("train", *rest, "data.path=talks.parquet", "data.prompt_from=first_user", "out=other").last
+    held = [json.loads((Path(made) / "results.json").read_text()) for made in (folder, run)]
     assert held[0]["prediction"] == held[1]["prediction"]
     evaluated = erp("evaluate", f"run={folder}", "data=table", "data.path=talks.parquet")
     assert evaluated.code == 0, evaluated.err

@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 import torch
 
-from erp.compose import compose, options
+from erp.compose import options
+from erp.jobs import check_sweep
 from erp.routers.base import Batch, Dimensions, Features
 
 KEPT = ("ridge", "knn", "mlp", "regret")  # of what auto chooses from, which is tried by itself
 
 
+@cache
+def router_options() -> dict[str, dict]:
+    """The options of ``router=`` by name, composed once for all files: they are read while tests are collected."""
+    names = sorted(options("router"))
+    configs = check_sweep("train", [f"router={','.join(names)}"])
+    return {name: config["router"] for name, config in zip(names, configs, strict=True)}
+
+
 def router_nodes() -> dict[str, dict]:
-    """The options of ``router=`` by name; auto has four candidates and three folds, which is all that it does."""
-    nodes = {name: compose("train", [f"router={name}"])["router"] for name in sorted(options("router"))}
-    nodes["auto"] |= {"folds": 3, "candidates": {name: nodes["auto"]["candidates"][name] for name in KEPT}}
-    return nodes
+    """Those options; auto has four candidates and three folds, which is all that it does."""
+    nodes = router_options()
+    candidates = {name: nodes["auto"]["candidates"][name] for name in KEPT}
+    return {**nodes, "auto": {**nodes["auto"], "folds": 3, "candidates": candidates}}
 
 
 @dataclass(frozen=True)

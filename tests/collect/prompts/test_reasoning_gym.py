@@ -2,6 +2,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 
 import pytest
 
@@ -12,7 +13,7 @@ from erp.collect.rewards.verifier import Verifier
 from erp.collect.score import read_reference
 from erp.errors import ErpError
 
-pytest.importorskip("reasoning_gym")
+pytestmark = pytest.mark.skipif(find_spec("reasoning_gym") is None, reason="reasoning-gym is not there")
 
 SUM = Task(task="chain_sum", settings={"min_terms": 2, "max_terms": 2, "min_digits": 1, "max_digits": 1})
 GCD = Task(task="gcd", settings={"max_value": 40})
@@ -22,15 +23,22 @@ def frame(tasks, limit, seed=0):
     return prompt_frame(ReasoningGym(tasks, limit, seed).prompts())
 
 
-def test_tasks_share_the_prompts_and_take_turns():
-    prompts = frame([SUM, GCD, Task(task="lcm")], 8)
-    assert prompts["category"].tolist() == ["chain_sum", "gcd", "lcm"] * 2 + ["chain_sum", "gcd"]
-    assert prompts["prompt"].is_unique
+@pytest.fixture(scope="module")
+def fourteen():
+    """Prompts of four tasks. Every frame takes a process that reads all of reasoning-gym: seconds."""
+    return frame([SUM, GCD, Task(task="syllogism"), Task(task="calendar_arithmetic")], 14)
+
+
+def test_tasks_share_the_prompts_and_take_turns(fourteen):
+    tasks = ["chain_sum", "gcd", "syllogism", "calendar_arithmetic"]
+    assert fourteen["category"].tolist() == tasks * 3 + tasks[:2]
+    assert fourteen["prompt"].is_unique
 
 
 def test_the_same_seed_gives_the_same_prompts_and_another_gives_others():
-    assert frame([GCD], 10).equals(frame([GCD], 10))
-    assert set(frame([GCD], 10)["prompt"]) != set(frame([GCD], 10, seed=1)["prompt"])
+    first = frame([GCD], 10)
+    assert first.equals(frame([GCD], 10))
+    assert set(first["prompt"]) != set(frame([GCD], 10, seed=1)["prompt"])
 
 
 def test_more_prompts_keep_those_that_were_there():
@@ -40,8 +48,8 @@ def test_more_prompts_keep_those_that_were_there():
     assert (both["prompt_x"] == both["prompt_y"]).all()
 
 
-def test_the_reference_alone_is_enough_to_score():
-    for row in frame([SUM, GCD, Task(task="syllogism"), Task(task="calendar_arithmetic")], 12).itertuples():
+def test_the_reference_alone_is_enough_to_score(fourteen):
+    for row in fourteen.itertuples():
         reference = read_reference(json.loads(json.dumps(row.reference)))
         right, wrong = Verifier().score(
             [Pair(row.prompt, reference["answer"], None, reference), Pair(row.prompt, "walrus", None, reference)]
@@ -74,16 +82,15 @@ def test_bad_input_is_refused_by_name(tasks, limit, said):
 
 
 def test_the_same_seed_gives_the_same_prompts_in_another_process():
-    """These two tasks' generators walk through sets, whose order hangs on the process's hash seed."""
+    """These two tasks' generators walk through sets, whose order hangs on the process's hash seed: here another."""
     code = (
+        "import json\n"
         "from erp.collect.prompts.reasoning_gym import ReasoningGym, Task\n"
         "tasks = [Task(task='isomorphic_strings'), Task(task='ransom_note')]\n"
-        "print([p.text for p in ReasoningGym(tasks, 6).prompts()])"
+        "print(json.dumps([p.text for p in ReasoningGym(tasks, 6).prompts()]))"
     )
-    said = {
-        subprocess.run(
-            [sys.executable, "-c", code], env={**os.environ, "PYTHONHASHSEED": seed}, check=True, capture_output=True
-        ).stdout
-        for seed in ("1", "2")
-    }
-    assert len(said) == 1
+    seed = "2" if os.environ.get("PYTHONHASHSEED") == "1" else "1"
+    environment = {**os.environ, "PYTHONHASHSEED": seed}
+    said = subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True).stdout
+    here = ReasoningGym([Task(task="isomorphic_strings"), Task(task="ransom_note")], 6).prompts()
+    assert json.loads(said) == [prompt.text for prompt in here]
