@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,27 +38,7 @@ def compose(program: str, overrides: Sequence[str], config_file: Path | None = N
             *(f"{o}: a whole group cannot be chosen over config=; give single keys of it, like "
               f"{o.split('=')[0]}.<key>=<value>, or compose the command anew" for o in options_)
         )  # fmt: skip
-    overrides = typed(overrides)
-    faults: list[str] = []
-    container: dict[str, Any] = {}
-    try:
-        container = _compose(program, overrides, config_file)
-    except ErpError:
-        # Hydra stops at the first fault. Judge each override alone, then the ones that remain together.
-        good: list[str] = []
-        groups, values = apart(overrides)
-        paths = [o for o in values if o.startswith("hydra.searchpath")]  # where options of groups are looked for
-        for override in [*paths, *groups, *(o for o in values if o not in paths)]:
-            trial = [*(o for o in good if o in groups or o in paths), override]
-            try:
-                _compose(program, trial, config_file)
-                good.append(override)
-            except ErpError as error:
-                faults.extend(error.faults)
-        try:
-            container = _compose(program, [o for o in overrides if o in good], config_file)
-        except ErpError as error:
-            raise ErpError(*dict.fromkeys([*faults, *error.faults])) from None
+    container, faults = _judged(program, typed(overrides), config_file)
     try:
         validate(program, container)
     except ErpError as error:
@@ -65,6 +46,50 @@ def compose(program: str, overrides: Sequence[str], config_file: Path | None = N
     if faults:
         raise ErpError(*dict.fromkeys(faults))
     return container
+
+
+def _judged(program: str, overrides: Sequence[str], config_file: Path | None) -> tuple[dict[str, Any], list[str]]:
+    """The container of the overrides that fit, and the faults of the others.
+
+    Hydra stops at the first fault: what it names is left out, and the rest composed again. Where it names none of the
+    overrides, each is judged alone.
+    """
+    groups, values = apart(overrides)
+    left = [*groups, *values]
+    faults: dict[str, list[str]] = {}
+    while True:
+        try:
+            container = _compose(program, [o for o in overrides if o in left], config_file)
+        except ErpError as error:
+            said = {o: found for o in left if (found := [fault for fault in error.faults if _is_of(fault, o)])}
+            said = said or _judged_alone(program, left, config_file)
+            if not said:  # each fits, and all do not
+                raise ErpError(*dict.fromkeys([*chain.from_iterable(faults.values()), *error.faults])) from None
+            faults |= said
+            left = [o for o in left if o not in said]
+        else:
+            return container, [fault for o in (*groups, *values) for fault in faults.get(o, [])]
+
+
+def _is_of(fault: str, override: str) -> bool:
+    """Whether a line starts with an override or its key."""
+    key = override.partition("=")[0]
+    return fault.startswith((f"{key} = ", f"{key}: ", f"{key.lstrip('+~')} = ", f"{override}: "))
+
+
+def _judged_alone(program: str, overrides: Sequence[str], config_file: Path | None) -> dict[str, list[str]]:
+    """The faults of every override that does not fit, each beside the groups' options that do."""
+    good: list[str] = []
+    faults: dict[str, list[str]] = {}
+    groups, values = apart(overrides)
+    paths = [o for o in values if o.startswith("hydra.searchpath")]  # where options of groups are looked for
+    for override in [*paths, *groups, *(o for o in values if o not in paths)]:
+        try:
+            _compose(program, [*(o for o in good if o in groups or o in paths), override], config_file)
+            good.append(override)
+        except ErpError as error:
+            faults[override] = list(error.faults)
+    return faults
 
 
 def _compose(program: str, overrides: Sequence[str], config_file: Path | None) -> dict[str, Any]:
