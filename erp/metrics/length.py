@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 from erp.errors import ErpError
 from erp.metrics.intervals import GroupBootstrap, Interval
 from erp.table.schema import RewardTable
+from erp.table.store import blocks
 
 _ROUNDING = 1e-10
 """Residuals below this share of the numbers they are left of are rounding, not variance."""
+_READ = ("prompt", "member", "reward", "n_samples", "completion_tokens")
 
 
 @dataclass(frozen=True)
@@ -70,111 +72,123 @@ def length_bias(
             f"rows, groups = arrays of shapes {rows.shape} and {groups.shape}: do not belong together; one group code "
             "per prompt is allowed; take the codes of the same prompts"
         )
-    found, reason = _responses(table, rows)
+    found, reason = _cells(table, rows)
     if found is None:
         return LengthBias(None, reason, None, reason, 0, 0)
-    per_cell = np.bincount(found.cell)
-    several = found.where(per_cell[found.cell] >= 2)
     settings = (groups, draws, seed, level)
     within: Interval | None
     why_not: str | None
-    between, why = _correlation(found, _given_prompt_and_member(found), "given prompt and member", settings)
+    between, why = found.correlation(found.given_prompt_and_member(), "given prompt and member", settings)
     within, why_not = None, "no cell has two responses of known length (K = 1)"
-    if len(several.cell):
-        within, why_not = _correlation(several, _given_cell(several), "within cells", settings)
-    return LengthBias(between, why, within, why_not, len(found.cell), int((per_cell >= 2).sum()))
+    if (found.count >= 2).any():
+        within, why_not = found.correlation(found.scatter.sum(axis=1), "within cells", settings, least=2)
+    return LengthBias(between, why, within, why_not, int(found.count.sum()), int((found.count >= 2).sum()))
 
 
 @dataclass(frozen=True, eq=False)
-class _Responses:
-    """Single responses (S,): prompt (position in the rows asked about), member, cell, and (S, 2) length and reward."""
+class _Cells:
+    """What the sums over single responses are made of, by prompt in question and member.
 
-    prompt: NDArray[np.int64]
-    member: NDArray[np.int64]
-    values: NDArray[np.float64]
-    shape: tuple[int, int]
+    Attributes:
+        count: responses (n, M).
+        mean: of length and reward (n, M, 2), less a constant near their means: sums cancel less. 0 in an empty cell.
+        scatter: sums about the cell's means of length x reward, of length^2 and of reward^2 (n, M, 3).
+        largest: size of the largest length and reward (2,).
+    """
 
-    @property
-    def cell(self) -> NDArray[np.int64]:
-        return self.prompt * self.shape[1] + self.member
+    count: NDArray[np.int64]
+    mean: NDArray[np.float64]
+    scatter: NDArray[np.float64]
+    largest: NDArray[np.float64]
 
-    def where(self, keep: NDArray[np.bool_]) -> _Responses:
-        return _Responses(self.prompt[keep], self.member[keep], self.values[keep], self.shape)
+    def given_prompt_and_member(self) -> NDArray[np.float64]:
+        """Sums by prompt (n, 3), as `scatter`, of the residuals of least squares on indicators of prompt and member.
+
+        Exact for unbalanced cells. Prompts are swept out first; what is left are M equations for the members' effects.
+        """
+        weight = self.count[:, :, None].astype(np.float64)
+        per_prompt = np.maximum(weight.sum(axis=1, keepdims=True), 1)
+
+        def swept(values: NDArray[np.float64]) -> NDArray[np.float64]:
+            return np.asarray(values - (weight * values).sum(axis=1, keepdims=True) / per_prompt)
+
+        counts = weight[:, :, 0]
+        equations = np.diag(counts.sum(axis=0)) - counts.T @ (counts / per_prompt[:, :, 0])
+        right = (weight * swept(self.mean)).sum(axis=0)
+        left = swept(self.mean - np.linalg.lstsq(equations, right, rcond=None)[0])
+        x, y = left[:, :, 0], left[:, :, 1]
+        between = (weight * np.stack([x * y, x * x, y * y], axis=2)).sum(axis=1)
+        return np.asarray(between + self.scatter.sum(axis=1))
+
+    def correlation(
+        self,
+        sums: NDArray[np.float64],
+        given: str,
+        settings: tuple[NDArray[np.integer], int, int, float],
+        least: int = 1,
+    ) -> tuple[Interval | None, str | None]:
+        """Correlation of residuals from their sums by prompt (n, 3), prompts resampled by group; or why there is none.
+
+        Args:
+            sums: of residuals.
+            given: what they are left of.
+            settings: groups of the prompts; draws, seed and level.
+            least: responses of a cell, from which a prompt with such a cell counts.
+        """
+        for name, square, size in zip(("lengths", "rewards"), sums[:, 1:].max(axis=0), self.largest, strict=True):
+            if np.sqrt(square) <= _ROUNDING * size:
+                return None, f"{name} do not differ {given}"
+        prompts = np.flatnonzero((self.count >= least).any(axis=1))
+        groups, draws, seed, level = settings
+        bootstrap = GroupBootstrap(groups[prompts], draws, seed, level)
+        interval = bootstrap.of_means(
+            sums[prompts], lambda means: means[..., :1] / np.sqrt(means[..., 1:2] * means[..., 2:])
+        )
+        return interval[0], None
 
 
-def _responses(table: RewardTable, rows: NDArray[np.int64]) -> tuple[_Responses | None, str]:
-    """Responses to the prompts in question, or why there are none to speak of."""
+def _cells(table: RewardTable, rows: NDArray[np.int64]) -> tuple[_Cells | None, str]:
+    """The cells of the prompts in question, or why there are no responses to speak of."""
+    shape = (len(rows), len(table.members))
+    found = _Cells(np.zeros(shape, dtype=np.int64), np.zeros((*shape, 2)), np.zeros((*shape, 3)), np.zeros(2))
     position = np.full(len(table.prompts), -1)
     position[rows] = np.arange(len(rows))
-    samples = table.samples
-    prompt = position[samples["prompt"].to_numpy(dtype=np.int64)]
-    tokens = samples["completion_tokens"].to_numpy(dtype=np.float64)
-    reward = samples["reward"].to_numpy(dtype=np.float64)
-    kept = prompt >= 0
-    for what, known in (
-        ("there are no responses", kept),
-        ("the table has no completion tokens", np.isfinite(tokens)),
-        ("no reward is of a single response", samples["n_samples"].to_numpy() == 1),
-        ("no response has a reward", np.isfinite(reward)),
-    ):
-        kept = kept & known
-        if not kept.any():
-            return None, what
-    values = np.stack([np.log1p(tokens[kept]), reward[kept]], axis=1)
-    low, high = values.min(axis=0), values.max(axis=0)
+    reasons = [
+        "there are no responses", "the table has no completion tokens", "no reward is of a single response",
+        "no response has a reward",
+    ]  # fmt: skip
+    met, low, high, shift = 0, np.full(2, np.inf), np.full(2, -np.inf), np.zeros(2)
+    for _, samples in blocks(table.samples, len(table.prompts), _READ):
+        prompt = position[samples["prompt"].to_numpy()]
+        tokens, reward = samples["completion_tokens"].to_numpy(), samples["reward"].to_numpy()
+        kept, passed = prompt >= 0, 0
+        for known in (None, np.isfinite(tokens), samples["n_samples"].to_numpy() == 1, np.isfinite(reward)):
+            kept = kept if known is None else kept & known
+            passed += bool(kept.any())
+        met = max(met, passed)
+        if passed < len(reasons):
+            continue
+        values = np.stack([np.log1p(tokens[kept]), reward[kept]])
+        low, high = np.minimum(low, values.min(axis=1)), np.maximum(high, values.max(axis=1))
+        shift = shift if found.count.any() else values.mean(axis=1)
+        _add(found, prompt[kept], samples["member"].to_numpy()[kept], values - shift[:, None])
+    if met < len(reasons):
+        return None, reasons[met]
     for name, equal in zip(("lengths", "rewards"), low == high, strict=True):
         if equal:
             return None, f"all {name} are equal"
-    member = samples["member"].to_numpy(dtype=np.int64)[kept]
-    return _Responses(prompt[kept], member, values, (len(rows), len(table.members))), ""
+    return replace(found, largest=np.maximum(np.abs(low), np.abs(high))), ""
 
 
-def _given_prompt_and_member(found: _Responses) -> NDArray[np.float64]:
-    """Residuals (S, 2) of least squares on indicators of prompt and member, exact for unbalanced cells.
-
-    Prompts are swept out first; what is left are M equations for the members' effects.
-    """
-    n, m = found.shape
-    cells = np.bincount(found.cell, minlength=n * m).reshape(n, m).astype(np.float64)
-    per_prompt = np.maximum(cells.sum(axis=1), 1)
-    centred = found.values - found.values.mean(axis=0)  # the sums below cancel less
-    swept = centred - _means(centred, found.prompt, n)
-    equations = np.diag(cells.sum(axis=0)) - cells.T @ (cells / per_prompt[:, None])
-    effects = np.linalg.lstsq(equations, _sums(swept, found.member, m), rcond=None)[0]
-    left = centred - effects[found.member]
-    return np.asarray(left - _means(left, found.prompt, n), dtype=np.float64)
-
-
-def _given_cell(found: _Responses) -> NDArray[np.float64]:
-    """Residuals (S, 2) about the means of the cells."""
-    return found.values - _means(found.values, found.cell, found.shape[0] * found.shape[1])
-
-
-def _sums(values: NDArray[np.float64], codes: NDArray[np.int64], size: int) -> NDArray[np.float64]:
-    return np.stack([np.bincount(codes, weights=column, minlength=size) for column in values.T], axis=1)
-
-
-def _means(values: NDArray[np.float64], codes: NDArray[np.int64], size: int) -> NDArray[np.float64]:
-    """For every row of values, the mean over the rows of its code."""
-    count = np.maximum(np.bincount(codes, minlength=size), 1)
-    return np.asarray((_sums(values, codes, size) / count[:, None])[codes], dtype=np.float64)
-
-
-def _correlation(
-    found: _Responses,
-    residuals: NDArray[np.float64],
-    given: str,
-    settings: tuple[NDArray[np.integer], int, int, float],
-) -> tuple[Interval | None, str | None]:
-    """Correlation of the two columns of residuals (S, 2), prompts resampled by group; or why there is none."""
-    largest = np.abs(found.values).max(axis=0)
-    for name, spread, size in zip(("lengths", "rewards"), np.abs(residuals).max(axis=0), largest, strict=True):
-        if spread <= _ROUNDING * size:
-            return None, f"{name} do not differ {given}"
-    prompts, at = np.unique(found.prompt, return_inverse=True)
-    x, y = residuals.T
-    sums = _sums(np.stack([x * y, x * x, y * y], axis=1), at, len(prompts))
-    groups, draws, seed, level = settings
-    bootstrap = GroupBootstrap(groups[prompts], draws, seed, level)
-    interval = bootstrap.of_means(sums, lambda means: means[..., :1] / np.sqrt(means[..., 1:2] * means[..., 2:]))
-    return interval[0], None
+def _add(found: _Cells, prompt: NDArray[np.int64], member: NDArray[np.int64], values: NDArray[np.float64]) -> None:
+    """Write the cells of a run of responses (S,) with their lengths and rewards (2, S); no cell is of two runs."""
+    prompts, at = np.unique(prompt, return_inverse=True)
+    members = found.count.shape[1]
+    cell, size = at * members + member, len(prompts) * members
+    count = np.bincount(cell, minlength=size)
+    mean = np.stack([np.bincount(cell, weights=column, minlength=size) for column in values]) / np.maximum(count, 1)
+    x, y = values - mean[:, cell]
+    scatter = [np.bincount(cell, weights=product, minlength=size) for product in (x * y, x * x, y * y)]
+    found.count[prompts] = count.reshape(-1, members)
+    found.mean[prompts] = mean.T.reshape(-1, members, 2)
+    found.scatter[prompts] = np.stack(scatter, axis=1).reshape(-1, members, 3)

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from erp.errors import ErpError
+from erp.metrics.length import length_bias
 from erp.table.labels import limit_labels
 from erp.table.read import read_table
 from erp.table.samples import padded_samples, separate_samples
@@ -150,3 +151,15 @@ def test_faults_name_the_same_rows(tmp_path, small_blocks):
     assert again.value.faults == caught.value.faults
     assert len(caught.value.faults) == 4
     assert f"rows 77 and {len(rows) - 1}, columns prompt_id, model, sample" in caught.value.faults[2]
+
+
+def test_length_is_weighed_the_same(tmp_path, small_blocks):
+    frame().to_parquet(tmp_path / "t.parquet")
+    whole = read_table(tmp_path / "t.parquet")
+    asked = np.random.default_rng(0).permutation(len(whole.prompts))[:60]
+    expected = length_bias(whole, asked, asked % 20, draws=200)
+    small_blocks()
+    found = length_bias(read_table(tmp_path / "t.parquet"), asked, asked % 20, draws=200)
+    assert (found.samples, found.cells) == (expected.samples, expected.cells)
+    for one, other in ((found.between, expected.between), (found.within, expected.within)):
+        assert [one.mean, one.low, one.high] == pytest.approx([other.mean, other.low, other.high], abs=1e-12)
