@@ -34,8 +34,9 @@ test: $(READY)  ## the default tests: offline, minutes
 test-all: $(READY)  ## the slow tests too
 	$(BIN)/pytest -n auto --durations=10 -m "not gpu and not network"
 
-bench: $(READY)  ## speed beside what one would use instead; rewrites benchmarks/RESULTS.md
+bench: $(READY)  ## speed beside what one would use instead; rewrites benchmarks/RESULTS.md and SCALE.md (an hour)
 	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks.scale
 
 reproduce: $(READY)  ## run all experiments anew on the table that ships, say how far results are from those here (JOBS=2 at a time)
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python experiments/reproduce.py hydra/launcher=joblib hydra.launcher.n_jobs=$(JOBS)
