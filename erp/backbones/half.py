@@ -11,7 +11,8 @@ class HalfBackbone(JoinedBackbone):
     """The vectors of a backbone in 16 bits on disk: half the room, and half to read.
 
     A number of a vector of length one is then off by at most 1 in 2,048 of itself, a cosine by less than .001 (of 1,500
-    prompts' hashed words by .00003 on average). The router learns from the rounded vectors and gets such when it serves.
+    prompts' hashed words by .00003 on average). The router learns from the rounded vectors, and gets such when it
+    serves.
 
     Args:
         part: a backbone; in a config, its node (``_target_`` and arguments).
