@@ -29,10 +29,10 @@ check: $(READY)  ## lint, format, types, imports between layers
 	$(BIN)/lint-imports
 
 test: $(READY)  ## the default tests: offline, minutes
-	$(BIN)/pytest -n auto --durations=10
+	$(BIN)/pytest -n auto --dist worksteal --durations=10
 
 test-all: $(READY)  ## the slow tests too
-	$(BIN)/pytest -n auto --durations=10 -m "not gpu and not network"
+	$(BIN)/pytest -n auto --dist worksteal --durations=10 -m "not gpu and not network"
 
 bench: $(READY)  ## speed beside what one would use instead; rewrites benchmarks/RESULTS.md and SCALE.md (an hour)
 	$(BIN)/python -m benchmarks

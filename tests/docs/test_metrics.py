@@ -23,7 +23,7 @@ from tests.integration.tables import long_frame
 PAGE = (ROOT / "docs/metrics.md").read_text(encoding="utf-8")
 ROWS = re.findall(r"^\| row `(\w+)` \|", PAGE, re.MULTILINE)
 POINTS = ["lambda_0", "policy", "most_reward", "same_reward"]
-QUICK = ["tracking=off", "bootstrap.draws=200", "trainer.progress=false"]
+QUICK = ["tracking=off", "bootstrap.draws=200", "trainer.progress=false", "figures=false"]
 SYNTHETIC = ["data=synthetic", "data.prompts=200", "data.samples=2", "backbone=hashing"]
 
 

@@ -170,7 +170,7 @@ def test_route_refuses_bad_lines_by_number(erp, run, tmp_path, content, words):
 
 
 def test_python_train_takes_overrides_or_a_whole_config(erp, quick):
-    result = package.train([*quick, "trainer.progress=false"])
+    result = package.train([*quick, "trainer.progress=false", "figures=false"])
     config = yaml.safe_load((result.folder / "config.yaml").read_text())
     again = package.train(config)
     assert again.folder == result.folder

@@ -21,6 +21,7 @@ SETTINGS = [
     "tracking=off",
     "bootstrap.draws=200",
     "trainer.progress=false",
+    "figures=false",
 ]
 
 

@@ -49,7 +49,7 @@ def arguments(home, encoder):
         f"weights_dir={encoder.parent}", "backbone.sha256=null", "backbone.package=null",
         "router=mlp", "router.hidden=[]", "trainer=finetune",
         "trainer.max_epochs=12", "trainer.batch_size=16", "trainer.learning_rate=0.01", "trainer.accelerator=cpu",
-        "backbone.encoder_learning_rate=0.001", "tracking=off", "bootstrap.draws=100",
+        "backbone.encoder_learning_rate=0.001", "tracking=off", "bootstrap.draws=100", "figures=false",
         "split.near_duplicates=null", "split.test=0.3", "cost.predict=true",
         f"out={home / 'runs'}", f"cache_dir={home / 'cache'}", "trainer.progress=false",
     ]  # fmt: skip

@@ -12,12 +12,12 @@ from erp.programs.train import train
 
 QUICK = (
     *("data=synthetic", "data.prompts=120", "data.members=2", "data.samples=2", "backbone=hashing"),
-    *("bootstrap.draws=100", "trainer.progress=false"),
+    *("bootstrap.draws=100", "trainer.progress=false", "figures=false"),
 )
 
 
 def quick(out: Path, *more: str):
-    """A small run of the real program."""
+    """A small run of the real program; a test that looks at figures asks for them."""
     return train([*QUICK, f"out={out}", *more])
 
 
