@@ -27,13 +27,6 @@ def alone(tmp_path_factory):
 @pytest.fixture(scope="module")
 def trained(alone, tmp_path_factory):
     """A network's run in a sweep, and what W&B has of it."""
-    more = (
-        "router=mlp",
-        "router.hidden=[8]",
-        "trainer.max_epochs=4",
-        "sweep=abcd",
-        "tracking.tags=[first]",
-        "figures=true",
-    )
-    result = quick(tmp_path_factory.mktemp("runs"), "tracking.project=mine", *more)
+    more = ("router=mlp", "router.hidden=[8]", "trainer.max_epochs=4", "sweep=abcd", "tracking.tags=[first]")
+    result = quick(tmp_path_factory.mktemp("runs"), "tracking.project=mine", "figures=true", *more)
     return result, recorded(result.folder)
