@@ -90,7 +90,7 @@ def test_help_names_the_keys_of_options(capsys):
     cli.main(["train", "--help"])
     lines = capsys.readouterr().out.splitlines()
     (at,) = [i for i, line in enumerate(lines) if line.strip().startswith("knn ")]
-    assert lines[at + 1].split("keys: ")[1] == "k, ks, temperature, temperatures"
+    assert lines[at + 1].split("keys: ")[1] == "k, ks, temperature, exact_up_to, temperatures"
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"], ["help"]])
