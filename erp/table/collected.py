@@ -76,7 +76,7 @@ class _Reading:
         footers, names = _footers(parts, KEYS, optional)
         intake = self._intake = Intake(f"data.path = {root}", names)
         unknown = self._unknown
-        for rows in _numbered(parts, footers, names):
+        for rows in _numbered(footers, names):
             prompt = self._book.known(rows["prompt_id"], intake.faults)
             lacking = rows["prompt_id"][prompt < 0].unique()
             unknown |= dict.fromkeys(map(str, lacking))
@@ -98,7 +98,7 @@ class _Reading:
         path = self._root / "prompts.parquet"
         footers, names = _footers([path], ["prompt_id", "prompt"], list(PROMPT_COLUMNS[2:]))
         faults = Faults(f"data.path = {path}")
-        taken = [(rows, self._book.take(rows, faults)) for rows in _numbered([path], footers, names)]
+        taken = [(rows, self._book.take(rows, faults)) for rows in _numbered(footers, names)]
         faults.raise_if_any()
         number = np.concatenate([prompt for _, prompt in taken] or [np.zeros(0, dtype=np.int64)])
         again = pd.Series(number).duplicated().to_numpy()
@@ -114,7 +114,7 @@ class _Reading:
         parts = _parts(self._scores.folder)
         footers, names = _footers(parts, [*KEYS, "reward"], [])
         faults, intake = self._intake.faults, self._intake
-        for rows in _numbered(parts, footers, names):
+        for rows in _numbered(footers, names):
             prompt = self._book.known(rows["prompt_id"], faults)
             member = intake.members.numbers(text_column(rows["model"], faults, required=True), known=True)
             found = {
@@ -161,7 +161,7 @@ class _Reading:
         scored = self._rewards.take(range(len(self._book)))
         if len(scored["row"]):
             first = int(scored["row"].argmin())
-            key = self._key(scored, first, scored["sample"])
+            key = self._key(scored, first, self._intake.renumbered(scored["sample"]))
             self._tell_loose(len(scored["row"]), int(scored["row"][first]), key)
 
     def _key(self, scored: dict[str, NDArray[Any]], at: int, sample: NDArray[np.int64]) -> tuple[Any, ...]:
@@ -229,8 +229,7 @@ def _footers(parts: list[Path], required: list[str], optional: list[str]) -> tup
     """What parts say of themselves, and which of the columns some part has. Raises ErpError, naming the part."""
     footers: list[Footer] = []
     for part in parts:
-        with _told(part):
-            footers.append(Footer.of(partial(_opened, part)))
+        footers.append(Footer.of(partial(_opened, part)))
         names = footers[-1].schema.names
         lacking = [column for column in required if column not in names]
         if lacking:
@@ -239,30 +238,20 @@ def _footers(parts: list[Path], required: list[str], optional: list[str]) -> tup
     return footers, [*required, *(column for column in optional if column in some)]
 
 
-def _opened(part: Path) -> BinaryIO:
-    return part.open("rb")
-
-
 @contextmanager
-def _told(part: Path) -> Iterator[None]:
+def _opened(part: Path) -> Iterator[BinaryIO]:
     try:
-        yield
+        with part.open("rb") as stream:
+            yield stream
     except (OSError, pyarrow.ArrowException) as error:
         reason = str(error).splitlines()[0]
         raise ErpError(f"data.path = {part}: the file cannot be read ({reason}); collect again") from error
 
 
-def _numbered(parts: list[Path], footers: list[Footer], names: list[str]) -> Iterator[pd.DataFrame]:
+def _numbered(footers: list[Footer], names: list[str]) -> Iterator[pd.DataFrame]:
     """Columns of parts, some rows at a time; the index goes on over all of them."""
     start = 0
-    groups = row_groups(footers, names)
-    at = 0
-    while True:
-        with _told(parts[at]):
-            group = next(groups, None)
-        if group is None:
-            return
-        at, frame = group
+    for _, frame in row_groups(footers, names):
         rows = frame.set_index(pd.RangeIndex(start, start + len(frame)))
         start += len(rows)
         missing = pd.Series(None, index=rows.index, dtype=object)

@@ -138,8 +138,7 @@ def text_column(raw: pd.Series, faults: Faults, *, required: bool) -> Texts:
     faults.rows(_flagged(found, nested), raw, "not a text; allowed are strings and numbers; convert the column")
     values = found.values
     if isinstance(raw.dtype, np.dtype) and raw.dtype.kind == "f":  # whole numbers that a missing one made floats of
-        whole = [whole_number(value) for value in values]
-        values = values if None in whole else whole
+        values = [value if (whole := whole_number(value)) is None else whole for value in values]
     return Texts(found.codes, [value if isinstance(value, str) else str(value) for value in values])
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections import deque
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from erp.errors import ErpError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,6 +24,19 @@ BLOCK_ROWS = 1 << 21
 """Rows that are worked on at once: 16 MiB of each number. A table of fewer is one block."""
 KEPT_BYTES = 1 << 28
 """Bytes of rows in memory before they go to the disk, to the folder for temporary files (TMPDIR)."""
+
+
+@contextmanager
+def on_disk() -> Iterator[None]:
+    """What is written to the folder for temporary files meanwhile. Raises ErpError: it cannot be."""
+    try:
+        yield
+    except OSError as error:
+        folder = tempfile.tempdir or os.environ.get("TMPDIR", "")
+        raise ErpError(
+            f"TMPDIR = {folder}: rows of a table that memory does not hold cannot be written there "
+            f"({error.strerror}); give a folder that is writable and has room for them"
+        ) from error
 
 
 class Partitions:
@@ -77,11 +94,12 @@ class Partitions:
         return {name: np.ascontiguousarray(rows[name]) for name in self._type.names or ()}
 
     def _spill(self) -> None:
-        self._folder = self._folder or tempfile.TemporaryDirectory(prefix="erp-")
-        for number, parts in self._held.items():
-            with self._file(number).open("ab") as file:
-                for part in parts:
-                    file.write(part.tobytes())
+        with on_disk():
+            self._folder = self._folder or tempfile.TemporaryDirectory(prefix="erp-")
+            for number, parts in self._held.items():
+                with self._file(number).open("ab") as file:
+                    for part in parts:
+                        file.write(part.tobytes())
         self._held, self._bytes = {}, 0
 
     def _file(self, number: int) -> Path:

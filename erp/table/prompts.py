@@ -141,12 +141,10 @@ class PromptBook:
             columns[column] = texts_or_none[self._values[column].upto(len(self))[numbers]]
         return pd.DataFrame(columns, dtype=object)
 
-    @property
-    def notes(self) -> list[str]:
-        """What a reader must know of the ids, and of texts that are nearly one."""
+    def notes(self, prompts: pd.DataFrame) -> list[str]:
+        """What a reader must know of the ids, and of the table's texts that are nearly one."""
         notes = [] if self._own_ids else ["the table has no prompt_id: ids were made from the prompts' texts"]
-        texts = self._lexicons["prompt"].texts
-        if folded := _alike(texts):
+        if folded := _alike(list(dict.fromkeys(prompts["prompt"]))):
             notes.append(
                 f"{folded:,} texts differ from another in case, white space or Unicode form alone: they are "
                 "prompts of their own, in one group with it"

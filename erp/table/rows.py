@@ -101,8 +101,8 @@ def assembled(
         line = "column reward: every reward is missing; there is nothing to learn from; score the samples"
         intake.faults.add("rewards", 1, [line])
     intake.faults.raise_if_any()
-    said += [*book.notes, *_alike_members(arrangement.members)]
     prompts = book.frame(arrangement.ranks)
+    said += [*book.notes(prompts), *_alike_members(arrangement.members)]
     table = RewardTable(prompts, samples, arrangement.members, reward_model, tuple(said), suspects=arrangement.suspects)
     return with_missing_note(table)
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import mmap
+import os
 import tempfile
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+
+from erp.table.partitions import on_disk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -20,7 +23,7 @@ MAPPED_ROWS = 1 << 24
 BLOCK_ROWS = 1 << 21
 """Samples that are looked at together where a table has many."""
 _WHOLE = ("prompt", "member", "sample", "n_samples")
-_NARROW = {"prompt": np.int32, "member": np.int16, "n_samples": np.int32}
+_NARROW = {"prompt": np.int32, "member": np.int32}
 
 
 class Store:
@@ -49,7 +52,9 @@ class Store:
                 self._columns[name] = np.broadcast_to(np.array(constant[name], dtype=kind), rows)
             else:
                 narrow = np.float32 if name in single else _NARROW.get(name, kind)
-                with tempfile.TemporaryFile(prefix="erp-") as file:
+                with on_disk(), tempfile.TemporaryFile(prefix="erp-") as file:
+                    if hasattr(os, "posix_fallocate"):  # else a full disk kills the process that writes to the map
+                        os.posix_fallocate(file.fileno(), 0, rows * np.dtype(narrow).itemsize)
                     self._columns[name] = np.memmap(file, dtype=narrow, mode="w+", shape=(rows,))
         self._constant = constant
 
@@ -63,8 +68,7 @@ class Store:
     def rest(self) -> None:
         """Let go of what is mapped: its bytes are in the file."""
         for column in self._columns.values():
-            if isinstance(column, np.memmap):
-                column._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]
+            _let_go(column)
 
     def frame(self) -> pd.DataFrame:
         """The columns, not copied."""
@@ -110,7 +114,8 @@ def of_prompts(samples: pd.DataFrame, prompts: NDArray[np.int64]) -> pd.DataFram
     sizes = np.searchsorted(prompt, wanted, side="right") - start
     at = np.repeat(start - np.cumsum(sizes) + sizes, sizes) + np.arange(sizes.sum())
     found = standard(samples.iloc[at])
-    _rest(samples)
+    for name in samples:
+        _let_go(samples[name].to_numpy())
     return found
 
 
@@ -140,10 +145,9 @@ def standard(samples: pd.DataFrame) -> pd.DataFrame:
     return samples.astype(types)
 
 
-def _rest(samples: pd.DataFrame) -> None:
-    for name in samples:
-        base: Any = samples[name].to_numpy()
-        while base is not None and not isinstance(base, mmap.mmap):
-            base = getattr(base, "base", None)
-        if base is not None:
-            base.madvise(mmap.MADV_DONTNEED)
+def _let_go(column: NDArray[Any]) -> None:
+    base: Any = column
+    while base is not None and not isinstance(base, mmap.mmap):
+        base = getattr(base, "base", None)
+    if base is not None and hasattr(mmap, "MADV_DONTNEED"):  # Windows has none
+        base.madvise(mmap.MADV_DONTNEED)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -163,3 +166,56 @@ def test_length_is_weighed_the_same(tmp_path, small_blocks):
     assert (found.samples, found.cells) == (expected.samples, expected.cells)
     for one, other in ((found.between, expected.between), (found.within, expected.within)):
         assert [one.mean, one.low, one.high] == pytest.approx([other.mean, other.low, other.high], abs=1e-12)
+
+
+def test_counts_of_any_size_are_kept(tmp_path, small_blocks):
+    """They were cut to 32 bits where a table is mapped."""
+    frame().assign(n_samples=2**40 + 1).to_parquet(tmp_path / "t.parquet")
+    small_blocks()
+    assert (read_table(tmp_path / "t.parquet").samples["n_samples"] == 2**40 + 1).all()
+
+
+@pytest.mark.parametrize("where", ["erp.table.partitions.KEPT_BYTES", "erp.table.store.MAPPED_ROWS"])
+def test_no_folder_for_what_memory_does_not_hold(tmp_path, monkeypatch, where):
+    frame().to_parquet(tmp_path / "t.parquet")
+    monkeypatch.setattr(where, 10)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "gone"))
+    with pytest.raises(
+        ErpError, match=r"^TMPDIR = .*gone: rows of a table that memory does not hold cannot be written"
+    ):
+        read_table(tmp_path / "t.parquet")
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="the system reserves no room")
+def test_a_disk_without_room_is_told_before_it_is_written_to(tmp_path, monkeypatch):
+    """Writing to a map that the disk has no room for would kill the process."""
+    frame().to_parquet(tmp_path / "t.parquet")
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("erp.table.store.MAPPED_ROWS", 10)
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(ErpError, match=r"^TMPDIR = .*No space left.*room for them$"):
+        read_table(tmp_path / "t.parquet")
+
+
+def test_a_damaged_part_is_named(tmp_path):
+    """The part before it was."""
+    write_table(Synthetic(prompts=90, members=3, samples=3).draw()[0], tmp_path / "t")
+    part = tmp_path / "t" / "samples" / "part-00000.parquet"
+    raw = bytearray(part.read_bytes())
+    raw[4:200] = bytes(196)
+    part.with_name("part-00001.parquet").write_bytes(raw)
+    with pytest.raises(ErpError, match=r"part-00001.parquet: the file cannot be read \(.*\); collect again$"):
+        read_table(tmp_path / "t")
+
+
+def test_texts_without_a_sample_are_not_counted_among_those_that_look_alike(tmp_path):
+    write_table(Synthetic(prompts=9, members=3).draw()[0], tmp_path / "t")
+    prompts = pd.read_parquet(tmp_path / "t" / "prompts.parquet")
+    more = prompts.assign(prompt_id=prompts["prompt_id"] + "x", prompt=prompts["prompt"].str.upper())
+    pd.concat([prompts, more]).to_parquet(tmp_path / "t" / "prompts.parquet", index=False)
+    notes = read_table(tmp_path / "t").notes
+    assert any("9 of 18 prompts have no sample" in note for note in notes)
+    assert not any("differ from another" in note for note in notes)

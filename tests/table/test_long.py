@@ -320,3 +320,26 @@ def test_a_conversation_without_a_user_names_its_row(tmp_path):
     frame["messages"] = [turns("a"), [{"role": "system", "content": "be brief"}]]
     frame.to_parquet(tmp_path / "t.parquet")
     assert "row 1, column messages: the conversation has no turn of the role user" in fault(tmp_path / "t.parquet")
+
+
+@pytest.mark.parametrize("header", ['"a\nnote",{}\n', "\n{},more\n", '{},"",""\n'])
+def test_a_header_of_several_lines_or_without_names(tmp_path, header):
+    """Names were taken from the first line alone."""
+    cells = ["x," if header.startswith('"') else "" for _ in range(4)]
+    lines = "".join(f"{cell}p{i},m{i % 2},{i}\n" for i, cell in enumerate(cells))
+    (tmp_path / "t.csv").write_text(header.format("prompt,model,reward") + lines)
+    table = read_table(tmp_path / "t.csv")
+    assert table.members == ("m0", "m1")
+    assert sorted(table.samples["reward"]) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("size", [1, 2, 4])
+def test_ids_do_not_depend_on_the_row_groups(tmp_path, size):
+    """The whole number 1.0 was called 1 in a row group of whole numbers, and 1.0 beside 1.5."""
+    frame = pd.DataFrame(
+        {"prompt_id": [1.0, 2.0, 1.0, 1.5], "prompt": ["a", "b", "a", "c"], "model": ["m", "m", "n", "m"]}
+    )
+    frame.assign(reward=[0.1, 0.2, 0.3, 0.4]).to_parquet(tmp_path / "t.parquet", row_group_size=size)
+    table = read_table(tmp_path / "t.parquet")
+    assert table.prompts["prompt_id"].tolist() == ["1", "1.5", "2"]
+    assert table.samples["reward"].tolist() == [0.1, 0.3, 0.4, 0.2]

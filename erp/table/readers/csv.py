@@ -49,17 +49,16 @@ class Csv(Reader):
         headers = [(file, header) for file in files if (header := _header(file))]
         if not headers:  # no rows; a folder's other files may have some
             return nothing()
-        present: dict[str, None] = {}
-        signs = []
+        seen, signs = [], []
         for file, header in headers:
             signs.append(delimiter_of(header, (*REQUIRED_COLUMNS, *columns.values())))
-            names = next(csv.reader([header], delimiter=signs[-1]), [])
-            require_single(named, names, columns)  # pandas renames them
-            present |= dict.fromkeys([*names, *file.columns])
-        with headers[0][0].opened() as stream:
-            seen = pd.read_csv(stream, sep=signs[0], nrows=SEEN, **_AS_TEXT)
-        numbers = [str(name) for name in seen if not pd.to_numeric(seen[name], errors="coerce").isna().all()]
-        chosen = selection(named, list(present), columns, numbers)
+            # pandas renames them
+            require_single(named, next(csv.reader([header], delimiter=signs[-1]), []), columns)
+            with file.opened() as stream:
+                seen.append(pd.read_csv(stream, sep=signs[-1], nrows=SEEN, **_AS_TEXT).assign(**file.columns))
+        first = pd.concat(seen).head(SEEN)
+        numbers = [str(name) for name in first if not pd.to_numeric(first[name], errors="coerce").isna().all()]
+        chosen = selection(named, [str(name) for name in first], columns, numbers)
         notes = tuple(
             f"the file's cells are separated by {sign!r}, as its header is" for sign in sorted({*signs} - {","})
         )
