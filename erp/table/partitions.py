@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
+import weakref
 from collections import deque
 from contextlib import contextmanager
 from pathlib import Path
@@ -51,7 +53,7 @@ class Partitions:
         self._held: dict[int, list[NDArray[Any]]] = {}
         self._rows: dict[int, int] = {}
         self._bytes = 0
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._folder: Path | None = None
 
     def __len__(self) -> int:
         return sum(self._rows.values())
@@ -95,7 +97,9 @@ class Partitions:
 
     def _spill(self) -> None:
         with on_disk():
-            self._folder = self._folder or tempfile.TemporaryDirectory(prefix="erp-")
+            if self._folder is None:
+                self._folder = Path(tempfile.mkdtemp(prefix="erp-"))
+                weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
             for number, parts in self._held.items():
                 with self._file(number).open("ab") as file:
                     for part in parts:
@@ -104,7 +108,7 @@ class Partitions:
 
     def _file(self, number: int) -> Path:
         assert self._folder is not None
-        return Path(self._folder.name) / str(number)
+        return self._folder / str(number)
 
     def _read(self, number: int) -> Iterator[NDArray[Any]]:
         if self._folder is not None and self._file(number).exists():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 
 import numpy as np
@@ -173,6 +174,17 @@ def test_counts_of_any_size_are_kept(tmp_path, small_blocks):
     frame().assign(n_samples=2**40 + 1).to_parquet(tmp_path / "t.parquet")
     small_blocks()
     assert (read_table(tmp_path / "t.parquet").samples["n_samples"] == 2**40 + 1).all()
+
+
+def test_nothing_is_left_in_the_folder_for_temporary_files(tmp_path, small_blocks, monkeypatch, recwarn):
+    frame().to_parquet(tmp_path / "t.parquet")
+    (tmp_path / "own").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "own"))
+    small_blocks()
+    read_table(tmp_path / "t.parquet")
+    gc.collect()
+    assert not list((tmp_path / "own").iterdir())
+    assert not recwarn.list
 
 
 @pytest.mark.parametrize("where", ["erp.table.partitions.KEPT_BYTES", "erp.table.store.MAPPED_ROWS"])
