@@ -25,7 +25,7 @@ ASKED = {
     "pairs": ["output=json", "table=pairs"],
     "members": ["output=json", "table=members"],
 }
-DRAWS = "bootstrap.draws=100"
+DRAWS, PLAIN = "bootstrap.draws=100", "figures=false"  # no number hangs on figures, which take most of the time
 
 
 def said(*arguments: str) -> str:
@@ -54,20 +54,21 @@ def routed(run: Path, home: Path) -> list[dict[str, Any]]:
 
 def evaluated(run: Path, home: Path) -> dict[str, Any]:
     """Results of the run's router on the run's own table, computed anew."""
-    last = said("evaluate", f"run={run}", f"cache_dir={home / 'cache'}", f"weights_dir={home}").splitlines()[-1]
+    last = said("evaluate", f"run={run}", f"cache_dir={home / 'cache'}", f"weights_dir={home}", PLAIN).splitlines()[-1]
     return results(last)
 
 
 def compared(home: Path) -> dict[str, Any]:
     """Every table that `erp compare` makes of the runs that a sweep's record and the folder name."""
-    found = {name: json.loads(said("compare", f"out={home / 'runs'}", DRAWS, *asked)) for name, asked in ASKED.items()}
-    sweep = said("compare", str(home / "runs/sweeps/first.json"), f"out={home / 'runs'}", DRAWS, *ASKED["contenders"])
+    out = f"out={home / 'runs'}"
+    found = {name: json.loads(said("compare", out, DRAWS, PLAIN, *asked)) for name, asked in ASKED.items()}
+    sweep = said("compare", str(home / "runs/sweeps/first.json"), out, DRAWS, PLAIN, *ASKED["contenders"])
     return {**found, "sweep": json.loads(sweep)}
 
 
 def extended(run: Path, home: Path) -> dict[str, Any]:
     """Results with the table's fourth member."""
-    arguments = [f"run={run}", *EXTENSION, f"out={home / 'extended'}", f"cache_dir={home / 'cache'}"]
+    arguments = [f"run={run}", *EXTENSION, f"out={home / 'extended'}", f"cache_dir={home / 'cache'}", PLAIN]
     return results(said("extend", *arguments).splitlines()[-1])
 
 
