@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 import math
 import os
+import resource
 import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -29,6 +31,7 @@ RESPONSES = 32  # behind every mean
 WORDS = 60  # of a prompt, at the median
 ALIKE = 0.05  # share of prompts that are another with one word changed
 AT_ONCE = 50_000
+MOST_GB = 16  # that what one would write instead may take
 THREADS = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
@@ -83,81 +86,96 @@ def make_table(prompts: int, path: Path) -> None:
         writer.close()
 
 
-def measured(folder: Path, *arguments: str) -> Cost:
-    """Run a module of this package in a process of its own."""
+def measured(folder: Path, *arguments: str, most_gb: int | None = None) -> Cost | None:
+    """Run a module of this package in a process of its own; None where it needs more memory than it is given."""
     told = folder / "phases.json"
     told.unlink(missing_ok=True)
     environment = {**os.environ, **THREADS, "ERP_CACHE": str(folder / "cache")}
+    bound = None if most_gb is None else partial(resource.setrlimit, resource.RLIMIT_AS, (most_gb << 30, most_gb << 30))
     start = time.perf_counter()
     process = subprocess.Popen(
-        [sys.executable, "-m", *arguments, str(told)], env=environment, stdout=subprocess.DEVNULL, cwd=Path.cwd()
+        [sys.executable, "-m", *arguments, str(told)], env=environment, stdout=subprocess.DEVNULL, preexec_fn=bound
     )
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     wall = time.perf_counter() - start
+    if process.returncode and bound is not None:
+        return None
     if process.returncode:
         raise SystemExit(f"{' '.join(arguments)}: exit code {process.returncode}")
     phases = json.loads(told.read_text()) if told.exists() else {}
     return Cost(usage.ru_utime + usage.ru_stime, wall, usage.ru_maxrss / 1024, phases)
 
 
-def at(prompts: int, folder: Path) -> dict[str, Cost]:
+def at(prompts: int, folder: Path) -> dict[str, Cost | None]:
     """All costs at one size."""
-    folder.mkdir()
     table = folder / "table.parquet"
     make_table(prompts, table)
     phases = "benchmarks.phases"
     run = ["train", f"data.path={table}", f"out={folder / 'runs'}", "router=ridge", "figures=false", "tracking=off"]
-    costs = {"describe": measured(folder, phases, "describe", f"data.path={table}")}
+    describe = measured(folder, phases, "describe", f"data.path={table}")
     measured(folder, phases, *run, "seed=1")  # makes the features
-    costs["train, features given"] = measured(folder, phases, *run)
-    costs["pandas and RidgeCV, features given"] = measured(folder, "benchmarks.by_hand", str(table), str(folder))
-    return costs
+    train = measured(folder, phases, *run)
+    by_hand = measured(folder, "benchmarks.by_hand", str(table), str(folder), most_gb=MOST_GB)
+    return {"describe": describe, "train, features given": train, "pandas and RidgeCV, features given": by_hand}
 
 
-def exponents(found: dict[int, dict[str, Cost]]) -> list[str]:
+def exponents(found: dict[int, dict[str, Cost | None]]) -> list[str]:
     """How CPU time grows from each size to the next: the power of the number of prompts."""
     lines = []
-    sizes = sorted(found)
-    for small, large in pairwise(sizes):
-        for what in found[small]:
-            before, after = found[small][what].cpu, found[large][what].cpu
-            power = math.log(after / before) / math.log(large / small)
-            lines.append(f"| {what} | {small:,} to {large:,} | {power:.2f} |")
+    for small, large in pairwise(sorted(found)):
+        for what, cost in found[small].items():
+            after = found[large][what]
+            if cost is not None and after is not None:
+                power = math.log(after.cpu / cost.cpu) / math.log(large / small)
+                lines.append(f"| {what} | {small:,} to {large:,} | {power:.2f} |")
     return lines
 
 
-def main() -> None:
-    """Measure, print, write."""
-    sizes = [int(word) for word in sys.argv[1:]] or list(SIZES)
-    found = {}
+def page(found: dict[int, dict[str, Cost | None]]) -> list[str]:
+    """The tables."""
     lines = ["| prompts | what | CPU | wall | peak memory |", "|---|---|---|---|---|"]
-    print("\n".join(lines))
-    with tempfile.TemporaryDirectory() as name:
-        for size in sizes:
-            found[size] = at(size, Path(name) / str(size))
-            for what, cost in found[size].items():
-                lines.append(f"| {size:,} | {what} | {cost.cpu:.1f} s | {cost.wall:.1f} s | {cost.peak:,.0f} MB |")
-                print(lines[-1], flush=True)
+    for size, costs in sorted(found.items()):
+        for what, cost in costs.items():
+            told = f"- | - | more than {MOST_GB} GB"
+            if cost is not None:
+                told = f"{cost.cpu:.1f} s | {cost.wall:.1f} s | {cost.peak:,.0f} MB"
+            lines.append(f"| {size:,} | {what} | {told} |")
     lines += ["", "CPU seconds by phase:", ""]
     for what in ("describe", "train, features given"):
-        phases = list(found[sizes[-1]][what].phases)
+        spent = {size: cost.phases for size, costs in sorted(found.items()) if (cost := costs[what]) is not None}
+        phases = list(dict.fromkeys(phase for row in spent.values() for phase in row))
         lines += [f"| {what} | {' | '.join(phases)} |", "|---" * (len(phases) + 1) + "|"]
-        for size in sizes:
-            spent = [f"{found[size][what].phases.get(phase, 0.0):.1f}" for phase in phases]
-            lines.append(f"| {size:,} | {' | '.join(spent)} |")
+        lines += [
+            f"| {n:,} | {' | '.join(f'{row.get(phase, 0.0):.1f}' for phase in phases)} |" for n, row in spent.items()
+        ]
         lines.append("")
-    lines += ["| CPU time grows as a power of the prompts | | |", "|---|---|---|", *exponents(found)]
+    return [*lines, "| CPU time grows as a power of the prompts | | |", "|---|---|---|", *exponents(found)]
+
+
+def main() -> None:
+    """Measure the sizes asked for, and write the page of all that have been."""
+    kept = Path(__file__).with_name("scale.json")
+    known = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
+    for size in [int(word) for word in sys.argv[1:]] or SIZES:
+        with tempfile.TemporaryDirectory() as name:
+            costs = at(size, Path(name))
+        known[str(size)] = {what: None if cost is None else asdict(cost) for what, cost in costs.items()}
+        kept.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
+    found = {
+        int(size): {what: None if cost is None else Cost(**cost) for what, cost in costs.items()}
+        for size, costs in known.items()
+    }
     about = (
         f"`python -m benchmarks.scale`: a synthetic long table of {MEMBERS} members, a row a mean of {RESPONSES} "
         f"responses, prompts of {WORDS} words at the median; hashed features, ridge, no figures. `describe` starts "
         "with an empty cache; near-duplicates and features are in it when `train` starts. Parts within a part count "
         "twice: near-duplicates are looked for by `describe` and by the split. One run each, one thread."
     )
+    lines = page(found)
+    print("\n".join(lines))
     text = ["# Scale", "", about, "", machine()[0], "", *lines, ""]
-    if sizes == list(SIZES):
-        Path(__file__).with_name("SCALE.md").write_text("\n".join(text), encoding="utf-8")
-    print("\n".join(lines[len(found) * 4 + 2 :]))
+    Path(__file__).with_name("SCALE.md").write_text("\n".join(text), encoding="utf-8")
 
 
 if __name__ == "__main__":
