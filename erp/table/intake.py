@@ -85,7 +85,8 @@ class Intake:
         for column, power in (("reward_sd", 2), ("reward_var", 1)):
             if column in rows:
                 value, wrong = self._measure(rows[column])
-                found["reward_var"] = np.where(wrong, np.nan, value) ** power
+                with np.errstate(over="ignore"):  # a spread beyond all bounds is unknown
+                    found["reward_var"] = np.where(wrong, np.nan, value) ** power
         if "response" in rows:
             found |= _responses(rows["response"])
         for column in MEASURE_COLUMNS:

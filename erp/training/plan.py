@@ -21,6 +21,7 @@ from erp.files import cache_folder, sha256_file
 from erp.routers.base import Router
 from erp.runs import RunFolder, run_hash, run_name
 from erp.shared import shared
+from erp.table.asked import DEFAULT_RULE
 from erp.table.kept import Kept
 from erp.table.labels import limit_labels
 from erp.table.schema import RewardTable
@@ -95,7 +96,8 @@ def prepare(config: TrainConfig) -> Plan:
     require_judged(table, targets, split)
     prices = sha256_file(Path(config.cost.prices)) if config.cost.prices else ""
     fingerprint = shared("fingerprint", table.fingerprint, table)
-    identity = run_hash(_as_built(config), fingerprint, prices, *table.members, *content)
+    rule = () if table.prompt_from == DEFAULT_RULE else (table.prompt_from,)  # what the router will be asked by
+    identity = run_hash(_as_built(config), fingerprint, prices, *table.members, *content, *rule)
     folder = RunFolder(Path(config.out) / run_name(config.router, config.backbone, identity))
     origin = Origin(shared("origin", lambda: Origin.of(whole, {}).table, whole), facts)
     return Plan(_with_absolute_paths(config), table, whole, targets, costs, split, origin, folder)

@@ -185,6 +185,14 @@ def test_the_rule_is_kept_in_the_checkpoint(ask, erp, quick, rule, asked):
     assert list(package.load(folder).route([TURNS])["prompt"]) == list(by_hand["prompt"])
 
 
+def test_another_rule_makes_another_run(erp, quick, run):
+    """A table of texts is the same by every rule, and the router is not: it will be asked by that rule."""
+    assert Path(erp("train", *quick).last) == run
+    other = erp("train", *quick, "data.prompt_from=first_user").last
+    assert Path(other) != run
+    assert package.load(other).bundle.card.prompt_from == "first_user"
+
+
 def test_a_table_of_conversations_trains_and_evaluates_by_one_rule(ask, erp, quick, run, table):
     frame = pd.read_parquet(table)
     said = [[{"role": "user", "content": p}, {"role": "user", "content": "go on"}] for p in frame["prompt"]]
