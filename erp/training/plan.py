@@ -104,7 +104,7 @@ def prepare(config: TrainConfig) -> Plan:
 
 
 def table_split(
-    table: RewardTable, asked: SplitConfig, calibration: float, cache: Path
+    table: RewardTable, asked: SplitConfig, calibration: float, cache: Path | None = None
 ) -> tuple[Split, tuple[str, ...]]:
     """The split, and what of it belongs to the run's name: the parts where they are another run's, else nothing more.
 
