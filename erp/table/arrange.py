@@ -55,7 +55,8 @@ class Arrangement:
         self._copied = _Copied()
         self._zero = dict.fromkeys(MEASURE_COLUMNS, 0)
         self._estimated = 0
-        self._twice: list[tuple[int, str]] = []
+        self._twice: list[tuple[int, str]] = []  # rows of a few repeated samples, and what is said of them
+        self._twice_count = 0
         self._alike = [Likeness() for _ in self.members]
 
     def places(
@@ -78,9 +79,8 @@ class Arrangement:
         kept = np.ones(len(intake.rows), dtype=bool) if self._copies == "fold" else None
         for prompts, columns in intake.rows.blocks():
             rows, folded = self._checked(columns, prompts, join)
-            first = np.flatnonzero(np.diff(rows["prompt"].to_numpy(), prepend=-1))
-            nth = np.arange(len(rows)) - np.repeat(first, np.diff(first, append=len(rows)))
-            at = self._start[rows["prompt"].to_numpy()] + nth
+            prompt = rows["prompt"].to_numpy()
+            at = self._start[prompt] + _nth(prompt)
             store.put(at, rows)
             if kept is not None:
                 kept[at[folded]] = False
@@ -92,14 +92,13 @@ class Arrangement:
     ) -> tuple[pd.DataFrame, NDArray[np.bool_]]:
         """A block's rows in their order, and which are dropped as copies."""
         columns["prompt"], columns["member"] = self.places(columns["prompt"], columns["member"])
-        columns["sample"] = self._intake.renumbered(columns["sample"]) if "sample" in columns else np.zeros(0)
-        own = "sample" in self._intake.columns
-        keys = [columns["sample"]] if own else []
-        order = _in_order([*keys, columns["prompt"] * len(self.members) + columns["member"]])
+        keys = [columns["prompt"] * len(self.members) + columns["member"]]
+        if own := "sample" in columns:
+            columns["sample"] = self._intake.renumbered(columns["sample"])
+            keys = [columns["sample"], *keys]
+        order = _in_order(keys)
         row = columns.pop("row")[order]
-        rows = pd.DataFrame(
-            {name: values[order] for name, values in columns.items() if name != "sample" or own}, index=row, copy=False
-        )
+        rows = pd.DataFrame({name: values[order] for name, values in columns.items()}, index=row, copy=False)
         if join is not None:
             join(prompts, rows)
         self._measures(rows)
@@ -112,7 +111,7 @@ class Arrangement:
             self._same_sample(rows[~folded] if folded.any() else rows)
         left = rows[~folded] if folded.any() else rows
         if self._copies != "keep":
-            found = likeness(left, len(self.members))
+            found = likeness(left, len(self.members), self._intake.some_response)
             self._alike = [before + now for before, now in zip(self._alike, found, strict=True)]
         return rows, folded
 
@@ -168,17 +167,18 @@ class Arrangement:
             return
         fresh = np.ones(len(rows), dtype=bool)
         fresh[again] = False
+        self._twice_count += len(again)
         first = np.maximum.accumulate(np.where(fresh, np.arange(len(rows)), 0))
         ids = self._book.ids(self.ranks)
         prompt, member = rows["prompt"].to_numpy(), rows["member"].to_numpy()
-        for i in again[np.argsort(rows.index[again])].tolist():
+        for i in again[np.argsort(rows.index[again])][:TOLD].tolist():
             key = (ids[prompt[i]], self.members[member[i]], sample[i])
             line = (
                 f"rows {rows.index[first[i]]} and {rows.index[i]}, columns prompt_id, model, sample = "
                 f"({', '.join(map(str, key))}): the same sample twice; number the samples of one prompt and model "
                 "apart, or leave the column sample out; the same row logged twice is read once with data.copies=fold"
             )
-            self._twice.append((int(rows.index[i]), line if len(self._twice) < TOLD else ""))
+            self._twice.append((int(rows.index[i]), line))
 
     @property
     def suspects(self) -> dict[str, str]:
@@ -213,8 +213,7 @@ class Arrangement:
         elif copied.count:
             done = {"fold": "read once (data.copies=fold)", "keep": "taken for samples (data.copies=keep)"}
             notes.append(f"{copied.count:,} {of} repeat an earlier row and were {done[self._copies]}")
-        self._twice.sort()
-        faults.add("twice", len(self._twice), (line for _, line in self._twice if line))
+        faults.add("twice", self._twice_count, (line for _, line in sorted(self._twice)))
         return notes
 
 
@@ -224,7 +223,7 @@ def _cell(rows: pd.DataFrame) -> NDArray[np.int64]:
 
 
 def _nth(cell: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The number of each row in its cell; rows of one cell lie together."""
+    """The number of each row in its cell, or among those of its prompt; rows of one lie together."""
     starts = np.flatnonzero(np.diff(cell, prepend=-1))
     return np.arange(len(cell)) - np.repeat(starts, np.diff(starts, append=len(cell)))
 

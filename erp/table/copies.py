@@ -130,14 +130,14 @@ class Likeness:
         return f"every row stands there {self.times} times" if self.times > 1 else None
 
 
-def likeness(rows: pd.DataFrame, members: int) -> list[Likeness]:
+def likeness(rows: pd.DataFrame, members: int, read: bool) -> list[Likeness]:
     """The likeness of each member's rows.
 
     Args:
         rows: as in `find_copies`, samples numbered.
         members: how many there are.
+        read: whether the table has responses.
     """
-    read = "response" in rows and bool(rows["response"].any())
     every = _numbered(rows, ["response"] if read else COMPARED)
     return [_likeness(every.of(member), read) for member in range(members)]
 

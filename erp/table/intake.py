@@ -47,6 +47,10 @@ class Intake:
         counted: column -> members of which it is above 0 in some row.
         unknown: column -> rows in which it is -1.
         some_length_unknown: whether the completion tokens of some row are not above 0.
+        some_response: whether some row has a response.
+        not_finite: rows whose reward is missing, or no number that counts.
+        rewarded: whether some row has a reward.
+        largest: size of the largest reward.
     """
 
     def __init__(self, named: str, columns: Collection[str]) -> None:
@@ -65,7 +69,7 @@ class Intake:
         self.rewarded = False
         self.unknown = dict.fromkeys(MEASURE_COLUMNS, 0)
         self.counted: dict[str, set[int]] = {column: set() for column in MEASURE_COLUMNS}
-        self.some_length_unknown = False
+        self.some_length_unknown = self.some_response = False
         self._large: dict[int, int] = {}
 
     def take(self, rows: pd.DataFrame, prompt: NDArray[np.int64]) -> None:
@@ -89,6 +93,7 @@ class Intake:
                     found["reward_var"] = np.where(wrong, np.nan, value) ** power
         if "response" in rows:
             found |= _responses(rows["response"])
+            self.some_response |= bool(found["response"].any())
         for column in MEASURE_COLUMNS:
             if column in rows:
                 found[column] = self._known(rows[column], member)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from erp.table.partitions import on_disk
+from erp.table.partitions import BLOCK_ROWS, on_disk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 MAPPED_ROWS = 1 << 24
 """Samples from which columns are mapped: about 1 GiB in memory. The file is one of the folder for temporary files."""
-BLOCK_ROWS = 1 << 21
-"""Samples that are looked at together where a table has many."""
 _WHOLE = ("prompt", "member", "sample", "n_samples")
 _NARROW = {"prompt": np.int32, "member": np.int32}
 

@@ -76,6 +76,18 @@ def test_a_csv_with_responses_and_unknown_lengths(tmp_path, small_blocks):
     same(whole, read_table(tmp_path / "t.csv"))
 
 
+def test_samples_are_suspected_the_same_where_only_some_prompts_have_responses(tmp_path, small_blocks):
+    """Of a table with responses only these tell; a block without any has none to tell by."""
+    rows = frame().sort_values(["prompt_id", "model", "sample"])
+    some = rows["prompt_id"] < "synthetic-0000050"
+    rows["response"] = np.where(some, "the same answer", None)
+    rows.to_parquet(tmp_path / "t.parquet", row_group_size=50)
+    whole = read_table(tmp_path / "t.parquet")
+    assert set(whole.suspects) == set(whole.members)
+    small_blocks()
+    same(whole, read_table(tmp_path / "t.parquet"))
+
+
 @pytest.mark.parametrize("edit", ["nothing", "unscored", "moved"])
 def test_a_collected_folder(tmp_path, small_blocks, edit):
     write_table(Synthetic(prompts=90, members=3, samples=3, missing=0.1).draw()[0], tmp_path / "t")
