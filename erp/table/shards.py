@@ -48,19 +48,25 @@ class Shard:
     @contextmanager
     def opened(self) -> Iterator[BinaryIO]:
         """Its bytes, unpacked; those of a parquet file can be sought."""
-        packed = _suffixes(self.name)[1]
-        with reading_from(self.system, self.name) as stream:
-            if packed == ".zst":  # pyarrow is here anyway; fsspec would need a package more
-                with pyarrow.CompressedInputStream(stream, "zstd") as plain:
-                    yield cast(BinaryIO, io.BufferedReader(plain))
-            elif packed:
-                from fsspec.compression import compr
-                from fsspec.utils import infer_compression
+        with reading_from(self.system, self.name) as stream, unpacked(stream, self.name) as plain:
+            yield plain
 
-                with closing(compr[infer_compression(f"x{packed}")](stream, mode="rb")) as plain:
-                    yield plain
-            else:
-                yield stream
+
+@contextmanager
+def unpacked(stream: BinaryIO, name: str) -> Iterator[BinaryIO]:
+    """A file's bytes, unpacked as its name says."""
+    packed = _suffixes(name)[1]
+    if packed == ".zst":  # pyarrow is here anyway; fsspec would need a package more
+        with pyarrow.CompressedInputStream(stream, "zstd") as plain:
+            yield cast(BinaryIO, io.BufferedReader(plain))
+    elif packed:
+        from fsspec.compression import compr
+        from fsspec.utils import infer_compression
+
+        with closing(compr[infer_compression(f"x{packed}")](stream, mode="rb")) as plain:
+            yield plain
+    else:
+        yield stream
 
 
 @contextmanager
@@ -89,12 +95,12 @@ def shards(named: str, path: str, kinds: Collection[str], fallback: str | None =
         ErpError: there is none, or there are several kinds.
     """
     try:
-        system, root, names, single = _names(path)
+        system, root, names, single = names_of(path)
     except Exception as error:  # every cloud's client has its own kinds
         raise unreadable(named, error) from error
     if single and not names:
         raise ErpError(f"{named}: there is no such file or folder; correct the path")
-    found = {name: kind_of(name) or fallback for name in names if single or not _hidden(name, root)}
+    found = {name: kind_of(name) or fallback for name in names if single or not hidden(name, root)}
     chosen = {name: kind for name, kind in found.items() if kind in kinds}
     known = " or ".join(suffix for suffix, kind in SUFFIXES.items() if kind in kinds)
     if not chosen and single:
@@ -112,8 +118,11 @@ def shards(named: str, path: str, kinds: Collection[str], fallback: str | None =
     return [Shard(system, name, str(kind), _partition(name, root)) for name, kind in chosen.items()]
 
 
-def _names(path: str) -> tuple[Any, str, list[str], bool]:
-    """The path's file system, the folder that its files are named from, their names, whether it is one file."""
+def names_of(path: str) -> tuple[Any, str, list[str], bool]:
+    """The path's file system, the folder that its files are named from, their names, whether it is one file.
+
+    Of a path that is nothing there is no name. Raises what the path's client raises.
+    """
     import fsspec
     from fsspec.core import url_to_fs
 
@@ -137,7 +146,8 @@ def _names(path: str) -> tuple[Any, str, list[str], bool]:
     return system, fixed, sorted(names), False
 
 
-def _hidden(name: str, root: str) -> bool:
+def hidden(name: str, root: str) -> bool:
+    """Whether its name, or a folder's below the root, says that it is no content."""
     return any(part.startswith((".", "_")) for part in _below(name, root).parts)
 
 
