@@ -7,6 +7,7 @@ import contextlib
 import gc
 import importlib
 import io
+import keyword
 import os
 import re
 import signal
@@ -101,7 +102,7 @@ def _run(program: str, arguments: list[str]) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     gc.set_threshold(100_000, 20, 100)  # Python otherwise walks through all that was imported at every 700 new objects
     try:
-        importlib.import_module(f"erp.programs.{program}").main(arguments)
+        importlib.import_module(f"erp.programs.{module_of(program)}").main(arguments)
         if sys.stdout is not None:  # here, where a full disk can still be reported
             sys.stdout.flush()
     except ErpError as error:
@@ -118,6 +119,11 @@ def _run(program: str, arguments: list[str]) -> int:
         print(f"erp {program}: {visible(_line_of(error))}", file=sys.stderr)
         return 2
     return 0
+
+
+def module_of(program: str) -> str:
+    """The module of a program in `erp.programs`: Python keeps the name ``import`` for itself."""
+    return f"{program}_" if keyword.iskeyword(program) else program
 
 
 def _line_of(error: Exception) -> str:

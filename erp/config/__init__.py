@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from erp.config.collect import CollectConfig
 from erp.config.faults import faults_of
+from erp.config.importing import ImportConfig
 from erp.config.learn import (
     Bootstrap,
     CompareConfig,
@@ -40,6 +41,7 @@ __all__ = [
     "DescribeConfig",
     "EvaluateConfig",
     "ExtendConfig",
+    "ImportConfig",
     "Labels",
     "Member",
     "Node",

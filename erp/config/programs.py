@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from erp.config.collect import CollectConfig
+from erp.config.importing import ImportConfig
 from erp.config.learn import (
     CompareConfig,
     DescribeConfig,
@@ -27,6 +28,7 @@ class DashboardConfig(Node):
 
 PROGRAMS: dict[str, type[Node]] = {
     "collect": CollectConfig,
+    "import": ImportConfig,
     "describe": DescribeConfig,
     "train": TrainConfig,
     "evaluate": EvaluateConfig,

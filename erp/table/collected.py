@@ -14,7 +14,15 @@ import pyarrow
 from erp.errors import ErpError, shorten
 from erp.table.arrange import Arrangement, Copies
 from erp.table.columns import Faults, text_column, whole_column
-from erp.table.folder import KEYS, asked_by, greedy_members, member_facts, scores_of
+from erp.table.folder import (
+    KEYS,
+    asked_by,
+    greedy_members,
+    is_observational,
+    manifest_notes,
+    member_facts,
+    scores_of,
+)
 from erp.table.intake import Intake
 from erp.table.partitions import Partitions
 from erp.table.prompts import PromptBook
@@ -50,7 +58,10 @@ def collected_table(
     if more:
         table, _ = _Reading(root, scores, copies).table(responses=True)
     suspects = {name: why for name, why in table.suspects.items() if name not in greedy_members(root)}
-    return replace(table, facts=member_facts(root), suspects=suspects, prompt_from=asked_by(root, prompt_from))
+    return replace(
+        table, facts=member_facts(root), suspects=suspects, prompt_from=asked_by(root, prompt_from),
+        observational=is_observational(root),
+    )  # fmt: skip
 
 
 class _Reading:
@@ -195,7 +206,7 @@ class _Reading:
             raise ErpError(*self._faults)
 
     def _notes(self) -> tuple[str, ...]:
-        notes = []
+        notes = list(manifest_notes(self._root))
         if not self._scores.higher_is_better:
             notes.append(f"lower is better for {self._scores.reward_model}: its rewards were negated")
         if unused := int((self._arrangement.ranks < 0).sum()):

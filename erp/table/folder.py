@@ -72,6 +72,16 @@ def member_facts(root: Path) -> dict[str, dict[str, float]]:
     }
 
 
+def manifest_notes(root: Path) -> tuple[str, ...]:
+    """What a finished folder's manifest says that every reader of the table must know."""
+    return tuple(map(str, _manifest(root).get("notes") or ()))
+
+
+def is_observational(root: Path) -> bool:
+    """Whether, as a finished folder's manifest says, each prompt was answered by whom somebody chose for it."""
+    return _manifest(root).get("observational") is True
+
+
 def asked_by(root: Path, wanted: PromptFrom | None) -> PromptFrom:
     """What was asked of conversations when a finished folder was collected. Raises ErpError: another is wanted."""
     source = (_manifest(root).get("settings") or {}).get("source") or {}

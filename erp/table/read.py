@@ -69,6 +69,8 @@ class TableFiles(TableSource):
         columns: our column name -> the file's; null for our own name.
         prompt_from: what is asked of a conversation; null: as the table was collected, else its last user turn.
         config_name: which configuration of a dataset of the hub.
+        observational: whether a router may be trained on a table whose prompts were each answered by whom somebody
+            chose for them.
     """
 
     def __init__(
@@ -78,7 +80,9 @@ class TableFiles(TableSource):
         columns: dict[str, str | None] | None = None,
         prompt_from: PromptFrom | None = None,
         config_name: str | None = None,
+        observational: bool = False,
     ) -> None:
+        self.observational = observational
         self.path = path
         self.copies = copies
         self.columns = {ours: theirs for ours, theirs in (columns or {}).items() if theirs is not None}

@@ -52,6 +52,7 @@ class RewardTable:
         facts: Member's name -> what the table's maker says of it: prices (USD per million tokens), parameters.
         suspects: Member's name -> why its samples look like copies of each other.
         prompt_from: What was asked of conversations.
+        observational: Whether each prompt was answered by whom somebody chose for it, not by every member.
     """
 
     prompts: pd.DataFrame
@@ -62,6 +63,7 @@ class RewardTable:
     facts: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     suspects: Mapping[str, str] = field(default_factory=dict)
     prompt_from: PromptFrom = DEFAULT_RULE
+    observational: bool = False
 
     @property
     def has_categories(self) -> bool:

@@ -5,18 +5,98 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from typing import TYPE_CHECKING
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
+import pyarrow
+import pyarrow.parquet
 
 from erp.errors import ErpError
 from erp.files import write_json
 from erp.formats.table import TABLE
-from erp.table.folder import MANIFEST, reward_folder
+from erp.table.folder import KEYS, MANIFEST, reward_folder
 from erp.table.schema import MEASURE_COLUMNS, PROMPT_COLUMNS, RewardTable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
+
+PART_ROWS = 1 << 21  # of a part
+
+
+class TableWriter:
+    """The parts of a folder as they come, in a folder that is not there yet.
+
+    Args:
+        folder: where they go.
+        reward_model: whose rewards they are.
+    """
+
+    def __init__(self, folder: Path, reward_model: str) -> None:
+        self.folder = folder
+        self.reward_model = reward_model
+        self.rewards = reward_folder(folder, reward_model)
+        (folder / "samples").mkdir(parents=True)
+        self.rewards.mkdir(parents=True)
+        self._open: dict[str, pyarrow.parquet.ParquetWriter] = {}
+        self._parts = self._rows = 0
+
+    def add_prompts(self, prompts: pd.DataFrame) -> None:
+        """Prompts, in the columns of `erp.table.schema.PROMPT_COLUMNS`; each once, over all calls."""
+        texts = prompts[list(PROMPT_COLUMNS)].astype("str")  # null columns would have no type in parquet
+        self._write("prompts.parquet", pyarrow.Table.from_pandas(texts, preserve_index=False))
+
+    def add_samples(self, rows: pd.DataFrame) -> None:
+        """Samples: prompt_id, model, sample, reward, and whatever else is known of each, always the same columns."""
+        if self._rows >= PART_ROWS:
+            self._close(".parquet", but="prompts.parquet")
+            self._parts, self._rows = self._parts + 1, 0
+        self._rows += len(rows)
+        part = f"part-{self._parts:05d}.parquet"
+        table = pyarrow.Table.from_pandas(rows, preserve_index=False)
+        self._write(f"samples/{part}", table.drop_columns("reward"))
+        self._write(f"{self.rewards.relative_to(self.folder)}/{part}", table.select([*KEYS, "reward"]))
+
+    def finish(self, manifest: Mapping[str, Any]) -> None:
+        """Close the parts, and write the manifests."""
+        self._close("")
+        write_json(self.rewards / MANIFEST, {"reward_model": self.reward_model, "higher_is_better": True})
+        write_json(self.folder / MANIFEST, TABLE.numbered({**manifest, "reward_models": [self.reward_model]}))
+
+    def close(self) -> None:
+        """Close the parts, as far as they are written."""
+        self._close("")
+
+    def _write(self, name: str, table: pyarrow.Table) -> None:
+        if name not in self._open:
+            self._open[name] = pyarrow.parquet.ParquetWriter(self.folder / name, table.schema)
+        self._open[name].write_table(table)
+
+    def _close(self, suffix: str, but: str = "") -> None:
+        for name in [name for name in self._open if name.endswith(suffix) and name != but]:
+            self._open.pop(name).close()
+
+
+@contextmanager
+def writing(folder: Path, reward_model: str) -> Iterator[TableWriter]:
+    """Write a folder that appears whole or not at all; it takes the place of an earlier one."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = folder.parent / f".{folder.name}.{os.getpid()}.partial"
+    earlier = folder.parent / f".{folder.name}.{os.getpid()}.earlier"
+    writer = TableWriter(partial, reward_model)
+    try:
+        yield writer
+        if folder.exists() and any(folder.iterdir()):
+            folder.replace(earlier)
+        partial.replace(folder)  # takes the place of an empty folder too
+    finally:
+        writer.close()
+        if earlier.exists() and not folder.exists():
+            earlier.replace(folder)
+        for path in (partial, earlier):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def write_table(table: RewardTable, folder: Path) -> None:
@@ -29,53 +109,33 @@ def write_table(table: RewardTable, folder: Path) -> None:
     """
     fingerprint = table.fingerprint()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        if _fingerprint_of(folder) == fingerprint:
+        if (manifest_of(folder) or {}).get("fingerprint") == fingerprint:
             return
         raise ErpError(
             f"folder = {folder}: it is not empty and does not hold this table; "
             "allowed are a new or an empty folder; choose another or remove it"
         )
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = folder.parent / f".{folder.name}.{os.getpid()}.partial"
-    try:
-        _write_parts(table, partial)
-        write_json(
-            partial / MANIFEST,
-            TABLE.numbered(
-                {
-                    "fingerprint": fingerprint,
-                    "prompts": len(table.prompts),
-                    "samples": len(table.samples),
-                    "members": list(table.members),
-                    "reward_models": [table.reward_model],
-                }
-            ),
-        )
-        partial.replace(folder)  # takes the place of an empty folder too
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def _fingerprint_of(folder: Path) -> object:
-    """The fingerprint that a finished folder's manifest states, or None."""
-    try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return manifest.get("fingerprint") if isinstance(manifest, dict) else None
-
-
-def _write_parts(table: RewardTable, folder: Path) -> None:
-    scores = reward_folder(folder, table.reward_model)
-    (folder / "samples").mkdir(parents=True)
-    scores.mkdir(parents=True)
-    prompts = table.prompts[list(PROMPT_COLUMNS)].astype("str")  # null columns would have no type in parquet
-    prompts.to_parquet(folder / "prompts.parquet", index=False)
     rows = table.samples[["sample", "reward", "n_samples", *MEASURE_COLUMNS]].copy()
     ids = table.prompts["prompt_id"].to_numpy(dtype=object)
     rows.insert(0, "prompt_id", ids[table.samples["prompt"].to_numpy()])
     rows.insert(1, "model", np.array(table.members, dtype=object)[table.samples["member"].to_numpy()])
-    rows = rows.astype({"prompt_id": "str", "model": "str"})
-    rows.drop(columns="reward").to_parquet(folder / "samples" / "part-00000.parquet", index=False)
-    rows[["prompt_id", "model", "sample", "reward"]].to_parquet(scores / "part-00000.parquet", index=False)
-    write_json(scores / MANIFEST, {"reward_model": table.reward_model, "higher_is_better": True})
+    with writing(folder, table.reward_model) as writer:
+        writer.add_prompts(table.prompts)
+        writer.add_samples(rows.astype({"prompt_id": "str", "model": "str"}))
+        writer.finish(
+            {
+                "fingerprint": fingerprint,
+                "prompts": len(table.prompts),
+                "samples": len(table.samples),
+                "members": list(table.members),
+            }
+        )
+
+
+def manifest_of(folder: Path) -> dict[str, Any] | None:
+    """What a finished folder's manifest says; None where there is none."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return manifest if isinstance(manifest, dict) else None

@@ -71,6 +71,12 @@ def prepare(config: TrainConfig) -> Plan:
         raise ErpError.all_of([*faults, error]) from None
     if faults:
         raise ErpError.all_of(faults)
+    if table.observational and not config.data.get("observational"):
+        raise ErpError(
+            "data.observational = false: each prompt of this table was answered by whom somebody chose for it, so that "
+            "members' rewards are of different prompts and comparing them is no experiment; give "
+            "data.observational=true to train on it all the same"
+        )
     router = build(config.router, Router, key="router")
     require_categories(router, config.router.get("name"), table, config.category)
     require_spread(router, config.router.get("name"), table)
