@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from erp.compose import apart, compose, conf_folder, hydra_config, only_named_variables, plain
-from erp.config import validate
-from erp.config.options import is_group, line_of
-from erp.config.typed import parsed, typed
+from erp.compose import apart, compose, conf_folder, hydra_config, plain
+from erp.config.options import line_of
 from erp.errors import ErpError
 from erp.files import places_of
 
@@ -67,7 +65,7 @@ def jobs_of(program: str, overrides: Sequence[str], config_file: Path | None = N
     swept = _swept(hydra, given)
     every = [*_parsed(swept), *given]
     choices = _choices([*swept, *overrides], every)
-    composed = _Composed(program, config_file, {key for key, values in choices.items() if len(values) > 1})
+    composed = partial(compose, program, config_file=config_file)
     errors, checked = [], []
     for job in _checked(list(choices.values())):
         try:
@@ -111,51 +109,6 @@ def for_the_jobs(program: str, overrides: Sequence[str], config_file: Path | Non
         single = "." in key and key.split(".")[0] in swept and not override.is_sweep_override()
         done.append(f"{key}=choice({value})" if single else text)
     return done
-
-
-class _Composed:
-    """Configs of jobs: Hydra composes what jobs have in common, and values that are swept over are set in that.
-
-    Args:
-        program: whose configs.
-        config_file: that a run is repeated from.
-        swept: keys with several values.
-    """
-
-    def __init__(self, program: str, config_file: Path | None, swept: Set[str]) -> None:
-        self._program, self._config_file, self._swept = program, config_file, swept
-        self._base = lru_cache(maxsize=32)(lambda rest: hydra_config(program, rest, config_file))
-
-    def __call__(self, job: Sequence[str]) -> Config:
-        """The config of one job. Raises ErpError."""
-        values = [o for o in typed(job) if self._is_set(o, job)]  # none: the base is all there is to it
-        try:
-            config = self._with(tuple(o for o in typed(job) if o not in values), values)
-            validate(self._program, config)
-        except Exception:  # whatever is wrong, composing it as a whole has the words for it
-            return compose(self._program, job, self._config_file)
-        return config
-
-    def _is_set(self, override: str, job: Sequence[str]) -> bool:
-        """Whether an override is of a swept key that no other override reaches into."""
-        key, _, value = override.partition("=")
-        others = [o.lstrip("+~").partition("=")[0] for o in job if not is_group(o)]
-        apart = sum(f"{key}.".startswith(f"{other}.") or other.startswith(f"{key}.") for other in others) == 1
-        return (
-            key in self._swept and key[0] not in "+~" and apart and not is_group(override) and not value.startswith("{")
-        )
-
-    def _with(self, rest: tuple[str, ...], values: Sequence[str]) -> Config:
-        """The config of ``rest`` with values set, as Hydra sets them."""
-        from omegaconf import OmegaConf
-
-        base = self._base(rest)
-        for text in values:
-            override = parsed(text)
-            assert override is not None
-            OmegaConf.update(base, override.key_or_group, override.value(), merge=True)
-        with only_named_variables([*rest, *values]):
-            return plain(OmegaConf.to_container(base, resolve=True))
 
 
 def _checked(choices: Sequence[list[str]]) -> Iterator[tuple[str, ...]]:

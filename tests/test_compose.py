@@ -10,6 +10,7 @@ from erp.config import PROGRAMS
 from erp.config.typed import typed
 from erp.errors import ErpError
 from erp.jobs import check_sweep, for_the_jobs
+from tests.composed import hydra_s
 
 QUICK = ["data=table", "data.path=scores.parquet"]
 
@@ -49,6 +50,53 @@ def test_every_option_of_a_group_composes(group):
             ):  # a router that is made of routers: /router@candidates.ridge: ridge
                 keys |= {place.split("@")[1].split(".")[0] for place in line if place.startswith(f"/{group}@")}
             assert set(compose("train", [f"{group}={option}", *path])[group]) == keys
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["router=knn", "router.k=3", "split.seed=4"],
+        ["router.k=3", "router=knn"],
+        ["seed=1", "++seed=2"],
+        ["++seed=2", "seed=1"],
+        ["router=auto", "+router@router.candidates.mine=knn", "router.candidates.mine.k=4"],
+        ["router=auto", "~router.candidates.ridge"],
+        ["split.test=0.3", "++split={test: 0.25}"],
+        ["++split={test: 0.25}", "split.test=0.3"],
+        ["tracking=wandb", "tracking.tags=[a,'b c']", "policy.lambda=inf", "sweep=null"],
+        ["policy=budget", "sweep=s${seed}", "seed=3"],
+        ["experiment=noise", "seed=3"],
+    ],
+    ids=" ".join,
+)
+def test_a_config_is_what_hydra_composes_of_the_whole_command(overrides):
+    expected = hydra_s("train", overrides)
+    assert compose("train", overrides) == expected
+    assert compose("train", overrides) == expected  # of what is kept since
+
+
+def test_a_config_file_that_has_changed_is_read_again(tmp_path):
+    path = f"hydra.searchpath=['file://{tmp_path}']"
+    folder = tmp_path / "experiment"
+    folder.mkdir()
+    for seed in (1, 22):
+        (folder / "mine.yaml").write_text(f"# @package _global_\nseed: {seed}\n")
+        assert compose("train", [path, "experiment=mine"])["seed"] == seed
+    (folder / "mine.yaml").unlink()
+    assert "there is no such option" in fault(path, "experiment=mine")
+
+
+def test_a_group_of_the_user_s_own_is_composed(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "quick.yaml").write_text("# @package _global_\nseed: 5\n")
+    assert compose("train", [f"hydra.searchpath=['file://{tmp_path}']", "+mine=quick"])["seed"] == 5
+
+
+def test_a_repeated_config_that_has_changed_is_read_again(tmp_path):
+    file = tmp_path / "config.yaml"
+    for seed in (1, 22):
+        file.write_text(yaml.safe_dump(compose("train", [*QUICK, f"seed={seed}"])))
+        assert compose("train", [], file)["seed"] == seed
 
 
 def test_overrides_and_the_environment_are_resolved(monkeypatch):

@@ -5,9 +5,9 @@ import itertools
 import hydra
 import pytest
 
-from erp import jobs
-from erp.compose import compose
+from erp.config.typed import typed
 from erp.jobs import check_sweep, jobs_of
+from tests.composed import hydra_s
 
 SWEEPS = {
     "values": ["router=knn", "router.k=3,5", "split.seed=0,1", "policy.lambda=0,0.5,inf"],
@@ -22,20 +22,20 @@ SWEEPS = {
 
 @pytest.mark.parametrize("overrides", SWEEPS.values(), ids=SWEEPS)
 def test_every_job_gets_the_config_that_it_gets_alone(overrides):
-    overrides = jobs.typed(overrides, sweep=True)
+    overrides = typed(overrides, sweep=True)
     planned = jobs_of("train", overrides)
     each = [(words, make()) for words, make in planned.each()]
     assert len(each) > 1
     for words, config in each:
-        assert config == compose("train", words)
+        assert config == hydra_s("train", words)
 
 
-def test_hydra_composes_what_jobs_have_in_common_once(monkeypatch):
+def test_hydra_composes_what_jobs_have_in_common_once(monkeypatch, tmp_path):
+    here = f"hydra.searchpath=[file://{tmp_path}]"  # where no other command of this process has looked
     composed, once = [], hydra.compose
     monkeypatch.setattr("hydra.compose", lambda *given, **more: composed.append(more) or once(*given, **more))
-    assert (
-        len(check_sweep("train", ["router=ridge,knn", "split.seed=range(0,10)", "seed=0,1", "backbone=hashing"])) == 40
-    )
+    swept = ["router=ridge,knn", "split.seed=range(0,10)", "seed=0,1", "backbone=hashing"]
+    assert len(check_sweep("train", [here, *swept])) == 40
     assert len(composed) == 3  # for each router, and Hydra's own settings
 
 

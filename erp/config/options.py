@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 import yaml
@@ -19,6 +20,7 @@ _NO_GRAMMAR = (
 )  # fmt: skip
 
 
+@cache
 def conf_folder() -> Path:
     """The folder of config groups: inside the installed package, or beside it in a checkout."""
     package = Path(__file__).resolve().parent.parent

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,13 +31,21 @@ def typed(overrides: Sequence[str], sweep: bool = False) -> list[str]:
 
 def parsed(override: str) -> Override | None:
     """An override by Hydra's grammar; None where it is none."""
-    from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
     try:
-        return OverridesParser.create().parse_override(override)
+        return as_override(override)
     except (HydraException, RecursionError):
         return None
+
+
+@lru_cache(maxsize=1024)
+def as_override(text: str) -> Override:
+    """An override by Hydra's grammar. Raises HydraException."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    (override,) = OverridesParser.create().parse_overrides([text])
+    return override
 
 
 def parses(override: str) -> bool:
