@@ -170,7 +170,7 @@ def _add(
                 embedded, unread, window = backbone.embed(texts), backbone.unread(texts), backbone.window()
             if not np.isfinite(embedded).all():
                 raise ErpError("backbone: gave an embedding that is not finite; check its weights and dtype")
-            vectors = normalised(embedded).astype(backbone.kept)
+            vectors = normalised(embedded).astype(backbone.kept, copy=False)
             if store is None or store.vectors.shape[1] != vectors.shape[1]:
                 begin(folder, backbone.fingerprint(), vectors.shape[1], window, backbone.kept)
                 store = opened(folder)

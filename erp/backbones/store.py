@@ -174,7 +174,7 @@ def append(folder: Path, keys: Keys, vectors: NDArray[Any], unread: NDArray[np.i
     entries["check"] = _checks(vectors, entries)
     for file, data in ((_file(folder, vectors.dtype.name), vectors), (folder / "index.bin", entries)):
         with file.open("ab") as stream:
-            stream.write(data.tobytes())
+            stream.write(np.ascontiguousarray(data).view(np.uint8).data)
             stream.flush()
             os.fsync(stream.fileno())
 

@@ -12,6 +12,8 @@ BLOCK_CELLS = 1 << 22
 """Draws x groups held at once: 32 MiB per array, whatever the number of draws."""
 COUNTED_CELLS = 1 << 16
 """Draws x groups counted at once: 512 KiB, since counting is twice as fast within a processor's cache."""
+SUMMED_CELLS = 1 << 20
+"""Draws x groups summed at once: 8 MiB, for the same reason."""
 MOST_KEPT_CELLS = 1 << 28
 """Draws x groups kept between calls, at one byte each. Beyond, every call draws anew: ask for much at once."""
 MOST_RESAMPLED = 10_000
@@ -22,7 +24,9 @@ def resampled_sums(table: NDArray[np.float64], draws: int, seed: int) -> NDArray
     """Sums (draws, D) over the groups that each draw takes, of D numbers of each of G groups (G, D)."""
     kept = draws * len(table) <= MOST_KEPT_CELLS
     blocks = (kept_counts if kept else drawn_counts)(len(table), draws, seed)
-    return np.concatenate([counts.astype(np.float64) @ table for counts in blocks])
+    few = max(1, SUMMED_CELLS // len(table))
+    parts = (counts[at : at + few] for counts in blocks for at in range(0, len(counts), few))
+    return np.concatenate([part.astype(np.float64) @ table for part in parts])
 
 
 def bags(groups: int, seed: int = 0) -> NDArray[np.int64]:

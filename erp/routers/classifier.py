@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from erp.routers.base import Batch, Fitted
-from erp.routers.logistic import Array, Coefficients, logistic_path
+from erp.routers.logistic import BLOCK, Array, Coefficients, logistic_path
 
 MOST_ROWS = 20_000  # prompts it is fitted on, and chosen on; more change little and take minutes
 PLAIN_ROWS = 8_192  # prompts up to which every strength is solved anew by scikit-learn
@@ -72,8 +72,7 @@ class CategoryClassifier(Fitted):
 
     def probabilities(self, embedding: Tensor) -> Tensor:
         """Of every category, (B, categories) float64; all 0 where no train prompt had a category."""
-        logits = embedding.to(self.weight.dtype) @ self.weight + self.bias
-        return torch.nan_to_num(torch.softmax(logits, dim=1), nan=0.0)
+        return torch.nan_to_num(_probabilities(embedding, self.weight, self.bias), nan=0.0)
 
     def codes(self, embedding: Tensor) -> Tensor:
         """(B,) the most probable category; -1 where no train prompt had one."""
@@ -83,7 +82,6 @@ class CategoryClassifier(Fitted):
 
     def _best(self, x: Array, code: Array, known: Array, held_x: Array, held_y: Array) -> Coefficients:
         """Coefficients of the strength of least log loss on validation; the first where nothing can be chosen."""
-        from scipy.special import softmax
         from sklearn.metrics import log_loss
 
         if len(known) == 1:
@@ -97,8 +95,9 @@ class CategoryClassifier(Fitted):
         seen = np.isin(held_y, known)
         if not seen.any() or len(path) == 1:
             return path[0]
-        held = held_x[seen].astype(np.float64)
-        losses = [log_loss(held_y[seen], softmax(held @ weight + bias, axis=1), labels=known) for weight, bias in path]
+        held = torch.from_numpy(held_x[seen])
+        found = (_probabilities(held, *map(torch.from_numpy, coefficients)).numpy() for coefficients in path)
+        losses = [log_loss(held_y[seen], probabilities, labels=known) for probabilities in found]
         return path[int(np.argmin(losses))]
 
 
@@ -111,6 +110,12 @@ def learnt_from(category: NDArray[np.int64]) -> NDArray[np.int64]:
     return labelled[:: max(1, -(-len(labelled) // MOST_ROWS))]
 
 
+def _probabilities(embedding: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Of every class, (B, classes)."""
+    parts = torch.split(embedding, BLOCK)  # bounds their float64 copy
+    return torch.softmax(torch.cat([part.to(weight.dtype) @ weight for part in parts]) + bias, dim=1)
+
+
 def _labelled(batches: Iterable[Batch]) -> tuple[Array, Array]:
     """Embeddings (n, d) and codes (n,) of the prompts that are learnt from; the batches are read twice."""
     codes = [batch.features.category.numpy() for batch in batches]
@@ -118,12 +123,15 @@ def _labelled(batches: Iterable[Batch]) -> tuple[Array, Array]:
         return np.zeros((0, 0), dtype=np.float32), np.zeros(0, dtype=np.int64)
     taken = np.zeros(sum(map(len, codes)), dtype=bool)
     taken[learnt_from(np.concatenate(codes))] = True
-    parts, start = [], 0
+    found, start, end = np.zeros((0, 0), dtype=np.float32), 0, 0
     for batch in batches:
         embedding = batch.features.embedding.numpy()
-        parts.append(embedding[taken[start : start + len(embedding)]])
-        start += len(embedding)
-    return np.concatenate(parts), np.concatenate(codes)[taken]
+        if not start:
+            found = np.empty((int(taken.sum()), embedding.shape[1]), dtype=np.float32)
+        part = embedding[taken[start : start + len(embedding)]]
+        found[end : end + len(part)] = part
+        start, end = start + len(embedding), end + len(part)
+    return found, np.concatenate(codes)[taken]
 
 
 def _solved(x: Array, code: Array, strength: float) -> Coefficients:

@@ -33,7 +33,7 @@ def logistic_path(x: Array, code: Array, strengths: Sequence[float]) -> list[Coe
     share = np.bincount(code) / rows
     center = x.mean(axis=0, dtype=np.float64)
     z = np.ones((rows, d + 1), dtype=np.float32)
-    z[:, :d] = x - center
+    np.subtract(x, center, out=z[:, :d], casting="same_kind")  # in float64, without a copy that large
     values, vectors = np.linalg.eigh((z[:, :d].T @ z[:, :d]).astype(np.float64) / rows)
     w = np.zeros((d + 1, len(share)))
     w[d], h = np.log(share), float((share * (1 - share)).mean())
