@@ -112,8 +112,7 @@ class Documents:
             return
         columns = {"number": pyarrow.array(document), "prompt": pyarrow.array(prompt, pyarrow.large_string())}
         for name in _LABELS:
-            values = labels[name] if name in labels else [None] * len(document)
-            texts = [None if pd.isna(value) else whole_text(str(value)) for value in values]
+            texts = _texts(labels[name]) if name in labels else [None] * len(document)
             columns[name] = pyarrow.array(texts, pyarrow.large_string())
             if name == "category":
                 numbers = [-1 if text is None else self._categories.number(text) for text in texts]
@@ -225,6 +224,11 @@ class Documents:
         for batch in pyarrow.parquet.ParquetFile(self._file).iter_batches(_BATCH):
             frame = batch.to_pandas()
             yield frame.pop("number").to_numpy(), frame
+
+
+def _texts(column: pd.Series) -> list[str | None]:
+    there = column.notna()
+    return [whole_text(str(value)) if known else None for value, known in zip(column, there, strict=True)]
 
 
 def _number(text: str) -> int:

@@ -92,7 +92,7 @@ class Gathered:
         values = {name: value[~refused.bad] for name, value in values.items()}
         if not len(rows):
             return
-        member = self.members.numbers(text_column(rows["model"].map(_whole), refused, required=True))
+        member = self.members.numbers(distinct(rows["model"].map(_whole).astype(object)))
         document, contradicts = self.documents.numbers(rows, member)
         kept = ~contradicts
         values = {name: value[kept] for name, value in values.items()}
@@ -104,8 +104,7 @@ class Gathered:
         failed, reward = self._without_score(raw, values["reward"])
         rows = pd.DataFrame({"prompt": document, "member": member, **values, "reward": reward, "failed": failed})
         for name in _TEXTS:
-            text = raw[name] if name in raw else pd.Series(None, index=raw.index, dtype=object)
-            rows[name] = text.map(_whole, na_action="ignore").astype(object)
+            rows[name] = raw[name].map(_whole, na_action="ignore").astype(object) if name in raw else None
         sample, numbered = rows.pop("sample").to_numpy(), rows.pop("numbered").to_numpy()
         content = pd.util.hash_pandas_object(rows[[*_SCHEMA.names[2:]]], index=False).to_numpy()
         count = np.arange(self._count, self._count + len(rows))
@@ -150,19 +149,26 @@ class Gathered:
 
 def _values(raw: pd.DataFrame, refused: _Refused) -> dict[str, NDArray[Any]]:
     """Numbers of rows; what is none is refused."""
-    nothing = pd.Series(None, index=raw.index, dtype=object)
-    values: dict[str, NDArray[Any]] = {"reward": number_column(raw.get("reward", nothing), refused, or_truth=True)}
+    size = len(raw)
+    values: dict[str, NDArray[Any]] = {name: np.full(size, np.nan) for name in ("reward", *MEASURE_COLUMNS)}
+    values |= {"n_samples": np.ones(size, dtype=np.int64), "sample": np.zeros(size, dtype=np.int64)}
+    values["numbered"] = np.zeros(size, dtype=bool)
+    if "reward" in raw:
+        values["reward"] = number_column(raw["reward"], refused, or_truth=True)
     for name in MEASURE_COLUMNS:
-        column = raw.get(name, nothing)
-        number = number_column(column, refused)
-        refused.rows((number < 0) | np.isinf(number), column.rename(name), _COUNT)
-        values[name] = number
-    counts = raw.get("n_samples", nothing)
-    values["n_samples"] = whole_column(counts.fillna(1).rename("n_samples"), refused, 1)
-    sample = raw.get("sample", nothing)
-    values["numbered"] = sample.notna().to_numpy()
-    values["sample"] = whole_column(sample.fillna(0).rename("sample"), refused, 0)
+        if name in raw:
+            values[name] = number_column(raw[name], refused)
+            refused.rows((values[name] < 0) | np.isinf(values[name]), raw[name], _COUNT)
+    if "n_samples" in raw:
+        values["n_samples"] = whole_column(_filled(raw["n_samples"], 1), refused, 1)
+    if "sample" in raw:
+        values["numbered"] = raw["sample"].notna().to_numpy()
+        values["sample"] = whole_column(_filled(raw["sample"], 0), refused, 0)
     return values
+
+
+def _filled(column: pd.Series, value: int) -> pd.Series:
+    return column.astype(object).where(column.notna(), value)
 
 
 def _whole(value: object) -> object:

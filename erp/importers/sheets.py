@@ -6,6 +6,7 @@ import codecs
 import csv
 import io
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
@@ -69,32 +70,36 @@ def _csv(file: SourceFile, wanted: Iterable[str], ledger: Ledger, rows: int, enc
         codecs.lookup(encoding)
     except LookupError:
         raise ErpError(f"source.encoding = {encoding}: there is no such encoding; try latin-1 or utf-16") from None
-    try:
-        with file.opened() as stream:
-            head = io.TextIOWrapper(stream, encoding=encoding, newline="").readline()
+    with file.opened() as stream, _told(file, encoding):
+        head = io.TextIOWrapper(stream, encoding=encoding, newline="").readline()
         sign = delimiter_of(head, wanted)
         names = next(csv.reader([head], delimiter=sign), [])
-        _require_single(file, names)
-        with file.opened() as stream, pd.read_csv(stream, sep=sign, chunksize=rows, encoding=encoding, **_TEXT) as read:
-            for frame in read:
-                if not isinstance(frame.index, pd.RangeIndex):  # pandas takes a surplus first cell for an index
-                    raise ErpError(
-                        f"{file.named}: the rows have more cells than the header has names; the cells are read as "
-                        f"separated by {sign!r}; quote those that hold it"
-                    )
-                again = (frame == pd.Series(names, index=frame.columns)).all(axis=1)
-                if again.any():
-                    ledger.leave_out("headers that stand again in a file", int(again.sum()))
-                yield frame[~again].reset_index(drop=True)
-    except UnicodeDecodeError as error:
+    _require_single(file, names)
+    with file.opened() as stream, _told(file, encoding):
+        for frame in pd.read_csv(stream, sep=sign, chunksize=rows, encoding=encoding, **_TEXT):
+            if not isinstance(frame.index, pd.RangeIndex):  # pandas takes a surplus first cell for an index
+                raise ErpError(
+                    f"{file.named}: the rows have more cells than the header has names; the cells are read as "
+                    f"separated by {sign!r}; quote those that hold it"
+                )
+            again = (frame == pd.Series(names, index=frame.columns)).all(axis=1)
+            if again.any():
+                ledger.leave_out("headers that stand again in a file", int(again.sum()))
+            yield frame[~again].reset_index(drop=True)
+
+
+@contextmanager
+def _told(file: SourceFile, encoding: str) -> Iterator[None]:
+    """What decoding and pandas say of a text file, in a line."""
+    try:
+        yield
+    except UnicodeError as error:
         raise ErpError(
-            f"{file.named}: is not {encoding.removesuffix('-sig')} ({error.reason}); say what it is, for example "
+            f"{file.named}: is not {encoding.removesuffix('-sig')} ({str(error)[:80]}); say what it is, for example "
             "source.encoding=latin-1"
         ) from None
     except (pd.errors.ParserError, pd.errors.EmptyDataError, csv.Error) as error:
-        raise unreadable(
-            file.named, error, "check that it is whole, and that cells with a delimiter are quoted"
-        ) from None
+        raise unreadable(file.named, error, "check that it is whole, and cells with a delimiter quoted") from None
 
 
 def _workbook(file: SourceFile, rows: int, sheet: str | None) -> Iterator[pd.DataFrame]:
