@@ -54,13 +54,13 @@ class Ledger:
         if text not in self.notes:
             self.notes.append(text)
 
-    def origin(self, file: SourceFile, members: Iterable[str], **facts: str | None) -> None:
+    def origin(self, file: SourceFile, members: Iterable[object], **facts: str | None) -> None:
         """Where members' scores come from.
 
         Args:
             file: the file that holds them.
-            members: whose.
+            members: whose; what is no text is no name.
             facts: ``harness``, ``version``, ``metric``, ``filter``, ``date``, ``task``: as far as the source says.
         """
         self.files.append(file)
-        self.origins.append({"file": file.name, "members": sorted(set(members)), **facts})
+        self.origins.append({"file": file.name, "members": sorted({m for m in members if isinstance(m, str)}), **facts})

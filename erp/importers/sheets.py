@@ -71,12 +71,18 @@ def _csv(file: SourceFile, wanted: Iterable[str], ledger: Ledger, rows: int, enc
     except LookupError:
         raise ErpError(f"source.encoding = {encoding}: there is no such encoding; try latin-1 or utf-16") from None
     with file.opened() as stream, _told(file, encoding):
-        head = io.TextIOWrapper(stream, encoding=encoding, newline="").readline()
+        text = io.TextIOWrapper(stream, encoding=encoding, newline="")
+        head = text.readline()
+        text.detach()  # else it closes the stream, at some time
         sign = delimiter_of(head, wanted)
         names = next(csv.reader([head], delimiter=sign), [])
     _require_single(file, names)
-    with file.opened() as stream, _told(file, encoding):
-        for frame in pd.read_csv(stream, sep=sign, chunksize=rows, encoding=encoding, **_TEXT):
+    with (
+        file.opened() as stream,
+        _told(file, encoding),
+        pd.read_csv(stream, sep=sign, chunksize=rows, encoding=encoding, **_TEXT) as read,
+    ):
+        for frame in read:
             if not isinstance(frame.index, pd.RangeIndex):  # pandas takes a surplus first cell for an index
                 raise ErpError(
                     f"{file.named}: the rows have more cells than the header has names; the cells are read as "
