@@ -20,9 +20,11 @@ class Backbone:
 
     Attributes:
         kept: the numbers in which embeddings lie on disk.
+        at_once: prompts embedded between two writes: what a killed process loses at most.
     """
 
     kept: ClassVar[Literal["float32", "float16"]] = "float32"
+    at_once: ClassVar[int] = 512
 
     def kind(self) -> str:
         """The class by its full name, for fingerprints: a subclass embeds otherwise, and must not share a cache."""

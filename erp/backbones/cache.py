@@ -20,8 +20,8 @@ from erp.errors import ErpError
 from erp.files import locked
 
 SHIPPED = Path(__file__).resolve().parent.parent / "mini" / "features"  # of the table that ships with the package
-CHUNK = 512  # prompts embedded between two writes: what a killed process loses at most
-WINDOW = 32 * CHUNK  # prompts sorted by length together: a table's neighbours stay neighbours on disk, and are read so
+CHUNK = 512  # rows compared at once
+WINDOW = 1 << 14  # prompts sorted by length together: a table's neighbours stay neighbours on disk, and are read so
 _FORMAT = 2  # of the files; another has other folders, so that two versions of this package do not meet in one
 
 
@@ -160,8 +160,8 @@ def _add(
     lengths = np.array([len(prompts[at]) for at in new.tolist()])
     order = new[np.lexsort((lengths, np.arange(len(new)) // WINDOW))]  # of like length in a batch: less padding
     with tqdm(total=len(new), desc="embedding", unit="prompt", disable=not progress or not len(new)) as bar:
-        for start in range(0, len(order), CHUNK):
-            chunk = order[start : start + CHUNK]
+        for start in range(0, len(order), backbone.at_once):
+            chunk = order[start : start + backbone.at_once]
             rows = shipped.find(keys[chunk]) if shipped else np.full(1, -1)
             if shipped and rows.min() >= 0 and shipped.fitting(rows).all():
                 embedded, unread, window = shipped.vectors[rows], shipped.unread()[rows], shipped.window

@@ -167,7 +167,8 @@ def begin(folder: Path, fingerprint: str, dimension: int, window: int | None, ke
 def append(folder: Path, keys: Keys, vectors: NDArray[Any], unread: NDArray[np.int64]) -> None:
     """Add rows, in the numbers that are kept, to a store that was mended or begun.
 
-    A process killed in between leaves rows without entries.
+    A process killed in between leaves rows without entries. The system writes to the disk when it likes: what a power
+    cut loses does not fit, and is embedded again.
     """
     entries = np.zeros(len(keys), dtype=_ENTRY)
     entries["key"], entries["unread"] = keys, unread
@@ -175,8 +176,6 @@ def append(folder: Path, keys: Keys, vectors: NDArray[Any], unread: NDArray[np.i
     for file, data in ((_file(folder, vectors.dtype.name), vectors), (folder / "index.bin", entries)):
         with file.open("ab") as stream:
             stream.write(np.ascontiguousarray(data).view(np.uint8).data)
-            stream.flush()
-            os.fsync(stream.fileno())
 
 
 def clear(folder: Path) -> None:

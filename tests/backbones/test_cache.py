@@ -9,17 +9,20 @@ import numpy as np
 import pytest
 
 from erp.backbones.base import Backbone, normalised
-from erp.backbones.cache import CHUNK, cached_embeddings, embed_prompts
+from erp.backbones.cache import cached_embeddings, embed_prompts
 from erp.backbones.hashing import HashingBackbone
 from erp.backbones.store import ENTRY_BYTES
 from erp.errors import ErpError
 
 PROMPTS = ["red fox", "blue whale", "red fox jumps", "green tea"]
 DIMENSIONS = 32
+CHUNK = 200
 
 
 class Counting(HashingBackbone):
     """A backbone that remembers what it was asked to embed."""
+
+    at_once = CHUNK
 
     def __init__(self, dimensions=DIMENSIONS):
         super().__init__(dimensions)

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from erp import cli
-from erp.backbones.cache import CHUNK, cached_embeddings
+from erp.backbones.cache import cached_embeddings
 from erp.errors import ErpError
 from tests.backbones.test_cache import DIMENSIONS, Counting, ask, expected, only_folder
 
-PROMPTS = [f"{'long ' * (i % 5)}prompt number{i}" for i in range(CHUNK + 60)]
+PROMPTS = [f"{'long ' * (i % 5)}prompt number{i}" for i in range(572)]
 RIGHT = expected(PROMPTS)
 ROW = DIMENSIONS * 4
 FILES = ["vectors.f32", "index.bin", "about.json"]

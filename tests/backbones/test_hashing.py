@@ -1,7 +1,10 @@
 """The bag of words: what it counts, and what it is cached under."""
 
+import random
+
 import numpy as np
 import pytest
+from sklearn.feature_extraction.text import HashingVectorizer
 
 from erp.backbones.base import Backbone, normalised
 from erp.backbones.hashing import HashingBackbone
@@ -28,6 +31,22 @@ def test_ngrams_tell_orders_apart_and_words_do_not():
     words, pairs = HashingBackbone(4096).embed(orders), HashingBackbone(4096, ngram_max=2).embed(orders)
     assert np.array_equal(words[0], words[1])
     assert not np.array_equal(pairs[0], pairs[1])
+
+
+@pytest.mark.parametrize("ngrams", [1, 2])
+def test_every_text_is_counted_as_scikit_learn_counts_it(ngrams):
+    """Whatever stands for white space, joins letters, or is written otherwise in lower case at a word's end."""
+    letters = [
+        *"abAB1_'-.: \t\n\x1c\x1f\x85\xa0\u2003\u200b\u200d\u2028\u3000\ufeff\u180eΣσςİıß\u0301\u0345·日\ud800",
+        "ΟΔΟΣ ",
+    ]
+    rng = random.Random(0)
+    texts = ["", *("".join(rng.choices(letters, k=rng.randrange(40))) for _ in range(3000))]
+    judge = HashingVectorizer(n_features=256, ngram_range=(1, ngrams), norm=None).transform(texts).toarray()
+    found = HashingBackbone(256, ngrams).embed(texts)
+    assert found.any(axis=1).mean() > 0.5
+    np.testing.assert_array_equal(found, judge)
+    assert HashingBackbone(256, ngrams).embed([]).shape == (0, 256)
 
 
 @pytest.mark.parametrize("prompt", ["", " \n\t", "?!... --", "\ud800", "🙂"])
