@@ -32,7 +32,7 @@ from erp.trained.bundle import Bundle
 from erp.training.data import RoutingData, Rows
 from erp.units import with_shown_lambdas
 
-READ_AT_ONCE = 16_384  # prompts whose vectors are held at once
+READ_AT_ONCE = 4096  # prompts whose vectors are held at once
 
 
 def measure(
