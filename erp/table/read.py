@@ -10,6 +10,7 @@ from erp.table.arrange import Copies
 from erp.table.asked import DEFAULT_RULE, PromptFrom
 from erp.table.collected import collected_table
 from erp.table.folder import is_folder_form
+from erp.table.foreign import import_hint
 from erp.table.long import Source, long_rows
 from erp.table.rows import checked_table
 from erp.table.schema import RewardTable
@@ -53,7 +54,11 @@ def read_table(
         return collected_table(Path(path), reward_model, copies, prompt_from)
     rule = prompt_from or DEFAULT_RULE
     long = Source(source, columns or {}, config_name)
-    rows = long_rows(long, rule)
+    try:
+        rows = long_rows(long, rule)
+    except ErpError as error:
+        hint = import_hint(source)
+        raise ErpError(*error.faults, *([f"{long.named}: {hint}"] if hint else [])) from None
     return checked_table(
         rows.batches, rows.chosen, long.named, table=source, reward_model=reward_model, copies=copies,
         prompt_from=rule, notes=rows.notes,

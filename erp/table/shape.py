@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from typing import TYPE_CHECKING
 
 from erp.errors import ErpError, shorten
@@ -46,7 +48,7 @@ def selection(
     if lacking:
         advice = _respelt(present, lacking)
         if advice is None and {"model", "reward"} <= set(lacking):
-            advice = _melted(present, columns, numbers)
+            advice = _wide(named, columns, numbers)
         faults.append(
             f"{named}: no column {', '.join(lacking)}; its columns are {shorten(present, 20) or 'none'}; "
             + (advice or "name the file's own columns with data.columns, for example data.columns.reward=score")
@@ -76,15 +78,15 @@ def _respelt(present: Sequence[str], lacking: Sequence[str]) -> str | None:
     )
 
 
-def _melted(present: Sequence[str], columns: Mapping[str, str], numbers: Sequence[str]) -> str | None:
+def _wide(named: str, columns: Mapping[str, str], numbers: Sequence[str]) -> str | None:
     """How to make a long table of a wide one; None unless it looks like one: two columns of numbers or more."""
     ours = {*OPTIONAL_COLUMNS, *REQUIRED_COLUMNS, *columns.values()}
     models = [name for name in numbers if name not in ours]
     if len(models) < 2:
         return None
-    kept = [name for name in present if name not in models]
-    melt = f"df.melt(id_vars={kept}, value_vars={models}, var_name='model', value_name='reward')"
+    quoted = ",".join(name if re.fullmatch(r"[\w.-]+", name) else f'"{name}"' for name in models)
+    command = shlex.join(["erp", "import", f"path={named.partition(' = ')[2]}", f"source.members=[{quoted}]"])
     return (
-        f"it looks wide: a row for each prompt and a column for each model ({shorten(models, 4)}); a long table has "
-        f"a row for each reward: in pandas {melt} makes one; leave out columns that are no model's"
+        f"it looks wide: a row for each prompt and a column for each model ({shorten(models, 4)}); a long table has a "
+        f"row for each reward: {command} makes one; leave out columns that are no model's"
     )

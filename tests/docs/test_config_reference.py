@@ -16,7 +16,13 @@ from erp.config import PROGRAMS
 from tests.docs.pages import ROOT
 
 OPTIONS = sorted(path.relative_to(conf_folder()).with_suffix("").as_posix() for path in conf_folder().glob("*/*.yaml"))
-GIVEN = {"run": "runs/a", "data.path": "scores.parquet", "prompts.path": "a.jsonl", "prompts.dataset": "a/b"}
+GIVEN = {
+    "run": "runs/a",
+    "path": "scores.csv",
+    "data.path": "scores.parquet",
+    "prompts.path": "a.jsonl",
+    "prompts.dataset": "a/b",
+}
 
 
 def _module(name: str):

@@ -23,6 +23,7 @@ MAY_LOAD = {
     "dashboard": set(),
     "describe": set(),
     "evaluate": {"torch"},
+    "import": set(),
     "extend": {"torch"},
     "report": set(),
     "route": {"torch"},
@@ -57,6 +58,7 @@ def commands(run, table, quick, tmp_path):
     frame = pd.read_parquet(table)
     newcomer = frame[frame["model"] == frame["model"].iloc[0]].assign(model="newcomer")
     pd.concat([frame, newcomer]).to_parquet(more := tmp_path / "more.parquet")
+    (wide := tmp_path / "wide.csv").write_text("prompt,small,large\na,0.5,1\n")
     quiet, out = ["figures=false"], f"out={tmp_path / 'others'}"
     return {
         "collect": ["--cfg", "job"],
@@ -64,6 +66,7 @@ def commands(run, table, quick, tmp_path):
         "dashboard": ["--cfg", "job"],
         "describe": ["data=table", f"data.path={table}"],
         "evaluate": [f"run={run}", *quiet],
+        "import": [f"path={wide}", "source.members=[small,large]", f"out={tmp_path / 'imported'}"],
         "extend": [f"run={run}", "data=table", f"data.path={more}", "labels=20", out, *quiet],
         "report": [f"run={run}", *quiet],
         "route": [f"run={run}"],

@@ -8,6 +8,7 @@ import gzip
 import http.server
 import json
 import lzma
+import shlex
 import sys
 import threading
 import types
@@ -17,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from erp import cli
 from erp.errors import ErpError
 from erp.table.read import read_table
 
@@ -186,10 +188,10 @@ def test_the_advice_for_a_wide_table_makes_a_long_one(tmp_path, ending):
     path.write_bytes(content(wide, ending))
     line = fault(path)
     assert "it looks wide: a row for each prompt and a column for each model (large, small)" in line
-    code = line[line.index("df.melt(") : line.index(" makes one")]
-    long = eval(code, {"df": wide})
-    long.to_parquet(tmp_path / "long.parquet")
-    table = read_table(tmp_path / "long.parquet")
+    program, *words = shlex.split(line[line.index("erp import ") : line.index(" makes one")])
+    assert program == "erp"
+    assert cli.main([*words, f"out={tmp_path / 'long'}"]) == 0
+    table = read_table(tmp_path / "long")
     assert table.members == ("large", "small")
     assert table.samples["reward"].sum() == ROWS["reward"].sum()
 
