@@ -100,6 +100,10 @@ def write_tables(folder: Path) -> None:
     new["reward"] += np.random.default_rng(0).normal(0.2, 1, len(new))
     pd.concat([frame, new]).to_parquet(folder / "more.parquet")
     frame.pivot_table(index="prompt", columns="model", values="reward").to_csv(folder / "wide.csv")
+    (folder / "verdicts").mkdir()
+    for member in ("small", "large"):
+        lines = [{"asked": f"Q{i}", "passed": "timeout" if i == 3 else i % 2 == len(member) % 2} for i in range(4)]
+        (folder / "verdicts" / f"{member}.verdicts").write_text("".join(json.dumps(line) + "\n" for line in lines))
     rows = [
         {"prompt": f"What is {i} + {i}?", "reference": {"answer": str(2 * i)}}  # and under the gateway's names
         | {"question": f"What is {i} + {i}?", "uid": f"q{i}", "answer": 2 * i}

@@ -17,6 +17,7 @@ import yaml
 
 import erp
 from erp import cli
+from erp.table.read import read_table
 from tests.collect.commands import command, samples
 from tests.docs.pages import ROOT, blocks, forget_modules, parsed, write_files, write_tables
 
@@ -89,6 +90,21 @@ def test_a_table_source_of_ones_own(tmp_path, capsys):
     assert again["routing"] == results["routing"]
     assert said("evaluate", f"run={run}", *files)  # what stands in the folder is not built where it is not read
     assert "2 ok, 0 failed" in said("train", "-m", *own, *quick, "router=ridge,knn")
+
+
+def test_a_source_of_scores_of_ones_own(tmp_path, capsys):
+    """The page's example: what nobody knows is missing, and a value that makes no sense is refused by name."""
+    write_tables(tmp_path)
+    write_files(EXTENDING, tmp_path)
+    own = ["import", "--config-dir", "conf", "source=verdicts", "path=verdicts", "out=tables/v"]
+    assert cli.main(own) == 0
+    assert "4 prompts x 2 members, K = 1, 8 rows" in (said := capsys.readouterr().out)
+    assert "2 imported rows have no score: timeout (2)" in said
+    table = read_table("tables/v")
+    assert table.samples.groupby("member")["reward"].sum().tolist() == [1, 1]  # Q1 of both; Q3 timed out
+    (tmp_path / "verdicts" / "large.verdicts").write_text("nonsense\n")
+    assert cli.main(own) == 2
+    assert "1 rows: a line is no verdict; first: large.verdicts line 1" in capsys.readouterr().err
 
 
 def test_faults_of_a_table_source_are_named_by_its_key(tmp_path, capsys):
