@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import sys
 from pathlib import Path
 
 # Before torch is loaded, and for the processes that tests start: workers side by side share the cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Workers, the processes that tests start, and the next run share what is compiled, whatever the shell says.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 import pytest
 
 from erp.evaluation.bins import binned
 from tests.handmade import CASES, make_predictions, make_results
+
+sys.dont_write_bytecode = False
+# As `erp` itself does: Python otherwise walks through all that was imported at every 700 new objects.
+gc.set_threshold(100_000, 20, 100)
+os.fsync = lambda _: None  # no test pulls the plug: nobody waits for the disk
 
 
 @pytest.fixture

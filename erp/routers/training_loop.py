@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Iterable
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from erp.routers.base import Batch, Router, concatenated
 
@@ -44,7 +44,7 @@ def train_by_gradient(
     whole = concatenated(train).to(device)
     held_out = [batch.to(device) for batch in validation if len(batch.rows) > 0]
     optimizer = torch.optim.AdamW(router.parameters(), lr=learning_rate, weight_decay=weight_decay)
-    least, since, best = math.inf, 0, copy.deepcopy(router.state_dict())
+    least, since, best = math.inf, 0, _state(router)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         for epoch in range(max_epochs):
@@ -52,11 +52,15 @@ def train_by_gradient(
             loss = _validation_loss(router, held_out)
             since += 1
             if loss < least or not held_out:
-                least, since, best = loss, 0, copy.deepcopy(router.state_dict())
+                least, since, best = loss, 0, _state(router)
             if since >= patience:
                 break
     router.load_state_dict(best)
     router.eval()
+
+
+def _state(router: Router) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in router.state_dict().items()}
 
 
 def _one_epoch(
