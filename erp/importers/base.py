@@ -11,7 +11,7 @@ import pandas as pd
 from erp.importers.files import SourceFile
 from erp.importers.ledger import Ledger
 
-_ROWS = 20_000  # of a batch
+_ROWS = 1 << 12  # of a batch: texts may be long
 
 
 class Row(TypedDict, total=False):

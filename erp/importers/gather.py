@@ -68,6 +68,7 @@ class Gathered:
         keys: of every row: prompt, member, sample, whether it has one, and a hash of all that it says.
         missing: reason -> rows without a score.
         scored: rows with one.
+        largest: size of the largest score.
     """
 
     def __init__(self, folder: Path, ledger: Ledger, asker: str | None) -> None:
@@ -79,6 +80,7 @@ class Gathered:
         )
         self.missing: dict[str, int] = {}
         self.scored = 0
+        self.largest = 0.0
         self._count = 0
         self._writer: pyarrow.parquet.ParquetWriter | None = None
 
@@ -131,7 +133,9 @@ class Gathered:
         for code, count in enumerate(np.bincount(found.codes[found.codes >= 0], minlength=len(found.values)).tolist()):
             self.missing[str(found.values[code])] = self.missing.get(str(found.values[code]), 0) + count
         self.scored += int((found.codes < 0).sum())
-        return failed, np.where(found.codes < 0, reward, np.nan)
+        known = np.where(found.codes < 0, reward, np.nan)
+        self.largest = max(self.largest, float(np.nanmax(np.abs(known), initial=0.0)))
+        return failed, known
 
     def __len__(self) -> int:
         return self._count

@@ -20,6 +20,7 @@ from erp.importers.files import find
 from erp.importers.gather import Gathered, Repeats
 from erp.importers.ledger import Ledger
 from erp.importers.settle import sample_numbers, write_rows
+from erp.table.intake import LARGEST, SMALLEST
 from erp.table.write import manifest_of, writing
 
 _FROM = "from:"
@@ -119,6 +120,11 @@ def _settled(gathered: Gathered, ledger: Ledger, path: str, strict: bool, asker:
     if not gathered.scored or not (number >= 0).any():
         why = shorten([f"{reason} ({count:,})" for reason, count in gathered.missing.items()], 4)
         raise ErpError(f"path = {path}: not one row has a score{f': {why}' if why else ''}; give files with scores")
+    if gathered.largest > LARGEST or 0 < gathered.largest < SMALLEST:
+        raise ErpError(
+            f"path = {path}: the largest score is {gathered.largest:.3g} in size; allowed is from {SMALLEST:g} to "
+            f"{LARGEST:g}; give scores in another unit"
+        )
     return number
 
 

@@ -15,7 +15,7 @@ from erp.importers.files import SourceFile
 from erp.importers.ledger import Ledger
 from erp.importers.sheets import SUFFIXES, frames
 
-_CELLS = 1 << 19  # of a batch
+_ROWS = 1 << 13  # of a file at once: texts may be long
 _PLACE = "{member}"
 _OF_PROMPT = ("prompt", "prompt_id", "category", "group", "split", "reference")
 _OF_CELL = ("reward", "cost_usd", "prompt_tokens", "completion_tokens", "response", "n_samples")
@@ -74,8 +74,7 @@ class Wide(Importer):
         wanted = [*self._columns.values(), *(self._of(name) for name in self._members or [])]
         for file in files:
             members: dict[str, str] | None = None
-            for frame in frames(file, wanted, ledger, _CELLS // max(len(wanted) - len(_OF_PROMPT), 4), self._encoding,
-                                self._sheet):  # fmt: skip
+            for frame in frames(file, wanted, ledger, _ROWS, self._encoding, self._sheet):
                 members = members or self._found(file, frame)
                 yield self._long(frame, members, file)
             ledger.origin(file, members or ())

@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _MEASURE = "allowed is a number of at least 0, or nothing where it is unknown"
-_LARGEST = 1e100  # a reward whose square, summed over a table, is still a number
-_SMALLEST = 1e-100  # and rewards whose squares are still above 0
+LARGEST = 1e100
+"""The largest reward in size: its square, summed over a table, is still a number."""
+SMALLEST = 1e-100
+"""And the smallest that a table's largest may be: squares are still above 0."""
 _TYPES = {
     "prompt": "i4", "member": "i4", "row": "i8", "sample": "i8", "reward": "f8", "n_samples": "i8", "reward_var": "f8",
     **dict.fromkeys(MEASURE_COLUMNS, "f8"), "response": "u8", "estimate": "i4",
@@ -169,13 +171,13 @@ class Intake:
 
     def tell(self) -> None:
         """Record what is wrong with the rewards as a whole."""
-        if self.largest > _LARGEST or 0 < self.largest < _SMALLEST:
+        if self.largest > LARGEST or 0 < self.largest < SMALLEST:
             self.faults.add(
                 "size of rewards",
                 1,
                 [
                     f"column reward: the largest is {self.largest:.3g} in size, and sums of squares of such numbers "
-                    f"cannot be computed; allowed is from {_SMALLEST:g} to {_LARGEST:g}; give rewards in another unit"
+                    f"cannot be computed; allowed is from {SMALLEST:g} to {LARGEST:g}; give rewards in another unit"
                 ],
             )
 

@@ -174,6 +174,12 @@ def test_nothing_scored_is_no_table(tmp_path):
     assert "not one row has a score" in refused(path, tmp_path / "t")
 
 
+@pytest.mark.parametrize("size", [1e101, -1e-101])
+def test_scores_beyond_all_bounds_are_no_table(tmp_path, size):
+    path = put(tmp_path / "a.jsonl", row(reward=size))
+    assert "the largest score is" in refused(path, tmp_path / "t")
+
+
 def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 

@@ -176,7 +176,7 @@ def test_names_of_every_kind_reach_the_table(tmp_path):
     assert set(imported(tmp_path / "w.csv", tmp_path / "t", members=names).members) == set(names)
 
 
-scores = st.floats(-1e6, 1e6, allow_subnormal=False) | st.none()
+scores = st.floats(-1e6, 1e6, allow_subnormal=False).filter(lambda x: x == 0 or abs(x) > 1e-90) | st.none()
 
 
 @settings(max_examples=25, deadline=None)
