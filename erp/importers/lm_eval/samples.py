@@ -1,0 +1,281 @@
+"""lm-evaluation-harness's samples: a row for every filter and document, with the metrics of each."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from erp.errors import ErpError, shorten
+from erp.importers.base import Importer, Row
+from erp.importers.files import SourceFile
+from erp.importers.ledger import Ledger
+from erp.importers.lm_eval.asked import at_end, last_user_part, rendered, with_blank, without_examples
+from erp.importers.lm_eval.runs import Run, mapping, runs_of, text
+
+_LOOKED_AT = 20  # lines of a file, for one that can be read
+_NO_METRICS = {"bypass"}  # what lm-eval writes where it was told to score nothing
+_OWN = {"doc_id", "doc", "target", "arguments", "resps", "filtered_resps", "filter", "metrics", "doc_hash",
+        "prompt_hash", "target_hash"}  # fmt: skip
+_UNSCORED = "the metric is null"
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """What is read of a run."""
+
+    run: Run
+    metric: str
+    filter: str
+    sign: int
+
+
+class LmEval(Importer):
+    """Samples of lm-evaluation-harness.
+
+    Args:
+        metric: which one is the reward: a name, or several of which a task's first is taken; None for its only one.
+        filter: how the answer was cut out of the response, likewise.
+        prompt: ``question`` without chat template, description and few-shot examples, or ``whole`` as it was sent.
+        member: ``model``, as results say, or ``folder``.
+        higher_is_better: which way metrics point that no results speak of.
+    """
+
+    patterns = ("samples_*.jsonl", "*_????-??-??T??-??-??*.json")
+
+    def __init__(
+        self,
+        metric: str | list[str] | None = None,
+        filter: str | list[str] | None = None,
+        prompt: Literal["question", "whole"] = "question",
+        member: Literal["model", "folder"] = "model",
+        higher_is_better: bool | None = None,
+    ) -> None:
+        self._metric, self._filter = _listed(metric), _listed(filter)
+        self._whole, self._by_folder, self._up = prompt == "whole", member == "folder", higher_is_better
+        self._used: set[str] = set()
+
+    def rows(self, files: Sequence[SourceFile], ledger: Ledger) -> Iterator[Row]:
+        """The rows of the latest run of every member and task."""
+        runs = runs_of(files, self._by_folder, ledger)
+        for chosen in self._choose(runs):
+            self._used.add(chosen.metric)
+            run = chosen.run
+            ledger.origin(
+                run.file, [run.member], harness="lm-eval", version=text(run.results.get("lm_eval_version")),
+                metric=chosen.metric, filter=chosen.filter, date=run.date or None, task=run.task,
+            )  # fmt: skip
+            if chosen.sign < 0:
+                ledger.note(f"{chosen.metric} of {run.task} is better where it is lower: its sign is turned round")
+            yield from self._of_run(chosen, ledger)
+        if len(self._used) > 1:
+            ledger.note(f"rewards are of several metrics: {shorten(sorted(self._used))}; their units may differ")
+
+    def reward_name(self) -> str:
+        """The metric, where there is one for all tasks."""
+        return next(iter(self._used)) if len(self._used) == 1 else "lm-eval"
+
+    def _choose(self, runs: Sequence[Run]) -> list[_Chosen]:
+        chosen: list[_Chosen] = []
+        errors: list[ErpError] = []
+        for run in runs:
+            try:
+                metric = _one("metric", self._metric, _metrics(run, self._metric), run)
+                kept = _one("filter", self._filter, _filters(run), run)
+                chosen.append(_Chosen(run, metric, kept, self._sign(run, metric)))
+            except ErpError as error:
+                errors.append(error)
+        if errors:
+            raise ErpError.all_of(errors)
+        return chosen
+
+    def _sign(self, run: Run, metric: str) -> int:
+        said = run.higher_is_better(metric)
+        up = self._up if said is None else said
+        if up is None:
+            raise ErpError(
+                f"source.higher_is_better = null: nothing says which way {metric} of {run.task} points; put the run's "
+                "results_<date>.json beside its samples and give the folder, or say true or false"
+            )
+        return 1 if up else -1
+
+    def _of_run(self, chosen: _Chosen, ledger: Ledger) -> Iterator[Row]:
+        ids: defaultdict[str, list[object]] = defaultdict(list)
+        taken = unclear = several = 0
+        for number, line in chosen.run.file.lines():
+            place = f"{chosen.run.file.name} line {number}"
+            if (sample := _parsed(line)) is None:
+                ledger.fault("a line is no JSON object", place)
+                continue
+            if sample.get("filter", "none") != chosen.filter:
+                ledger.leave_out("of a filter that was not chosen")
+                continue
+            taken += 1
+            try:
+                reward = _score(sample.get(chosen.metric, ...), chosen.metric)
+                document = _document(sample)
+                prompt, clear = self._prompt(sample, chosen.run)
+            except ValueError as error:
+                ledger.fault(str(error), place)
+                continue
+            unclear += not clear
+            responses = _responses(sample)
+            several = max(several, len(responses))
+            known = ids[document]
+            if (number_of := sample.get("doc_id")) not in known:
+                known.append(number_of)
+            row: Row = {
+                "prompt_id": f"{chosen.run.task}/{document}", "prompt": prompt, "model": chosen.run.member,
+                "category": chosen.run.task, "sample": known.index(number_of),
+                "reward": None if reward is None else chosen.sign * reward,
+            }  # fmt: skip
+            if reward is None:
+                row["unscored"] = _UNSCORED
+            if len(responses) == 1:
+                row["response"] = responses[0]
+            yield row
+        if not taken:
+            ledger.fault("a file has no row of the filter", f"{chosen.run.file.name}: {chosen.filter}")
+        if unclear:
+            ledger.note(
+                f"of {unclear:,} documents of {chosen.run.task} the prompt is all that {chosen.run.member} was sent, "
+                "as the question cannot be told from its template, description or few-shot examples"
+            )
+        if several > 1:
+            ledger.note(
+                f"each score of {chosen.run.task} is of {several} responses together, by filter {chosen.filter}"
+            )
+
+    def _prompt(self, sample: Mapping[str, Any], run: Run) -> tuple[str, bool]:
+        """The prompt, and whether it is what was wanted. Raises ValueError: there is none."""
+        calls = _calls(sample)
+        sent = calls[0][0]
+        if self._whole:
+            return sent, True
+        contexts = [last_user_part(context, run.template, run.tokens) for context in dict.fromkeys(c for c, _ in calls)]
+        said = contexts[0]
+        if said is None:
+            return sent, False
+        if len(contexts) > 1:  # the choices stand in the context, one of them the right one
+            others = [context for context in contexts if context is not None]
+            said = with_blank(others, calls[0][1] if isinstance(calls[0][1], str) else "")
+        doc, config = mapping(sample.get("doc")), run.config
+        question = at_end(rendered(config.get("doc_to_text"), doc), said, rendered(config.get("gen_prefix"), doc))
+        if question is not None:
+            return question, True
+        alone = bool(run.template) and run.results.get("fewshot_as_multiturn") is True
+        shots = 0 if alone else run.shots
+        asked = None if shots is None else without_examples(
+            said, config.get("description"), shots, config.get("fewshot_delimiter")
+        )  # fmt: skip
+        return (said.strip(), False) if asked is None else (asked.strip(), True)
+
+
+def _listed(value: str | list[str] | None) -> list[str]:
+    return [value] if isinstance(value, str) else list(value or [])
+
+
+def _one(what: str, wanted: Sequence[str], found: Sequence[str], run: Run) -> str:
+    """The one that is read, of those that a task has."""
+    for name in wanted:
+        if name in found:
+            return name
+    if not found:
+        raise ErpError(f"{run.file.named}: has no {what}; give files of a run that was scored")
+    if len(found) > 1:
+        said = f"source.{what} = {', '.join(wanted) or 'null'}"
+        raise ErpError(
+            f"{said}: {run.task} has several, {', '.join(found)}; choose with source.{what}=<name>, or in order of "
+            f"preference with 'source.{what}=[<name>,<name>]'"
+        )
+    return found[0]
+
+
+def _parsed(line: str) -> dict[str, Any] | None:
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _filters(run: Run) -> list[str]:
+    """Of a task, in order: as its results say, or else its samples."""
+    pairs = [key.rpartition(",") for key in mapping(mapping(run.results.get("results")).get(run.task))]
+    if told := [name for metric, comma, name in pairs if comma and metric and name]:
+        return list(dict.fromkeys(told))
+    found = (str(sample.get("filter", "none")) for _, line in run.file.lines() if (sample := _parsed(line)) is not None)
+    return list(dict.fromkeys(found))
+
+
+def _metrics(run: Run, wanted: Sequence[str]) -> list[str]:
+    """Metrics of a task that are a score of one document. Raises ErpError: one that is wanted is none."""
+    for at, (_, line) in enumerate(run.file.lines()):
+        if (sample := _parsed(line)) is not None:
+            break
+        if at >= _LOOKED_AT:
+            return []
+    else:
+        return []
+    told = sample.get("metrics")
+    names = [name for name in told if isinstance(name, str)] if isinstance(told, list) else list(sample.keys() - _OWN)
+    scores = [name for name in names if name not in _NO_METRICS and not isinstance(sample.get(name), list | dict)]
+    parts = sorted(set(names) - set(scores) - _NO_METRICS)
+    if parts and (set(wanted) & set(parts) or not scores):
+        raise ErpError(
+            f"source.metric = {', '.join(wanted) or 'null'}: {run.task} has {', '.join(parts)} as lists, which go into "
+            f"a figure of all documents and are no score of one; choose of {', '.join(scores) or 'another task'}"
+        )
+    return scores if isinstance(told, list) else sorted(scores)
+
+
+def _score(value: object, metric: str) -> float | None:
+    """Raises ValueError: it is none."""
+    if value is None or isinstance(value, bool | int | float):
+        return None if value is None else float(value)
+    if isinstance(value, str):  # earlier releases wrote numbers of numpy so
+        if value in ("True", "False"):
+            return float(value == "True")
+        try:
+            return float(value)
+        except ValueError:
+            raise ValueError(f"{metric} is no number") from None
+    if value is ...:
+        raise ValueError(f"there is no {metric}")
+    raise ValueError(f"{metric} is a {type(value).__name__}, no score")
+
+
+def _document(sample: Mapping[str, Any]) -> str:
+    """What tells documents apart, whatever was made of them. Raises ValueError: nothing does."""
+    if hashed := text(sample.get("doc_hash")):
+        return hashed
+    if not isinstance(doc := sample.get("doc"), dict):
+        raise ValueError("there is no doc_hash and no doc")
+    return hashlib.sha256(json.dumps(doc, indent=2, ensure_ascii=False).encode("utf-8", "replace")).hexdigest()
+
+
+def _calls(sample: Mapping[str, Any]) -> list[tuple[str, object]]:
+    """What was sent, and what came with it: a continuation, or settings. Raises ValueError: nothing was."""
+    held = sample.get("arguments")
+    calls = list(held.values()) if isinstance(held, dict) else held if isinstance(held, list) else []
+    found: list[tuple[str, object]] = []
+    for call in calls:
+        parts = list(call.values()) if isinstance(call, dict) else call if isinstance(call, list) else []
+        sent = parts[0] if parts else None
+        if isinstance(sent, list) and len(sent) == 1:  # a chat, as it goes to a server
+            sent = sent[0]
+        if isinstance(sent, str):
+            found.append((sent, parts[1] if len(parts) > 1 else None))
+    if not found or not any(sent.strip() for sent, _ in found):
+        raise ValueError("arguments hold no prompt")
+    return found
+
+
+def _responses(sample: Mapping[str, Any]) -> list[str]:
+    """What the model wrote; empty where it chose among texts."""
+    resps = sample.get("resps")
+    first = resps[0] if isinstance(resps, list) and len(resps) == 1 else None
+    return [said for said in first if isinstance(said, str)] if isinstance(first, list) else []

@@ -1,0 +1,330 @@
+"""Logs of lm-evaluation-harness, in the layout that release 0.4.13 was seen to write (`harness/lm_eval_runs.py`)."""
+
+import hashlib
+import json
+import random
+from collections import defaultdict
+
+import pytest
+
+import erp
+from erp.errors import ErpError
+from erp.importers.files import find
+from erp.importers.ledger import Ledger
+from erp.importers.lm_eval.samples import LmEval
+
+DATE = "2026-11-29T18-35-09.755502"
+LATER = "2026-11-30T09-00-00.000001"
+CHAT = (
+    "{% for m in messages %}<|{{ m['role'] }}|>\n{{ m['content'] }}<|end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
+)
+
+
+def doc_hash(doc):
+    return hashlib.sha256(json.dumps(doc, indent=2, ensure_ascii=False).encode()).hexdigest()
+
+
+def sample(doc_id, doc, sent, filter_name="none", **metrics):
+    """A line: a generation from one prompt."""
+    return {
+        "doc_id": doc_id, "doc": doc, "target": doc["answer"],
+        "arguments": {"gen_args_0": {"arg_0": sent, "arg_1": {"until": ["\n"]}}},
+        "resps": [[f"It is {doc['answer']}"]], "filtered_resps": [doc["answer"]], "filter": filter_name,
+        "metrics": list(metrics), "doc_hash": doc_hash(doc), "prompt_hash": doc_hash({"p": str(sent)}),
+        "target_hash": doc_hash({"t": doc["answer"]}), **metrics,
+    }  # fmt: skip
+
+
+def results(model, task="sums", higher=None, config=None, shots=0, figures=None, **more):
+    """A results_<date>.json."""
+    config = {"task": task, "doc_to_text": "Q: {{question}}\nA:", "description": "", "fewshot_delimiter": "\n\n",
+              "num_fewshot": shots, **(config or {})}  # fmt: skip
+    return {
+        "results": {task: {"name": task, "alias": task, "sample_len": 2, **(figures or {"acc,none": 0.5})}},
+        "configs": {task: config}, "n-shot": {task: shots}, "higher_is_better": {task: higher or {"acc": True}},
+        "lm_eval_version": "0.4.13", "model_name": model, "chat_template": None, "fewshot_as_multiturn": True,
+        "tokenizer_bos_token": ["<s>", "1"], "tokenizer_eos_token": ["</s>", "2"], **more,
+    }  # fmt: skip
+
+
+def write(folder, model, samples, task="sums", date=DATE, facts=None):
+    """A member's folder, as the tool names it."""
+    home = folder / model.replace("/", "__").replace(":", "__")
+    home.mkdir(parents=True, exist_ok=True)
+    (home / f"samples_{task}_{date}.jsonl").write_text(
+        "".join(json.dumps(s, ensure_ascii=False) + "\n" for s in samples)
+    )
+    if facts is not False:
+        (home / f"results_{date}.json").write_text(json.dumps(facts or results(model, task)))
+    return home
+
+
+DOCS = [{"question": f"What is {i} plus {i}?", "answer": str(2 * i)} for i in range(4)]
+
+
+def asked(doc):
+    return f"Q: {doc['question']}\nA:"
+
+
+def plain(scores, filter_name="none", metric="acc"):
+    return [sample(i, DOCS[i], asked(DOCS[i]), filter_name, **{metric: score}) for i, score in enumerate(scores)]
+
+
+def read(folder, **options):
+    ledger = Ledger()
+    return list(LmEval(**options).rows(find(str(folder), LmEval.patterns), ledger)), ledger
+
+
+def means(rows):
+    found = defaultdict(list)
+    for row in rows:
+        found[row["model"], row["category"]].append(row["reward"])
+    return {key: sum(values) / len(values) for key, values in found.items()}
+
+
+def refused(folder, **options):
+    with pytest.raises(ErpError) as caught:
+        read(folder, **options)
+    return str(caught.value)
+
+
+def test_a_member_is_called_what_its_results_say(tmp_path):
+    write(tmp_path, "org/a model:v=1 'x' 🙂", plain([1.0, 0.0]))
+    rows, ledger = read(tmp_path)
+    assert {row["model"] for row in rows} == {"org/a model:v=1 'x' 🙂"}
+    assert [row["reward"] for row in rows] == [1.0, 0.0]
+    assert rows[0]["response"] == "It is 0"
+    origin = ledger.origins[0]
+    said = {name: origin[name] for name in ("harness", "version", "metric", "filter", "date", "task")}
+    assert list(said.values()) == ["lm-eval", "0.4.13", "acc", "none", DATE, "sums"]
+
+
+def test_several_filters_are_listed_and_one_is_chosen(tmp_path):
+    figures = {"exact_match,strict": 0.5, "exact_match_stderr,strict": 0.1, "exact_match,flexible": 1.0}
+    facts = results("m", higher={"exact_match": True}, figures=figures)
+    lines = plain([1.0, 0.0], "strict", "exact_match") + plain([1.0, 1.0], "flexible", "exact_match")
+    write(tmp_path, "m", lines, facts=facts)
+    said = refused(tmp_path)
+    assert said.startswith("source.filter = null: sums has several, strict, flexible;")
+    rows, ledger = read(tmp_path, filter="flexible")
+    assert means(rows) == {("m", "sums"): 1.0}
+    assert ledger.left_out == {"of a filter that was not chosen": 2}
+    assert "source.filter = none" in refused(tmp_path, filter="none")
+
+
+def test_filters_are_found_where_no_results_list_them(tmp_path):
+    write(tmp_path, "m", plain([1.0], "strict") + plain([0.0], "flexible"), facts=False)
+    assert "sums has several, strict, flexible" in refused(tmp_path, higher_is_better=True)
+
+
+def test_several_metrics_are_listed_and_the_first_preferred_that_a_task_has_is_read(tmp_path):
+    lines = [sample(0, DOCS[0], asked(DOCS[0]), acc=0.0, acc_norm=1.0)]
+    write(tmp_path, "m", lines, facts=results("m", higher={"acc": True, "acc_norm": True}))
+    write(
+        tmp_path, "m", plain([1.0], metric="exact_match"), "other", LATER, results("m", "other", {"exact_match": True})
+    )
+    assert "source.metric = null: sums has several, acc, acc_norm" in refused(tmp_path)
+    rows, ledger = read(tmp_path, metric=["acc_norm", "acc"])
+    assert means(rows) == {("m", "sums"): 1.0, ("m", "other"): 1.0}
+    assert "rewards are of several metrics: acc_norm, exact_match; their units may differ" in ledger.notes
+
+
+@pytest.mark.parametrize("value", [[-12.5, 7], [0, "[0.2 0.8]"], {"a": 1}])
+def test_a_metric_of_parts_is_no_score(tmp_path, value):
+    write(tmp_path, "m", [sample(0, DOCS[0], asked(DOCS[0]), acc=1.0, word_perplexity=value)])
+    assert means(read(tmp_path)[0]) == {("m", "sums"): 1.0}
+    assert "no score of one" in refused(tmp_path, metric="word_perplexity")
+    write(tmp_path, "m", [sample(0, DOCS[0], asked(DOCS[0]), word_perplexity=value)])
+    assert "no score of one" in refused(tmp_path)
+
+
+def test_a_later_row_that_holds_parts_is_a_fault(tmp_path):
+    write(tmp_path, "m", [*plain([1.0]), sample(1, DOCS[1], asked(DOCS[1]), acc=[1, 2])])
+    rows, ledger = read(tmp_path)
+    assert len(rows) == 1
+    assert ledger.faults == {"acc is a list, no score": 1}
+    assert ledger.places["acc is a list, no score"][0].endswith(f"samples_sums_{DATE}.jsonl line 2")
+
+
+def test_a_run_told_to_score_nothing_has_no_scores(tmp_path):
+    write(tmp_path, "m", plain([None], metric="bypass"))
+    assert "has no metric" in refused(tmp_path)
+
+
+def test_numbers_that_numpy_made_texts_of_are_numbers_and_null_is_missing(tmp_path):
+    write(tmp_path, "m", plain(["0.25", "True", None, "none at all"]))
+    rows, ledger = read(tmp_path)
+    assert [row["reward"] for row in rows] == [0.25, 1.0, None]
+    assert rows[2]["unscored"] == "the metric is null"
+    assert ledger.faults == {"acc is no number": 1}
+
+
+def test_what_is_better_where_lower_is_turned_round(tmp_path):
+    write(tmp_path, "m", plain([2.0, 3.0], metric="ter"), facts=results("m", higher={"ter": False}))
+    rows, ledger = read(tmp_path)
+    assert [row["reward"] for row in rows] == [-2.0, -3.0]
+    assert "ter of sums is better where it is lower: its sign is turned round" in ledger.notes
+
+
+def test_without_results_somebody_must_say_which_way_a_metric_points(tmp_path):
+    write(tmp_path, "org/m", plain([2.0], metric="ter"), facts=False)
+    assert "source.higher_is_better = null: nothing says which way ter of sums points" in refused(tmp_path)
+    rows, _ = read(tmp_path, higher_is_better=False)
+    assert [(row["model"], row["reward"]) for row in rows] == [("org__m", -2.0)]
+
+
+def test_the_latest_run_counts_and_earlier_ones_are_counted(tmp_path):
+    write(tmp_path, "m", plain([0.0, 0.0, 0.0]))
+    write(tmp_path, "m", plain([1.0, 1.0]), date=LATER)
+    rows, ledger = read(tmp_path)
+    assert [row["reward"] for row in rows] == [1.0, 1.0]
+    assert ledger.left_out == {"of an earlier run of the same task by the same member": 3}
+    assert len(ledger.origins) == 2  # the table may be imported again into the same folder
+
+
+def test_runs_of_one_model_in_two_folders_are_told_apart(tmp_path):
+    write(tmp_path / "greedy", "m", plain([0.0]))
+    write(tmp_path / "sampled", "m", plain([1.0]), date=LATER)
+    assert "m ran sums in 2 folders" in refused(tmp_path)
+    rows, _ = read(tmp_path, member="folder")
+    assert means(rows) == {("greedy/m", "sums"): 0.0, ("sampled/m", "sums"): 1.0}
+
+
+def test_results_named_after_a_json_path_lie_beside_samples_of_several_models(tmp_path):
+    home = write(tmp_path, "run", plain([1.0]), facts=False)
+    (home / f"mine_{DATE}.json").write_text(json.dumps(results("org/a")))
+    write(tmp_path, "run", plain([0.0]), date=LATER, facts=False)
+    (home / f"mine_{LATER}.json").write_text(json.dumps(results("org/b")))
+    assert means(read(tmp_path)[0]) == {("org/a", "sums"): 1.0, ("org/b", "sums"): 0.0}
+
+
+def test_documents_are_joined_by_hash_whatever_their_number_and_template(tmp_path):
+    write(tmp_path, "base", plain([1.0, 0.0]))
+    turned = [
+        sample(7 - i, DOCS[i], f"<|user|>\nQ: {DOCS[i]['question']}\nA:<|end|>\n<|assistant|>\n", acc=1.0)
+        for i in (1, 0)
+    ]
+    write(tmp_path, "chat", turned, facts=results("chat", chat_template=CHAT))
+    rows, _ = read(tmp_path)
+    assert len({row["prompt_id"] for row in rows}) == 2
+    assert {row["prompt"] for row in rows} == {asked(DOCS[0]), asked(DOCS[1])}
+    erp.import_table("lm_eval", tmp_path, out=str(tmp_path / "table"))
+    with pytest.raises(ErpError, match="members were asked different texts of 2 documents"):
+        erp.import_table("lm_eval", tmp_path, prompt="whole", out=str(tmp_path / "whole"))
+
+
+def test_a_document_that_stands_twice_in_a_task_is_two_samples(tmp_path):
+    write(tmp_path, "m", [sample(0, DOCS[0], asked(DOCS[0]), acc=1.0), sample(9, DOCS[0], asked(DOCS[0]), acc=0.0)])
+    rows, _ = read(tmp_path)
+    assert [(row["sample"], row["reward"]) for row in rows] == [(0, 1.0), (1, 0.0)]
+    assert rows[0]["prompt_id"] == rows[1]["prompt_id"]
+
+
+def test_a_document_without_its_hash_gets_the_same_one(tmp_path):
+    line = plain([1.0])[0]
+    write(tmp_path, "new", [line])
+    write(tmp_path, "old", [{k: v for k, v in line.items() if k != "doc_hash"}])
+    assert len({row["prompt_id"] for row in read(tmp_path)[0]}) == 1
+
+
+EXAMPLES = "Do sums.\n\nQ: What is 8 plus 1?\nA: 9\n\nQ: What is 2 plus 1?\nA: 3\n\n"
+
+
+@pytest.mark.parametrize("doc_to_text", ["Q: {{question}}\nA:", "def doc_to_text(doc):\n    return f'Q: {doc}'\n"])
+@pytest.mark.parametrize("sent", [
+    EXAMPLES + "{}",
+    f"<|user|>\n{EXAMPLES}{{}}<|end|>\n<|assistant|>\n",
+    "<|system|>\nDo sums.<|end|>\n<|user|>\nQ: What is 8 plus 1?\nA:<|end|>\n<|assistant|>\n9<|end|>\n<|user|>\n{}"
+    "<|end|>\n<|assistant|>\n",
+])  # fmt: skip
+def test_the_prompt_is_the_question_without_template_description_and_examples(tmp_path, doc_to_text, sent):
+    chat = sent.startswith("<|")
+    facts = results("m", config={"doc_to_text": doc_to_text, "description": "Do sums.\n\n"}, shots=2,
+                    chat_template=CHAT if chat else None, fewshot_as_multiturn="system" in sent)  # fmt: skip
+    text = sent.format(asked(DOCS[3]))
+    write(tmp_path, "m", [sample(0, DOCS[3], text, acc=1.0)], facts=facts)
+    rows, ledger = read(tmp_path)
+    assert (rows[0]["prompt"], ledger.notes) == (asked(DOCS[3]), [])
+    assert read(tmp_path, prompt="whole")[0][0]["prompt"] == text
+
+
+def test_a_chat_that_went_to_a_server_is_read_as_messages(tmp_path):
+    chat = json.dumps([{"role": "system", "content": "Do sums."}, {"role": "user", "content": asked(DOCS[2])}])
+    write(tmp_path, "m", [sample(0, DOCS[2], [chat], acc=1.0)])
+    assert read(tmp_path)[0][0]["prompt"] == asked(DOCS[2])
+
+
+@pytest.mark.parametrize("template", ["{{ raise_exception('no') }}", "{% for", "nothing", "{{ ().__class__.__mro__ }}"])
+def test_a_template_that_cannot_be_undone_leaves_the_whole_prompt_and_says_so(tmp_path, template):
+    write(tmp_path, "m", [sample(0, DOCS[2], "<u>two?</u>", acc=1.0)], facts=results("m", chat_template=template))
+    rows, ledger = read(tmp_path)
+    assert rows[0]["prompt"] == "<u>two?</u>"
+    assert "of 1 documents of sums the prompt is all that m was sent" in ledger.notes[0]
+
+
+def test_the_gold_answer_is_not_in_the_prompt_where_choices_stand_in_the_context(tmp_path):
+    line = sample(0, {"sentence": "The cup is in the _ now.", "answer": "1"}, "", acc=1.0)
+    contexts = ["The cup is in the box", "The cup is in the barn"]
+    line["arguments"] = {f"gen_args_{i}": {"arg_0": text, "arg_1": " now."} for i, text in enumerate(contexts)}
+    write(tmp_path, "m", [line])
+    assert read(tmp_path)[0][0]["prompt"] == "The cup is in the _ now."
+    chosen = plain([1.0])
+    assert chosen[0]["target"] == "0"
+    write(tmp_path, "m", chosen)
+    row = read(tmp_path)[0][0]
+    assert row["prompt"] == asked(DOCS[0])
+    assert "reference" not in row
+
+
+def test_a_score_of_several_responses_is_one_sample_without_a_response(tmp_path):
+    lines = plain([1.0])
+    lines[0]["resps"] = [["2", "4", "2"]]
+    write(tmp_path, "m", lines)
+    rows, ledger = read(tmp_path)
+    assert "response" not in rows[0]
+    assert ledger.notes == ["each score of sums is of 3 responses together, by filter none"]
+
+
+def test_what_is_no_logs_of_samples_is_told(tmp_path):
+    (tmp_path / f"results_{DATE}.json").write_text(json.dumps(results("m")))
+    assert "--log_samples" in refused(tmp_path)
+    (tmp_path / f"results_{DATE}.json").write_text("[1]")
+    assert "holds no results of lm-eval" in refused(tmp_path)
+
+
+def test_damaged_logs_end_in_a_table_or_in_named_faults(tmp_path):
+    draw = random.Random(3)
+    ends = set()
+    for trial in range(60):
+        folder = tmp_path / str(trial)
+        home = write(folder, "m", plain([1.0, 0.0, 1.0]))
+        for file in home.iterdir():
+            raw = bytearray(file.read_bytes())
+            kind = draw.randrange(5)
+            if kind == 0:
+                raw = raw[: draw.randrange(1, len(raw))]
+            elif kind == 1:
+                raw[draw.randrange(len(raw))] ^= 1 << draw.randrange(8)
+            elif kind == 2:
+                rows = [json.loads(line) for line in raw.decode().splitlines()]
+                for row in rows:
+                    del row[draw.choice(list(row))]
+                raw = "".join(json.dumps(row) + "\n" for row in rows).encode()
+            elif kind == 3:
+                rows = [json.loads(line) for line in raw.decode().splitlines()]
+                for row in rows:
+                    row[draw.choice(list(row))] = draw.choice([None, 3, "x", [], {}, [[]], {"a": {}}, True])
+                raw = "".join(json.dumps(row) + "\n" for row in rows).encode()
+            else:
+                rows = [json.loads(line) for line in raw.decode().splitlines()]
+                raw = "".join(json.dumps(dict(draw.sample(list(r.items()), len(r)))) + "\n" for r in rows).encode()
+            file.write_bytes(raw)
+        out = folder / "table"
+        try:
+            erp.import_table("lm_eval", folder, out=str(out))
+            ends.add("table")
+        except ErpError:
+            assert not out.exists()
+            ends.add("refused")
+    assert ends == {"table", "refused"}
