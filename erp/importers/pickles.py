@@ -1,91 +1,233 @@
 """A pandas frame out of a pickle, without running what the pickle says.
 
-A pickle is a program: it names functions, and they are called. Here it may name those alone that pandas and numpy put a
-frame together with, one by one: allowing a whole module would not do, as both have functions that run a text.
+A pickle is a program: it names functions, and they are called. Here the few names that pandas and numpy write a frame
+with stand for records of what was asked of them, and nothing of either library is called until what came together is
+known to be a frame; every other name is refused.
 """
 
 from __future__ import annotations
 
+import math
 import pickle
+import re
+from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from erp.errors import ErpError, visible
 
-_INDEX = "pandas.core.indexes.base"
-# what a pickle may name -> where that is today
-_ALLOWED: dict[str, tuple[str, str]] = {
-    **{
-        f"{module}.{name}": ("builtins", name)
-        for module in ("builtins", "__builtin__")
-        for name in ("slice", "bytearray")
-    },
-    **{f"numpy.{name}": ("numpy", name) for name in ("dtype", "ndarray")},
-    **{
-        f"numpy.{core}.{module}.{name}": (f"numpy._core.{module}", name)
-        for core in ("core", "_core")  # before numpy 2, and since
-        for module, name in (("multiarray", "_reconstruct"), ("multiarray", "scalar"), ("numeric", "_frombuffer"))
-    },
-    **{f"pandas.{name}": ("pandas", name) for name in ("DataFrame", "Index", "RangeIndex")},
-    "pandas.core.frame.DataFrame": ("pandas", "DataFrame"),
-    "pandas.core.indexes.range.RangeIndex": ("pandas", "RangeIndex"),
-    **{f"{_INDEX}.{name}": (_INDEX, name) for name in ("Index", "_new_Index")},
-    # before pandas 2
-    **{f"pandas.core.indexes.numeric.{kind}Index": (_INDEX, "Index") for kind in ("Int64", "UInt64", "Float64")},
-    "pandas.core.internals.managers.BlockManager": ("pandas.core.internals.managers", "BlockManager"),
-    "pandas._libs.internals._unpickle_block": ("pandas._libs.internals", "_unpickle_block"),
+
+class _Fixed(type):
+    """Of classes that a pickle cannot change."""
+
+    def __setattr__(cls, name: str, value: object) -> None:
+        raise pickle.UnpicklingError("it changes what it names")
+
+
+class _Asked(metaclass=_Fixed):
+    """What a pickle calls a name with, and the state that it gives to what comes of that."""
+
+    __slots__ = ("arguments", "state")
+    arguments: tuple[Any, ...]
+    state: Any
+
+    def __new__(cls, *arguments: Any) -> Any:
+        made = object.__new__(cls)
+        made.arguments, made.state = arguments, None
+        return made
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+
+class _Frame(_Asked):
+    __slots__ = ()
+
+
+class _Manager(_Asked):
+    __slots__ = ()
+
+
+class _Block(_Asked):
+    __slots__ = ()
+
+
+class _Index(_Asked):
+    __slots__ = ()
+
+
+class _NewIndex(_Asked):
+    __slots__ = ()
+
+
+class _Array(_Asked):
+    __slots__ = ()
+
+
+class _FromBuffer(_Asked):
+    __slots__ = ()
+
+
+class _Scalar(_Asked):
+    __slots__ = ()
+
+
+class _Dtype(_Asked):
+    __slots__ = ()
+
+
+class _Bytes(_Asked):
+    """How protocols before 3 write bytes."""
+
+    __slots__ = ()
+
+    def __new__(cls, text: str, encoding: str) -> bytes:
+        if encoding != "latin1":
+            raise pickle.UnpicklingError(f"it encodes as {encoding}")
+        return text.encode("latin1")
+
+
+class _Bare(_Asked):
+    """How protocols before 2 make an object."""
+
+    __slots__ = ()
+
+    def __new__(cls, made: type[_Asked], *_: Any) -> Any:
+        if not issubclass(made, _Asked):
+            raise pickle.UnpicklingError("it makes an object of no frame")
+        return made()
+
+
+_CORE = ("numpy.core", "numpy._core")  # before numpy 2, and since
+_PLACES: dict[type, tuple[str, ...]] = {
+    slice: ("builtins.slice", "__builtin__.slice"),
+    bytearray: ("builtins.bytearray", "__builtin__.bytearray"),
+    _Bytes: ("_codecs.encode",),
+    _Bare: ("copyreg._reconstructor", "copy_reg._reconstructor"),
+    _Asked: ("builtins.object", "__builtin__.object", "numpy.ndarray"),  # named, never made
+    _Dtype: ("numpy.dtype",),
+    _Array: tuple(f"{core}.multiarray._reconstruct" for core in _CORE),
+    _Scalar: tuple(f"{core}.multiarray.scalar" for core in _CORE),
+    _FromBuffer: tuple(f"{core}.numeric._frombuffer" for core in _CORE),
+    _Frame: ("pandas.DataFrame", "pandas.core.frame.DataFrame"),
+    _Manager: ("pandas.core.internals.managers.BlockManager",),
+    _Block: ("pandas._libs.internals._unpickle_block",),
+    _NewIndex: ("pandas.core.indexes.base._new_Index",),
+    _Index: (
+        *(
+            "pandas.Index",
+            "pandas.core.indexes.base.Index",
+            "pandas.RangeIndex",
+            "pandas.core.indexes.range.RangeIndex",
+        ),
+        *(f"pandas.core.indexes.numeric.{kind}Index" for kind in ("Int64", "UInt64", "Float64")),  # before pandas 2
+    ),
 }
+_KNOWN = {place: made for made, places in _PLACES.items() for place in places}
 
 
-class _Frames(pickle.Unpickler):
-    """Opens no other name than those of a frame."""
-
+class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
-        """What a name stands for. Raises UnpicklingError: it may not be named."""
-        if (module, name) == ("_codecs", "encode"):
-            return _bytes
-        if (place := _ALLOWED.get(f"{module}.{name}")) is None:
+        if (made := _KNOWN.get(f"{module}.{name}")) is None:
             raise pickle.UnpicklingError(f"it names {module}.{name}, which a plain frame has no need of")
-        return super().find_class(*place)
+        return made
 
 
 def unpickled(named: str, stream: BinaryIO) -> pd.DataFrame:
-    """The frame of a pickle, its values as they were pickled.
+    """The frame of a pickle: columns of objects, named by texts, and rows by their number.
 
     Args:
         named: how errors call the file.
         stream: its bytes. They are read whole.
 
-    Returns:
-        Columns of objects, named by texts.
-
     Raises:
-        ErpError: the pickle names anything but what numbers and objects in a frame are made of, which is not called; or
-            it is broken, or holds something else.
+        ErpError: the pickle names anything but what a frame of numbers and Python's own values is made of; or it is
+            broken, or holds something else.
     """
     try:
-        return _plain(_Frames(stream).load())
-    except Exception as error:  # bytes of anybody: whatever they break, in whichever library
+        return pd.DataFrame(dict(_columns(_Unpickler(stream).load())), dtype=object)
+    except Exception as error:  # bytes of anybody: whatever they break
         raise ErpError(
             f"{named}: is no pickle that can be read safely ({visible(error)}); give a pickled pandas frame of numbers "
-            "and texts (its columns as objects), or the table as csv or parquet"
+            "and texts (its columns, and their names, as objects), or the table as csv or parquet"
         ) from error
 
 
-def _plain(frame: object) -> pd.DataFrame:
-    if not isinstance(frame, pd.DataFrame):
-        raise pickle.UnpicklingError(f"it holds a {type(frame).__name__}")
-    names = [str(name) for name in frame.columns]
-    if len(set(names)) < len(names):
-        raise pickle.UnpicklingError("it has two columns of one name")
-    columns = (np.asarray(frame.iloc[:, at], dtype=object) for at in range(len(names)))
-    return pd.DataFrame(dict(zip(names, columns, strict=True)), dtype=object)
+def _columns(frame: object) -> Iterator[tuple[str, NDArray[np.object_]]]:
+    state = _of(frame, _Frame).state
+    manager = _of(state["_mgr"] if "_mgr" in state else state["_data"], _Manager)  # the latter before pandas 1.2
+    if manager.arguments:
+        blocks, axes = manager.arguments
+        parts = [_of(block, _Block).arguments[:2] for block in blocks]
+    else:  # before pandas 1.3
+        whole = manager.state[3]["0.14.1"]
+        axes, parts = whole["axes"], [(block["values"], block["mgr_locs"]) for block in whole["blocks"]]
+    names = _labels(axes[0])
+    found: dict[int, NDArray[np.object_]] = {}
+    for values, places in parts:
+        rows = _array(values)
+        where = range(len(names))[places] if isinstance(places, slice) else _array(places).tolist()
+        found |= zip(where, rows, strict=True)
+    told = [str(_value(name)) for name in names]
+    if sorted(found) != list(range(len(told))) or len(set(told)) < len(told):
+        raise ValueError("its columns do not fit together")
+    for at, name in enumerate(told):
+        column = np.empty(len(found[at]), dtype=object)
+        column[:] = [_value(value) for value in found[at].tolist()]
+        yield name, column
 
 
-def _bytes(text: str, encoding: str) -> bytes:
-    """How protocols before 3 write bytes."""
-    if encoding != "latin1":
-        raise pickle.UnpicklingError(f"it encodes as {encoding}")
-    return text.encode("latin1")
+def _labels(index: object) -> Sequence[Any]:
+    _, about = _of(index, _NewIndex).arguments
+    if "data" in about:
+        return list(_array(about["data"]).tolist())
+    return range(about["start"], about["stop"], about["step"])
+
+
+def _array(asked: object) -> NDArray[Any]:
+    if isinstance(asked, _FromBuffer):
+        data, kind, shape, order = asked.arguments
+        return np.frombuffer(data, _dtype(kind)).reshape(shape, order="F" if order == "F" else "C")
+    *_, shape, kind, by_column, data = _of(asked, _Array).state
+    if (dtype := _dtype(kind)).hasobject:
+        values = np.empty(len(data), dtype=object)
+        for at, value in enumerate(data):  # not at once: numpy would take lists among them for a dimension
+            values[at] = value
+    else:
+        values = np.frombuffer(data, dtype)
+    if math.prod(shape) != len(values):
+        raise ValueError("an array is not whole")
+    return values.reshape(shape, order="F" if by_column else "C")
+
+
+def _dtype(asked: object) -> np.dtype[Any]:
+    kind = _of(asked, _Dtype)
+    code, order = kind.arguments[0], kind.state[1] if kind.state else "="
+    if code in ("O8", "O4", "O"):
+        return np.dtype(object)
+    if not re.fullmatch(r"b1|[iu][1248]|f[248]|U\d{1,6}", code):
+        raise ValueError(f"it holds values of the kind {code}")
+    return np.dtype(code).newbyteorder(order if order in "<>=" else "=")
+
+
+def _value(value: object) -> Any:
+    """A cell as Python's own value."""
+    if isinstance(value, _Scalar):
+        kind, data = value.arguments
+        return np.frombuffer(data, _dtype(kind))[0].item()
+    if isinstance(value, _Array | _FromBuffer):
+        return [_value(item) for item in _array(value).tolist()]
+    if isinstance(value, list | tuple):
+        return [_value(item) for item in value]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise ValueError(f"it holds a {type(value).__name__.lstrip('_').lower()}")
+
+
+def _of(asked: object, kind: type[_Asked]) -> _Asked:
+    if not isinstance(asked, kind):
+        raise TypeError(f"where a {kind.__name__.lstrip('_').lower()} belongs it holds a {type(asked).__name__}")
+    return asked

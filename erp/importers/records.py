@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import csv
 import json
 import re
 from collections.abc import Iterable, Iterator
@@ -11,16 +10,16 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
-from erp.errors import ErpError, shorten, visible
+from erp.errors import visible
 from erp.importers.fields import Record
 from erp.importers.files import SourceFile
 from erp.importers.ledger import Ledger
 from erp.importers.pickles import unpickled
-from erp.table.readers.base import decoded
+from erp.importers.sheets import frames
 
 _CHUNK = 1 << 20  # bytes that are read at a time
 _LONGEST = 1 << 27  # characters of one item; what follows a broken one would otherwise come into memory whole
-_ROWS = 256  # of parquet that lie in memory together: a row may hold every member's response
+_ROWS = 256  # that lie in memory together: one may hold every member's response
 _BETWEEN = re.compile(r"[ \t\r\n,]*")
 
 
@@ -55,21 +54,14 @@ def records(file: SourceFile, ledger: Ledger) -> Iterator[Found]:
     is read whole.
 
     Raises:
-        ErpError: the file cannot be read.
+        ErpError: the file cannot be read, or not to its end.
     """
     suffix = file.last.lower().rpartition(".")[2]
-    kinds = {"csv": _csv, "tsv": _csv, "parquet": _parquet, "pkl": _pickle, "pickle": _pickle}
-    found = kinds.get(suffix, _json)(file)
-    number = 0
-    while True:
-        try:
-            place, value = next(found)
-        except StopIteration:
-            return
-        except (ValueError, RecursionError, csv.Error) as error:  # nobody knows where the next one begins
-            ledger.fault("no record", f"{file.name}, after {number:,}: {visible(error)}")
-            return
-        number += 1
+    if suffix in ("csv", "tsv", "parquet"):
+        found = _sheet(file, ledger)
+    else:
+        found = _pickle(file) if suffix in ("pkl", "pickle") else _json(file)
+    for number, (place, value) in enumerate(found, 1):
         if isinstance(value, dict):
             yield Found(value, number, f"{file.name} {place}", file)
         else:
@@ -142,37 +134,12 @@ def _after(text: str, at: int) -> int:
     return between.end() if between else at
 
 
-def _csv(file: SourceFile) -> Iterator[tuple[str, Any]]:
-    csv.field_size_limit(2**31 - 1)  # a prompt may be longer than a cell of 1990
-    sign = "\t" if file.last.lower().endswith(".tsv") else ","
-    with file.opened() as stream:
-        rows = csv.reader((_line(file, raw, n) for n, raw in enumerate(stream, 1)), delimiter=sign, strict=True)
-        header = next(rows, [])
-        if repeated := {name for name in header if header.count(name) > 1}:
-            raise ErpError(
-                f"{file.named}: the header has {shorten(sorted(repeated))} more than once; "
-                "give every column a name of its own"
-            )
-        for cells in rows:
-            if not cells:
-                continue
-            fits = len(cells) == len(header)
-            row: Any = dict(zip(header, cells, strict=False))
-            yield f"line {rows.line_num}", row if fits else _Broken(f"{len(cells)} cells under {len(header)} names")
-
-
-def _line(file: SourceFile, raw: bytes, number: int) -> str:
-    text = decoded(file.named, raw, f"line {number}")
-    return text + raw[len(raw.rstrip(b"\r\n")) :].decode()  # a line's end may stand in a cell
-
-
-def _parquet(file: SourceFile) -> Iterator[tuple[str, Any]]:
-    import pyarrow.parquet
-
-    with file.opened() as stream:
-        batches = pyarrow.parquet.ParquetFile(stream).iter_batches(_ROWS)
-        rows = (row for batch in batches for row in batch.to_pylist())
-        yield from ((f"row {number}", row) for number, row in enumerate(rows, 1))
+def _sheet(file: SourceFile, ledger: Ledger) -> Iterator[tuple[str, Any]]:
+    number = 0
+    for frame in frames(file, (), ledger, _ROWS):
+        for row in frame.astype(object).where(frame.notna(), None).to_dict("records"):
+            number += 1
+            yield f"row {number}", row
 
 
 def _pickle(file: SourceFile) -> Iterator[tuple[str, Any]]:

@@ -1,0 +1,62 @@
+"""What the tests of benchmarks' sources share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import pytest
+
+from erp import import_table
+from erp.errors import ErpError
+from erp.table.read import read_table
+from erp.table.schema import RewardTable
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def imported(source: str, path: Path, **options: Any) -> tuple[RewardTable, dict[str, Any]]:
+    """The table that an import makes, and what its manifest says of the import."""
+    out = path.parent / "tables" / f"of-{path.name}"
+    made = import_table(source, path, out=str(out), progress=False, **options)
+    return read_table(str(made.folder)), {**made.manifest, **made.manifest["import"]}
+
+
+def refused(source: str, path: Path, **options: Any) -> str:
+    """What an import says that is refused. Nothing is written."""
+    with pytest.raises(ErpError) as caught:
+        imported(source, path, **options)
+    assert not (path.parent / "tables").exists() or not list((path.parent / "tables").iterdir())
+    return str(caught.value)
+
+
+def cells(table: RewardTable, *columns: str) -> pd.DataFrame:
+    """A row a sample, by category, prompt's text and member: its reward, and other columns of samples."""
+    rows = table.samples.join(table.prompts[["category", "prompt"]].rename(columns={"prompt": "text"}), on="prompt")
+    rows["model"] = [table.members[m] for m in rows["member"]]
+    keys = ["category", "text", "model"]
+    return rows[[*keys, "reward", *columns]].sort_values(keys, ignore_index=True)
+
+
+def same_cells(table: RewardTable, long: pd.DataFrame, *columns: str) -> None:
+    """Hold a table against the long frame that it was written from, cell by cell."""
+    given = long.rename(columns={"prompt": "text"})[["category", "text", "model", "reward", *columns]]
+    given = given.sort_values(["category", "text", "model"], ignore_index=True).astype({"reward": float})
+    pd.testing.assert_frame_equal(cells(table, *columns), given, check_dtype=False, rtol=0, atol=0)
+
+
+def facts(table: RewardTable) -> dict[str, float]:
+    """What the README of the real tables says of each, over prompts whose cells are all there."""
+    frame = cells(table)
+    frame["prompt"] = frame["category"].astype(str) + "\0" + frame["text"]
+    means = frame.pivot_table(index="prompt", columns="model", values="reward", aggfunc="mean", dropna=False).dropna()
+    category = pd.Series(means.index.str.split("\0").str[0], index=means.index)
+    best = means.groupby(category).mean().max(axis=1)
+    return {
+        "complete": len(means),
+        "random": means.to_numpy().mean(),
+        "best": means.mean().max(),
+        "oracle": means.max(axis=1).mean(),
+        "category": best[category].mean(),
+    }
