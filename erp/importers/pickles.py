@@ -84,7 +84,7 @@ class _Bytes(_Asked):
 
     __slots__ = ()
 
-    def __new__(cls, text: str, encoding: str) -> bytes:
+    def __new__(cls, text: str, encoding: str) -> Any:
         if encoding != "latin1":
             raise pickle.UnpicklingError(f"it encodes as {encoding}")
         return text.encode("latin1")
@@ -210,7 +210,8 @@ def _dtype(asked: object) -> np.dtype[Any]:
         return np.dtype(object)
     if not re.fullmatch(r"b1|[iu][1248]|f[248]|U\d{1,6}", code):
         raise ValueError(f"it holds values of the kind {code}")
-    return np.dtype(code).newbyteorder(order if order in "<>=" else "=")
+    dtype: np.dtype[Any] = np.dtype(code).newbyteorder(order if order in "<>=" else "=")
+    return dtype
 
 
 def _value(value: object) -> Any:
