@@ -32,7 +32,6 @@ from erp.tracking import Tracker, asked_by_agent, tracked
 from erp.trained.bundle import Bundle
 from erp.trained.checkpoint import save_bundle
 from erp.training.data import RoutingData
-from erp.training.learn import assemble, learn
 from erp.training.plan import Plan, prepare
 from erp.training.scoring import scores_of
 from erp.training.suited import spread_notes
@@ -132,6 +131,8 @@ def execute(plan: Plan) -> Result:
                 with copied() as tracker:
                     tracker.log_results(results)
             return Result(folder.path, results, fresh=False)
+        from erp.training.learn import assemble  # here: what is refused or finished needs no Lightning
+
         start = time.perf_counter()
         data = assemble(plan)
         with copied() as tracker:
@@ -142,6 +143,8 @@ def execute(plan: Plan) -> Result:
 
 def _fit_and_test(plan: Plan, data: RoutingData, tracker: Tracker, start: float) -> dict[str, Any]:
     """Learn, choose on validation, read test once, write the report."""
+    from erp.training.learn import learn
+
     config, folder = plan.config, plan.folder
     bundle, data = learn(plan, data, tracker.log)
     at_once = config.trainer.batch_size

@@ -1,27 +1,15 @@
-"""A backbone that is fine-tuned: what it asks of the router, and what is made anew once it is trained."""
+"""A backbone that is fine-tuned: what is made anew once it is trained."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
 
-from erp.backbones.base import Backbone, trains
 from erp.backbones.cache import cached_embeddings
-from erp.errors import ErpError
-from erp.routers.base import Router
 from erp.trained.bundle import Bundle
 from erp.trained.checkpoint import save_bundle
 from erp.training.datamodule import RoutingDataModule
 from erp.training.references import fit_references
-
-
-def require_loss(router: Router, name: object, backbone: Backbone) -> None:
-    """Refuse a router that no gradient comes out of where an encoder is to be trained by it. Raises ErpError."""
-    if trains(backbone) and router.closed_form:
-        raise ErpError(
-            f"router = {name}: is solved in closed form, so that no gradient reaches the encoder "
-            f"(backbone.finetune=true); choose one with a loss (mlp, low_rank, ranking), or backbone.finetune=false"
-        )
 
 
 def settled(

@@ -30,8 +30,7 @@ from erp.table.split import Split
 from erp.table.splits import split_table
 from erp.targets import Targets, expected_target
 from erp.trained.origin import Origin
-from erp.training.finetuning import require_loss
-from erp.training.suited import require_categories, require_judged, require_spread, require_train_rewards
+from erp.training.suited import require_categories, require_judged, require_loss, require_spread, require_train_rewards
 
 CALIBRATION = 0.1  # share of prompts carved out of the train half for a policy that promises something
 PLUGS: dict[str, type] = {"router": Router, "backbone": Backbone, "policy": Policy}  # the table stands for `data`

@@ -1,7 +1,8 @@
-"""Whether a router and a table suit each other: asked before anything is learnt."""
+"""Whether a router, a table and a backbone suit each other: asked before anything is learnt."""
 
 from __future__ import annotations
 
+from erp.backbones.base import Backbone, trains
 from erp.errors import ErpError, shorten
 from erp.routers.base import Router
 from erp.table.complete import lacking, lacking_text
@@ -74,4 +75,13 @@ def require_train_rewards(table: RewardTable, targets: Targets, split: Split) ->
         raise ErpError(
             f"pool.members = {shorten(unknown)}: no train prompt has a reward of it, so nothing can be learnt about "
             f"it; name the other members in pool.members, or change split.seed"
+        )
+
+
+def require_loss(router: Router, name: object, backbone: Backbone) -> None:
+    """Refuse a router that no gradient comes out of where an encoder is to be trained by it. Raises ErpError."""
+    if trains(backbone) and router.closed_form:
+        raise ErpError(
+            f"router = {name}: is solved in closed form, so that no gradient reaches the encoder "
+            f"(backbone.finetune=true); choose one with a loss (mlp, low_rank, ranking), or backbone.finetune=false"
         )

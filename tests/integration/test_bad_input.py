@@ -211,14 +211,14 @@ def test_through_a_real_process(arguments, words, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_killed_run_goes_on_when_started_again(tmp_path):
+def test_a_killed_run_goes_on_when_started_again(erp, tmp_path, monkeypatch):
     """SIGKILL while prompts are embedded; the same command then finishes, and embeds only the rest."""
     killer = tmp_path / "killer.py"
     killer.write_text(
         "import os, signal\n"
         "from erp.backbones.hashing import HashingBackbone\n"
         "class Killer(HashingBackbone):\n"
-        "    calls = 0\n"
+        "    calls, at_once = 0, 512\n"
         "    def __init__(self, dimensions: int = 256) -> None:\n"
         "        super().__init__(dimensions)\n"
         "    def embed(self, prompts):\n"
@@ -231,16 +231,18 @@ def test_a_killed_run_goes_on_when_started_again(tmp_path):
     command = [
         "train", "data=synthetic", "data.prompts=700", "data.samples=1", "backbone._target_=killer.Killer",
         "~backbone.ngram_max", "backbone=hashing", "tracking=off", "bootstrap.draws=200", "trainer.progress=false",
+        "figures=false",
     ]  # fmt: skip
     killed = process(*command, cwd=tmp_path, KILL="1", PYTHONPATH=str(tmp_path))
     assert killed.returncode == -9
     (folder,) = (tmp_path / "runs").iterdir()
     assert json.loads((folder / "status.json").read_text()) == {"status": "running"}
     assert not (folder / "results.json").exists()
-    again = process(*command, cwd=tmp_path, PYTHONPATH=str(tmp_path))
-    assert again.returncode == 0, again.stderr
-    assert "embedded 188" in again.stdout  # 512 of the 700 were kept
-    assert "embedded 512" not in again.stdout
+    monkeypatch.syspath_prepend(tmp_path)
+    again = erp(*command)
+    assert again.code == 0, again.err
+    assert "embedded 188" in again.out  # 512 of the 700 were kept
+    assert "embedded 512" not in again.out
     assert json.loads((folder / "status.json").read_text()) == {"status": "ok"}
     assert len(pd.read_parquet(folder / "predictions.parquet")) == 5 * sum(
         results(folder)["data"][part] for part in ("validation", "test")

@@ -81,6 +81,10 @@ def test_a_program_loads_what_it_needs(program, commands):
     assert found & HEAVY <= MAY_LOAD[program] | embeds
 
 
+def test_a_run_that_is_finished_is_found_without_lightning(run, quick):
+    assert not loaded("train", *quick, "figures=false", "trainer.progress=false") & {*TRAINING, *MODELS}
+
+
 @pytest.mark.parametrize("program", ["report", "compare"])
 def test_figures_need_matplotlib_alone(program, commands):
     assert loaded(program, *commands[program][:-1]) & HEAVY == {"matplotlib"}

@@ -68,7 +68,7 @@ def failing(error):
     ],
 )
 def test_what_the_system_refuses_is_one_line(erp, quick, monkeypatch, error, words):
-    monkeypatch.setattr("erp.programs.train.assemble", failing(error))
+    monkeypatch.setattr("erp.training.learn.assemble", failing(error))
     answer = erp("train", *quick)
     assert refused(answer, *words)
     assert answer.err.startswith("erp train: ")
@@ -76,7 +76,7 @@ def test_what_the_system_refuses_is_one_line(erp, quick, monkeypatch, error, wor
 
 @pytest.mark.parametrize("error", [ValueError("ours"), KeyError("ours"), io.UnsupportedOperation("ours")])
 def test_a_bug_keeps_its_traceback(erp, quick, monkeypatch, error):
-    monkeypatch.setattr("erp.programs.train.assemble", failing(error))
+    monkeypatch.setattr("erp.training.learn.assemble", failing(error))
     with pytest.raises(type(error), match="ours"):
         erp("train", *quick)
 

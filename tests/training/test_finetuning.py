@@ -18,10 +18,11 @@ from erp.routers.classifier import CategoryClassifier
 from erp.trained.bundle import Bundle
 from erp.trained.checkpoint import load_bundle
 from erp.training.datamodule import RoutingDataModule
-from erp.training.finetuning import require_loss, settled
+from erp.training.finetuning import settled
 from erp.training.fitting import fit
 from erp.training.module import RoutingModule
 from erp.training.scoring import scores_of
+from erp.training.suited import require_loss
 from tests.backbones.tiny_encoders import LAYERS, tiny_encoder
 from tests.training import linear
 from tests.training.tables import QUICK, card_of, routing_data
