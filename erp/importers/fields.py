@@ -72,6 +72,11 @@ def mapping(record: Record, key: str) -> Record:
     return value
 
 
+def maybe_mapping(value: object) -> Record:
+    """An object, or an empty one where there is none."""
+    return value if isinstance(value, Mapping) else {}
+
+
 def objects(record: Record, key: str) -> list[Record]:
     """A list of objects. Raises Misread: it is none."""
     value = held(record, key)
