@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 SHOWN = 3  # documents whose texts are shown
 _LABELS = ("category", "group", "split", "reference")
-_BATCH = 1 << 16
+_BATCH = 1 << 13  # texts may be long
 
 
 @dataclass(frozen=True)
@@ -221,7 +221,7 @@ class Documents:
     def _kept(self) -> Iterator[tuple[NDArray[Any], pd.DataFrame]]:
         if not self._file.exists():
             return
-        for batch in pyarrow.parquet.ParquetFile(self._file).iter_batches(_BATCH):
+        for batch in pyarrow.parquet.ParquetFile(self._file, pre_buffer=False).iter_batches(_BATCH):
             frame = batch.to_pandas()
             yield frame.pop("number").to_numpy(), frame
 

@@ -146,7 +146,7 @@ class Gathered:
             return
         self._writer.close()
         start = 0
-        for batch in pyarrow.parquet.ParquetFile(self._file).iter_batches(1 << 18):
+        for batch in pyarrow.parquet.ParquetFile(self._file, pre_buffer=False).iter_batches(1 << 16):
             yield start, batch.to_pandas()
             start += batch.num_rows
 

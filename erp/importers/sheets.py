@@ -50,7 +50,7 @@ def frames(
         yield from _csv(file, wanted, ledger, rows, encoding or "utf-8-sig")
     elif suffix == ".parquet":
         with file.opened() as stream:
-            opened = pyarrow.parquet.ParquetFile(stream)
+            opened = pyarrow.parquet.ParquetFile(stream, pre_buffer=False)  # else the whole file is held
             _require_single(file, opened.schema_arrow.names)
             for batch in opened.iter_batches(rows):
                 yield batch.to_pandas(integer_object_nulls=True)
