@@ -20,6 +20,8 @@ from erp.table.shape import require_single, selection
 
 _AHEAD = 2  # row groups that are read while another is worked on
 
+pyarrow.set_memory_pool(pyarrow.system_memory_pool())  # its own holds on to hundreds of megabytes that were read
+
 
 class Parquet(Reader):
     """Values of the columns' own types."""
