@@ -6,12 +6,18 @@ import json
 from pathlib import Path
 
 import pandas as pd
-import yaml
 
+CONF = Path(__file__).parent / "conf"
 WORDS = ["apple", "bread", "chair", "dream", "eagle", "flame", "grape"]
 
 
-def command(folder: Path, *more: str, prompts: int = 7, members: str = "[{name: small}, {name: org/big}]") -> list[str]:
+def command(
+    folder: Path,
+    *more: str,
+    prompts: int = 7,
+    members: str = "[{name: small}, {name: org/big}]",
+    conf: Path = CONF,  # one for all: what is composed of the same files is composed once
+) -> list[str]:
     """``erp collect`` over words with the engine and the reward model that the tests know."""
     source = folder / "prompts.jsonl"
     if not source.exists():
@@ -20,22 +26,8 @@ def command(folder: Path, *more: str, prompts: int = 7, members: str = "[{name: 
             for i in range(prompts)
         ]
         source.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    own = "tests.collect.fakes"
-    for name, node in {
-        "engine/known": {
-            "_target_": f"{own}.KnownEngine", "diary": str(folder / "diary"), "seconds": 0.0, "fail": [], "die": None,
-            "voice": "", "cached": [], "counts": True, "counted": None, "says": None,
-        },
-        "reward_model/letters": {
-            "_target_": f"{own}.Letters", "name": "letters", "letter": "a", "diary": str(folder / "scored"),
-            "broken": False,
-        },
-    }.items():  # fmt: skip
-        file = folder / "conf" / f"{name}.yaml"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(yaml.safe_dump(node))
     return [
-        *("collect", f"--config-dir={folder / 'conf'}", "prompts=jsonl", f"prompts.path={source}"),
+        *("collect", f"--config-dir={conf}", "prompts=jsonl", f"prompts.path={source}"),
         *("pool=all", f"pool.members={members}", "engine=known", "reward_model=letters", "k=3", "block=2"),
         *(f"out={folder}", "name=table", "progress=false", *more),
     ]

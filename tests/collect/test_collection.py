@@ -132,9 +132,6 @@ def test_a_second_reward_model_samples_nothing(collect, tmp_path):
 
 def test_a_sweep_over_reward_models_samples_once(tmp_path, capsys):
     arguments = [a for a in command(tmp_path) if not a.startswith("reward_model=")]
-    (tmp_path / "conf/reward_model/dees.yaml").write_text(
-        "name: dees\n_target_: tests.collect.fakes.Letters\nletter: d\n"
-    )
     assert cli.main([*arguments, "-m", "reward_model=letters,dees"]) == 0
     assert "2 ok, 0 failed" in capsys.readouterr().out
     assert len(diary(tmp_path)) == 7 * 2
@@ -257,7 +254,8 @@ def test_a_table_may_lie_in_any_store_that_fsspec_knows(tmp_path):
     import fsspec
 
     arguments = [a for a in command(tmp_path) if not a.startswith("out=")]
-    assert cli.main([*arguments, "out=memory://bucket"]) == 0
+    diaries = [f"engine.diary={tmp_path / 'diary'}", f"reward_model.diary={tmp_path / 'scored'}"]
+    assert cli.main([*arguments, *diaries, "out=memory://bucket"]) == 0
     memory = fsspec.filesystem("memory")
     assert memory.exists("/bucket/table/manifest.json")
     parts = memory.glob("/bucket/table/samples/part-*.parquet")

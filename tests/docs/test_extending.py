@@ -18,7 +18,7 @@ import yaml
 import erp
 from erp import cli
 from erp.table.read import read_table
-from tests.collect.commands import command, samples
+from tests.collect.commands import CONF, command, samples
 from tests.docs.pages import ROOT, blocks, forget_modules, parsed, write_files, write_tables
 
 EXTENDING, COLLECT = ROOT / "docs/extending.md", ROOT / "docs/collect.md"
@@ -33,7 +33,8 @@ def _here(tmp_path, monkeypatch):
 
 
 def test_a_reward_model_of_ones_own(tmp_path, capsys):
-    arguments = [a for a in command(tmp_path) if a != "reward_model=letters"]
+    shutil.copytree(CONF, tmp_path / "conf")
+    arguments = [a for a in command(tmp_path, conf=tmp_path / "conf") if a != "reward_model=letters"]
     write_files(COLLECT, tmp_path)
     assert cli.main([*arguments, "reward_model=brevity"]) == 0, capsys.readouterr().err
     rows = samples(tmp_path, "brevity")

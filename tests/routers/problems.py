@@ -12,7 +12,7 @@ from erp.compose import options
 from erp.jobs import check_sweep
 from erp.routers.base import Batch, Dimensions, Features
 
-KEPT = ("ridge", "knn", "mlp", "regret")  # of what auto chooses from, which is tried by itself
+KEPT = ("ridge", "knn", "mlp")  # of what auto chooses from, which is tried by itself: two are solved, one is trained
 
 
 @cache
@@ -24,7 +24,7 @@ def router_options() -> dict[str, dict]:
 
 
 def router_nodes() -> dict[str, dict]:
-    """Those options; auto has four candidates and three folds, which is all that it does."""
+    """Those options; auto has three candidates and three folds, which is all that it does."""
     nodes = router_options()
     candidates = {name: nodes["auto"]["candidates"][name] for name in KEPT}
     return {**nodes, "auto": {**nodes["auto"], "folds": 3, "candidates": candidates}}
