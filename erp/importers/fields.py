@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -80,7 +80,7 @@ def maybe_mapping(value: object) -> Record:
 def objects(record: Record, key: str) -> list[Record]:
     """A list of objects. Raises Misread: it is none."""
     value = held(record, key)
-    if isinstance(value, str) or not isinstance(value, Sequence) or not all(isinstance(v, Mapping) for v in value):
+    if not isinstance(value, list | np.ndarray) or not all(isinstance(item, Mapping) for item in value):
         raise Misread(f"{key} is no list of objects", f"{key} = {shown(value)}")
     return list(value)
 

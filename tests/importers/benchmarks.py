@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def imported(source: str, path: Path, **options: Any) -> tuple[RewardTable, dict[str, Any]]:
     """The table that an import makes, and what its manifest says of the import."""
-    out = path.parent / "tables" / f"of-{path.name}"
+    out = _out(path, options)
     made = import_table(source, path, out=str(out), progress=False, **options)
     return read_table(str(made.folder)), {**made.manifest, **made.manifest["import"]}
 
@@ -27,8 +27,13 @@ def refused(source: str, path: Path, **options: Any) -> str:
     """What an import says that is refused. Nothing is written."""
     with pytest.raises(ErpError) as caught:
         imported(source, path, **options)
-    assert not (path.parent / "tables").exists() or not list((path.parent / "tables").iterdir())
+    out = _out(path, options)
+    assert not list(out.parent.glob(f"*{out.name}*"))
     return str(caught.value)
+
+
+def _out(path: Path, options: dict[str, Any]) -> Path:
+    return path.parent / "tables" / "-".join(["of", path.name, *(f"{name}={value}" for name, value in options.items())])
 
 
 def cells(table: RewardTable, *columns: str) -> pd.DataFrame:
