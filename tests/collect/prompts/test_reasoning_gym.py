@@ -23,10 +23,13 @@ def frame(tasks, limit, seed=0):
     return prompt_frame(ReasoningGym(tasks, limit, seed).prompts())
 
 
+FOUR = [SUM, GCD, Task(task="syllogism"), Task(task="calendar_arithmetic")]
+
+
 @pytest.fixture(scope="module")
 def fourteen():
     """Prompts of four tasks. Every frame takes a process that reads all of reasoning-gym: seconds."""
-    return frame([SUM, GCD, Task(task="syllogism"), Task(task="calendar_arithmetic")], 14)
+    return frame(FOUR, 14)
 
 
 def test_tasks_share_the_prompts_and_take_turns(fourteen):
@@ -35,16 +38,17 @@ def test_tasks_share_the_prompts_and_take_turns(fourteen):
     assert fourteen["prompt"].is_unique
 
 
-def test_the_same_seed_gives_the_same_prompts_and_another_gives_others():
-    first = frame([GCD], 10)
-    assert first.equals(frame([GCD], 10))
-    assert set(first["prompt"]) != set(frame([GCD], 10, seed=1)["prompt"])
+def test_the_same_seed_gives_the_same_prompts_and_another_gives_others(fourteen):
+    assert fourteen.equals(frame(FOUR, 14))
+    gcd, others = (set(made.loc[made["category"] == "gcd", "prompt"]) for made in (fourteen, frame([GCD], 4, seed=1)))
+    assert len(gcd) == len(others) == 4
+    assert gcd != others
 
 
-def test_more_prompts_keep_those_that_were_there():
-    few, many = frame([SUM, GCD], 6), frame([SUM, GCD], 20)
-    assert set(few["prompt_id"]) < set(many["prompt_id"])
-    both = few.merge(many, on="prompt_id")
+def test_more_prompts_keep_those_that_were_there(fourteen):
+    few = frame(FOUR, 6)
+    assert set(few["prompt_id"]) < set(fourteen["prompt_id"])
+    both = few.merge(fourteen, on="prompt_id")
     assert (both["prompt_x"] == both["prompt_y"]).all()
 
 
