@@ -110,7 +110,8 @@ def test_several_filters_are_listed_and_one_is_chosen(tmp_path):
     rows, ledger = read(tmp_path, filter="flexible")
     assert means(rows) == {("m", "sums"): 1.0}
     assert ledger.left_out == {"of a filter that was not chosen": 2}
-    assert "source.filter = none" in refused(tmp_path, filter="none")
+    assert "source.filter = none: sums has several" in refused(tmp_path, filter="none")
+    assert "source.filter = flexible, none: nothing has none" in refused(tmp_path, filter=["flexible", "none"])
 
 
 def test_filters_are_found_where_no_results_list_them(tmp_path):
@@ -127,7 +128,7 @@ def test_several_metrics_are_listed_and_the_first_preferred_that_a_task_has_is_r
     assert "source.metric = null: sums has several, acc, acc_norm" in refused(tmp_path)
     rows, ledger = read(tmp_path, metric=["acc_norm", "acc"])
     assert means(rows) == {("m", "sums"): 1.0, ("m", "other"): 1.0}
-    assert "rewards are of several metrics: acc_norm, exact_match; their units may differ" in ledger.notes
+    assert "rewards are of several scores: acc_norm, exact_match; their units may differ" in ledger.notes
 
 
 @pytest.mark.parametrize("value", [[-12.5, 7], [0, "[0.2 0.8]"], {"a": 1}])
@@ -143,8 +144,8 @@ def test_a_later_row_that_holds_parts_is_a_fault(tmp_path):
     write(tmp_path, "m", [*plain([1.0]), sample(1, DOCS[1], asked(DOCS[1]), acc=[1, 2])])
     rows, ledger = read(tmp_path)
     assert len(rows) == 1
-    assert ledger.faults == {"acc is a list, no score": 1}
-    assert ledger.places["acc is a list, no score"][0].endswith(f"samples_sums_{DATE}.jsonl line 2")
+    assert ledger.faults == {"acc is no number": 1}
+    assert ledger.places["acc is no number"][0].endswith(f"samples_sums_{DATE}.jsonl line 2: acc = [1, 2]")
 
 
 def test_a_run_told_to_score_nothing_has_no_scores(tmp_path):
@@ -156,7 +157,7 @@ def test_numbers_that_numpy_made_texts_of_are_numbers_and_null_is_missing(tmp_pa
     write(tmp_path, "m", plain(["0.25", "True", None, "none at all"]))
     rows, ledger = read(tmp_path)
     assert [row["reward"] for row in rows] == [0.25, 1.0, None]
-    assert rows[2]["unscored"] == "the metric is null"
+    assert rows[2]["unscored"] == "the metric is null or NaN"
     assert ledger.faults == {"acc is no number": 1}
 
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from erp.errors import ErpError, shorten
+from erp.importers.choice import EARLIER
 from erp.importers.files import SourceFile
 from erp.importers.ledger import Ledger
 
 _DATE = r"\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d(?:\.\d+)?"
 _SAMPLES = re.compile(rf"samples_(.+?)(?:_({_DATE}))?\.jsonl")
 _RESULTS = re.compile(rf".+_({_DATE})\.json")
-EARLIER = "of an earlier run of the same task by the same member"
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from erp.errors import ErpError, shorten
+from erp.errors import ErpError
 from erp.importers.base import Importer, Row
+from erp.importers.choice import Choice, several_units
+from erp.importers.fields import Misread, held, number, shown
 from erp.importers.files import SourceFile
 from erp.importers.ledger import Ledger
 from erp.importers.lm_eval.asked import at_end, last_user_part, rendered, with_blank, without_examples
@@ -20,7 +22,7 @@ _LOOKED_AT = 20  # lines of a file, for one that can be read
 _NO_METRICS = {"bypass"}  # what lm-eval writes where it was told to score nothing
 _OWN = {"doc_id", "doc", "target", "arguments", "resps", "filtered_resps", "filter", "metrics", "doc_hash",
         "prompt_hash", "target_hash"}  # fmt: skip
-_UNSCORED = "the metric is null"
+_UNSCORED = "the metric is null or NaN"
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class LmEval(Importer):
         member: Literal["model", "folder"] = "model",
         higher_is_better: bool | None = None,
     ) -> None:
-        self._metric, self._filter = _listed(metric), _listed(filter)
+        self._metric, self._filter = Choice("metric", metric), Choice("filter", filter)
         self._whole, self._by_folder, self._up = prompt == "whole", member == "folder", higher_is_better
         self._used: set[str] = set()
 
@@ -72,7 +74,7 @@ class LmEval(Importer):
                 ledger.note(f"{chosen.metric} of {run.task} is better where it is lower: its sign is turned round")
             yield from self._of_run(chosen, ledger)
         if len(self._used) > 1:
-            ledger.note(f"rewards are of several metrics: {shorten(sorted(self._used))}; their units may differ")
+            ledger.note(several_units(self._used))
 
     def reward_name(self) -> str:
         """The metric, where there is one for all tasks."""
@@ -83,13 +85,15 @@ class LmEval(Importer):
         errors: list[ErpError] = []
         for run in runs:
             try:
-                metric = _one("metric", self._metric, _metrics(run, self._metric), run)
-                kept = _one("filter", self._filter, _filters(run), run)
+                metric = self._metric.of(_metrics(run, self._metric), run.task)
+                kept = self._filter.of(_filters(run), run.task)
                 chosen.append(_Chosen(run, metric, kept, self._sign(run, metric)))
             except ErpError as error:
                 errors.append(error)
         if errors:
             raise ErpError.all_of(errors)
+        self._metric.require_found()
+        self._filter.require_found()
         return chosen
 
     def _sign(self, run: Run, metric: str) -> int:
@@ -105,8 +109,8 @@ class LmEval(Importer):
     def _of_run(self, chosen: _Chosen, ledger: Ledger) -> Iterator[Row]:
         ids: defaultdict[str, list[object]] = defaultdict(list)
         taken = unclear = several = 0
-        for number, line in chosen.run.file.lines():
-            place = f"{chosen.run.file.name} line {number}"
+        for at, line in chosen.run.file.lines():
+            place = f"{chosen.run.file.name} line {at}"
             if (sample := _parsed(line)) is None:
                 ledger.fault("a line is no JSON object", place)
                 continue
@@ -115,11 +119,11 @@ class LmEval(Importer):
                 continue
             taken += 1
             try:
-                reward = _score(sample.get(chosen.metric, ...), chosen.metric)
+                reward = number(held(sample, chosen.metric), chosen.metric)
                 document = _document(sample)
                 prompt, clear = self._prompt(sample, chosen.run)
-            except ValueError as error:
-                ledger.fault(str(error), place)
+            except Misread as error:
+                ledger.fault(error.reason, f"{place}: {error.detail}")
                 continue
             unclear += not clear
             responses = _responses(sample)
@@ -150,7 +154,7 @@ class LmEval(Importer):
             )
 
     def _prompt(self, sample: Mapping[str, Any], run: Run) -> tuple[str, bool]:
-        """The prompt, and whether it is what was wanted. Raises ValueError: there is none."""
+        """The prompt, and whether it is what was wanted. Raises Misread: there is none."""
         calls = _calls(sample)
         sent = calls[0][0]
         if self._whole:
@@ -174,26 +178,6 @@ class LmEval(Importer):
         return (said.strip(), False) if asked is None else (asked.strip(), True)
 
 
-def _listed(value: str | list[str] | None) -> list[str]:
-    return [value] if isinstance(value, str) else list(value or [])
-
-
-def _one(what: str, wanted: Sequence[str], found: Sequence[str], run: Run) -> str:
-    """The one that is read, of those that a task has."""
-    for name in wanted:
-        if name in found:
-            return name
-    if not found:
-        raise ErpError(f"{run.file.named}: has no {what}; give files of a run that was scored")
-    if len(found) > 1:
-        said = f"source.{what} = {', '.join(wanted) or 'null'}"
-        raise ErpError(
-            f"{said}: {run.task} has several, {', '.join(found)}; choose with source.{what}=<name>, or in order of "
-            f"preference with 'source.{what}=[<name>,<name>]'"
-        )
-    return found[0]
-
-
 def _parsed(line: str) -> dict[str, Any] | None:
     try:
         value = json.loads(line)
@@ -211,7 +195,7 @@ def _filters(run: Run) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _metrics(run: Run, wanted: Sequence[str]) -> list[str]:
+def _metrics(run: Run, choice: Choice) -> list[str]:
     """Metrics of a task that are a score of one document. Raises ErpError: one that is wanted is none."""
     for at, (_, line) in enumerate(run.file.lines()):
         if (sample := _parsed(line)) is not None:
@@ -224,43 +208,27 @@ def _metrics(run: Run, wanted: Sequence[str]) -> list[str]:
     names = [name for name in told if isinstance(name, str)] if isinstance(told, list) else list(sample.keys() - _OWN)
     scores = [name for name in names if name not in _NO_METRICS and not isinstance(sample.get(name), list | dict)]
     parts = sorted(set(names) - set(scores) - _NO_METRICS)
-    if parts and (set(wanted) & set(parts) or not scores):
+    if parts and (set(choice.wanted) & set(parts) or not scores):
         raise ErpError(
-            f"source.metric = {', '.join(wanted) or 'null'}: {run.task} has {', '.join(parts)} as lists, which go into "
+            f"{choice.said}: {run.task} has {', '.join(parts)} as lists, which go into "
             f"a figure of all documents and are no score of one; choose of {', '.join(scores) or 'another task'}"
         )
     return scores if isinstance(told, list) else sorted(scores)
 
 
-def _score(value: object, metric: str) -> float | None:
-    """Raises ValueError: it is none."""
-    if value is None or isinstance(value, bool | int | float):
-        return None if value is None else float(value)
-    if isinstance(value, str):  # earlier releases wrote numbers of numpy so
-        if value in ("True", "False"):
-            return float(value == "True")
-        try:
-            return float(value)
-        except ValueError:
-            raise ValueError(f"{metric} is no number") from None
-    if value is ...:
-        raise ValueError(f"there is no {metric}")
-    raise ValueError(f"{metric} is a {type(value).__name__}, no score")
-
-
 def _document(sample: Mapping[str, Any]) -> str:
-    """What tells documents apart, whatever was made of them. Raises ValueError: nothing does."""
+    """What tells documents apart, whatever was made of them. Raises Misread: nothing does."""
     if hashed := text(sample.get("doc_hash")):
         return hashed
     if not isinstance(doc := sample.get("doc"), dict):
-        raise ValueError("there is no doc_hash and no doc")
+        raise Misread("there is no doc_hash and no doc", f"doc = {shown(sample.get('doc'))}")
     return hashlib.sha256(json.dumps(doc, indent=2, ensure_ascii=False).encode("utf-8", "replace")).hexdigest()
 
 
 def _calls(sample: Mapping[str, Any]) -> list[tuple[str, object]]:
-    """What was sent, and what came with it: a continuation, or settings. Raises ValueError: nothing was."""
-    held = sample.get("arguments")
-    calls = list(held.values()) if isinstance(held, dict) else held if isinstance(held, list) else []
+    """What was sent, and what came with it: a continuation, or settings. Raises Misread: nothing was."""
+    sent_all = sample.get("arguments")
+    calls = list(sent_all.values()) if isinstance(sent_all, dict) else sent_all if isinstance(sent_all, list) else []
     found: list[tuple[str, object]] = []
     for call in calls:
         parts = list(call.values()) if isinstance(call, dict) else call if isinstance(call, list) else []
@@ -270,7 +238,7 @@ def _calls(sample: Mapping[str, Any]) -> list[tuple[str, object]]:
         if isinstance(sent, str):
             found.append((sent, parts[1] if len(parts) > 1 else None))
     if not found or not any(sent.strip() for sent, _ in found):
-        raise ValueError("arguments hold no prompt")
+        raise Misread("arguments hold no prompt", f"arguments = {shown(sent_all)}")
     return found
 
 

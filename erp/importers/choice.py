@@ -1,0 +1,59 @@
+"""Which of several things is read: those that the user prefers, or the only one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from erp.errors import ErpError, shorten
+
+EARLIER = "of an earlier run of the same task by the same member"
+
+
+class Choice:
+    """What the user said of one option, and what there was.
+
+    Args:
+        what: the option, ``metric`` of ``source.metric``.
+        wanted: a name, several in order of preference, or None for the only one that there is.
+    """
+
+    def __init__(self, what: str, wanted: str | list[str] | None) -> None:
+        self.what = what
+        self.wanted = [wanted] if isinstance(wanted, str) else list(wanted or [])
+        self._found: set[str] = set()
+
+    @property
+    def said(self) -> str:
+        """As errors begin: ``source.metric = acc``."""
+        return f"source.{self.what} = {', '.join(self.wanted) or 'null'}"
+
+    def of(self, found: Sequence[str], where: str) -> str:
+        """The one that is read of those found somewhere.
+
+        Raises:
+            ErpError: there are several and none is preferred, or there is none.
+        """
+        self._found |= set(found)
+        for name in self.wanted:
+            if name in found:
+                return name
+        if not found:
+            raise ErpError(f"{self.said}: {where} has no {self.what}; give files of a run that was scored")
+        if len(found) > 1:
+            raise ErpError(
+                f"{self.said}: {where} has several, {', '.join(found)}; choose with source.{self.what}=<name>, or in "
+                f"order of preference with 'source.{self.what}=[<name>,<name>]'"
+            )
+        return found[0]
+
+    def require_found(self) -> None:
+        """Refuse a preference that nothing has. Raises ErpError: that."""
+        if self._found and (lost := [name for name in self.wanted if name not in self._found]):
+            raise ErpError(
+                f"{self.said}: nothing has {shorten(lost)}; there are {shorten(sorted(self._found), 20)}; correct it"
+            )
+
+
+def several_units(scores: Iterable[str]) -> str:
+    """What a reader must know of rewards that are several scores."""
+    return f"rewards are of several scores: {shorten(sorted(scores))}; their units may differ"
