@@ -9,7 +9,7 @@ import numpy as np
 
 from erp.errors import shorten
 from erp.importers.by_record import ByRecord, Values, scored
-from erp.importers.fields import Misread, known_cost, label, maybe_text, text
+from erp.importers.fields import Misread, is_missing, known_cost, label, maybe_text, text
 from erp.importers.ledger import Ledger
 from erp.importers.records import Found
 
@@ -22,8 +22,8 @@ class RouterBench(ByRecord):
     Seen: the code that writes the frame (withmartian/routerbench, ``convertors/common.py``), and parts of it as csv
     (shuhao02/RouterDC, ``datasets/routerbench_zs``): ``sample_id``, ``prompt`` (a list of turns, as Python prints it),
     ``eval_name``, of each model its score under its name, ``<model>|model_response`` and ``<model>|total_cost`` (USD),
-    and ``oracle_model_to_route_to``, which is left alone. Not seen: the pickles. ``routerbench_raw.pkl``, a row a
-    response, is another layout and not read.
+    and ``oracle_model_to_route_to``, which is left alone. An id whose models were asked two texts has a row for each.
+    Not seen: the pickles. ``routerbench_raw.pkl``, a row a response, is another layout and not read.
     """
 
     patterns = ("*.pkl", "*.pickle", "*.csv", "*.parquet")
@@ -44,6 +44,8 @@ class RouterBench(ByRecord):
         }
         for model in models:
             response = maybe_text(values, f"{model}{_RESPONSE}")
+            if response is None and is_missing(values[model]):  # a row of the frame is of those who were asked its text
+                continue
             cost = known_cost(values.get(f"{model}{_COST}"), response is not None, ledger)
             yield {**shared, **scored(values[model]), "model": model, "response": response, "cost_usd": cost}
 

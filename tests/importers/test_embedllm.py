@@ -48,6 +48,15 @@ def test_labels_that_contradict_each_other_are_faults_and_equal_ones_one(tmp_pat
     assert set(cells(table)["text"]) >= {"text 7", "text 9"}
 
 
+def test_a_prompt_under_several_tasks_has_the_first_and_its_labels_may_be_samples(tmp_path):
+    path = write(tmp_path / "data", train=[answer(), answer(category="mmlu_pro"), answer(label=0, category="x")])
+    assert "two different rows of one prompt and member" in refused("embedllm", path)
+    table, about = imported("embedllm", path, repeats="samples")
+    assert table.prompts["category"].tolist() == ["mmlu"]
+    assert table.samples["reward"].tolist() == [1.0, 1.0, 0.0]
+    assert "Some prompts stand under several tasks; the first of them is the category." in about["notes"]
+
+
 def test_an_id_under_two_texts_is_named(tmp_path):
     said = refused(
         "embedllm", write(tmp_path / "data", train=[answer(), answer(model="n", prompt=7) | {"prompt": "x"}])

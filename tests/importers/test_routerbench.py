@@ -27,7 +27,7 @@ def row(sample="mmlu.1", prompt="['What is 1+1?']", name="mmlu", **models) -> di
 
 ROWS = [
     row(m=(1.0, "['2']", 0.25), **{"a/b:c": (0.0, "['3']", 0.5)}),
-    row("mtbench.7", "['Hello', \"And it's?\"]", "mtbench", m=(0.75, "hi", 0.125), **{"a/b:c": (None, "", 0.5)}),
+    row("mtbench.7", "['Hello', \"And it's?\"]", "mtbench", m=(0.75, "hi", 0.125), **{"a/b:c": (None, "hm", 0.5)}),
 ]
 
 
@@ -69,6 +69,20 @@ def test_a_cost_of_nothing_for_a_response_is_unknown_and_said(tmp_path):
 def test_an_id_under_two_prompts_is_named(tmp_path):
     said = refused("routerbench", write(tmp_path / "b", "csv", [*ROWS, row(prompt="other", m=(1.0, "x", 1.0))]))
     assert "mmlu.1" in said
+
+
+def test_models_that_were_asked_another_text_under_an_id_are_named_and_one_text_can_be_taken(tmp_path):
+    """As a published id (arc-challenge.val.172): a row for each text, empty for those asked the other."""
+    nobody = (None, None, None)
+    rows = [*ROWS, row("a.1", "['short']", m=(1.0, "x", 0.5), **{"a/b:c": nobody}),
+            row("a.1", "['short and long']", m=nobody, **{"a/b:c": (0.5, "y", 0.5)})]  # fmt: skip
+    path = write(tmp_path / "b", "csv", rows)
+    said = refused("routerbench", path)
+    assert "members were asked different texts of 1 documents: a/b:c (1)" in said
+    table, about = imported("routerbench", path, prompts="from:m")
+    assert table.prompts.set_index("prompt_id")["prompt"]["a.1"] == "short"
+    assert cells(table)["reward"].notna().sum() == 5
+    assert about["missing"] == {"no score": 1}
 
 
 def test_a_frame_without_such_columns_is_named(tmp_path):
