@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from erp.importers.ledger import Ledger
     from erp.table.write import TableWriter
 
+_ROWS = 1 << 18  # that are settled at once
 STATES = ("scored", "missing", "errors")
 
 
@@ -30,7 +31,7 @@ def sample_numbers(gathered: Gathered, repeats: Repeats, ledger: Ledger) -> NDAr
     """
     number = np.zeros(len(gathered), dtype=np.int64)
     ids, names = gathered.documents.ids(), gathered.members.texts
-    for _, block in gathered.keys.blocks():
+    for _, block in gathered.keys.blocks(_ROWS):
         rows = pd.DataFrame(block).sort_values(["prompt", "member", "numbered", "sample", "row"], ignore_index=True)
         cell = rows.groupby(["prompt", "member"], sort=False)
         mixed = cell["numbered"].transform("max") & ~rows["numbered"]

@@ -77,13 +77,13 @@ class Partitions:
         if self._bytes > KEPT_BYTES:
             self._spill()
 
-    def blocks(self) -> Iterator[tuple[range, dict[str, NDArray[Any]]]]:
-        """Runs of prompt numbers, ascending, and the columns of their rows; each is read once."""
+    def blocks(self, most: int = BLOCK_ROWS) -> Iterator[tuple[range, dict[str, NDArray[Any]]]]:
+        """Runs of prompt numbers, ascending, and the columns of their rows, ``most`` if they can; each is read once."""
         numbers = deque(sorted(self._rows))
         while numbers:
             first = last = numbers.popleft()
             size = self._rows[first]
-            while numbers and size + self._rows[numbers[0]] <= BLOCK_ROWS:
+            while numbers and size + self._rows[numbers[0]] <= most:
                 last = numbers.popleft()
                 size += self._rows[last]
             prompts = range(first * PROMPTS, (last + 1) * PROMPTS)
