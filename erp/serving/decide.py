@@ -35,7 +35,8 @@ class Moment:
 
     Attributes:
         capable: members that can answer it and may, in the pool's order; at least one.
-        constant: all members from the best on, by their mean on train: who answers where nothing is predicted.
+        constant: all members from the best on by their means on train, or where the budget is spent from the cheapest
+            on: who answers where nothing is predicted.
         lambda_: reward per base unit of cost, by which others are ranked behind the chosen one.
         pinned: the member that the conversation has been with; None for a new one.
         capped: whether the budget is spent.
@@ -95,7 +96,7 @@ def decide(predicted: Predicted | None, now: Moment) -> Decision:
     ranked = sorted(now.capable, key=lambda name: -utilities[name]) if utilities else constants
     if now.capped:
         costs = predicted.costs if predicted is not None and sound else {}
-        cheapest = min(now.capable, key=lambda name: costs.get(name, math.inf))
+        cheapest = min(ranked, key=lambda name: costs.get(name, math.inf))
         return _first(cheapest, ranked, "budget", 1.0, utilities)
     if now.pinned is not None and now.pinned in now.capable:
         return _first(now.pinned, ranked, "pinned", 1.0, utilities)

@@ -47,6 +47,21 @@ class Decisions:
     chosen: NDArray[np.int64]
 
 
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """What is known of n prompts before anybody decides.
+
+    Attributes:
+        scores: (n, M) predicted scores.
+        costs: (n, M) predicted costs.
+        neighbours: (n, k, M) rewards of the nearest train prompts; None where nobody asks for them.
+    """
+
+    scores: Scores
+    costs: Scores
+    neighbours: Scores | None
+
+
 class TrainedRouter:
     """A router that was trained, with its backbone, policy and predicted costs.
 
@@ -82,19 +97,30 @@ class TrainedRouter:
 
         A policy that tosses a coin between two members tosses it by the text: the same prompt goes the same way.
         """
-        policy = (
-            self.policy if lambda_ is None else LambdaPolicy(require_lambda(lambda_) / UNITS[self.card.cost_kind].size)
-        )
+        policy = self.priced(lambda_)
         if not len(prompts):
             nothing = np.zeros((0, len(self.members)))
             return Decisions(nothing, nothing, np.zeros(0, dtype=np.int64))
+        found = self.predict(prompts, category, policy.needs_neighbours)
+        choice = policy.choose(found.scores, found.costs, found.neighbours)
+        return Decisions(found.scores, found.costs, drawn(choice, prompts))
+
+    def priced(self, lambda_: float | None) -> Policy:
+        """The policy of a lambda per shown unit of cost; the run's own where it is None. Raises ErpError."""
+        if lambda_ is None:
+            return self.policy
+        return LambdaPolicy(require_lambda(lambda_) / UNITS[self.card.cost_kind].size)
+
+    def predict(
+        self, prompts: Sequence[str], category: Sequence[object] | None = None, neighbours: bool = False
+    ) -> Predictions:
+        """Scores and costs of n prompts, at least one; with ``neighbours`` what a policy reads of them too."""
         given = self._features(_texts(prompts, self.card.prompt_from), category)
         with torch.no_grad():
             scores = self.bundle.scores(given).to(torch.float64).numpy()
             costs = self.bundle.predicted_costs(given.embedding).numpy()
-            near = self.bundle.neighbour_rewards(given) if policy.needs_neighbours else None
-        chosen = _drawn(policy.choose(scores, costs, None if near is None else near.numpy()), prompts)
-        return Decisions(scores, np.broadcast_to(costs, scores.shape), chosen)
+            near = self.bundle.neighbour_rewards(given) if neighbours else None
+        return Predictions(scores, np.broadcast_to(costs, scores.shape), None if near is None else near.numpy())
 
     def _features(self, prompts: Sequence[str], category: Sequence[object] | None) -> Features:
         """What is known of n prompts."""
@@ -170,7 +196,7 @@ class TrainedRouter:
         )
 
 
-def _drawn(choice: Choice, prompts: Sequence[str]) -> NDArray[np.int64]:
+def drawn(choice: Choice, prompts: Sequence[str]) -> NDArray[np.int64]:
     """One member for each prompt, by the choice's weights and a number in [0, 1) that the text decides."""
     upto = choice.weights.cumsum(axis=1)
     digests = (hashlib.sha256(whole_text(text).encode()).digest() for text in prompts)
