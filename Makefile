@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 export ERP_CACHE ?= $(CURDIR)/.cache
 
 JOBS ?= 2
-.PHONY: help setup demo check test test-all bench docs docs-serve reproduce lock clean
+.PHONY: help setup demo check test test-all test-harness bench docs docs-serve reproduce lock clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -33,6 +33,16 @@ test: $(READY)  ## the default tests: offline, minutes
 
 test-all: $(READY)  ## the slow tests too
 	$(BIN)/pytest -n auto --dist worksteal --durations=10 -m "not gpu and not network"
+
+# What they need clashes with what erp needs (fsspec, python-dateutil): an environment of their own, 2 GB.
+HARNESS := .harness
+$(HARNESS)/.ready: tests/importers/harness/requirements.txt
+	$(PYTHON) -m venv $(HARNESS)
+	$(HARNESS)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	touch $@
+
+test-harness: $(READY) $(HARNESS)/.ready  ## run lm-eval and Inspect themselves and import what they write (5 minutes)
+	ERP_HARNESS=$(CURDIR)/$(HARNESS)/bin/python $(BIN)/pytest -m harness tests/importers
 
 bench: $(READY)  ## speed beside what one would use instead; rewrites benchmarks/RESULTS.md and SCALE.md (an hour)
 	$(BIN)/python -m benchmarks

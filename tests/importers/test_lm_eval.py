@@ -284,7 +284,7 @@ def test_a_score_of_several_responses_is_one_sample_without_a_response(tmp_path)
     write(tmp_path, "m", lines)
     rows, ledger = read(tmp_path)
     assert "response" not in rows[0]
-    assert ledger.notes == ["each score of sums is of 3 responses together, by filter none"]
+    assert ledger.notes == ["each score of sums is of what filter none made of 3 responses"]
 
 
 def test_what_is_no_logs_of_samples_is_told(tmp_path):

@@ -150,7 +150,7 @@ class LmEval(Importer):
             )
         if several > 1:
             ledger.note(
-                f"each score of {chosen.run.task} is of {several} responses together, by filter {chosen.filter}"
+                f"each score of {chosen.run.task} is of what filter {chosen.filter} made of {several} responses"
             )
 
     def _prompt(self, sample: Mapping[str, Any], run: Run) -> tuple[str, bool]:

@@ -1,9 +1,9 @@
 """Runs Inspect for real with its mock model: `python inspect_runs.py FOLDER`.
 
 Needs inspect-ai; reads nothing from a network. FOLDER/logs is what the tool wrote: three models x two tasks x four
-epochs, one of its logs as json; FOLDER/cancelled a log cut short; FOLDER/failed one with an error; FOLDER/old the
-logs as earlier releases packed them (deflate), FOLDER/chunked in the chunked layout; FOLDER/figures.json the means
-that the tool computed.
+epochs; FOLDER/json one of them written as json; FOLDER/cancelled a log cut short; FOLDER/failed one with an error;
+FOLDER/old the logs as earlier releases packed them (deflate), FOLDER/chunked in the chunked layout;
+FOLDER/figures.json the means that the tool computed.
 """
 
 import json
@@ -64,9 +64,9 @@ def letters():
 
 
 def echo() -> Task:
-    """Four samples, three scorers."""
+    """Forty samples, three scorers."""
     return Task(
-        dataset=[Sample(id=i, input=f"Say the word w{i}", target=f"w{i}") for i in range(1, 5)],
+        dataset=[Sample(id=i, input=f"Say the word w{i}", target=f"w{i}") for i in range(1, 41)],
         solver=[system_message("Be brief."), generate()], scorer=[match(), manners(), letters()], name="echo",
     )  # fmt: skip
 
@@ -114,9 +114,8 @@ def main(folder: Path) -> None:
                 name: metric.value for name, metric in found.metrics.items()
             }
     (folder / "figures.json").write_text(json.dumps(figures))
-    as_json = read_eval_log(logs[-1].location)
-    Path(logs[-1].location.removeprefix("file://")).unlink()
-    write_eval_log(as_json, str(folder / "logs" / "last.json"), format="json")
+    eval(talk(), model=model("small", 1), epochs=4, log_dir=str(folder / "json"), max_connections=1, max_samples=1,
+         log_format="json", display="none")  # fmt: skip
     eval(failing(), model=model("small", 4), log_dir=str(folder / "failed"), fail_on_error=False, display="none")
     eval(failing(), model=model("small", 4), log_dir=str(folder / "stopped"), display="none", max_samples=1)
     done = read_eval_log(logs[0].location)

@@ -1,7 +1,7 @@
-"""Runs lm-evaluation-harness for real on two tasks of its own making: `python lm_eval_runs.py FOLDER`.
+"""Runs lm-evaluation-harness for real on three tasks of its own making: `python lm_eval_runs.py FOLDER`.
 
 Needs lm-eval, torch, transformers and accelerate; reads nothing from a network. FOLDER/logs is what the tool wrote:
-two members, one of them with a chat template; both tasks; a rerun of one task with a limit.
+two members, one of them with a chat template; three tasks; reruns. FOLDER/unscored is of a run told to score nothing.
 """
 
 import json
@@ -75,12 +75,15 @@ def far(doc, results):
 
 def write_tasks(folder: Path) -> None:
     """Documents and tasks."""
-    sums = [{"question": f"What is {i} plus {i + 3}?", "answer": str((2 * i + 3) % 10)} for i in range(12)]
-    pairs = [("sky", 0), ("grass", 1), ("blood", 2), ("sea", 0), ("moss", 1), ("sky", 0)]  # one is there twice
-    colours = [
-        {"question": f"Which colour is {what}?", "choices": ["blue", "green", "red"], "answer": at}
-        for what, at in pairs
+    sums = [{"question": f"What is {i} plus {i + 3}?", "answer": str((2 * i + 3) % 10)} for i in range(60)]
+    things = [
+        f"{kind} {thing}" for thing in ("sky", "sea", "moss", "blood", "leaf") for kind in ("a", "the", "no", "my")
     ]
+    colours = [
+        {"question": f"Which colour is {what}?", "choices": ["blue", "green", "red"], "answer": at % 3}
+        for at, what in enumerate([*things, things[0]])  # one is there twice
+    ]
+    colours[-1] = colours[0]
     for name, rows in (("sums", sums), ("colours", colours)):
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     for name, text in (("sums", SUMS), ("colours", COLOURS), ("lengths", LENGTHS)):
@@ -122,20 +125,21 @@ def main(folder: Path) -> None:
         write_model(folder / "tiny" / name, seed)
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_HOME": str(folder / "hf")}
 
-    def run(model: str, tasks: str, *more: str) -> None:
+    def run(model: str, *more: str, logs: str = "logs") -> None:
         subprocess.run(
             [sys.executable, "-m", "lm_eval", "run", "--model", "hf", "--model_args",
              f"pretrained=tiny/{model},dtype=float32",
-             "--device", "cpu", "--tasks", tasks, "--include_path", ".", "--output_path", "logs", "--log_samples",
+             "--device", "cpu", "--tasks", "local_sums,local_colours,local_lengths", "--include_path", ".",
+             "--output_path", logs, "--log_samples", "--limit", "40",
              "--batch_size", "4", *more],
             cwd=folder, env=environment, check=True,
         )  # fmt: skip
         time.sleep(1)
 
-    run("small", "local_sums,local_colours,local_lengths", "--limit", "10")
-    run("small", "local_sums,local_colours,local_lengths", "--limit", "10", "--seed", "7")
-    run("large", "local_sums,local_colours,local_lengths", "--limit", "10", "--apply_chat_template",
-        "--fewshot_as_multiturn", "true")  # fmt: skip
+    run("small")
+    run("small", "--seed", "7")
+    run("large", "--apply_chat_template", "--fewshot_as_multiturn", "true")
+    run("small", "--predict_only", logs="unscored")
 
 
 if __name__ == "__main__":
