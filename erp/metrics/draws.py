@@ -16,7 +16,7 @@ SUMMED_CELLS = 1 << 20
 """Draws x groups summed at once: 8 MiB, for the same reason."""
 MOST_KEPT_CELLS = 1 << 28
 """Draws x groups kept between calls, at one byte each. Beyond, every call draws anew: ask for much at once."""
-MOST_RESAMPLED = 10_000
+MOST_RESAMPLED = 4_000
 """Groups that are resampled one by one; more are dealt into as many bags, which are resampled whole."""
 
 

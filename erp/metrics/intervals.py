@@ -54,9 +54,9 @@ class GroupBootstrap:
     many groups as there are and gives the mean over the prompts in them: sum of values / number of prompts. All
     columns, and all calls, see the same draws, so intervals of several rows belong together.
 
-    More groups than 10,000 are dealt at random into as many bags (`erp.metrics.draws`), and bags are resampled: sums
+    More groups than 4,000 are dealt at random into as many bags (`erp.metrics.draws`), and bags are resampled: sums
     over independent groups are independent too, so variance and skewness of the mean stay what they were, and time and
-    memory no longer grow. Of the intervals of 60,000 prompts 94 to 96% then hold the truth, heavy tails and unequal
+    memory no longer grow. Of the intervals of 24,000 prompts 94 to 96% then hold the truth, heavy tails and unequal
     groups among them (tests/metrics/test_coverage.py).
 
     Plain percentiles are too narrow where groups are few: for 95% with 16 groups of three normal values they covered
