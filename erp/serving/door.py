@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from starlette.types import Receive, Scope
+from starlette.types import Receive, Scope, Send
 
 from erp.serving.refusal import Refusal, unfit
 
@@ -26,6 +26,7 @@ class Call:
         path, method: as asked.
         headers: by lower-case name; of several of one name the last.
         receive: the rest of it.
+        send: where the answer goes.
         client: who asks: SHA-256 of the token, or nothing where none is needed.
     """
 
@@ -33,6 +34,7 @@ class Call:
     method: str
     headers: Mapping[str, str]
     receive: Receive
+    send: Send
     client: str
 
 
@@ -48,11 +50,11 @@ class Door:
         self.tokens = [token.encode() for token in tokens]
         self.most = most
 
-    def call(self, scope: Scope, receive: Receive, open_to_all: bool) -> Call:
+    def call(self, scope: Scope, receive: Receive, send: Send, open_to_all: bool) -> Call:
         """The request. Raises Refusal where its token is not known."""
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
         client = "" if open_to_all or not self.tokens else self._known(headers.get("authorization", ""))
-        return Call(scope["path"], scope["method"], headers, receive, client)
+        return Call(scope["path"], scope["method"], headers, receive, send, client)
 
     def _known(self, given: str) -> str:
         kind, _, token = given.partition(" ")
@@ -63,16 +65,17 @@ class Door:
             raise Refusal(401, "invalid_api_key", "the bearer token is missing or not known to this gateway")
         return found
 
-    async def body(self, call: Call) -> tuple[bytes, dict[str, Any]]:
+    async def body(self, call: Call) -> tuple[str, dict[str, Any]]:
         """The body, and the JSON object that it is. Raises Refusal where it is none, too large or too slow."""
         raw = await self._read(call)
         try:
-            found = json.loads(raw)
+            text = raw.decode(json.detect_encoding(raw), "surrogatepass")
+            found = json.loads(text)
         except (ValueError, RecursionError):
             raise unfit("the body is not JSON; give an object") from None
         if not isinstance(found, dict):
             raise unfit("the body is no JSON object; give one")
-        return raw, found
+        return text, found
 
     async def _read(self, call: Call) -> bytes:
         too_large = Refusal(413, "too_large", f"the body is larger than {self.most:,} bytes; send less")

@@ -8,7 +8,7 @@ import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from erp.config.serve import Gateway as Config
 from erp.decisions.policy import Policy
@@ -16,29 +16,13 @@ from erp.serving.asked import Asked, lacks
 from erp.serving.decide import Decision, Moment, Predicted, decide
 from erp.serving.predict import Predictor
 from erp.serving.refusal import Refusal, unfit
+from erp.serving.spend import Spend
+from erp.serving.state import State
 from erp.serving.wishes import Wishes, wishes
 
 AUTO = "erp/auto"
 """The model that a request names to be routed."""
 _HOUR = 3600.0
-
-
-class Pinned(Protocol):
-    """What remembers which member a conversation is with."""
-
-    def pinned(self, key: str, now: float) -> str | None:
-        """Its member; None for a new one."""
-
-
-class Spent(Protocol):
-    """What counts spend."""
-
-    @property
-    def lambda_(self) -> float:
-        """Reward per base unit of cost, now."""
-
-    def capped(self, now: float) -> bool:
-        """Whether a cap is reached."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +35,7 @@ class Served:
     """
 
     predictor: Predictor
-    spend: Spent
+    spend: Spend
 
 
 @dataclass(frozen=True)
@@ -96,7 +80,7 @@ class Gateway:
         self,
         config: Config,
         served: Served,
-        state: Pinned,
+        state: State,
         draw: Callable[[], float] = random.random,
         clock: Callable[[], float] = time.time,
     ) -> None:

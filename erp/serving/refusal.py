@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import math
 
+SCHEMA = "1"
+"""Form of the ``x-erp-`` headers and of ``/route``; another number where one of them means something else."""
+
 
 class Refusal(Exception):  # noqa: N818  # an answer, and no fault of ours
     """An answer in place of a member's.
@@ -27,7 +30,7 @@ class Refusal(Exception):  # noqa: N818  # an answer, and no fault of ours
     def headers(self) -> dict[str, str]:
         """What stands in the answer's head."""
         more = {} if self.after_s is None else {"retry-after": str(max(1, math.ceil(self.after_s)))}
-        return {"content-type": "application/json", **more}
+        return {"content-type": "application/json", "x-erp-schema": SCHEMA, **more}
 
     @property
     def body(self) -> bytes:

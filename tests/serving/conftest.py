@@ -10,13 +10,17 @@ import pytest
 
 from erp.config.serve import Gateway as Config
 from erp.serving.app import App
+from erp.serving.breaker import Breakers
 from erp.serving.gateway import Gateway, Served
+from erp.serving.log import DecisionLog
+from erp.serving.metrics import Metrics
 from erp.serving.predict import Predictor
+from erp.serving.upstream import Upstreams
 from erp.trained.router import load
 from tests.training.tables import RIDGE, finished_run, routing_data
 
 
-class Purse:
+class Purse:  # in place of State and of Spend
     """Spend and pins that a test sets."""
 
     def __init__(self, lambda_=0.0):
@@ -29,6 +33,20 @@ class Purse:
 
     def pinned(self, key, now):
         return self.pins.get(key)
+
+    def pin(self, key, member, now):
+        self.pins[key] = member
+
+    def record(self, member, usage, now):
+        return None
+
+
+def app_of(gateway):
+    """The application around a gateway."""
+    config, metrics = gateway.config, Metrics()
+    breakers = Breakers(config.breaker_failures, config.breaker_s)
+    upstreams = Upstreams(config, breakers, lambda member, _: metrics.failures.labels(member).inc())
+    return App(gateway, upstreams, DecisionLog(config.log), metrics)
 
 
 @pytest.fixture(scope="session")
@@ -71,10 +89,13 @@ def ask():
 
     def of(gateway, method, path, content=None, headers=None):
         async def once():
-            transport = httpx2.ASGITransport(App(gateway))
+            app = app_of(gateway)
+            transport = httpx2.ASGITransport(app)
             async with httpx2.AsyncClient(transport=transport, base_url="http://gateway") as client:
                 given = content if isinstance(content, bytes | None) else json.dumps(content).encode()
-                return await client.request(method, path, content=given, headers=headers)
+                found = await client.request(method, path, content=given, headers=headers)
+            await app.upstreams.close()
+            return found
 
         return asyncio.run(once())
 

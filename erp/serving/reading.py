@@ -1,0 +1,82 @@
+"""What an answer says of itself, read while its bytes go by: usage, and who answered."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+_EVENT_ENDS = re.compile(rb"\r?\n\r?\n")
+_MOST = 4_000_000
+"""Bytes of an answer, or of one event, that are held; a larger one passes unread."""
+
+
+class Reading:
+    """Reads an answer as it passes.
+
+    Args:
+        events: whether it is a stream of events, or one JSON.
+        strip: take out the event that says what was used: the client did not ask for it.
+
+    Attributes:
+        usage: what it says it used; empty where it does not say.
+        model: who answered, as it says.
+    """
+
+    def __init__(self, events: bool, strip: bool) -> None:
+        self.usage: Mapping[str, Any] = {}
+        self.model: str | None = None
+        self._events, self._strip = events, strip and events
+        self._held = b""
+        self._unread = False
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Take a part of the answer; gives what is to be passed on."""
+        if self._unread:
+            return chunk
+        self._held += chunk
+        passed = [] if self._strip else [chunk]
+        if self._events:
+            while (end := _EVENT_ENDS.search(self._held)) is not None:
+                event, self._held = self._held[: end.end()], self._held[end.end() :]
+                only_usage = self._read(_data_of(event))
+                if self._strip and not only_usage:
+                    passed.append(event)
+        if len(self._held) > _MOST:
+            self._unread = True
+            passed += [self._held] if self._strip else []
+            self._held = b""
+        return b"".join(passed)
+
+    def end(self) -> bytes:
+        """The answer is over; gives what was still held back."""
+        rest, self._held = self._held, b""
+        if not self._events:
+            self._read(rest)
+        return rest if self._strip else b""
+
+    def _read(self, data: bytes) -> bool:
+        """Read one JSON; gives whether it says nothing but what was used."""
+        if self.model is not None and b'"usage"' not in data:
+            return False
+        try:
+            found = json.loads(data)
+        except (ValueError, RecursionError):
+            return False
+        if isinstance(found, Mapping) and isinstance(found.get("response"), Mapping):  # events of /v1/responses
+            found = found["response"]
+        if not isinstance(found, Mapping):
+            return False
+        if isinstance(found.get("model"), str):
+            self.model = found["model"]
+        if not isinstance(found.get("usage"), Mapping):
+            return False
+        self.usage = found["usage"]
+        return found.get("choices") == []
+
+
+def _data_of(event: bytes) -> bytes:
+    """The data of a server-sent event."""
+    lines = [line[5:].strip() for line in event.splitlines() if line.startswith(b"data:")]
+    return b"\n".join(lines)
