@@ -250,10 +250,48 @@ def test_the_prompt_is_the_question_without_template_description_and_examples(tm
     assert read(tmp_path, prompt="whole")[0][0]["prompt"] == text
 
 
-def test_a_chat_that_went_to_a_server_is_read_as_messages(tmp_path):
-    chat = json.dumps([{"role": "system", "content": "Do sums."}, {"role": "user", "content": asked(DOCS[2])}])
-    write(tmp_path, "m", [sample(0, DOCS[2], [chat], acc=1.0)])
-    assert read(tmp_path)[0][0]["prompt"] == asked(DOCS[2])
+@pytest.mark.parametrize("doc_to_text", ["Q: {{question}}\nA:", "def doc_to_text(doc):\n    return doc\n"])
+def test_a_chat_that_went_to_a_server_is_read_as_messages(tmp_path, doc_to_text):
+    turns = [("system", "Do sums."), ("user", asked(DOCS[1])), ("assistant", "2"), ("user", asked(DOCS[2]))]
+    chat = json.dumps([{"role": role, "content": text} for role, text in turns])
+    facts = results("m", config={"doc_to_text": doc_to_text}, shots=1, chat_template="")
+    write(tmp_path, "m", [sample(0, DOCS[2], [chat], acc=1.0)], facts=facts)
+    rows, ledger = read(tmp_path)
+    assert (rows[0]["prompt"], ledger.notes) == (asked(DOCS[2]), [])
+
+
+INST = (
+    "{{ bos_token }}{% for m in messages %}{% if m.role == 'user' %}[I] {{ m.content }} [/I]{% else %}"
+    " {{ m.content }}{{ eos_token }}{% endif %}{% endfor %}"
+)
+TURN = (
+    "{{ strftime_now('%d %b') }}{% for m in messages %}"
+    "{% if m.role == 'system' %}{{ raise_exception('no') }}{% endif %}"
+    "<turn>{{ 'model' if m.role == 'assistant' else m.role }}\n{{ m.content | trim }}</turn>\n{% endfor %}"
+    "{% if add_generation_prompt %}<turn>model\n{% endif %}"
+)
+BARE = (
+    "{% for m in messages %}{% if m.role == 'assistant' %}B: {{ m.content }}\n{% continue %}{% endif %}"
+    "A: {{ m.content }}\n{% endfor %}"
+)
+
+
+@pytest.mark.parametrize(
+    ("template", "sent"),
+    [
+        (INST, "<s>[I] {} [/I]"),
+        (INST, "<s>[I] one? [/I] 1</s>[I] {} [/I] It is"),
+        (TURN, "29 Nov<turn>user\n{}</turn>\n<turn>model\n"),
+        (TURN, "29 Nov<turn>user\n{}</turn>\n<turn>model\nIt is"),
+        (BARE, "A: {}\n"),
+        (BARE, "A: one?\nB: 1\nA: {}\nB: It is"),
+    ],
+)
+def test_templates_of_several_kinds_are_undone(tmp_path, template, sent):
+    facts = results("m", config={"doc_to_text": "def doc_to_text(doc):\n    return doc\n"}, chat_template=template)
+    write(tmp_path, "m", [sample(0, DOCS[2], sent.format("two?\n\nor not"), acc=1.0)], facts=facts)
+    rows, ledger = read(tmp_path)
+    assert (rows[0]["prompt"], ledger.notes) == ("two?\n\nor not", [])
 
 
 @pytest.mark.parametrize("template", ["{{ raise_exception('no') }}", "{% for", "nothing", "{{ ().__class__.__mro__ }}"])

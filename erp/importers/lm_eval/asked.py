@@ -11,10 +11,16 @@ from typing import Any
 from jinja2 import StrictUndefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-_ENVIRONMENT = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
+_CHAT = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"])
+_CHAT.globals["strftime_now"] = lambda _: ""  # some put the day before the first turn
 _PLAIN = ImmutableSandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True)
 _TURNS = ("[turn-one]", "[turn-two]", "[turn-three]")
 BLANK = "_"
+
+
+def is_chat(sent: str) -> bool:
+    """Whether what was sent is a list of messages as JSON."""
+    return _messages(sent) is not None
 
 
 def last_user_part(sent: str, template: str | None, tokens: Mapping[str, str]) -> str | None:
@@ -41,7 +47,7 @@ def last_user_part(sent: str, template: str | None, tokens: Mapping[str, str]) -
     if start < 0:
         return None
     said_and_more = sent[start + len(before) :]
-    end = said_and_more.find(after) if after else len(said_and_more)
+    end = said_and_more.rfind(after) if after else len(said_and_more)
     return said_and_more[:end] if end >= 0 else None
 
 
@@ -67,15 +73,15 @@ def _marks(template: str, tokens: tuple[tuple[str, str], ...]) -> tuple[str, str
     one, two, three = _TURNS
     talk = [{"role": role, "content": text} for role, text in zip(("user", "assistant", "user"), _TURNS, strict=True)]
     try:
-        compiled = _ENVIRONMENT.from_string(template)
-        first = compiled.render(messages=talk[:1], add_generation_prompt=False, **dict(tokens))
+        compiled = _CHAT.from_string(template)
+        first = compiled.render(messages=talk[:1], add_generation_prompt=True, **dict(tokens))
         later = compiled.render(messages=talk, add_generation_prompt=False, **dict(tokens))
     except Exception:  # a template is a program of somebody's
         return None
-    if one not in first or two not in later or three not in later:
+    if one not in first or any(text not in later for text in _TURNS):
         return None
     openings = first.split(one)[0], later.split(two)[-1].split(three)[0]
-    closings = first.split(one)[-1], later.split(three)[-1]
+    closings = first.split(one)[-1], later.split(one)[-1].split(two)[0]  # up to the answer
     before = _shared([text[::-1] for text in openings])[::-1]
     after = _shared(closings)
     return (before, after) if before.strip() else None

@@ -15,7 +15,7 @@ from erp.importers.choice import Choice, several_units
 from erp.importers.fields import Misread, held, number, shown
 from erp.importers.files import SourceFile
 from erp.importers.ledger import Ledger
-from erp.importers.lm_eval.asked import at_end, last_user_part, rendered, with_blank, without_examples
+from erp.importers.lm_eval.asked import at_end, is_chat, last_user_part, rendered, with_blank, without_examples
 from erp.importers.lm_eval.runs import Run, mapping, runs_of, text
 
 _LOOKED_AT = 20  # lines of a file, for one that can be read
@@ -170,7 +170,7 @@ class LmEval(Importer):
         question = at_end(rendered(config.get("doc_to_text"), doc), said, rendered(config.get("gen_prefix"), doc))
         if question is not None:
             return question, True
-        alone = bool(run.template) and run.results.get("fewshot_as_multiturn") is True
+        alone = (run.template or is_chat(sent)) and run.results.get("fewshot_as_multiturn") is True
         shots = 0 if alone else run.shots
         asked = None if shots is None else without_examples(
             said, config.get("description"), shots, config.get("fewshot_delimiter")
