@@ -35,7 +35,7 @@ def compose(program: str, overrides: Sequence[str], config_file: Path | None = N
     """
     if nameless := [f"{o}: is not key=value; see --help" for o in overrides if o.startswith("=")]:
         raise ErpError(*nameless)  # Hydra would take the value for a group's option
-    if config_file is not None and (options_ := apart(overrides)[0]):
+    if config_file is not None and (options_ := apart(overrides, program)[0]):
         raise ErpError(
             *(f"{o}: a whole group cannot be chosen over config=; give single keys of it, like "
               f"{o.split('=')[0]}.<key>=<value>, or compose the command anew" for o in options_)
@@ -56,7 +56,7 @@ def _judged(program: str, overrides: Sequence[str], config_file: Path | None) ->
     Hydra stops at the first fault: what it names is left out, and the rest composed again. Where it names none of the
     overrides, each is judged alone.
     """
-    groups, values = apart(overrides)
+    groups, values = apart(overrides, program)
     left = [*groups, *values]
     faults: dict[str, list[str]] = {}
     while True:
@@ -83,7 +83,7 @@ def _judged_alone(program: str, overrides: Sequence[str], config_file: Path | No
     """The faults of every override that does not fit, each beside the groups' options that do."""
     good: list[str] = []
     faults: dict[str, list[str]] = {}
-    groups, values = apart(overrides)
+    groups, values = apart(overrides, program)
     paths = [o for o in values if o.startswith("hydra.searchpath")]  # where options of groups are looked for
     for override in [*paths, *groups, *(o for o in values if o not in paths)]:
         try:
@@ -122,9 +122,9 @@ def hydra_config(
     from omegaconf.errors import OmegaConfBaseException
 
     name = program if config_file is None else stored(config_file)
-    if faults := list(filter(None, map(no_option, overrides))):
+    if faults := list(filter(None, (no_option(o, program) for o in overrides))):
         raise ErpError(*faults)
-    values = [o for o in overrides if _is_set(o)]
+    values = [o for o in overrides if _is_set(o, program)]
     chosen = tuple(o for o in overrides if o not in values)
     try:
         given = [as_override(value) for value in values]
@@ -145,13 +145,15 @@ def _chosen(name: str, overrides: tuple[str, ...], return_hydra_config: bool, _:
         return hydra_compose(name, overrides=list(overrides), return_hydra_config=return_hydra_config)
 
 
-def _is_set(override: str) -> bool:
+def _is_set(override: str, program: str) -> bool:
     """Whether an override sets, adds or takes away a value, rather than choosing what is composed."""
     key, _, value = override.partition("=")
     if key.lstrip("+~").startswith("hydra"):
         return False
     return value.startswith("{") or not (
-        is_group(override) or "@" in key or (key.startswith("+") and not key.startswith("++") and "." not in key)
+        is_group(override, program)
+        or "@" in key
+        or (key.startswith("+") and not key.startswith("++") and "." not in key)
     )  # +key: perhaps a group of the user's own
 
 
@@ -219,10 +221,10 @@ def plain(container: Any) -> dict[str, Any]:
     return {str(key): value for key, value in container.items()}
 
 
-def apart(overrides: Iterable[str]) -> tuple[list[str], list[str]]:
+def apart(overrides: Iterable[str], program: str) -> tuple[list[str], list[str]]:
     """Choices of a group's option, and the rest: a value's key may exist only once its group is chosen."""
     groups: list[str] = []
     values: list[str] = []
     for override in overrides:
-        (groups if is_group(override) else values).append(override)
+        (groups if is_group(override, program) else values).append(override)
     return groups, values

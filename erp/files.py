@@ -58,7 +58,7 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Write strict JSON atomically: NaN and infinities become null, because other readers refuse them."""
-    write_text(path, json.dumps(jsonable(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(path, whole_text(json.dumps(jsonable(value), indent=2, ensure_ascii=False, allow_nan=False)) + "\n")
 
 
 def jsonable(value: Any) -> Any:

@@ -126,7 +126,7 @@ def _hydra_node(
 ) -> DictConfig | None:
     """Hydra's own settings under a command; None where they cannot be composed, which is named with the jobs."""
     settled = [text for text, o in zip(overrides, given, strict=True) if not o.is_sweep_override()]
-    groups, values = apart(settled)  # a value's key may be of an option that the file sweeps over
+    groups, values = apart(settled, program)  # a value's key may be of an option that the file sweeps over
     paths = [o for o in values if o.startswith(("hydra.searchpath", "hydra.sweeper"))]
     try:
         config = hydra_config(program, [*paths, *groups], config_file, return_hydra_config=True)

@@ -32,15 +32,21 @@ def options(group: str) -> list[str]:
     return sorted(file.stem for file in (conf_folder() / group).glob("*.yaml"))
 
 
-def is_group(override: str) -> bool:
-    """Whether an override chooses an option of a config group."""
-    return (conf_folder() / override.lstrip("+~").split("=")[0].split("@")[0]).is_dir()
+def is_group(override: str, program: str) -> bool:
+    """Whether an override chooses an option of a config group; a program may have a plain key of a group's name."""
+    key = override.lstrip("+~").split("=")[0].split("@")[0]
+    return (conf_folder() / key).is_dir() and key not in _plain_keys(conf_folder() / f"{program}.yaml")
 
 
-def no_option(override: str) -> str | None:
+@cache
+def _plain_keys(program: Path) -> frozenset[str]:
+    return frozenset(_keys_in(program, []))
+
+
+def no_option(override: str, program: str) -> str | None:
     """The fault of a group's choice that cannot be an option's name (``router=null``): Hydra has no message of it."""
     group, equals, text = override.lstrip("+").partition("=")
-    if not (equals and is_group(override)) or override.startswith("~") or text.startswith("{"):
+    if not (equals and is_group(override, program)) or override.startswith("~") or text.startswith("{"):
         return None
     given = parsed(override)
     value = given.value() if given is not None and not given.is_sweep_override() else text

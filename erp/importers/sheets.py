@@ -53,7 +53,7 @@ def frames(
             opened = pyarrow.parquet.ParquetFile(stream, pre_buffer=False)  # else the whole file is held
             _require_single(file, opened.schema_arrow.names)
             for batch in opened.iter_batches(rows):
-                yield batch.to_pandas(integer_object_nulls=True)
+                yield batch.to_pandas(integer_object_nulls=True, ignore_metadata=True)
     elif suffix == ".xlsx":
         yield from _workbook(file, rows, sheet)
     elif suffix:

@@ -121,6 +121,17 @@ def test_members_that_were_asked_differently_are_shown_and_refused(tmp_path):
     assert "allowed is from:<member>" in refused(path, tmp_path / "t", prompts="m")
 
 
+def test_whose_texts_are_taken_is_said_on_the_command_line(tmp_path):
+    """``prompts`` is a config group of `erp collect`, and a plain key of this command."""
+    from erp import cli
+
+    path = put(tmp_path / "a.jsonl", {"prompt": "a", "m": 1, "n": 0}, {"prompt": "b", "m": 0, "n": 1})
+    words = ["import", f"path={path}", "source.members=[m,n]", f"out={tmp_path / 't'}"]
+    assert cli.main([*words, "prompts=from:m"]) == 0
+    assert json.loads((tmp_path / "t" / "manifest.json").read_text())["import"]["options"]["prompts"] == "from:m"
+    assert cli.main([*words, "prompts=from:x"]) == 2
+
+
 def test_prompts_that_the_asker_lacks_are_left_out_and_counted(tmp_path):
     path = put(tmp_path / "a.jsonl", row("a", "n"), row("a", "m"), row("b", "n"))
     found = imported(path, tmp_path / "t", prompts="from:m")
