@@ -84,9 +84,9 @@ class Budget(Node):
     """What may be spent, in USD by real usage.
 
     Attributes:
-        mean_usd: of a request, held over time by moving lambda; null for the run's own lambda.
+        mean_usd: of a request, held over time by a lambda that moves from the run's; null for the run's own policy.
         window: requests over which that mean is held.
-        usd_per_hour, usd_per_day: hard caps; null for none.
+        usd_per_hour, usd_per_day: hard caps of an hour and a day of UTC; null for none.
         at_cap: the cheapest member that can, or a 429.
     """
 

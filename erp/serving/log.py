@@ -18,8 +18,8 @@ from typing import Any
 from erp.config.serve import Log
 from erp.errors import ErpError
 from erp.files import jsonable
+from erp.formats.decision_log import DECISION_LOG
 
-FORM = 1
 _BLOCK = 1 << 16
 
 logger = logging.getLogger(__name__)
@@ -73,12 +73,12 @@ class DecisionLog:
         kept = {key: value for key, value in record.items() if key != "prompt" or self._prompts}
         if prompt is not None:
             kept["prompt_sha256"] = hashlib.sha256(str(prompt).encode("utf-8", "surrogatepass")).hexdigest()
-        self._line({"form": FORM, "kind": "decision", **kept})
+        self._line(DECISION_LOG.numbered({"kind": "decision", **kept}))
 
     def feedback(self, id: str, reward: float) -> None:
         """Write what an answer turned out to be worth; the last word on an id counts."""
         if self._folder is not None:
-            self._line({"form": FORM, "kind": "feedback", "id": id, "time": time.time(), "reward": reward})
+            self._line(DECISION_LOG.numbered({"kind": "feedback", "id": id, "time": time.time(), "reward": reward}))
 
     def close(self) -> None:
         """End the part; one without a line is taken away."""

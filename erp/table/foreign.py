@@ -20,6 +20,7 @@ _KNOWN = {
     "alpaca_eval": ("*annotations.json", (b'"preference"',)),
     "litellm": ("*.json*", (b'"spend"', b'"model"')),
     "langfuse": ("*.json*", (b'"observations"',)),
+    "gateway": ("*.ndjson", (b'"kind":"decision"', b'"propensity"')),
 }
 _INSPECT_JSON = re.compile(rb'"eval"\s*:\s*\{[^{}]*"(run_id|eval_id|task)"')
 

@@ -33,7 +33,7 @@ def test_a_decision_and_its_feedback_are_lines(tmp_path):
     decision, feedback = lines(tmp_path)
     digest = hashlib.sha256("häll\ud800o\n".encode("utf-8", "surrogatepass")).hexdigest()
     assert decision == {
-        "form": 1,
+        "format": 1,
         "kind": "decision",
         "id": "1",
         "rewards": {"a": 0.5, "b": None},
