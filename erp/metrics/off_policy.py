@@ -73,10 +73,13 @@ def off_policy(
     earned = weights * logged.rewards
     mended = (policy * predicted).sum(axis=1) + weights * (logged.rewards - predicted[at])
     values = np.stack([earned, weights, mended, mended - logged.rewards], axis=1)
-    found = bootstrap.of_means(values, _estimates)
+    inverse, normalised, robust, gain = bootstrap.of_means(values, _estimates)
     squares = float((weights**2).sum())
     return OffPolicy(
-        *found,
+        inverse,
+        normalised,
+        robust,
+        gain,
         effective=float(weights.sum() ** 2 / squares) if squares else 0.0,
         unreachable=float((policy * ~reachable).sum(axis=1).mean()),
     )
