@@ -16,7 +16,7 @@ from erp.values import truth_as_number
 
 Record = Mapping[str, Any]
 
-_MISSING = frozenset({"", "n/a", "na", "nan", "none", "null"})
+MISSING = ("", "n/a", "na", "null", "none", "nan", "-", "--", "?", "#n/a")  # what people write for no score
 _SPLITS = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}
 
 
@@ -86,9 +86,9 @@ def objects(record: Record, key: str) -> list[Record]:
 
 
 def is_missing(value: object) -> bool:
-    """Whether nothing stands there: null, NaN, infinity, an empty cell, "N/A"."""
+    """Whether nothing stands there: null, NaN, infinity, an empty cell, "N/A" and the like."""
     if isinstance(value, str):
-        return value.strip().lower() in _MISSING
+        return value.strip().lower() in MISSING
     return value is None or value is pd.NA or (isinstance(value, float | np.floating) and not math.isfinite(value))
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from erp.errors import ErpError, shorten
 from erp.importers.by_record import ByRecord, Values, scored
-from erp.importers.fields import Misread, Record, label, mapping, maybe_text, objects, shown, split_of, text
+from erp.importers.choice import Choice
+from erp.importers.fields import Misread, label, mapping, maybe_text, objects, shown, split_of, text
 from erp.importers.files import SourceFile
 from erp.importers.ledger import Ledger
 from erp.importers.records import Found
@@ -33,11 +33,12 @@ class MixInstruct(ByRecord):
     harness = "MixInstruct"
 
     def __init__(self, score: str | None = None) -> None:
-        self._score = score
+        self._choice = Choice("score", score)
+        self._score = ""
 
     def reward_name(self) -> str:
         """The score that is taken."""
-        return self._score or self.reward
+        return self._score
 
     def of_record(self, found: Found, ledger: Ledger) -> Iterator[Values]:
         """A row for every candidate. Raises ErpError: no score is chosen."""
@@ -52,20 +53,17 @@ class MixInstruct(ByRecord):
             "split": split_of(found.file.last)[1],
             "reference": maybe_text(values, "output"),
         }
-        wins = _wins(values.get("cmp_results")) if self._score == WINS else {}
+        wins = _wins(values.get("cmp_results"))
         for candidate in objects(values, "candidates"):
-            model = label(candidate, "model")
-            scores = mapping(candidate, "scores")
-            score = scored(wins.get(model), "not compared") if self._score == WINS else self._of(scores)
-            yield {**shared, **score, "model": model, "response": maybe_text(candidate, "text")}
-
-    def _of(self, scores: Record) -> Values:
-        known = shorten(sorted(map(str, scores)), 12)
-        if self._score is None:
-            raise ErpError(
-                f"source.score = null: a response has {known}, and {WINS} where pairs were compared; choose one"
-            )
-        return scored(scores.get(self._score), f"no {self._score} among {known}")
+            model, scores = label(candidate, "model"), mapping(candidate, "scores")
+            self._score = self._score or self._choice.of([*scores, WINS], found.place)
+            score = wins.get(model) if self._score == WINS else scores.get(self._score)
+            yield {
+                **shared,
+                **scored(score, f"no {self._score}"),
+                "model": model,
+                "response": maybe_text(candidate, "text"),
+            }
 
     def facts(self, file: SourceFile) -> dict[str, str | None]:
         """Which score."""

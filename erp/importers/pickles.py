@@ -11,7 +11,7 @@ import math
 import pickle
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeGuard
 
 import numpy as np
 import pandas as pd
@@ -43,42 +43,6 @@ class _Asked(metaclass=_Fixed):
         self.state = state
 
 
-class _Frame(_Asked):
-    __slots__ = ()
-
-
-class _Manager(_Asked):
-    __slots__ = ()
-
-
-class _Block(_Asked):
-    __slots__ = ()
-
-
-class _Index(_Asked):
-    __slots__ = ()
-
-
-class _NewIndex(_Asked):
-    __slots__ = ()
-
-
-class _Array(_Asked):
-    __slots__ = ()
-
-
-class _FromBuffer(_Asked):
-    __slots__ = ()
-
-
-class _Scalar(_Asked):
-    __slots__ = ()
-
-
-class _Dtype(_Asked):
-    __slots__ = ()
-
-
 class _Bytes(_Asked):
     """How protocols before 3 write bytes."""
 
@@ -102,21 +66,17 @@ class _Bare(_Asked):
 
 
 _CORE = ("numpy.core", "numpy._core")  # before numpy 2, and since
-_PLACES: dict[type, tuple[str, ...]] = {
-    slice: ("builtins.slice", "__builtin__.slice"),
-    bytearray: ("builtins.bytearray", "__builtin__.bytearray"),
-    _Bytes: ("_codecs.encode",),
-    _Bare: ("copyreg._reconstructor", "copy_reg._reconstructor"),
-    _Asked: ("builtins.object", "__builtin__.object", "numpy.ndarray"),  # named, never made
-    _Dtype: ("numpy.dtype",),
-    _Array: tuple(f"{core}.multiarray._reconstruct" for core in _CORE),
-    _Scalar: tuple(f"{core}.multiarray.scalar" for core in _CORE),
-    _FromBuffer: tuple(f"{core}.numeric._frombuffer" for core in _CORE),
-    _Frame: ("pandas.DataFrame", "pandas.core.frame.DataFrame"),
-    _Manager: ("pandas.core.internals.managers.BlockManager",),
-    _Block: ("pandas._libs.internals._unpickle_block",),
-    _NewIndex: ("pandas.core.indexes.base._new_Index",),
-    _Index: (
+_PLACES: dict[str, tuple[str, ...]] = {  # what a thing is here -> what pickles call it
+    "dtype": ("numpy.dtype",),
+    "array": tuple(f"{core}.multiarray._reconstruct" for core in _CORE),
+    "scalar": tuple(f"{core}.multiarray.scalar" for core in _CORE),
+    "buffer": tuple(f"{core}.numeric._frombuffer" for core in _CORE),
+    "frame": ("pandas.DataFrame", "pandas.core.frame.DataFrame"),
+    "manager": ("pandas.core.internals.managers.BlockManager",),
+    "block": ("pandas._libs.internals._unpickle_block",),
+    "labels": ("pandas.core.indexes.base._new_Index",),
+    "class": (  # that is named, and never made
+        *("builtins.object", "__builtin__.object", "numpy.ndarray"),
         *(
             "pandas.Index",
             "pandas.core.indexes.base.Index",
@@ -126,7 +86,14 @@ _PLACES: dict[type, tuple[str, ...]] = {
         *(f"pandas.core.indexes.numeric.{kind}Index" for kind in ("Int64", "UInt64", "Float64")),  # before pandas 2
     ),
 }
-_KNOWN = {place: made for made, places in _PLACES.items() for place in places}
+_KNOWN: dict[str, type] = {
+    **dict.fromkeys(("builtins.slice", "__builtin__.slice"), slice),
+    **dict.fromkeys(("builtins.bytearray", "__builtin__.bytearray"), bytearray),
+    **dict.fromkeys(("copyreg._reconstructor", "copy_reg._reconstructor"), _Bare),
+    "_codecs.encode": _Bytes,
+}
+for _kind, _places in _PLACES.items():
+    _KNOWN |= dict.fromkeys(_places, _Fixed(_kind, (_Asked,), {"__slots__": ()}))
 
 
 class _Unpickler(pickle.Unpickler):
@@ -157,14 +124,8 @@ def unpickled(named: str, stream: BinaryIO) -> pd.DataFrame:
 
 
 def _columns(frame: object) -> Iterator[tuple[str, NDArray[np.object_]]]:
-    state = _of(frame, _Frame).state
-    manager = _of(state["_mgr"] if "_mgr" in state else state["_data"], _Manager)  # the latter before pandas 1.2
-    if manager.arguments:
-        blocks, axes = manager.arguments
-        parts = [_of(block, _Block).arguments[:2] for block in blocks]
-    else:  # before pandas 1.3
-        whole = manager.state[3]["0.14.1"]
-        axes, parts = whole["axes"], [(block["values"], block["mgr_locs"]) for block in whole["blocks"]]
+    blocks, axes = _of(_of(frame, "frame").state["_mgr"], "manager").arguments
+    parts = [_of(block, "block").arguments[:2] for block in blocks]
     names = _labels(axes[0])
     found: dict[int, NDArray[np.object_]] = {}
     for values, places in parts:
@@ -181,17 +142,17 @@ def _columns(frame: object) -> Iterator[tuple[str, NDArray[np.object_]]]:
 
 
 def _labels(index: object) -> Sequence[Any]:
-    _, about = _of(index, _NewIndex).arguments
+    _, about = _of(index, "labels").arguments
     if "data" in about:
         return list(_array(about["data"]).tolist())
     return range(about["start"], about["stop"], about["step"])
 
 
 def _array(asked: object) -> NDArray[Any]:
-    if isinstance(asked, _FromBuffer):
+    if _is(asked, "buffer"):
         data, kind, shape, order = asked.arguments
         return np.frombuffer(data, _dtype(kind)).reshape(shape, order="F" if order == "F" else "C")
-    *_, shape, kind, by_column, data = _of(asked, _Array).state
+    *_, shape, kind, by_column, data = _of(asked, "array").state
     if (dtype := _dtype(kind)).hasobject:
         values = np.empty(len(data), dtype=object)
         for at, value in enumerate(data):  # not at once: numpy would take lists among them for a dimension
@@ -204,7 +165,7 @@ def _array(asked: object) -> NDArray[Any]:
 
 
 def _dtype(asked: object) -> np.dtype[Any]:
-    kind = _of(asked, _Dtype)
+    kind = _of(asked, "dtype")
     code, order = kind.arguments[0], kind.state[1] if kind.state else "="
     if code in ("O8", "O4", "O"):
         return np.dtype(object)
@@ -216,19 +177,23 @@ def _dtype(asked: object) -> np.dtype[Any]:
 
 def _value(value: object) -> Any:
     """A cell as Python's own value."""
-    if isinstance(value, _Scalar):
+    if _is(value, "scalar"):
         kind, data = value.arguments
         return np.frombuffer(data, _dtype(kind))[0].item()
-    if isinstance(value, _Array | _FromBuffer):
+    if _is(value, "array") or _is(value, "buffer"):
         return [_value(item) for item in _array(value).tolist()]
     if isinstance(value, list | tuple):
         return [_value(item) for item in value]
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    raise ValueError(f"it holds a {type(value).__name__.lstrip('_').lower()}")
+    raise ValueError(f"it holds a {type(value).__name__}")
 
 
-def _of(asked: object, kind: type[_Asked]) -> _Asked:
-    if not isinstance(asked, kind):
-        raise TypeError(f"where a {kind.__name__.lstrip('_').lower()} belongs it holds a {type(asked).__name__}")
+def _is(asked: Any, kind: str) -> TypeGuard[_Asked]:
+    return isinstance(asked, _Asked) and type(asked).__name__ == kind
+
+
+def _of(asked: Any, kind: str) -> _Asked:
+    if not _is(asked, kind):
+        raise TypeError(f"where a {kind} belongs it holds a {type(asked).__name__}")
     return asked

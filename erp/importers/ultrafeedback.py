@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from erp.errors import ErpError
 from erp.importers.by_record import ByRecord, Values, scored
+from erp.importers.choice import Choice
 from erp.importers.fields import Record, label, mapping, maybe_text, number, objects, text
 from erp.importers.files import SourceFile
 from erp.importers.ledger import Ledger
@@ -26,19 +26,16 @@ class UltraFeedback(ByRecord):
 
     Args:
         score: overall_score, fine-grained_score (the mean of the aspects that were rated), or one aspect.
+
+    Raises:
+        ErpError: none is chosen, or one that there is not.
     """
 
     patterns = ("*.jsonl", "*.json", "*.parquet")
     harness = "UltraFeedback"
 
     def __init__(self, score: str | None = None) -> None:
-        allowed = (OVERALL, FINE, *ASPECTS)
-        if score not in allowed:
-            raise ErpError(
-                f"source.score = {'null' if score is None else score}: a response has several; choose one of "
-                f"{', '.join(allowed)}"
-            )
-        self._score = score
+        self._score = Choice("score", score).of((OVERALL, FINE, *ASPECTS), "a response")
 
     def reward_name(self) -> str:
         """The score that is taken."""

@@ -11,6 +11,7 @@ import pandas as pd
 
 from erp.errors import ErpError, shorten
 from erp.importers.base import Importer
+from erp.importers.fields import MISSING
 from erp.importers.files import SourceFile
 from erp.importers.ledger import Ledger
 from erp.importers.sheets import SUFFIXES, frames
@@ -19,7 +20,6 @@ _ROWS = 1 << 13  # of a file at once: texts may be long
 _PLACE = "{member}"
 _OF_PROMPT = ("prompt", "prompt_id", "category", "group", "split", "reference")
 _OF_CELL = ("reward", "cost_usd", "prompt_tokens", "completion_tokens", "response", "n_samples")
-MISSING = ("", "n/a", "na", "null", "none", "nan", "-", "--", "?", "#n/a")  # what people write for no score
 
 
 class Wide(Importer):

@@ -51,17 +51,23 @@ def same_cells(table: RewardTable, long: pd.DataFrame, *columns: str) -> None:
     pd.testing.assert_frame_equal(cells(table, *columns), given, check_dtype=False, rtol=0, atol=0)
 
 
-def facts(table: RewardTable) -> dict[str, float]:
-    """What the README of the real tables says of each, over prompts whose cells are all there."""
+# of the README beside the real tables, over prompts whose cells are all there: how many, the mean of a random member,
+# of the best one, of the oracle, and of the best one of each category
+FACTS = {
+    "alpaca_eval": (797, 0.1093, 0.7056, 0.8670, 0.7108),
+    "humaneval3x10": (164, 0.6896, 0.8482, 0.9073, 0.8482),
+    "llmrouter9": (5_989, 0.4270, 0.6197, 0.7984, 0.6668),
+    "routellm2": (15_334, 0.7437, 0.8103, 0.8647, 0.8159),
+    "zeroeval": (2_840, 0.6687, 0.9356, 0.9831, 0.9384),
+}
+
+
+def facts(table: RewardTable) -> tuple[float, ...]:
+    """The same numbers of a table, to four decimals."""
     frame = cells(table)
     frame["prompt"] = frame["category"].astype(str) + "\0" + frame["text"]
     means = frame.pivot_table(index="prompt", columns="model", values="reward", aggfunc="mean", dropna=False).dropna()
     category = pd.Series(means.index.str.split("\0").str[0], index=means.index)
     best = means.groupby(category).mean().max(axis=1)
-    return {
-        "complete": len(means),
-        "random": means.to_numpy().mean(),
-        "best": means.mean().max(),
-        "oracle": means.max(axis=1).mean(),
-        "category": best[category].mean(),
-    }
+    found = means.to_numpy().mean(), means.mean().max(), means.max(axis=1).mean(), best[category].mean()
+    return len(means), *(round(float(value), 4) for value in found)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import io
 import pickle
 import pickletools
+import zlib
 
 import numpy as np
 import pandas as pd
@@ -55,17 +57,39 @@ def test_a_frame_of_numbers_and_texts_comes_back_from_every_protocol(frame, prot
     pd.testing.assert_frame_equal(found, frame.astype(object).reset_index(drop=True), check_column_type=False)
 
 
-def test_frames_of_earlier_releases_name_the_same_things_elsewhere():
-    data = pickle.dumps(FRAME[["text", "number"]], protocol=2)
-    for now, before in (
-        (b"cpandas\nDataFrame\n", b"cpandas.core.frame\nDataFrame\n"),
-        (b"cpandas\nIndex\n", b"cpandas.core.indexes.base\nIndex\n"),
-        (b"cpandas\nRangeIndex\n", b"cpandas.core.indexes.range\nRangeIndex\n"),
-        (b"cnumpy._core.multiarray\n", b"cnumpy.core.multiarray\n"),
-    ):
-        assert now in data
-        data = data.replace(now, before)
-    assert opened(data)["text"].tolist() == ["a", "é\n"]
+# a frame as RouterBench's are made, pickled by the release itself: packed by zlib, in base 85
+EARLIER = {
+    "pandas 1.5.3, a part": (
+        "c-n1KO>Yx15Y499Hc117N|aVe+)&d?kPre6m5L}(l@&qaT2+>J*Qr-sdsk~Or6`r)(9%l2F;s$o#EpLhV`o#6QXf3ykC}OX^ZeQWzS^j{VQ%MC"
+        "##HsAtYH0NK?MWTdPy~X?fh@B{soSqXBtH87hvvBUr(fFg`}zK3o7Y8D-@W{i!_T4-j3H8ZkDSEk|v@07Xs!MDP^8S2Pq?=jj@-PWGV8aadvcB"
+        "kwjn?$*{;oSPq9SWACC{n;k!Y*zs!<jPK&n#`-9?=uLh249?HK!h7fibH>|%!C>&_4-Pj4H4R}<54=+_-WF)QW}0D{q&krZ(N}2_*)+jia3k<-"
+        "mY{BDzG&`DK@}wi(4wGNx<d*UWm4&)j5LPwu310=+#x2aoxqkC!WfVjG;L|VWa{r`V2-Z9+(ek?d)S6~A=0w{2%+t+g=>3Y8g>J38}AcrZ~m^j"
+        ">Iq;N!f*C2o?ju$t8Bfpl@MxvW#=oqP}x>x9m-@1C11XV%H|31Rej0RDOk`ev!aRFN2dBARVcMKk?fG{*gebDE8|amC%PDg2>bzGv%K;332SX!"
+        "Jal}t6csrtD2c($=O~k0qkh>3ni6UC%byxgg6WEp$YPdaZ&Z%W!OC6v-&RMAbfz&h$`q#Q$eHCzR?rAbjiYo%imcQO9Y?ikxO%2NK6Z=p)JkRB"
+        "+`I1mm-24!Nd4sT)U$bD`_{bDFW?)2H({6W4qS3(C;XeJc6_#FYx0GOV46DmP$WLp8b9YTazutH-FNO?nx@&IB5|3c$|*i2r6I$gd8W#+{}-_o"
+        "gnR"
+    ),
+    "pandas 2.2.2, protocol 2": (
+        "c-nPT>y{KX5bl}XS=bf@6a_`O2(pcr(Z$=U=m;Xa&@yNQZN)LBd$QB*_U-GW*&W<b;GDfZ0zQR*{R=PPBlsqoq<dH{+Bv6FRjE{c^(B>?%^+uK"
+        "pNV#m6}-Jzu!P&^m}KXT1ncB2G)8DT-lSz&G#M0_cxXqIN?xQa7VU(kY`_a)pN+F%=~AWHm~_VeG>&|+y}_nsnn%G>%&D(;*k}c5ndHMNa8kxH"
+        "VnxA*HZ6FNr9u{EAZ<)lUbc#9R<Xmi*03|6LDuJiuz9Kl8`EAxLH1#LQ)-TxjM7;=v5s8?Pj28Tg58eWP@}nyJ$1;w9Oi20UazTkEY9KSt<4QQ"
+        "L$J?rCrq@{c(&W^Ui?RW=I2@x&-q*7w71t9fA{|Aj797ZRl)-V&r7`E2bB6{q^e3OwM85SD%C-E!ku&*8+ei6CAYbOLj;GzRyY-!s*Z#T>QRE1"
+        "HPi_W^;lS;yF7>E8r>@dC&uVjG4n9Gj)dcH^>ETL93)9xwrBC`wsH!uc`c<}n_)9Oyk5(`lHV`~uAR^h+g##JKRoDK3WNgt7Qw6rdy3%gZLsfX"
+        "u<sJQcc0hy!+n~YLn_kU-|ybJKmP1IsNUP^U``YD0l|k7AL&Fp-D#cZG{MI@(I*6*?L?pIL}v)j>O?J_=(F&ID)XGP*)>G0;PXlt;=Gw}V1B;y"
+        "cXcT9oxdu<tRz?n7gTu{{BiV)I=V~ng^9j~OEu%s9J-qE%LHF4#>2;N!dK=dILddjz5uOyo~q{^^*lYkAVk;wHNh2$tG=%E8-i~oydJ)D9_h0_"
+        "U*V$dGr?_|@@0BKTWoy)|8BL%wGn=(`nRtd8@+L%Kk7m$!B4tSdkxHx=sTW9Cs>lJ&W!p9%yr3&EXgJMW|3cKF-_G20Uj<G8dEHKdo-P^iE6%B"
+        "b*#u$%W@2iIepX|db^Cb%%lnxWI`e`ru0G6&)xxL$_f@JC{+ZR(IP7)R|1yQxy8Pz%z#NeTL(3M#*mil$O!WAzey@sI^Z_Z|C%a{P&i@IHH{!7"
+        "D<p(#nG8Z^Ii%aH6`rGX8!G;Ff@Qvr6@p>)MyfXiHw;ahZu6qz7o*dJOJ>eswTF?(!K5q%ejVXA!!lir*+Agt2)DfbdO41>WkLI8uAU2~s*ah@"
+        "V}aY7qV(JU0<Nshng"
+    ),
+}
+
+
+@pytest.mark.parametrize("release", EARLIER)
+def test_frames_of_earlier_releases_are_read(release):
+    found = opened(zlib.decompress(base64.b85decode(EARLIER[release])))
+    columns = ["sample_id", "prompt", "m", "n", "m|model_response", "m|total_cost"]
+    assert found[columns].to_numpy().tolist()[-1] == ["mmlu.2", "['b']", 0.0, None, None, 0.25]
 
 
 MALICIOUS = {
