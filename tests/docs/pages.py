@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from erp import cli
+from tests.importers import inspect_logs, lm_eval_logs
 from tests.integration.tables import long_frame
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -112,6 +113,26 @@ def write_tables(folder: Path) -> None:
     (folder / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
+def write_logs(folder: Path) -> None:
+    """What evaluation harnesses left: of each, three members on 60 documents, of two kinds with Inspect."""
+    draw = np.random.default_rng(1)
+    for at, member in enumerate(("org/small", "org/middle", "org/large")):
+        right = draw.random((60, 2)) < 0.3 + 0.2 * at
+        docs = [{"question": f"What is {i} times {i % 7}?", "answer": str(i * (i % 7))} for i in range(60)]
+        filters = ("strict-match", "flexible-extract")
+        lines = [lm_eval_logs.sample(i, doc, lm_eval_logs.asked(doc), name, exact_match=float(right[i, k]))
+                 for k, name in enumerate(filters) for i, doc in enumerate(docs)]  # fmt: skip
+        figures = {f"exact_match,{name}": 0.5 for name in filters}
+        facts = lm_eval_logs.results(member, "times", {"exact_match": True}, figures=figures)
+        lm_eval_logs.write(folder / "lm-eval-logs", member, lines, "times", facts=facts)
+        for task in ("words", "sums"):
+            samples = [inspect_logs.sample(i, epoch, "C" if draw.random() < 0.3 + 0.2 * at else "I")
+                       for i in range(30) for epoch in (1, 2)]  # fmt: skip
+            samples = [{**one, "input": f"{task}: {one['input']}"} for one in samples]
+            name = f"{task}_{at}.eval"
+            inspect_logs.write(folder / "inspect-logs", samples, inspect_logs.header(member, task), name)
+
+
 class Reader:
     """Somebody who reads a page in an empty folder and does what it says."""
 
@@ -123,6 +144,8 @@ class Reader:
         monkeypatch.setenv("ERP_CACHE", str(folder / "cache"))
         monkeypatch.delenv("ERP_WEIGHTS", raising=False)
         write_tables(folder)
+        if page.name == "import.md":
+            write_logs(folder)
         write_files(page, folder)
 
     def shell(self, block: Block) -> None:
