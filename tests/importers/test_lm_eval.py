@@ -193,6 +193,13 @@ def test_the_prompt_is_the_question_without_template_description_and_examples(tm
     assert read(tmp_path, prompt="whole")[0][0]["prompt"] == text
 
 
+def test_the_beginning_of_an_answer_is_no_part_of_the_question(tmp_path):
+    facts = results("m", config={"gen_prefix": "The sum is"}, shots=1)
+    sent = f"{asked(DOCS[1])} 2\n\n{asked(DOCS[3])} The sum is"
+    write(tmp_path, "m", [sample(0, DOCS[3], sent, acc=1.0)], facts=facts)
+    assert read(tmp_path)[0][0]["prompt"] == asked(DOCS[3])
+
+
 @pytest.mark.parametrize("doc_to_text", ["Q: {{question}}\nA:", "def doc_to_text(doc):\n    return doc\n"])
 def test_a_chat_that_went_to_a_server_is_read_as_messages(tmp_path, doc_to_text):
     turns = [("system", "Do sums."), ("user", asked(DOCS[1])), ("assistant", "2"), ("user", asked(DOCS[2]))]
@@ -251,6 +258,7 @@ def test_the_gold_answer_is_not_in_the_prompt_where_choices_stand_in_the_context
     line["arguments"] = {f"gen_args_{i}": {"arg_0": text, "arg_1": " now."} for i, text in enumerate(contexts)}
     write(tmp_path, "m", [line])
     assert read(tmp_path)[0][0]["prompt"] == "The cup is in the _ now."
+    assert read(tmp_path, prompt="whole")[0][0]["prompt"] == "The cup is in the _ now."
     chosen = plain([1.0])
     assert chosen[0]["target"] == "0"
     write(tmp_path, "m", chosen)

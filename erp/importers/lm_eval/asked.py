@@ -93,8 +93,6 @@ def rendered(template: object, doc: Mapping[str, Any]) -> str | None:
         return None
     if template in doc:
         return doc[template] if isinstance(doc[template], str) else None
-    if "{" not in template:
-        return None
     try:
         return str(_compiled(template).render(dict(doc)))
     except Exception:  # a template is a program of somebody's
@@ -128,7 +126,12 @@ def without_examples(said: str, description: object, shots: int, delimiter: obje
 
 
 def with_blank(contexts: Sequence[str], continuation: str) -> str:
-    """A sentence whose choices fill its middle: what all choices share, with a blank where they differ."""
+    """A sentence whose choices fill its middle: what all choices share, with a blank where they differ.
+
+    One context alone is what it is.
+    """
+    if len(contexts) == 1:
+        return contexts[0]
     shared = _shared(contexts)
     return f"{shared[: shared.rfind(' ') + 1]}{BLANK} {continuation.strip()}"
 

@@ -156,21 +156,20 @@ class LmEval(Importer):
     def _prompt(self, sample: Mapping[str, Any], run: Run) -> tuple[str, bool]:
         """The prompt, and whether it is what was wanted. Raises Misread: there is none."""
         calls = _calls(sample)
-        sent = calls[0][0]
+        sent = list(dict.fromkeys(context for context, _ in calls))  # several where the choices stand in them
+        continuation = calls[0][1] if len(sent) > 1 and isinstance(calls[0][1], str) else ""
+        whole = with_blank(sent, continuation)
         if self._whole:
-            return sent, True
-        contexts = [last_user_part(context, run.template, run.tokens) for context in dict.fromkeys(c for c, _ in calls)]
-        said = contexts[0]
-        if said is None:
-            return sent, False
-        if len(contexts) > 1:  # the choices stand in the context, one of them the right one
-            others = [context for context in contexts if context is not None]
-            said = with_blank(others, calls[0][1] if isinstance(calls[0][1], str) else "")
+            return whole, True
+        parts = [last_user_part(context, run.template, run.tokens) for context in sent]
+        if None in parts:
+            return whole, False
+        said = with_blank([part for part in parts if part is not None], continuation)
         doc, config = mapping(sample.get("doc")), run.config
         question = at_end(rendered(config.get("doc_to_text"), doc), said, rendered(config.get("gen_prefix"), doc))
         if question is not None:
             return question, True
-        alone = (run.template or is_chat(sent)) and run.results.get("fewshot_as_multiturn") is True
+        alone = (run.template or is_chat(sent[0])) and run.results.get("fewshot_as_multiturn") is True
         shots = 0 if alone else run.shots
         asked = None if shots is None else without_examples(
             said, config.get("description"), shots, config.get("fewshot_delimiter")
