@@ -9,19 +9,21 @@ import shlex
 from erp.table.shards import hidden, names_of, reading_from, unpacked
 
 _HEAD = 1 << 16  # bytes that are looked at
-# source -> what its files are called, and words that all stand in their first bytes
-_KNOWN = {
-    "inspect": ("*.eval", ()),
-    "lm_eval": ("samples_*.jsonl", (b'"resps"',)),
-    "lighteval": ("details_*.parquet", ()),
-    "helm": ("per_instance_stats.json", ()),
-    "every_eval_ever": ("*_samples.jsonl", (b'"evaluation_id"',)),
-    "promptfoo": ("*.json", (b'"results"', b'"prompts"', b'"provider"')),
-    "alpaca_eval": ("*annotations.json", (b'"preference"',)),
-    "litellm": ("*.json*", (b'"spend"', b'"model"')),
-    "langfuse": ("*.json*", (b'"observations"',)),
-    "gateway": ("*.ndjson", (b'"kind":"decision"', b'"propensity"')),
-}
+_ROWS = ("*.json", "*.jsonl", "*.ndjson", "*.csv")
+# source, what its files are called, and words that all stand in their first bytes
+_KNOWN: list[tuple[str, tuple[str, ...], tuple[bytes, ...]]] = [
+    ("inspect", ("*.eval",), ()),
+    ("lighteval", ("details_*.parquet",), ()),
+    ("helm", ("per_instance_stats.json", "scenario_state.json"), ()),
+    ("lm_eval", ("samples_*.jsonl",), (b'"resps"',)),
+    ("every_eval_ever", ("*_samples.jsonl",), (b'"evaluation_id"',)),
+    ("promptfoo", ("*.json",), (b'"results"', b'"version"', b'"provider"')),
+    ("promptfoo", ("*.jsonl",), (b'"promptIdx"', b'"provider"')),
+    ("alpaca_eval", ("*annotations.json",), (b'"preference"',)),
+    ("gateway", ("*.ndjson",), (b'"kind":"decision"', b'"propensity"')),
+    ("litellm", _ROWS, (b"request_id", b"call_type", b"spend")),
+    ("langfuse", _ROWS, (b"GENERATION", b"trace", b"level")),
+]
 _INSPECT_JSON = re.compile(rb'"eval"\s*:\s*\{[^{}]*"(run_id|eval_id|task)"')
 
 
@@ -41,11 +43,12 @@ def import_hint(path: str) -> str | None:
 def _source_of(system: object, name: str) -> str | None:
     last = name.rsplit("/", 1)[-1]
     bare = re.sub(r"\.(gz|bz2|xz|zst)$", "", last)
-    named = {source: words for source, (pattern, words) in _KNOWN.items() if fnmatch.fnmatchcase(bare, pattern)}
-    if sure := [source for source, words in named.items() if not words]:
+    named = [(source, words) for source, patterns, words in _KNOWN
+             if any(fnmatch.fnmatchcase(bare, pattern) for pattern in patterns)]  # fmt: skip
+    if sure := [source for source, words in named if not words]:
         return sure[0]
     with reading_from(system, name) as stream, unpacked(stream, name) as plain:
         head = plain.read(_HEAD)
     if bare.endswith(".json") and _INSPECT_JSON.search(head):
         return "inspect"
-    return next((source for source, words in named.items() if all(word in head for word in words)), None)
+    return next((source for source, words in named if all(word in head for word in words)), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -71,3 +72,12 @@ def facts(table: RewardTable) -> tuple[float, ...]:
     best = means.groupby(category).mean().max(axis=1)
     found = means.to_numpy().mean(), means.mean().max(), means.max(axis=1).mean(), best[category].mean()
     return len(means), *(round(float(value), 4) for value in found)
+
+
+def command_of(path: Path) -> list[str]:
+    """The command that reads a file which is no reward table, as the error of one who took it for one names it."""
+    with pytest.raises(ErpError) as caught:
+        read_table(path)
+    said = str(caught.value)
+    assert "erp import source=" in said, said
+    return shlex.split(said[said.rindex("erp import source=") :].splitlines()[0])
