@@ -40,17 +40,18 @@ def sample_numbers(gathered: Gathered, repeats: Repeats, ledger: Ledger) -> NDAr
             rows["sample"] = rows["sample"].where(rows["numbered"], order)
         same = rows.groupby(["prompt", "member", "numbered", "sample"], sort=False)
         again = same.cumcount() > 0
-        equal = again & (rows["content"] == same["content"].transform("first"))
-        ledger.leave_out("rows that repeat another wholly", int(equal.sum()))
+        rows["clash"] = rows["content"] != same["content"].transform("first")
+        clash = same["clash"].transform("max")  # none of them is taken: nobody knows which is right
+        ledger.leave_out("rows that repeat another wholly", int((again & ~clash).sum()))
         for reason, bad in (
-            ("two different rows of one prompt, member and sample", again & ~equal & rows["numbered"]),
+            ("two different rows of one prompt, member and sample", clash & rows["numbered"]),
             ("two different rows of one prompt and member; repeats=samples takes them for samples",
-             again & ~equal & ~rows["numbered"]),
-            ("a row without a sample number beside rows that have one", mixed & ~again),
+             clash & ~rows["numbered"]),
+            ("a row without a sample number beside rows that have one", mixed & ~again & ~clash),
         ):  # fmt: skip
             for prompt, member in rows.loc[bad, ["prompt", "member"]].itertuples(index=False):
                 ledger.fault(reason, f"prompt_id {ids[prompt]}, member {names[member]}")
-        out = again | mixed
+        out = again | mixed | clash
         number[rows["row"].to_numpy()] = np.where(out, -1, rows["sample"])
     if not ledger.left_out["rows that repeat another wholly"]:
         del ledger.left_out["rows that repeat another wholly"]
