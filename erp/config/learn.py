@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from erp.config.nodes import Node, Plug, Pool, RewardModel, SweepName
 
@@ -20,6 +20,16 @@ def _names_a_class(value: dict[str, Any]) -> dict[str, Any]:
 
 Table = Annotated[Plug, AfterValidator(_names_a_class)]
 """Where a reward table comes from: a node of an `erp.table.source.TableSource`."""
+
+
+def _a_number(value: float) -> float:
+    if math.isnan(value):
+        raise ValueError("must be a number, 0 or more; inf always takes the cheapest member")
+    return value
+
+
+Lambda = Annotated[float, Field(ge=0), AfterValidator(_a_number)]
+"""Reward per shown unit of cost; infinity always takes the cheapest member."""
 
 
 class Split(Node):
@@ -181,8 +191,10 @@ class _OfARun(Node):
 
 
 class EvaluateConfig(_OfARun):
-    """``erp evaluate``: a trained router on its own or another table."""
+    """``erp evaluate``: a trained router on its own or another table, or on a gateway's decision log."""
 
+    log: str | None = None
+    lambda_: Lambda | None = Field(None, alias="lambda")
     reward_model: RewardModel = RewardModel()
     cost: Cost = Cost()
     out: str | None = None
@@ -190,6 +202,14 @@ class EvaluateConfig(_OfARun):
     cache_dir: str | None = None
     weights_dir: str | None = None
     trust: bool = False
+
+    @model_validator(mode="after")
+    def _of_log(self) -> Self:
+        if self.log is None and self.lambda_ is not None:
+            raise ValueError("lambda: is of a gateway's log alone; give log=<folder>, or leave it out")
+        if self.log is not None and not self.same:
+            raise ValueError("log: is read in place of a table; give data or log, not both")
+        return self
 
 
 class ReportConfig(Node):
@@ -207,17 +227,10 @@ class RouteConfig(Node):
     input: str | None = None
     input_format: Literal["text", "jsonl"] | None = None
     output: Literal["text", "json"] = "text"
-    lambda_: float | None = Field(None, alias="lambda", ge=0)
+    lambda_: Lambda | None = Field(None, alias="lambda")
     batch_size: int = Field(32, ge=1)
     weights_dir: str | None = None
     trust: bool = False
-
-    @field_validator("lambda_")
-    @classmethod
-    def _number(cls, value: float | None) -> float | None:
-        if value is not None and math.isnan(value):
-            raise ValueError("must be a number, 0 or more; inf always takes the cheapest member")
-        return value
 
 
 class CompareConfig(Node):

@@ -40,7 +40,6 @@ class OffPolicy:
         doubly_robust: what is predicted of the policy's choice, mended by what predictions missed where that was drawn.
         gain: doubly robust less the mean reward that the log earned.
         effective: number of requests without weights that would tell as much: (sum of weights)^2 / sum of squares.
-        unreachable: share of the policy's choices that the log would never have made: such a part is no estimate.
     """
 
     inverse_propensity: Interval
@@ -48,20 +47,16 @@ class OffPolicy:
     doubly_robust: Interval
     gain: Interval
     effective: float
-    unreachable: float
 
 
-def off_policy(
-    logged: Logged, policy: Floats, predicted: Floats, reachable: NDArray[np.bool_], bootstrap: GroupBootstrap
-) -> OffPolicy:
+def off_policy(logged: Logged, policy: Floats, predicted: Floats, bootstrap: GroupBootstrap) -> OffPolicy:
     """Estimate a policy's mean reward on the requests of a log.
 
     Args:
         logged: N requests.
-        policy: (N, M) probability with which the policy takes each member; rows sum to 1.
+        policy: (N, M) probability with which the policy takes each member; rows sum to 1. It takes none that the log
+            could not have drawn for that request.
         predicted: (N, M) finite rewards, predicted without the log's own.
-        reachable: (N, M) whether the log could have drawn a member: not where it cannot answer the request, nor where
-            a request was not left to chance.
         bootstrap: over the N requests, those of a conversation in one group.
 
     Raises:
@@ -81,7 +76,6 @@ def off_policy(
         robust,
         gain,
         effective=float(weights.sum() ** 2 / squares) if squares else 0.0,
-        unreachable=float((policy * ~reachable).sum(axis=1).mean()),
     )
 
 

@@ -27,6 +27,7 @@ from erp.evaluation.predictions import predictions
 from erp.files import cache_folder
 from erp.metrics.intervals import GroupBootstrap
 from erp.programs.launch import launch
+from erp.programs.on_log import as_text, evaluate_on_log
 from erp.report.write import write_report
 from erp.results import Results
 from erp.runs import RunFolder, make_folder, run_hash
@@ -51,7 +52,11 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _job(container: dict[str, Any]) -> None:
-    folder, results, remarks = _evaluate(validate("evaluate", container))
+    config = validate("evaluate", container)
+    if config.log is not None:
+        print(as_text(*evaluate_on_log(config)))
+        return
+    folder, results, remarks = _evaluate(config)
     print(results.verdict)
     for remark in remarks:
         print(f"note: {remark}")
@@ -62,9 +67,13 @@ def _job(container: dict[str, Any]) -> None:
 def run(config: EvaluateConfig) -> tuple[Path, dict[str, Any]]:
     """Test the run's router; returns the folder of the new report, under the run's, and its results.
 
+    Of a gateway's log these are what ``off_policy.json`` holds.
+
     Raises:
         ErpError: one line for every fault of the input.
     """
+    if config.log is not None:
+        return evaluate_on_log(config)
     folder, results, _ = _evaluate(config)
     return folder, results.plain()
 

@@ -9,8 +9,6 @@ from erp.errors import ErpError
 from erp.metrics.intervals import GroupBootstrap
 from erp.metrics.off_policy import Logged, off_policy
 
-ANYONE = np.ones((4, 2), dtype=bool)
-
 
 def logged(taken=(0, 0, 1, 1), rewards=(1.0, 0.0, 0.5, 1.0), propensities=(0.8, 0.5, 0.2, 0.5)):
     return Logged(np.array(taken), np.array(rewards), np.array(propensities))
@@ -27,21 +25,20 @@ def by_request(n, draws=200):
 def test_four_requests_by_hand():
     """Always member 1: weights 0, 0, 1/0.2, 1/0.5."""
     predicted = np.array([[0.9, 0.6], [0.2, 0.4], [0.5, 0.7], [0.1, 0.8]])
-    found = off_policy(logged(), one_hot([1, 1, 1, 1]), predicted, ANYONE, by_request(4))
+    found = off_policy(logged(), one_hot([1, 1, 1, 1]), predicted, by_request(4))
     assert found.inverse_propensity.mean == pytest.approx((5 * 0.5 + 2 * 1.0) / 4)
     assert found.self_normalised.mean == pytest.approx((5 * 0.5 + 2 * 1.0) / 7)
     mended = [0.6, 0.4, 0.7 + 5 * (0.5 - 0.7), 0.8 + 2 * (1.0 - 0.8)]
     assert found.doubly_robust.mean == pytest.approx(np.mean(mended))
     assert found.gain.mean == pytest.approx(np.mean(mended) - 2.5 / 4)
     assert found.effective == pytest.approx(49 / 29)
-    assert found.unreachable == 0
 
 
 def test_a_policy_that_tosses_a_coin_by_hand():
     """Member 0 with 1/4: weights .25/.8, .25/.5, .75/.2, .75/.5."""
     policy = np.array([[0.25, 0.75]] * 4)
     weights = np.array([0.3125, 0.5, 3.75, 1.5])
-    found = off_policy(logged(), policy, np.zeros((4, 2)), ANYONE, by_request(4))
+    found = off_policy(logged(), policy, np.zeros((4, 2)), by_request(4))
     earned = (weights * [1.0, 0.0, 0.5, 1.0]).sum()
     assert found.inverse_propensity.mean == pytest.approx(earned / 4)
     assert found.doubly_robust.mean == pytest.approx(earned / 4), "predictions of 0 mend nothing"
@@ -50,22 +47,15 @@ def test_a_policy_that_tosses_a_coin_by_hand():
 
 def test_the_policy_that_logged_is_worth_what_the_log_earned():
     always = logged(propensities=(1.0, 1.0, 1.0, 1.0))
-    found = off_policy(always, one_hot([0, 0, 1, 1]), np.full((4, 2), 0.3), ANYONE, by_request(4))
+    found = off_policy(always, one_hot([0, 0, 1, 1]), np.full((4, 2), 0.3), by_request(4))
     for estimate in (found.inverse_propensity, found.self_normalised, found.doubly_robust):
         assert estimate.mean == pytest.approx(0.625)
     assert (found.gain.mean, found.gain.low, found.gain.high) == pytest.approx((0, 0, 0))
     assert found.effective == 4
 
 
-def test_choices_that_the_log_never_left_to_chance_are_counted():
-    reachable = ANYONE.copy()
-    reachable[0, 1] = False
-    found = off_policy(logged(), one_hot([1, 0, 1, 1]), np.zeros((4, 2)), reachable, by_request(4))
-    assert found.unreachable == 0.25
-
-
 def test_a_policy_that_never_did_what_was_drawn_rests_on_predictions_alone():
-    found = off_policy(logged(), one_hot([1, 1, 0, 0]), np.full((4, 2), 0.3), ANYONE, by_request(4))
+    found = off_policy(logged(), one_hot([1, 1, 0, 0]), np.full((4, 2), 0.3), by_request(4))
     assert found.effective == 0
     assert np.isnan(found.self_normalised.mean)
     assert found.doubly_robust.mean == pytest.approx(0.3)
@@ -85,7 +75,7 @@ def test_a_policy_that_never_did_what_was_drawn_rests_on_predictions_alone():
 )
 def test_what_is_no_log_is_refused(changed, policy, predicted, words):
     with pytest.raises(ErpError, match=words):
-        off_policy(logged(**changed), policy, predicted, ANYONE, by_request(4))
+        off_policy(logged(**changed), policy, predicted, by_request(4))
 
 
 class World:
@@ -117,7 +107,7 @@ def test_intervals_hold_the_truth_in_92_to_98_percent_of_300_logs_and_without_pr
         rows, log = world.log(seed + 1)
         n, policy = len(rows), world.policy[rows]
         bootstrap = by_request(n, draws=1000)
-        found = off_policy(log, policy, world.predicted[rows], np.ones_like(policy, dtype=bool), bootstrap)
+        found = off_policy(log, policy, world.predicted[rows], bootstrap)
         agree = policy[np.arange(n), log.taken]
         control = bootstrap.ratios((agree * log.rewards)[:, None], agree)[0]  # the mean where both took the same member
         intervals = {name: getattr(found, name) for name in held if name != "matching"} | {"matching": control}

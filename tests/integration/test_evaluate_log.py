@@ -1,0 +1,108 @@
+"""`erp evaluate log=...`: a gateway's log of known truth, judged by another lambda."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import erp as package
+from erp.config.serve import Log
+from erp.serving.log import DecisionLog
+
+N, EXPLORE = 1200, 0.4
+WORTH = np.array([[0.3, 0.5, 0.8], [0.7, 0.6, 0.1]])  # chance that a member's answer is right, by the kind of prompt
+
+
+def prompts(n, seed=0):
+    """Texts of random words, of which no two are near-duplicates."""
+    rng = np.random.default_rng(seed)
+    return [" ".join(f"{word:x}" for word in rng.integers(2**20, size=12)) for _ in range(n)]
+
+
+def write_log(run, folder, texts, explore=EXPLORE, prompts=True, **more):
+    """What a gateway would log that serves the run at lambda 0; and the truth of each member by request."""
+    trained = package.load(run)
+    chosen = trained.route(texts, 0.0)["member"].tolist()
+    rng, members = np.random.default_rng(0), list(trained.members)
+    log = DecisionLog(Log(folder=str(folder), prompts=prompts))
+    truth = WORTH[np.arange(len(texts)) % 2]
+    for i, (text, usual) in enumerate(zip(texts, chosen, strict=True)):
+        explored = rng.random() < explore
+        member = members[rng.integers(3)] if explored else usual
+        log.write({"id": str(i), "prompt": text, "chosen": member, "order": members, "answered": member, "status": 200,
+                   "path": "explored" if explored else "routed", "cost_usd": 0.01 * (1 + members.index(member)),
+                   "propensity": (1 - explore) * (member == usual) + explore / 3, **more})  # fmt: skip
+        log.feedback(str(i), float(rng.random() < truth[i, members.index(member)]))
+    log.close()
+    return members, truth
+
+
+def test_another_lambda_is_judged_by_the_requests_that_were_left_to_chance(erp, run, tmp_path):
+    texts = prompts(N)
+    members, truth = write_log(run, tmp_path / "log", texts)
+    answer = erp("evaluate", f"run={run}", f"log={tmp_path / 'log'}", "lambda=inf")
+    assert answer.code == 0, answer.err
+    found = json.loads((run / "evaluations" / answer.last.rsplit("/", 1)[-1] / "off_policy.json").read_text())
+    cheapest = package.load(run).route(texts, float("inf"))["member"].tolist()
+    value = np.mean([truth[i, members.index(name)] for i, name in enumerate(cheapest)])
+    for estimate in ("inverse_propensity", "self_normalised", "doubly_robust"):
+        told = found["reward"][estimate]
+        assert told["low"] < value < told["high"]
+    told = found["reward"]["self_normalised"]  # this run's predictions are of rewards on another scale
+    assert told["high"] - told["low"] < 0.25
+    assert found["requests"] == N
+    assert found["shares"] == {name: cheapest.count(name) / N for name in members}
+    spent = 0.01 * np.mean([1 + members.index(name) for name in cheapest])
+    assert found["cost_usd"]["self_normalised"]["mean"] == pytest.approx(spent, abs=1e-3)
+    assert "doubly robust" in answer.out
+    assert "its choices: " in answer.out
+
+
+def test_the_policy_that_served_is_worth_what_was_logged(erp, run, tmp_path):
+    write_log(run, tmp_path / "log", prompts(N))
+    assert erp("evaluate", f"run={run}", f"log={tmp_path / 'log'}", "lambda=0").code == 0
+    (file,) = run.glob("evaluations/*/off_policy.json")
+    gain = json.loads(file.read_text())["reward"]["gain"]
+    assert gain["low"] < gain["mean"] < gain["high"]
+    assert abs(gain["mean"]) < 0.1
+
+
+def test_prompts_that_the_run_learnt_from_are_left_out(erp, run, table, tmp_path):
+    known = pd.read_parquet(table)["prompt"].unique().tolist()
+    write_log(run, tmp_path / "log", known[:150] + prompts(50))
+    answer = erp("evaluate", f"run={run}", f"log={tmp_path / 'log'}")
+    assert answer.code == 0, answer.err
+    assert "the run learnt from" in answer.out
+    assert "intervals are too narrow" in answer.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"explore": 0.0}, "were not left to chance"),
+        ({"prompts": False}, "gateway.log.prompts=true"),
+        ({"path": "pinned"}, "were not left to chance"),
+        ({"answered": "nobody"}, "no order and propensity"),
+        ({"chosen": "another"}, "another member answered"),
+        ({"order": ["a", "b", "c", "large", "medium", "small"]}, "holds no request"),
+        ({"status": 500}, "no member answered"),
+    ],
+)
+def test_a_log_that_says_nothing_of_another_policy_is_refused_in_a_line(erp, run, tmp_path, arguments, words):
+    write_log(run, tmp_path / "log", prompts(20), **arguments)
+    answer = erp("evaluate", f"run={run}", f"log={tmp_path / 'log'}")
+    assert answer.code == 2
+    assert words in answer.err
+    assert len(answer.faults) == 1
+    assert not list(run.glob("evaluations/*"))
+
+
+def test_keys_that_do_not_go_together_are_refused(erp, run, table, tmp_path):
+    assert "give log=<folder>" in erp("evaluate", f"run={run}", "lambda=1").err
+    both = erp("evaluate", f"run={run}", "log=x", "data=table", f"data.path={table}")
+    assert "give data or log, not both" in both.err
+    assert "there is no such file or folder" in erp("evaluate", f"run={run}", f"log={tmp_path / 'no'}").err
+    assert erp("evaluate", f"run={run}", "log=x", "lambda=nan").code == 2
