@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from erp.errors import ErpError, shorten
+from erp.importers.ledger import Ledger
+from erp.table.columns import show
+
+Shown = Callable[[str, str, str], list[str]]
 
 EARLIER = "of an earlier run of the same task by the same member"
 
@@ -54,6 +58,46 @@ class Choice:
             )
 
 
+def compare_styles(
+    styles: Mapping[str, Mapping[str, Mapping[str, object]]], same: bool, ledger: Ledger, examples: Shown | None = None
+) -> None:
+    """Refuse members that were asked a task in different ways, or note it.
+
+    Args:
+        styles: task -> member -> what stood around a question, by name.
+        same: whether it is refused.
+        ledger: is told where it is not.
+        examples: shows for a task and two members what some documents were sent as.
+
+    Raises:
+        ErpError: they were, with examples for the first task.
+    """
+    told: list[str] = []
+    shown: list[str] = []
+    for task, of_members in styles.items():
+        (first, style), *others = of_members.items()
+        for member, other in others:
+            differs = [name for name in {**style, **other} if style.get(name) != other.get(name)]
+            if differs:
+                had = [", ".join(_told(name, one.get(name)) for name in differs) for one in (style, other)]
+                told.append(f"{first} was asked {task} with {had[0]}, {member} with {had[1]}")
+                shown = shown or (examples(task, first, member) if examples else [])
+                break
+    if told and same:
+        raise ErpError(
+            f"source.style = same: {told[0]}; another few-shot or system prompt makes another task; take one of them "
+            "away, or let members differ with source.style=any",
+            *shown,
+            *(f"source.style = same: {more}" for more in told[1:]),
+        )
+    if told:
+        ledger.note(f"members were asked in different ways: {shorten(told, 3)}")
+
+
 def several_units(scores: Iterable[str]) -> str:
     """What a reader must know of rewards that are several scores."""
     return f"rewards are of several scores: {shorten(sorted(scores))}; their units may differ"
+
+
+def _told(name: str, value: object) -> str:
+    return f"no {name}" if value is None else f"{name} {show(value)}"

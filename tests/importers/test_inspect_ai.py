@@ -200,6 +200,24 @@ def test_one_model_with_two_settings_is_two_members(tmp_path):
         "mockllm/small (temperature=0)": 1.0, "mockllm/small (temperature=1)": 0.0}  # fmt: skip
 
 
+def test_members_whose_samples_went_through_other_solvers_are_refused_or_noted(tmp_path):
+    for name, steps in (("a", []), ("b", [{"solver": "few_shot", "params": {"n": 3}}])):
+        facts = header(f"mockllm/{name}")
+        facts["plan"]["steps"] = [*steps, {"solver": "generate", "params": {}}]
+        write(tmp_path, [sample(1)], facts, f"{name}.eval")
+    said = "mockllm/a was asked echo with step 1 'generate()', no step 2, mockllm/b with step 1 'few_shot(n=3)'"
+    assert f"source.style = same: {said}" in refused(tmp_path)
+    rows, ledger = read(tmp_path, style="any")
+    assert len(rows) == 2
+    assert ledger.notes[0].startswith(f"members were asked in different ways: {said}")
+
+
+def test_the_score_of_a_first_release_is_read(tmp_path):
+    held = {key: value for key, value in sample(1).items() if key != "scores"}
+    write(tmp_path, [{**held, "score": {"value": "C"}}])
+    assert rewards(read(tmp_path)[0]) == [1.0]
+
+
 def test_arguments_of_a_task_are_part_of_its_name(tmp_path):
     write(tmp_path, [sample(1)], header(task_args_passed={"subset": "hard", "n": 3}), "a.eval")
     write(tmp_path, [sample(1)], header(), "b.eval")

@@ -11,7 +11,9 @@ from erp.errors import ErpError
 from erp.importers.files import find
 from erp.importers.ledger import Ledger
 from erp.importers.lm_eval.samples import LmEval
-from tests.importers.lm_eval_logs import CHAT, DATE, DOCS, LATER, asked, plain, results, sample, write
+from tests.importers.lm_eval_logs import CHAT, DATE, DOCS, LATER, asked, doc_hash, plain, results, sample, write
+
+EXAMPLES = "Do sums.\n\nQ: What is 8 plus 1?\nA: 9\n\nQ: What is 2 plus 1?\nA: 3\n\n"
 
 
 def read(folder, **options):
@@ -158,6 +160,33 @@ def test_documents_are_joined_by_hash_whatever_their_number_and_template(tmp_pat
         erp.import_table("lm_eval", tmp_path, prompt="whole", out=str(tmp_path / "whole"))
 
 
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"shots": 2}, "a was asked sums with examples 0, b with examples 2"),
+        (
+            {"config": {"description": "Do sums."}},
+            "a was asked sums with no description, b with description 'Do sums.'",
+        ),
+        (
+            {"system_instruction": "Be brief."},
+            "a was asked sums with no system prompt, b with system prompt 'Be brief.'",
+        ),
+    ],
+)
+def test_members_that_were_asked_in_different_ways_are_refused_or_noted(tmp_path, more, said):
+    write(tmp_path, "a", plain([1.0, 0.0, 1.0, 1.0]))
+    others = [sample(i, doc, f"{EXAMPLES}{asked(doc)}", acc=1.0) for i, doc in enumerate(DOCS)]
+    write(tmp_path, "b", others, facts=results("b", **more))
+    told = refused(tmp_path).splitlines()
+    assert told[0].startswith(f"source.style = same: {said}; another few-shot or system prompt makes another task;")
+    assert [line.split(":")[0] for line in told[1:]] == [f"prompt_id sums/{doc_hash(doc)}" for doc in DOCS[:3]]
+    assert "Do sums." in told[1]
+    rows, ledger = read(tmp_path, style="any")
+    assert {row["prompt"] for row in rows} == {asked(doc) for doc in DOCS}
+    assert ledger.notes == [f"members were asked in different ways: {said}"]
+
+
 def test_a_document_that_stands_twice_in_a_task_is_two_samples(tmp_path):
     write(tmp_path, "m", [sample(0, DOCS[0], asked(DOCS[0]), acc=1.0), sample(9, DOCS[0], asked(DOCS[0]), acc=0.0)])
     rows, _ = read(tmp_path)
@@ -170,9 +199,6 @@ def test_a_document_without_its_hash_gets_the_same_one(tmp_path):
     write(tmp_path, "new", [line])
     write(tmp_path, "old", [{k: v for k, v in line.items() if k != "doc_hash"}])
     assert len({row["prompt_id"] for row in read(tmp_path)[0]}) == 1
-
-
-EXAMPLES = "Do sums.\n\nQ: What is 8 plus 1?\nA: 9\n\nQ: What is 2 plus 1?\nA: 3\n\n"
 
 
 @pytest.mark.parametrize("doc_to_text", ["Q: {{question}}\nA:", "def doc_to_text(doc):\n    return f'Q: {doc}'\n"])

@@ -83,6 +83,16 @@ class Log:
             found = {"solver": solver, **inner(self.spec, "solver_args_passed"), **found}
         return {key: _plain(value) for key, value in sorted(found.items()) if value is not None}
 
+    @cached_property
+    def style(self) -> dict[str, object]:
+        """What was done with a sample: the steps of its plan, with their arguments."""
+        found: dict[str, object] = {}
+        for number, step in enumerate(_listed(inner(self.header, "plan").get("steps")), 1):
+            if isinstance(step, dict):
+                told = ", ".join(f"{key}={_plain(value)}" for key, value in sorted(inner(step, "params").items()))
+                found[f"step {number}"] = f"{step.get('solver')}({told})"
+        return found
+
     def samples(self, ledger: Ledger) -> Iterator[Sample]:
         """Its samples, in order."""
         if not self.file.last.endswith(".eval"):

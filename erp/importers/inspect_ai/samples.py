@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from erp.errors import ErpError, shorten
 from erp.importers.base import Importer, Row
-from erp.importers.choice import Choice, several_units
+from erp.importers.choice import Choice, compare_styles, several_units
 from erp.importers.fields import Misread, Record, label, maybe_text, number
 from erp.importers.files import SourceFile
 from erp.importers.inspect_ai.logs import Log, Sample, finished, inner, logs_of
@@ -29,6 +29,7 @@ class InspectAi(Importer):
         values: numbers of grades of a scorer's own.
         prompt: ``question``, the last that the user says, or ``whole``.
         member: ``model``, or ``settings`` with solver and generation settings too.
+        style: ``same`` refuses members whose samples went through other solvers; ``any`` lets them differ.
         role: whose model is the member, of a task that calls models by role.
         partial: whether logs that were not finished are read.
     """
@@ -42,12 +43,13 @@ class InspectAi(Importer):
         values: dict[str, float] | None = None,
         prompt: Literal["question", "whole"] = "question",
         member: Literal["model", "settings"] = "model",
+        style: Literal["same", "any"] = "same",
         role: str | None = None,
         partial: bool = False,
     ) -> None:
         self._scorer, self._key = Choice("scorer", scorer), Choice("key", key)
         self._values, self._whole, self._role = values or {}, prompt == "whole", role
-        self._settings, self._partial = member == "settings", partial
+        self._settings, self._same, self._partial = member == "settings", style == "same", partial
         self._used: set[str] = set()
 
     def rows(self, files: Sequence[SourceFile], ledger: Ledger) -> Iterator[Row]:
@@ -55,6 +57,10 @@ class InspectAi(Importer):
         logs = logs_of(files, ledger)
         members = self._members(logs)
         read = finished(logs, members, self._partial, ledger)
+        styles: dict[str, dict[str, Mapping[str, object]]] = {}
+        for at in read:
+            styles.setdefault(logs[at].task, {})[members[at]] = logs[at].style
+        compare_styles(styles, self._same, ledger)
         parts = self._parts([logs[at] for at in read])
         for at, (scorer, key) in zip(read, parts, strict=True):
             log, metric = logs[at], scorer if key is None else f"{scorer}.{key}"

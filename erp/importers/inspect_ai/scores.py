@@ -27,7 +27,7 @@ def score_of(
     Raises:
         Misread: it is something else.
     """
-    score = inner(inner(sample, "scores"), scorer)
+    score = inner(scores_of(sample), scorer)
     if "value" not in score:
         return None, "the scorer said nothing"
     reason = score.get("reason") or inner(score, "metadata").get("unscored_reason")
@@ -47,20 +47,25 @@ def score_of(
     return found, None if found is not None else "the value is null or NaN"
 
 
+def scores_of(sample: Record) -> Record:
+    """Scorer -> what it said; the first releases had one score without a name."""
+    return {"score": sample["score"]} if "score" in sample and "scores" not in sample else inner(sample, "scores")
+
+
 def parts_of(samples: Sequence[Record], scorers: Choice, keys: Choice, where: str) -> tuple[str, str | None]:
     """Whose score is read of some samples of a log, and which part of it.
 
     Raises:
         ErpError: it has to be chosen.
     """
-    found = list(dict.fromkeys(name for sample in samples for name in inner(sample, "scores")))
+    found = list(dict.fromkeys(name for sample in samples for name in scores_of(sample)))
     scorer = scorers.of(found, where)
-    values = [inner(inner(sample, "scores"), scorer).get("value") for sample in samples]
+    values = [inner(scores_of(sample), scorer).get("value") for sample in samples]
     parts = list(dict.fromkeys(key for value in values if isinstance(value, dict) for key in value))
     return scorer, keys.of(parts, f"{where}, {scorer}") if parts else None
 
 
 def tells_all(sample: Record) -> bool:
     """Whether a sample shows all of its scorers and their parts: nothing is left out, and no whole score is NaN."""
-    values = [inner(inner(sample, "scores"), name).get("value") for name in inner(sample, "scores")]
+    values = [inner(scores_of(sample), name).get("value") for name in scores_of(sample)]
     return bool(values) and not any(value is None or value != value for value in values)

@@ -47,6 +47,14 @@ class Run:
         return said if isinstance(said, int) and said >= 0 else None
 
     @property
+    def style(self) -> dict[str, object]:
+        """What stood around a question, but for the chat template; empty where nobody says."""
+        if not self.results:
+            return {}
+        description, system = text(self.config.get("description")), text(self.results.get("system_instruction"))
+        return {"examples": self.shots, "description": description, "system prompt": system}
+
+    @property
     def template(self) -> str | None:
         """The chat template that was used."""
         return text(self.results.get("chat_template"))

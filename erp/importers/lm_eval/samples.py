@@ -7,17 +7,20 @@ import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Literal
 
 from erp.errors import ErpError
 from erp.importers.base import Importer, Row
-from erp.importers.choice import Choice, several_units
+from erp.importers.choice import Choice, compare_styles, several_units
 from erp.importers.fields import Misread, held, number, shown
 from erp.importers.files import SourceFile
 from erp.importers.ledger import Ledger
 from erp.importers.lm_eval.asked import at_end, is_chat, last_user_part, rendered, with_blank, without_examples
 from erp.importers.lm_eval.runs import Run, mapping, runs_of, text
+from erp.table.columns import show_apart
 
+_SHOWN = 3  # documents, of members that were asked differently
 _LOOKED_AT = 20  # lines of a file, for one that can be read
 _NO_METRICS = {"bypass"}  # what lm-eval writes where it was told to score nothing
 _OWN = {"doc_id", "doc", "target", "arguments", "resps", "filtered_resps", "filter", "metrics", "doc_hash",
@@ -43,6 +46,8 @@ class LmEval(Importer):
         filter: how the answer was cut out of the response, likewise.
         prompt: ``question`` without chat template, description and few-shot examples, or ``whole`` as it was sent.
         member: ``model``, as results say, or ``folder``.
+        style: ``same`` refuses members of which a task was asked with other examples, description or system prompt;
+            ``any`` lets them differ.
         higher_is_better: which way metrics point that no results speak of.
     """
 
@@ -54,16 +59,21 @@ class LmEval(Importer):
         filter: str | list[str] | None = None,
         prompt: Literal["question", "whole"] = "question",
         member: Literal["model", "folder"] = "model",
+        style: Literal["same", "any"] = "same",
         higher_is_better: bool | None = None,
     ) -> None:
         self._metric, self._filter = Choice("metric", metric), Choice("filter", filter)
         self._whole, self._by_folder, self._up = prompt == "whole", member == "folder", higher_is_better
+        self._same = style == "same"
         self._used: set[str] = set()
 
     def rows(self, files: Sequence[SourceFile], ledger: Ledger) -> Iterator[Row]:
         """The rows of the latest run of every member and task."""
         runs = runs_of(files, self._by_folder, ledger)
-        for chosen in self._choose(runs):
+        every = self._choose(runs)
+        if not self._whole:  # whole prompts are compared as they are
+            self._compare_styles(runs, ledger)
+        for chosen in every:
             self._used.add(chosen.metric)
             run = chosen.run
             ledger.origin(
@@ -95,6 +105,20 @@ class LmEval(Importer):
         self._metric.require_found()
         self._filter.require_found()
         return chosen
+
+    def _compare_styles(self, runs: Sequence[Run], ledger: Ledger) -> None:
+        styles: defaultdict[str, dict[str, Mapping[str, object]]] = defaultdict(dict)
+        of_run = {(run.task, run.member): run for run in runs}
+        for run in runs:
+            if run.results:
+                styles[run.task][run.member] = run.style
+
+        def examples(task: str, first: str, second: str) -> list[str]:
+            sent, other = _first_sent(of_run[task, first]), _first_sent(of_run[task, second])
+            return [f"prompt_id {task}/{document}: {first} and {second} were sent {show_apart(text, other[document])}"
+                    for document, text in sent.items() if document in other]  # fmt: skip
+
+        compare_styles(styles, self._same, ledger, examples)
 
     def _sign(self, run: Run, metric: str) -> int:
         said = run.higher_is_better(metric)
@@ -213,6 +237,18 @@ def _metrics(run: Run, choice: Choice) -> list[str]:
             f"a figure of all documents and are no score of one; choose of {', '.join(scores) or 'another task'}"
         )
     return scores if isinstance(told, list) else sorted(scores)
+
+
+def _first_sent(run: Run) -> dict[str, str]:
+    """What the first documents of a run were sent as."""
+    found: dict[str, str] = {}
+    for _, line in islice(run.file.lines(), _SHOWN):
+        try:
+            sample = _parsed(line) or {}
+            found[_document(sample)] = _calls(sample)[0][0]
+        except Misread:
+            continue
+    return found
 
 
 def _document(sample: Mapping[str, Any]) -> str:
