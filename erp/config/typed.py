@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -86,3 +87,14 @@ def quoted(value: str) -> str:
     from hydra.core.override_parser.types import Quote, QuotedString
 
     return QuotedString(value, Quote.double).with_quotes()
+
+
+def item(value: str) -> str:
+    """A text as an item of a list on the command line: quoted unless it is a plain name."""
+    plain = re.fullmatch(r"[A-Za-z_][\w.-]*", value, re.ASCII) and as_override(f"key={value}").value() == value
+    return value if plain else quoted(value)
+
+
+def argument(key: str, value: str) -> str:
+    """A key and a text as a word that a user may paste into a shell."""
+    return shlex.quote(f"{key}={quoted(value) if set(value) & _STRUCTURE else value}")

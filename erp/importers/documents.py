@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow
 import pyarrow.parquet
 
+from erp.config.typed import argument
 from erp.errors import ErpError, one_line, shorten
 from erp.files import whole_text
 from erp.table.columns import distinct, show_apart
@@ -173,7 +174,7 @@ class Documents:
         raise ErpError(
             f"prompts: members were asked different texts of {sum(self._differing.values()):,} documents: {asked}; "
             "another template or few-shot makes another task; drop those members' files, or give prompts=from:<member> "
-            f"to take one member's text for all, for example 'prompts=from:{first}'",
+            f"to take one member's text for all, for example {argument('prompts', f'from:{first}')}",
             *lines,
         )
 

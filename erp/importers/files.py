@@ -173,7 +173,7 @@ def find(path: str, patterns: Sequence[str], read: Callable[[int], object] = lam
 
 def meets(name: str, patterns: Sequence[str]) -> bool:
     """Whether a file's name, without folders and packing, is of a pattern."""
-    return any(fnmatch.fnmatchcase(_last(name), pattern) for pattern in patterns)
+    return any(fnmatch.fnmatchcase(_last(name).lower(), pattern.lower()) for pattern in patterns)
 
 
 def _within(archive: SourceFile, patterns: Sequence[str]) -> list[SourceFile]:
@@ -189,7 +189,7 @@ def _within(archive: SourceFile, patterns: Sequence[str]) -> list[SourceFile]:
 
 def _last(name: str) -> str:
     last = name.rsplit("/", 1)[-1]
-    return next((last.removesuffix(packed) for packed in PACKED if last.lower().endswith(packed)), last)
+    return next((last[: -len(packed)] for packed in PACKED if last.lower().endswith(packed)), last)
 
 
 def _feed(digest: Any, stream: BinaryIO) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
@@ -16,11 +17,12 @@ import pyarrow.parquet
 from erp.errors import ErpError, shorten
 from erp.importers.files import SourceFile
 from erp.importers.ledger import Ledger
+from erp.importers.objects import objects
 from erp.table.readers.base import unreadable
 from erp.table.readers.csv import delimiter_of
-from erp.table.readers.json_lines import Json
 
 SUFFIXES = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson", ".parquet", ".xlsx")
+_CELLS = 1 << 20  # that are held at once
 _TEXT: dict[str, Any] = {"dtype": str, "keep_default_na": False, "na_values": [""]}
 
 
@@ -51,18 +53,22 @@ def frames(
     elif suffix == ".parquet":
         with file.opened() as stream:
             opened = pyarrow.parquet.ParquetFile(stream, pre_buffer=False)  # else the whole file is held
-            _require_single(file, opened.schema_arrow.names)
-            for batch in opened.iter_batches(rows):
+            names = _named(file, opened.schema_arrow.names)
+            for batch in opened.iter_batches(_rows_of(len(names), rows)):
                 yield batch.to_pandas(integer_object_nulls=True, ignore_metadata=True)
     elif suffix == ".xlsx":
         yield from _workbook(file, rows, sheet)
     elif suffix:
-        with file.opened() as stream:
-            records = Json().rows(file.named, stream, "", None)
-            while some := [dict(record) for _, record in islice(records, rows)]:
-                yield pd.DataFrame(some, dtype=object)
+        found = (values for _, _, values in objects(file, ledger))
+        while first := next(found, None):
+            yield pd.DataFrame([first, *islice(found, _rows_of(len(first), rows) - 1)], dtype=object)
     else:
         raise ErpError(f"{file.named}: not a known kind of file; known are {', '.join(SUFFIXES)}; convert it")
+
+
+def _rows_of(columns: int, most: int) -> int:
+    """How many rows are held at once: of a sheet with a column for each of thousands of members, few."""
+    return max(1, min(most, _CELLS // max(columns, 1)))
 
 
 def _csv(file: SourceFile, wanted: Iterable[str], ledger: Ledger, rows: int, encoding: str) -> Iterator[pd.DataFrame]:
@@ -75,20 +81,15 @@ def _csv(file: SourceFile, wanted: Iterable[str], ledger: Ledger, rows: int, enc
         head = text.readline()
         text.detach()  # else it closes the stream, at some time
         sign = delimiter_of(head, wanted)
-        names = next(csv.reader([head], delimiter=sign), [])
-    _require_single(file, names)
-    with (
-        file.opened() as stream,
-        _told(file, encoding),
-        pd.read_csv(stream, sep=sign, chunksize=rows, encoding=encoding, **_TEXT) as read,
-    ):
-        for frame in read:
-            if not isinstance(frame.index, pd.RangeIndex):  # pandas takes a surplus first cell for an index
-                raise ErpError(
-                    f"{file.named}: the rows have more cells than the header has names; the cells are read as "
-                    f"separated by {sign!r}; quote those that hold it"
-                )
-            again = (frame == pd.Series(names, index=frame.columns)).all(axis=1)
+    form: dict[str, Any] = {"sep": sign, "encoding": encoding, "header": None, **_TEXT}
+    with file.opened() as stream, _told(file, encoding):  # the header as pandas reads it: a name may hold a line break
+        names = pd.read_csv(stream, nrows=1, **form).iloc[0].fillna("").tolist()
+    held = [name for name in _named(file, names) if name]
+    chunk = _rows_of(len(names), rows)
+    with file.opened() as stream, _told(file, encoding), pd.read_csv(stream, chunksize=chunk, **form) as read:
+        for number, frame in enumerate(read):
+            frame = frame.iloc[0 if number else 1 :].set_axis(names, axis=1)[held]
+            again = (frame == held).all(axis=1)
             if again.any():
                 ledger.leave_out("headers that stand again in a file", int(again.sum()))
             yield frame[~again].reset_index(drop=True)
@@ -116,28 +117,43 @@ def _workbook(file: SourceFile, rows: int, sheet: str | None) -> Iterator[pd.Dat
             f"{file.named}: reading a workbook needs the package openpyxl; pip install 'erp[xlsx]'"
         ) from None
     with file.opened() as stream:
-        try:
-            book = load_workbook(io.BytesIO(stream.read()), read_only=True, data_only=True)
-        except Exception as error:  # a damaged one makes it raise whatever its parser meets
-            raise unreadable(file.named, error, "check that it is a whole .xlsx workbook") from None
-    if sheet is None and len(book.sheetnames) > 1:
-        raise ErpError(f"source.sheet = null: {file.named} has several: {shorten(book.sheetnames)}; name one")
-    if sheet is not None and sheet not in book.sheetnames:
-        raise ErpError(f"source.sheet = {sheet}: {file.named} has {shorten(book.sheetnames)}; name one of them")
-    cells = book[sheet or book.sheetnames[0]].iter_rows(values_only=True)
-    names = ["" if name is None else str(name) for name in next(cells, ())]
-    while names and not names[-1]:
-        names.pop()
-    _require_single(file, names)
-    while some := list(islice(cells, rows)):
-        frame = pd.DataFrame([row[: len(names)] for row in some], columns=names, dtype=object)
+        content = io.BytesIO(stream.read())
+    try:
+        book = load_workbook(content, read_only=True, data_only=True)
+        chosen = _chosen(file, book.worksheets, sheet)
+        chosen.reset_dimensions()  # what some programs write of the size is wrong
+        yield from _of_cells(file, chosen.iter_rows(values_only=True), rows)
+        book.close()
+    except ErpError:
+        raise
+    except Exception as error:  # a damaged one makes it raise whatever its parser meets
+        raise unreadable(file.named, error, "check that it is a whole .xlsx workbook") from None
+
+
+def _chosen(file: SourceFile, sheets: Iterable[Any], wanted: str | None) -> Any:
+    found = {sheet.title: sheet for sheet in sheets}
+    if wanted is None and len(found) > 1:
+        raise ErpError(f"source.sheet = null: {file.named} has several: {shorten(found)}; name one")
+    if wanted is not None and wanted not in found:
+        raise ErpError(f"source.sheet = {wanted}: {file.named} has {shorten(found)}; name one of them")
+    return found[wanted] if wanted is not None else next(iter(found.values()))
+
+
+def _of_cells(file: SourceFile, cells: Iterator[tuple[Any, ...]], rows: int) -> Iterator[pd.DataFrame]:
+    names = _named(file, ("" if name is None else str(name) for name in next(cells, ())))
+    held = [name for name in names if name]
+    while some := list(islice(cells, _rows_of(len(names), rows))):
+        padded = [row[: len(names)] + (None,) * (len(names) - len(row)) for row in some]
+        frame = pd.DataFrame(padded, columns=names, dtype=object)[held]
         yield frame[frame.notna().any(axis=1)].reset_index(drop=True)
-    book.close()
 
 
-def _require_single(file: SourceFile, names: Iterable[str]) -> None:
+def _named(file: SourceFile, names: Iterable[str]) -> list[str]:
+    """The names of columns. One without a name is not read. Raises ErpError: two have the same."""
     names = list(names)
-    if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+    counts = Counter(name for name in names if name)
+    if twice := [name for name, count in counts.items() if count > 1]:
         raise ErpError(
             f"{file.named}: has two columns {shorten(twice, 3)}; which one is meant it does not say; rename one"
         )
+    return names

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 
 import numpy as np
 import pandas as pd
 
+from erp.config.typed import item
 from erp.errors import ErpError, shorten
 from erp.importers.base import Importer
 from erp.importers.fields import MISSING
 from erp.importers.files import SourceFile
 from erp.importers.ledger import Ledger
 from erp.importers.sheets import SUFFIXES, frames
+from erp.table.columns import numbers, show
 
 _ROWS = 1 << 13  # of a file at once: texts may be long
 _PLACE = "{member}"
@@ -73,11 +76,11 @@ class Wide(Importer):
             raise ErpError(f"path = {files[0].path}: holds {' and '.join(sorted(kinds))} files; name one kind with '*'")
         wanted = [*self._columns.values(), *(self._of(name) for name in self._members or [])]
         for file in files:
-            members: dict[str, str] | None = None
+            members: dict[str, str] = {}
             for frame in frames(file, wanted, ledger, _ROWS, self._encoding, self._sheet):
-                members = members or self._found(file, frame)
+                members.update(self._met(frame) if members else self._found(file, frame))  # keys of json come late
                 yield self._long(frame, members, file)
-            ledger.origin(file, members or ())
+            ledger.origin(file, members)
 
     def _of(self, member: str, what: str = "reward") -> str:
         return self._patterns[what].replace(_PLACE, member)
@@ -94,39 +97,40 @@ class Wide(Importer):
                 "prompt's with source.columns.prompt=<column>"
             )
         if self._members is None and self._patterns["reward"] == _PLACE:
-            numbers = [name for name in present if name not in taken
-                       and not pd.to_numeric(frame[name], errors="coerce").isna().all()]  # fmt: skip
-            quoted = [name if re.fullmatch(r"[\w.-]+", name) else f'"{name}"' for name in numbers[:3]]
+            numeric = [name for name in present if name not in taken and not np.isnan(numbers(frame[name])).all()]
+            named = shlex.quote(f"source.members=[{','.join(map(item, numeric[:20]))}]")
             raise ErpError(
                 f"source.members = null: say which columns hold members' scores; {file.named} has columns of numbers "
-                f"{shorten(numbers, 20) or 'none'}; 'source.members=[{','.join(quoted)}]', or a pattern with "
-                "source.pattern='score_{member}'"
+                f"{shorten(numeric, 20) or 'none'}; {named}, or a pattern with 'source.pattern=\"score_{{member}}\"'"
             )
-        if self._members is not None:
-            columns = {name: self._of(name) for name in self._members}
-            if gone := [column for column in columns.values() if column not in present]:
-                raise ErpError(
-                    f"source.members: {file.named} has no column {shorten(gone)}; "
-                    f"its columns are {shorten(present, 20)}"
-                )
-            return columns
-        before, after = map(re.escape, self._patterns["reward"].split(_PLACE))
-        met = {name: match.group(1) for name in present if name not in taken
-               and (match := re.fullmatch(f"{before}(.+){after}", name, re.DOTALL))}  # fmt: skip
-        others = {self._of(member, what) for member in met.values() for what in self._patterns if what != "reward"}
-        found = {member: name for name, member in met.items() if name not in others}
-        if not found:
+        if gone := [column for column in map(self._of, self._members or ()) if column not in present]:
+            raise ErpError(
+                f"source.members: {file.named} has no column {shorten(map(show, gone))}; its columns are "
+                f"{shorten(map(show, present), 20)}"
+            )
+        if not (found := self._met(frame)):
             raise ErpError(
                 f"source.pattern = {self._patterns['reward']}: no column of {file.named} is like it; its columns are "
                 f"{shorten(present, 20)}"
             )
         return found
 
+    def _met(self, frame: pd.DataFrame) -> dict[str, str]:
+        """Member -> its column of scores, of those that are named, or whose columns meet the pattern."""
+        if self._members is not None:
+            return {name: self._of(name) for name in self._members}
+        before, after = map(re.escape, self._patterns["reward"].split(_PLACE))
+        met = {str(name): match.group(1) for name in frame.columns if name not in self._columns.values()
+               and (match := re.fullmatch(f"{before}(.+){after}", str(name), re.DOTALL))}  # fmt: skip
+        others = {self._of(member, what) for member in met.values() for what in self._patterns if what != "reward"}
+        return {member: name for name, member in met.items() if name not in others}
+
     def _long(self, frame: pd.DataFrame, members: Mapping[str, str], file: SourceFile) -> pd.DataFrame:
         if gone := [column for column in members.values() if column not in frame]:  # of json, a key that comes and goes
             frame = frame.assign(**dict.fromkeys(gone))
         size, count = len(frame), len(members)
-        long = {name: _tiled(frame[theirs], count) for name, theirs in self._columns.items() if theirs in frame}
+        long = {name: _tiled(frame[theirs], count) for name, theirs in self._columns.items() if theirs in frame
+                and (name in self._said or theirs not in members.values())}  # fmt: skip
         if "prompt" not in long:
             raise ErpError(f"{file.named}: rows without a column {self._columns['prompt']}; give every row one")
         codes = np.repeat(np.arange(count), size)
@@ -155,14 +159,15 @@ def _stacked(columns: Sequence[pd.Series]) -> pd.Series:
 
 def _scores(raw: pd.Series) -> pd.Series:
     """A column of scores: as numbers where they all are, with nothing where a word says that there is none."""
-    if raw.dtype != object and not isinstance(raw.dtype, pd.StringDtype):
+    if pd.api.types.is_numeric_dtype(raw.dtype):  # true and false too
         return raw
-    number = pd.to_numeric(raw.where(raw.map(lambda value: not isinstance(value, bool)), None), errors="coerce")
+    raw = raw.astype(object)
+    number = pd.Series(numbers(raw.where(raw.map(lambda value: not isinstance(value, bool)), None)), raw.index)
     odd = number.isna() & raw.notna()
     said = raw[odd].map(lambda value: isinstance(value, str) and value.strip().lower() in MISSING)
     left = said.index[~said.astype(bool)]
     if not len(left):
-        return number.astype("float64")
+        return number
     column = number.astype(object).where(number.notna(), None)
     column[left] = raw[left]
     return column

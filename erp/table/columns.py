@@ -24,6 +24,7 @@ _NOT_FINITE = ("nan", "inf", "+inf", "-inf", "infinity", "+infinity", "-infinity
 _NO_NUMBER = "not a number; write one as 0.5 or 1000 (a decimal point, no comma or unit), or leave it empty"
 _READABLE = (str, int, float, Decimal, np.number, np.bool_)
 _MOST = np.iinfo(np.int64)
+_BEYOND = 2**1024 - 2**970  # rounds to a number that no float is
 _ALIKE = ("string", "integer")  # kinds of values of which equal ones are written alike: 1, 1.0 and True are not
 
 
@@ -142,6 +143,17 @@ def text_column(raw: pd.Series, faults: Faults, *, required: bool) -> Texts:
     return Texts(found.codes, [value if isinstance(value, str) else str(value) for value in values])
 
 
+def numbers(cells: pd.Series) -> NDArray[np.float64]:
+    """Cells as numbers (n,), NaN where they are none. An integer beyond all floats is infinite, as 1e999 is."""
+    try:
+        return pd.to_numeric(cells, errors="coerce").to_numpy(dtype="float64", copy=True)
+    except OverflowError:
+        huge = cells.map(lambda value: isinstance(value, int) and abs(value) >= _BEYOND).astype(bool)
+        number = numbers(cells.where(~huge, None))
+        number[huge] = [np.inf if value > 0 else -np.inf for value in cells[huge]]
+        return number
+
+
 def number_column(raw: pd.Series, faults: Faults, *, or_truth: bool = False) -> NDArray[np.float64]:
     """The column as numbers, null = NaN; what is not a number is a fault. `or_truth`: true and false are 1 and 0."""
     if pd.api.types.is_bool_dtype(raw.dtype) or pd.api.types.is_numeric_dtype(raw.dtype):
@@ -150,7 +162,7 @@ def number_column(raw: pd.Series, faults: Faults, *, or_truth: bool = False) -> 
     is_null = cells.isna().to_numpy()
     if pd.api.types.infer_dtype(cells, skipna=True) != "string":
         cells = cells.where(cells.map(lambda value: isinstance(value, _READABLE)).astype(bool), None)
-    number = pd.to_numeric(cells, errors="coerce").to_numpy(dtype="float64", copy=True)
+    number = numbers(cells)
     wrong = np.isnan(number) & ~is_null
     for i in np.flatnonzero(wrong):  # few, if any: words for numbers, and faults
         value = cells.iloc[i]

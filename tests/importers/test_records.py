@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from erp.errors import ErpError
-from erp.importers import records as module
+from erp.importers import objects as module
 from erp.importers.files import find
 from erp.importers.ledger import Ledger
 from erp.importers.records import records

@@ -165,7 +165,7 @@ def test_which_columns_are_members_is_asked_with_the_answer_at_hand(tmp_path):
     assert """'source.members=["a b","c:d"]'""" in said
     assert "source.columns.prompt" in refused(tmp_path / "w.csv", tmp_path / "t", members=["c:d"])
     gone = refused(tmp_path / "w.csv", tmp_path / "t", members=["e"], columns={"prompt": "question"})
-    assert "has no column e" in gone
+    assert "has no column 'e'" in gone
     assert "{member}" in refused(tmp_path / "w.csv", tmp_path / "t", pattern="score_")
     assert "allowed are cost_usd" in refused(tmp_path / "w.csv", tmp_path / "t", of_members={"price": "{member}"})
 
