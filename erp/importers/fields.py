@@ -133,7 +133,10 @@ def split_of(name: str) -> tuple[str, str | None]:
 
 def shown(value: object) -> str:
     """What stands there, as an error prints it."""
-    told = visible(repr(value))
+    try:
+        told = visible(repr(value))
+    except (ValueError, RecursionError):  # an integer of too many digits, lists in lists
+        told = f"a {type(value).__name__} that cannot be printed"
     return told if len(told) <= 60 else f"{told[:57]}..."
 
 

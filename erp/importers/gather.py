@@ -89,6 +89,7 @@ class Gathered:
         refused = _Refused(self._ledger, raw)
         for column in ("model", "prompt"):
             text_column(raw[column], refused, required=True)
+        raw = raw.assign(**{name: _written(raw[name], refused) for name in _TEXTS if name in raw})
         values = _values(raw, refused)
         rows = raw[~refused.bad].reset_index(drop=True)
         values = {name: value[~refused.bad] for name, value in values.items()}
@@ -149,6 +150,14 @@ class Gathered:
         for batch in pyarrow.parquet.ParquetFile(self._file, pre_buffer=False).iter_batches(1 << 16):
             yield start, batch.to_pandas()
             start += batch.num_rows
+
+
+def _written(column: pd.Series, refused: _Refused) -> pd.Series:
+    """A column of texts, numbers written out; what is neither is refused."""
+    if pd.api.types.infer_dtype(column, skipna=True) in ("string", "empty"):
+        return column
+    found = text_column(column, refused, required=False)
+    return pd.Series(np.array([*found.values, None], dtype=object)[found.codes], index=column.index)
 
 
 def _values(raw: pd.DataFrame, refused: _Refused) -> dict[str, NDArray[Any]]:

@@ -87,7 +87,10 @@ def show(value: object) -> str:
     """A value as an error prints it: short, on one line."""
     if value is None or value is pd.NA or (isinstance(value, float) and np.isnan(value)):
         return "null"
-    text = repr(str(value)) if isinstance(value, str) else str(value)
+    try:
+        text = repr(str(value)) if isinstance(value, str) else str(value)
+    except ValueError:  # Python prints no integer of that length
+        text = f"a {type(value).__name__} of too many digits"
     return " ".join(text.split()) if len(text) <= _TEXT_LIMIT else f"{' '.join(text[:_TEXT_LIMIT].split())}..."
 
 

@@ -160,6 +160,7 @@ def test_one_id_under_two_texts_and_one_text_under_two_ids(tmp_path):
         ({**row("b"), "prompt": " "}, "prompt: missing"),
         ({**row("b"), "reward": "good"}, "reward: not a number"),
         ({**row("b"), "reward": [1, 2]}, "reward: not a number"),
+        ({**row("b"), "response": [1, 2]}, "response: not a text"),
         ({**row("b"), "completion_tokens": -3}, "completion_tokens: allowed"),
         ({**row("b"), "cost_usd": "free"}, "cost_usd: not a number"),
         ({**row("b"), "n_samples": 0}, "n_samples: allowed"),
@@ -176,6 +177,12 @@ def test_what_cannot_be_understood_stops_the_import_or_is_left_out_counted(tmp_p
     assert found.manifest["prompts"] == 2
     assert sum(found.manifest["import"]["not_understood"].values()) == 1
     assert any("1 imported rows were left out as not understood" in note for note in read_table(found.folder).notes)
+
+
+def test_a_response_that_is_a_number_is_written_out(tmp_path):
+    path = put(tmp_path / "a.jsonl", row(response=42), row("b", response="two"), row("c"))
+    frame = pd.read_parquet(imported(path, tmp_path / "t").folder / "samples")
+    assert frame["response"].fillna("").tolist() == ["42", "two", ""]
 
 
 def test_nothing_scored_is_no_table(tmp_path):
