@@ -20,12 +20,17 @@ from erp.build import LABEL, plain_name
 from erp.compose import conf_folder
 from erp.config import PROGRAMS, Decoding, Member, Pool, Shot
 from erp.config.learn import Cost, Tracking, Trainer
+from erp.config.serve import Capable, Endpoint, Gateway
 
-SCHEMAS: dict[str, type[BaseModel]] = {"cost": Cost, "pool": Pool, "tracking": Tracking, "trainer": Trainer}
+SCHEMAS: dict[str, type[BaseModel]] = {
+    "cost": Cost, "gateway": Gateway, "pool": Pool, "tracking": Tracking, "trainer": Trainer,
+}  # fmt: skip
 PARTS: dict[str, type[BaseModel]] = {
     "pool.members[]": Member,
     "pool.members[].shots[]": Shot,
     "pool.decoding": Decoding,
+    "gateway.members[]": Endpoint,
+    "gateway.members[].capable": Capable,
 }
 
 
@@ -249,13 +254,14 @@ def _rows(
         yield Key(f"{prefix if given else '+' + prefix}{name}", value, kind, meaning)
 
 
-def part_keys() -> list[Key]:
-    """What stands in a member, a worked example, and a decoding."""
+def part_keys(group: str) -> list[Key]:
+    """What stands in a group's members, and in what lies in them."""
     said: dict[str, str] = {}
-    for file in groups()["pool"]:
-        said = {f"pool.{name}": text for name, text in comments(file).items()} | said
+    for file in groups()[group]:
+        said = {f"{group}.{name}": text for name, text in comments(file).items()} | said
     return [
         Key(f"{prefix}.{name}", default, kind, said.get(f"{prefix}.{name}") or documented(model).get(name, ""))
         for prefix, model in PARTS.items()
+        if prefix.startswith(f"{group}.")
         for name, (kind, default) in _fields(model).items()
     ]

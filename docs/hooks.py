@@ -15,6 +15,7 @@ import yaml
 from erp.cli import summaries
 from erp.config import PROGRAMS
 
+PARTS = {"pool": "Members, worked examples, decoding { #members }", "gateway": "Endpoints { #endpoints }"}
 LONGEST = 60  # characters of a default that are shown
 
 
@@ -90,8 +91,8 @@ def groups_page() -> str:
         for o in options:
             lines += [f"#### {group}={o.name} {{ #{group}-{o.name} }}", "", *_about(o), *_table(o.keys)]
             lines += _also(o)
-        if group == "pool":
-            lines += ["#### Members, worked examples, decoding { #members }", "", *_table(reference.part_keys())]
+        if group in PARTS:
+            lines += [f"#### {PARTS[group]}", "", *_table(reference.part_keys(group))]
     return "\n".join(lines)
 
 

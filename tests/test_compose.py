@@ -34,7 +34,7 @@ def no_weights(monkeypatch):
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_every_program_composes(program):
-    run = ["run=x"] if program in ("evaluate", "report", "route", "extend") else []
+    run = ["run=x"] if program in ("evaluate", "report", "route", "extend", "serve") else []
     run = ["path=x.csv"] if program == "import" else run
     assert set(compose(program, run)) <= {f.alias or n for n, f in PROGRAMS[program].model_fields.items()}
 

@@ -16,6 +16,7 @@ from erp.config.learn import (
     TrainConfig,
 )
 from erp.config.nodes import Node
+from erp.config.serve import ServeConfig
 
 
 class DashboardConfig(Node):
@@ -37,4 +38,5 @@ PROGRAMS: dict[str, type[Node]] = {
     "compare": CompareConfig,
     "extend": ExtendConfig,
     "dashboard": DashboardConfig,
+    "serve": ServeConfig,
 }

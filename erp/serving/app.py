@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
+import signal
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from functools import partial
 from typing import Any
@@ -12,6 +14,7 @@ from typing import Any
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
+from erp.errors import ErpError
 from erp.serving.asked import Kind
 from erp.serving.door import Call, Door
 from erp.serving.gateway import AUTO, Gateway
@@ -35,10 +38,19 @@ class App:
         upstreams: answer them.
         log: keeps decisions.
         metrics: count.
+        again: loads the run anew and puts it in the place of the one that decides; raises ErpError.
     """
 
-    def __init__(self, gateway: Gateway, upstreams: Upstreams, log: DecisionLog, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        gateway: Gateway,
+        upstreams: Upstreams,
+        log: DecisionLog,
+        metrics: Metrics,
+        again: Callable[[], None] = lambda: None,
+    ) -> None:
         self.gateway, self.upstreams, self.log, self.metrics = gateway, upstreams, log, metrics
+        self._again = again
         self.relay = Relay(gateway, upstreams, log, metrics)
         self.door = Door(gateway.config.tokens, int(gateway.config.body_mb * 1e6))
         self.paths: Mapping[str, Mapping[str, Handler]] = {
@@ -53,7 +65,9 @@ class App:
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Answer one request, or live through the server's life."""
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
         if scope["type"] != "http":
             return
         status = 0
@@ -76,6 +90,29 @@ class App:
             await response(scope, receive, noted)
         known = scope["path"] if scope["path"] in self.paths else "other"
         self.metrics.requests.labels(known, str(status or "gone")).inc()
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        """Between the first and the last request: a hang-up signal loads the run anew."""
+        loop = asyncio.get_running_loop()
+        await receive()
+        with contextlib.suppress(ValueError, RuntimeError, NotImplementedError):  # not in the main thread
+            loop.add_signal_handler(signal.SIGHUP, lambda: loop.run_in_executor(None, self._reload))
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await self.upstreams.close()
+        self.log.close()
+        self.gateway.state.close()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    def _reload(self) -> None:
+        """The run as its folder is now; one that cannot be served leaves the gateway as it is."""
+        try:
+            self._again()
+        except ErpError as error:
+            for fault in error.faults:
+                _log.error("the run is not loaded anew: %s", fault)
+        else:
+            _log.warning("the run is loaded anew")
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> Response | None:
         path = scope["path"]  # and nothing that a Host header could change

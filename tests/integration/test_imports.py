@@ -74,7 +74,7 @@ def commands(run, table, quick, tmp_path):
     }
 
 
-@pytest.mark.parametrize("program", sorted(summaries()))
+@pytest.mark.parametrize("program", sorted({*summaries()} - {"serve"}))  # which does not end by itself
 def test_a_program_loads_what_it_needs(program, commands):
     found = loaded(program, *commands[program], input="What is 2 + 2?\n")
     embeds = HASHING if program in ("extend", "route") else set()  # others find the embeddings in the cache
@@ -98,3 +98,8 @@ def test_routing_by_a_network_needs_what_a_closed_form_needs(trained):
 def test_opening_runs_loads_nothing_that_only_fitting_needs(trained):
     runs = map(trained, ("ridge", "knn", "mlp", "category_mean"))
     assert not loaded(*runs, code=OPENED) & {"hydra", "wandb", "matplotlib", *TRAINING, *MODELS, *FITTING}
+
+
+def test_serving_loads_what_routing_loads():
+    found = loaded(code="import erp.serving.opening; code = 0")
+    assert not found & {"hydra", "wandb", "matplotlib", "sklearn", *TRAINING, *MODELS}

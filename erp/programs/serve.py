@@ -1,0 +1,91 @@
+"""``erp serve``: a trained router stands in front of real models."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import sys
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from erp.config import validate
+from erp.config.serve import ServeConfig
+from erp.errors import ErpError, one_line
+from erp.programs.launch import launch
+
+_RESTART_S = 120
+"""How long a worker may take to load a run."""
+
+
+def main(arguments: Sequence[str]) -> None:
+    """The command."""
+    launch("serve", arguments, _job)
+
+
+def _job(container: dict[str, Any]) -> None:
+    config: ServeConfig = validate("serve", container)
+    _require_library()
+    logging.basicConfig(stream=sys.stderr, format="erp serve: %(message)s", level=logging.WARNING)
+    if config.check:
+        from erp.serving.trial import as_text, tried
+
+        trials = asyncio.run(tried(config.gateway))
+        print(as_text(trials))
+        if faults := [trial.fault for trial in trials if trial.fault]:
+            raise ErpError(*faults)
+        return
+    _serve(config, container)
+
+
+def _serve(config: ServeConfig, container: dict[str, Any]) -> None:
+    import uvicorn
+    from uvicorn.supervisors import Multiprocess
+
+    from erp.serving.opening import from_plain, opened
+
+    options: dict[str, Any] = {
+        "lifespan": "on", "log_config": None, "access_log": False, "proxy_headers": False, "server_header": False,
+        "timeout_keep_alive": 75, "timeout_worker_healthcheck": _RESTART_S, "workers": config.workers,
+    }  # fmt: skip
+    app = opened(config)  # of several workers too: every fault of the input is told once, and before they start
+    with _listening(config.host, config.port) as at:
+        host, port = at.getsockname()[:2]
+        members = ", ".join(map(one_line, app.gateway.served.predictor.members))
+        print(f"serving http://{host}:{port}/v1, model erp/auto, members {members}", flush=True)
+        if config.workers == 1:
+            uvicorn.Server(uvicorn.Config(app, **options)).run(sockets=[at])
+            return
+        del app
+        Multiprocess(uvicorn.Config(partial(from_plain, container), factory=True, **options), sockets=[at]).run()
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    """A socket that listens. Raises ErpError."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        found = socket.socket(family, kind, protocol)
+        try:
+            found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            found.bind(address)
+            found.listen(1024)
+        except OSError:
+            found.close()
+            raise
+    except OSError as error:
+        raise ErpError(
+            f"port = {port}: {host} cannot be listened on ({error.strerror}); give another port or host"
+        ) from None
+    found.set_inheritable(True)
+    return found
+
+
+def _require_library() -> None:
+    try:
+        import httpx2  # noqa: F401
+        import prometheus_client  # noqa: F401
+        import starlette  # noqa: F401
+        import uvicorn  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise ErpError(f"serve: needs {error.name}, which is not installed; pip install 'erp[serve]'") from None

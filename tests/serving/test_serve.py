@@ -1,0 +1,184 @@
+"""`erp serve`: every fault before the port opens, a trial of the endpoints, and a server that lives on."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import httpx2
+import pytest
+import yaml
+
+from erp import cli
+from tests.serving.servers import Member, completion, parts, reply
+
+PROMPT = "prove the triangle theorem"
+CHAT = {"model": "erp/auto", "messages": [{"role": "user", "content": PROMPT}]}
+
+
+@pytest.fixture
+def serve(trained, tmp_path, monkeypatch, run_folder):
+    """``serve(members or their changes, *arguments, **gateway keys)``: the arguments of `erp serve`, files written."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("ERP_WEIGHTS", raising=False)
+    shutil.copytree(run_folder, "run")
+
+    def arguments(*more, urls="http://127.0.0.1:9/v1", members=None, **keys):
+        named = members or [{"name": name, "base_url": urls} for name in trained.members]
+        file = Path("conf/gateway/mine.yaml")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(yaml.safe_dump({"members": named, **keys}))
+        return ["serve", "--config-dir", "conf", "gateway=mine", "run=run", "port=0", *more]
+
+    return arguments
+
+
+@pytest.mark.parametrize(
+    ("keys", "arguments", "words"),
+    [
+        ({"members": [{"name": "other", "base_url": "http://x/v1"}]}, (), "gateway.members: synthetic"),
+        ({"members": [{"name": "a", "base_url": "http://x/v1"}] * 2}, (), "names a twice"),
+        ({"urls": "ftp://x/v1"}, (), "gateway.members.0.base_url = ftp://x/v1: is no address"),
+        ({"urls": "http://me:secret@x/v1"}, (), "gateway.members.0.base_url: holds credentials"),
+        ({"tokens": ["secret"]}, (), "is no SHA-256"),
+        ({"explore": 1.5}, (), "gateway.explore = 1.5"),
+        ({"explor": 0.5}, (), "did you mean explore?"),
+        ({"budget": {"usd_per_day": 1}}, (), "gateway.budget: nobody knows what"),
+        ({"state": "missing/folder/state.db", "log": {"folder": "conf/gateway/mine.yaml"}}, (), "gateway.log.folder"),
+        ({}, ("workers=2",), "gateway.state = null"),
+        ({}, ("run=nowhere",), "run = nowhere: there is no such folder"),
+        ({}, ("lambda=-1",), "lambda = -1"),
+        ({}, ("host=256.0.0.1",), "port = 0: 256.0.0.1 cannot be listened on"),
+    ],
+)  # fmt: skip
+def test_a_fault_is_a_line_before_a_port_opens(serve, capsys, keys, arguments, words):
+    assert cli.main(serve(*arguments, **keys)) == 2
+    said = capsys.readouterr()
+    assert words in said.err
+    assert "serving" not in said.out
+    assert "Traceback" not in said.err
+    assert "secret" not in said.err.replace("tokens.0 = secret", "")
+
+
+def test_a_key_that_is_not_set_is_a_fault(serve, capsys, monkeypatch, trained):
+    monkeypatch.delenv("NO_SUCH_KEY", raising=False)
+    members = [{"name": name, "base_url": "http://x/v1", "api_key_env": "NO_SUCH_KEY"} for name in trained.members]
+    assert cli.main(serve(members=members)) == 2
+    assert capsys.readouterr().err.count("NO_SUCH_KEY: is not set") == len(members)
+
+
+def test_a_trial_asks_every_endpoint_and_names_those_that_fail(serve, capsys, trained):
+    scripts = [reply(completion()), reply({"error": {"message": "no such model"}}, 404), parts(b"data: x\n\n")]
+    with Member(scripts[0]) as good, Member(scripts[1]) as bad, Member(scripts[2]) as odd:
+        urls = [good.url, bad.url, odd.url]
+        members = [{"name": n, "base_url": url} for n, url in zip(trained.members, urls, strict=True)]
+        assert cli.main(serve("check=true", members=members)) == 2
+        said = capsys.readouterr()
+        lines = said.out.strip().splitlines()
+        assert [line.split()[:2] for line in lines[1:]] == [[n, u] for n, u in zip(trained.members, urls, strict=True)]
+        assert ["ok" in lines[1], "failed" in lines[2], "failed" in lines[3]] == [True] * 3
+        assert "upstream-model" in lines[1]
+        faults = said.err.strip().splitlines()
+        assert f"gateway.members.1 = {trained.members[1]}: status 404; see to" in faults[0]
+        assert "is no chat completion" in faults[1]
+        assert [asked.body["model"] for asked in good.asked] == [trained.members[0]]
+        assert cli.main(serve("check=true", urls=good.url)) == 0
+
+
+class Process:
+    """`erp serve` in a process of its own."""
+
+    def __init__(self, arguments, **environment):
+        command = [sys.executable, "-c", "from erp.cli import entry; entry()", *arguments]
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **environment}
+        )
+        self.said: list[str] = []
+        self._hearing = threading.Thread(target=lambda: self.said.extend(self.process.stderr), daemon=True)
+        self._hearing.start()
+        first = self.process.stdout.readline()
+        assert first.startswith("serving http://127.0.0.1:"), self.said
+        self.url = first.split()[1].removesuffix("/v1,")
+        self.client = httpx2.Client(base_url=self.url, timeout=60)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.client.close()
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        self._hearing.join(10)
+        self.process.stdout.close()
+        self.process.stderr.close()
+
+    def hears(self, words):
+        until = time.monotonic() + 60
+        while not any(words in line for line in list(self.said)):
+            assert time.monotonic() < until, self.said
+            time.sleep(0.05)
+        self.said.clear()
+
+
+def test_a_server_lives_through_a_run_that_cannot_be_loaded_and_takes_the_next(serve, tmp_path, trained):
+    with Member(reply(completion())) as member, Process(
+        serve(urls=member.url, log={"folder": str(tmp_path / "log")}, state=str(tmp_path / "state.db"))
+    ) as server:  # fmt: skip
+        assert server.client.get("/healthz").json() == {"status": "ok"}
+        assert server.client.post("/v1/chat/completions", json=CHAT).json() == completion()
+        shutil.move("run", "away")
+        server.process.send_signal(signal.SIGHUP)
+        server.hears("the run is not loaded anew: run = run: there is no such folder")
+        assert server.client.post("/route", json={"prompt": PROMPT}).json()["path"] == "routed"
+        shutil.move("away", "run")
+        server.process.send_signal(signal.SIGHUP)
+        server.hears("the run is loaded anew")
+        assert server.client.post("/v1/chat/completions", json=CHAT).json() == completion()
+        server.process.send_signal(signal.SIGTERM)
+        server.process.wait(20)
+        assert not any("Traceback" in line for line in server.said), server.said
+    records = [json.loads(line) for file in (tmp_path / "log").iterdir() for line in file.read_text().splitlines()]
+    assert [record["answered"] for record in records] == [trained.route([PROMPT])["member"][0]] * 2
+
+
+@pytest.mark.slow
+def test_workers_share_pins_and_are_replaced_one_by_one(serve, tmp_path):
+    with Member(reply(completion())) as member, Process(
+        serve("workers=2", urls=member.url, state=str(tmp_path / "state.db"))
+    ) as server:  # fmt: skip
+        went_on = {**CHAT, "messages": [*CHAT["messages"], {"role": "assistant", "content": "x"}, *CHAT["messages"]]}
+
+        def paths(count):
+            return {
+                httpx2.post(f"{server.url}/v1/chat/completions", json=went_on, timeout=60)
+                .headers["x-erp-path"] for _ in range(count)
+            }  # fmt: skip
+
+        assert server.client.post("/v1/chat/completions", json=CHAT).status_code == 200
+        assert paths(10) == {"pinned"}
+        failed, over = [], threading.Event()
+
+        def keep_asking():
+            while not over.is_set():
+                try:
+                    if httpx2.post(f"{server.url}/v1/chat/completions", json=CHAT).status_code != 200:
+                        failed.append("status")
+                except httpx2.HTTPError as error:
+                    failed.append(error)
+
+        asking = threading.Thread(target=keep_asking)
+        asking.start()
+        server.process.send_signal(signal.SIGHUP)
+        time.sleep(25)
+        over.set()
+        asking.join()
+        assert not failed
+        assert paths(10) == {"pinned"}
