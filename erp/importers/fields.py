@@ -77,6 +77,12 @@ def maybe_mapping(value: object) -> Record:
     return value if isinstance(value, Mapping) else {}
 
 
+def inner(record: Record, key: str) -> Record:
+    """An object, or an empty one where something else stands."""
+    value = record.get(key)
+    return value if isinstance(value, Mapping) else {}
+
+
 def objects(record: Record, key: str) -> list[Record]:
     """A list of objects. Raises Misread: it is none."""
     value = held(record, key)

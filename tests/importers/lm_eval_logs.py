@@ -5,12 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 
+import pytest
+
+from erp.errors import ErpError
+from erp.importers.files import find
+from erp.importers.ledger import Ledger
+from erp.importers.lm_eval.samples import LmEval
+
 DATE = "2026-11-29T18-35-09.755502"
 LATER = "2026-11-30T09-00-00.000001"
 CHAT = (
     "{% for m in messages %}<|{{ m['role'] }}|>\n{{ m['content'] }}<|end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
 )
+EXAMPLES = "Do sums.\n\nQ: What is 8 plus 1?\nA: 9\n\nQ: What is 2 plus 1?\nA: 3\n\n"
 
 
 def doc_hash(doc):
@@ -44,9 +52,7 @@ def write(folder, model, samples, task="sums", date=DATE, facts=None):
     """A member's folder, as the tool names it."""
     home = folder / model.replace("/", "__").replace(":", "__")
     home.mkdir(parents=True, exist_ok=True)
-    (home / f"samples_{task}_{date}.jsonl").write_text(
-        "".join(json.dumps(s, ensure_ascii=False) + "\n" for s in samples)
-    )
+    (home / f"samples_{task}_{date}.jsonl").write_text("".join(json.dumps(s) + "\n" for s in samples))
     if facts is not False:
         (home / f"results_{date}.json").write_text(json.dumps(facts or results(model, task)))
     return home
@@ -61,3 +67,14 @@ def asked(doc):
 
 def plain(scores, filter_name="none", metric="acc"):
     return [sample(i, DOCS[i], asked(DOCS[i]), filter_name, **{metric: score}) for i, score in enumerate(scores)]
+
+
+def read(folder, **options):
+    ledger = Ledger()
+    return list(LmEval(**options).rows(find(str(folder), LmEval.patterns), ledger)), ledger
+
+
+def refused(folder, **options):
+    with pytest.raises(ErpError) as caught:
+        read(folder, **options)
+    return str(caught.value)

@@ -1,7 +1,6 @@
 """Logs of Inspect as a reward table, and each of their traps."""
 
 import math
-import random
 import zipfile
 
 import pytest
@@ -259,45 +258,3 @@ def test_a_damaged_sample_is_a_fault_and_the_others_are_read(tmp_path):
     rows, ledger = read(tmp_path)
     assert rewards(rows) == [1.0]
     assert ledger.faults == {"a sample cannot be read": 1}
-
-
-def test_damaged_logs_end_in_a_table_or_in_named_faults(tmp_path):
-    draw = random.Random(5)
-    ends = set()
-
-    def spoiled(value, depth=0):
-        if isinstance(value, dict) and value and (depth < 1 or draw.random() < 0.7):
-            key = draw.choice(list(value))
-            if draw.random() < 0.3:
-                return {k: v for k, v in draw.sample(list(value.items()), len(value)) if k != key}
-            return {**value, key: spoiled(value[key], depth + 1)}
-        return draw.choice([None, 3, "x", [], {}, [[]], {"a": {}}, True, -1, 1e400])
-
-    for trial in range(100):
-        folder = tmp_path / str(trial)
-        name, layout = draw.choice([("a.eval", monolith), ("a.eval", chunked), ("a.json", None)])
-        samples, facts = [sample(n, value="CI"[n % 2]) for n in range(3)], header()
-        kind = draw.randrange(4)
-        if kind == 0:
-            samples = [spoiled(held) for held in samples]
-        if kind == 1:
-            facts = {**facts, "eval": spoiled(facts["eval"])} if draw.random() < 0.7 else spoiled(facts)
-        try:
-            file = write(folder, samples, facts, name, layout)
-        except (KeyError, TypeError, AttributeError):
-            continue  # the generator itself needs what is gone
-        raw = bytearray(file.read_bytes())
-        if kind == 2:
-            raw = raw[: draw.randrange(1, len(raw))]
-        elif kind == 3:
-            for _ in range(5):
-                raw[draw.randrange(len(raw))] ^= 1 << draw.randrange(8)
-        file.write_bytes(raw)
-        out = folder / "table"
-        try:
-            erp.import_table("inspect", folder, out=str(out))
-            ends.add("table")
-        except ErpError:
-            assert not out.exists()
-            ends.add("refused")
-    assert ends == {"table", "refused"}

@@ -1,24 +1,27 @@
 """Logs of lm-evaluation-harness as a reward table, and each of their traps."""
 
 import json
-import random
 from collections import defaultdict
 
 import pytest
 
 import erp
 from erp.errors import ErpError
-from erp.importers.files import find
-from erp.importers.ledger import Ledger
-from erp.importers.lm_eval.samples import LmEval
-from tests.importers.lm_eval_logs import CHAT, DATE, DOCS, LATER, asked, doc_hash, plain, results, sample, write
-
-EXAMPLES = "Do sums.\n\nQ: What is 8 plus 1?\nA: 9\n\nQ: What is 2 plus 1?\nA: 3\n\n"
-
-
-def read(folder, **options):
-    ledger = Ledger()
-    return list(LmEval(**options).rows(find(str(folder), LmEval.patterns), ledger)), ledger
+from tests.importers.lm_eval_logs import (
+    CHAT,
+    DATE,
+    DOCS,
+    EXAMPLES,
+    LATER,
+    asked,
+    doc_hash,
+    plain,
+    read,
+    refused,
+    results,
+    sample,
+    write,
+)
 
 
 def means(rows):
@@ -26,12 +29,6 @@ def means(rows):
     for row in rows:
         found[row["model"], row["category"]].append(row["reward"])
     return {key: sum(values) / len(values) for key, values in found.items()}
-
-
-def refused(folder, **options):
-    with pytest.raises(ErpError) as caught:
-        read(folder, **options)
-    return str(caught.value)
 
 
 def test_a_member_is_called_what_its_results_say(tmp_path):
@@ -201,98 +198,6 @@ def test_a_document_without_its_hash_gets_the_same_one(tmp_path):
     assert len({row["prompt_id"] for row in read(tmp_path)[0]}) == 1
 
 
-@pytest.mark.parametrize("doc_to_text", ["Q: {{question}}\nA:", "def doc_to_text(doc):\n    return f'Q: {doc}'\n"])
-@pytest.mark.parametrize("sent", [
-    EXAMPLES + "{}",
-    f"<|user|>\n{EXAMPLES}{{}}<|end|>\n<|assistant|>\n",
-    "<|system|>\nDo sums.<|end|>\n<|user|>\nQ: What is 8 plus 1?\nA:<|end|>\n<|assistant|>\n9<|end|>\n<|user|>\n{}"
-    "<|end|>\n<|assistant|>\n",
-])  # fmt: skip
-def test_the_prompt_is_the_question_without_template_description_and_examples(tmp_path, doc_to_text, sent):
-    chat = sent.startswith("<|")
-    facts = results("m", config={"doc_to_text": doc_to_text, "description": "Do sums.\n\n"}, shots=2,
-                    chat_template=CHAT if chat else None, fewshot_as_multiturn="system" in sent)  # fmt: skip
-    text = sent.format(asked(DOCS[3]))
-    write(tmp_path, "m", [sample(0, DOCS[3], text, acc=1.0)], facts=facts)
-    rows, ledger = read(tmp_path)
-    assert (rows[0]["prompt"], ledger.notes) == (asked(DOCS[3]), [])
-    assert read(tmp_path, prompt="whole")[0][0]["prompt"] == text
-
-
-def test_the_beginning_of_an_answer_is_no_part_of_the_question(tmp_path):
-    facts = results("m", config={"gen_prefix": "The sum is"}, shots=1)
-    sent = f"{asked(DOCS[1])} 2\n\n{asked(DOCS[3])} The sum is"
-    write(tmp_path, "m", [sample(0, DOCS[3], sent, acc=1.0)], facts=facts)
-    assert read(tmp_path)[0][0]["prompt"] == asked(DOCS[3])
-
-
-@pytest.mark.parametrize("doc_to_text", ["Q: {{question}}\nA:", "def doc_to_text(doc):\n    return doc\n"])
-def test_a_chat_that_went_to_a_server_is_read_as_messages(tmp_path, doc_to_text):
-    turns = [("system", "Do sums."), ("user", asked(DOCS[1])), ("assistant", "2"), ("user", asked(DOCS[2]))]
-    chat = json.dumps([{"role": role, "content": text} for role, text in turns])
-    facts = results("m", config={"doc_to_text": doc_to_text}, shots=1, chat_template="")
-    write(tmp_path, "m", [sample(0, DOCS[2], [chat], acc=1.0)], facts=facts)
-    rows, ledger = read(tmp_path)
-    assert (rows[0]["prompt"], ledger.notes) == (asked(DOCS[2]), [])
-
-
-INST = (
-    "{{ bos_token }}{% for m in messages %}{% if m.role == 'user' %}[I] {{ m.content }} [/I]{% else %}"
-    " {{ m.content }}{{ eos_token }}{% endif %}{% endfor %}"
-)
-TURN = (
-    "{{ strftime_now('%d %b') }}{% for m in messages %}"
-    "{% if m.role == 'system' %}{{ raise_exception('no') }}{% endif %}"
-    "<turn>{{ 'model' if m.role == 'assistant' else m.role }}\n{{ m.content | trim }}</turn>\n{% endfor %}"
-    "{% if add_generation_prompt %}<turn>model\n{% endif %}"
-)
-BARE = (
-    "{% for m in messages %}{% if m.role == 'assistant' %}B: {{ m.content }}\n{% continue %}{% endif %}"
-    "A: {{ m.content }}\n{% endfor %}"
-)
-
-
-@pytest.mark.parametrize(
-    ("template", "sent"),
-    [
-        (INST, "<s>[I] {} [/I]"),
-        (INST, "<s>[I] one? [/I] 1</s>[I] {} [/I] It is"),
-        (TURN, "29 Nov<turn>user\n{}</turn>\n<turn>model\n"),
-        (TURN, "29 Nov<turn>user\n{}</turn>\n<turn>model\nIt is"),
-        (BARE, "A: {}\n"),
-        (BARE, "A: one?\nB: 1\nA: {}\nB: It is"),
-    ],
-)
-def test_templates_of_several_kinds_are_undone(tmp_path, template, sent):
-    facts = results("m", config={"doc_to_text": "def doc_to_text(doc):\n    return doc\n"}, chat_template=template)
-    write(tmp_path, "m", [sample(0, DOCS[2], sent.format("two?\n\nor not"), acc=1.0)], facts=facts)
-    rows, ledger = read(tmp_path)
-    assert (rows[0]["prompt"], ledger.notes) == ("two?\n\nor not", [])
-
-
-@pytest.mark.parametrize("template", ["{{ raise_exception('no') }}", "{% for", "nothing", "{{ ().__class__.__mro__ }}"])
-def test_a_template_that_cannot_be_undone_leaves_the_whole_prompt_and_says_so(tmp_path, template):
-    write(tmp_path, "m", [sample(0, DOCS[2], "<u>two?</u>", acc=1.0)], facts=results("m", chat_template=template))
-    rows, ledger = read(tmp_path)
-    assert rows[0]["prompt"] == "<u>two?</u>"
-    assert "of 1 documents of sums the prompt is all that m was sent" in ledger.notes[0]
-
-
-def test_the_gold_answer_is_not_in_the_prompt_where_choices_stand_in_the_context(tmp_path):
-    line = sample(0, {"sentence": "The cup is in the _ now.", "answer": "1"}, "", acc=1.0)
-    contexts = ["The cup is in the box", "The cup is in the barn"]
-    line["arguments"] = {f"gen_args_{i}": {"arg_0": text, "arg_1": " now."} for i, text in enumerate(contexts)}
-    write(tmp_path, "m", [line])
-    assert read(tmp_path)[0][0]["prompt"] == "The cup is in the _ now."
-    assert read(tmp_path, prompt="whole")[0][0]["prompt"] == "The cup is in the _ now."
-    chosen = plain([1.0])
-    assert chosen[0]["target"] == "0"
-    write(tmp_path, "m", chosen)
-    row = read(tmp_path)[0][0]
-    assert row["prompt"] == asked(DOCS[0])
-    assert "reference" not in row
-
-
 def test_a_score_of_several_responses_is_one_sample_without_a_response(tmp_path):
     lines = plain([1.0])
     lines[0]["resps"] = [["2", "4", "2"]]
@@ -307,40 +212,3 @@ def test_what_is_no_logs_of_samples_is_told(tmp_path):
     assert "--log_samples" in refused(tmp_path)
     (tmp_path / f"results_{DATE}.json").write_text("[1]")
     assert "holds no results of lm-eval" in refused(tmp_path)
-
-
-def test_damaged_logs_end_in_a_table_or_in_named_faults(tmp_path):
-    draw = random.Random(3)
-    ends = set()
-    for trial in range(60):
-        folder = tmp_path / str(trial)
-        home = write(folder, "m", plain([1.0, 0.0, 1.0]))
-        for file in home.iterdir():
-            raw = bytearray(file.read_bytes())
-            kind = draw.randrange(5)
-            if kind == 0:
-                raw = raw[: draw.randrange(1, len(raw))]
-            elif kind == 1:
-                raw[draw.randrange(len(raw))] ^= 1 << draw.randrange(8)
-            elif kind == 2:
-                rows = [json.loads(line) for line in raw.decode().splitlines()]
-                for row in rows:
-                    del row[draw.choice(list(row))]
-                raw = "".join(json.dumps(row) + "\n" for row in rows).encode()
-            elif kind == 3:
-                rows = [json.loads(line) for line in raw.decode().splitlines()]
-                for row in rows:
-                    row[draw.choice(list(row))] = draw.choice([None, 3, "x", [], {}, [[]], {"a": {}}, True])
-                raw = "".join(json.dumps(row) + "\n" for row in rows).encode()
-            else:
-                rows = [json.loads(line) for line in raw.decode().splitlines()]
-                raw = "".join(json.dumps(dict(draw.sample(list(r.items()), len(r)))) + "\n" for r in rows).encode()
-            file.write_bytes(raw)
-        out = folder / "table"
-        try:
-            erp.import_table("lm_eval", folder, out=str(out))
-            ends.add("table")
-        except ErpError:
-            assert not out.exists()
-            ends.add("refused")
-    assert ends == {"table", "refused"}

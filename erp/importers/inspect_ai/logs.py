@@ -11,7 +11,7 @@ from typing import Any
 
 from erp.errors import ErpError, shorten
 from erp.importers.choice import EARLIER
-from erp.importers.fields import Record, maybe_text
+from erp.importers.fields import Record, inner, maybe_text
 from erp.importers.files import SourceFile
 from erp.importers.inspect_ai.archive import Archive
 from erp.importers.ledger import Ledger
@@ -197,12 +197,6 @@ def finished(logs: Sequence[Log], members: Mapping[int, str], partial: bool, led
         ledger.leave_out(EARLIER, sum(1 for _ in logs[number].samples(Ledger())))
         ledger.origin(logs[number].file, (), harness="inspect-ai", task=logs[number].task, date=logs[number].created)
     return sorted(chosen)
-
-
-def inner(record: Record, key: str) -> Record:
-    """An object, or an empty one where something else stands."""
-    value = record.get(key)
-    return value if isinstance(value, dict) else {}
 
 
 def _listed(value: object) -> list[Any]:

@@ -10,9 +10,9 @@ from typing import Any, Literal
 from erp.errors import ErpError, shorten
 from erp.importers.base import Importer, Row
 from erp.importers.choice import Choice, compare_styles, several_units
-from erp.importers.fields import Misread, Record, label, maybe_text, number
+from erp.importers.fields import Misread, Record, inner, label, maybe_text, number
 from erp.importers.files import SourceFile
-from erp.importers.inspect_ai.logs import Log, Sample, finished, inner, logs_of
+from erp.importers.inspect_ai.logs import Log, Sample, finished, logs_of
 from erp.importers.inspect_ai.scores import parts_of, score_of, tells_all
 from erp.importers.ledger import Ledger
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from erp.importers.choice import Choice
-from erp.importers.fields import Misread, Record, number, shown
-from erp.importers.inspect_ai.logs import inner
+from erp.importers.fields import Misread, Record, inner, number, shown
 
 _GRADES = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0, "yes": 1.0, "no": 0.0}
 _NOT_THE_MODEL = {"grader_failed", "scoring_failed"}  # reasons that say nothing of the model

@@ -9,6 +9,7 @@ from typing import Any
 
 from erp.errors import ErpError, shorten
 from erp.importers.choice import EARLIER
+from erp.importers.fields import inner, maybe_text
 from erp.importers.files import SourceFile
 from erp.importers.ledger import Ledger
 
@@ -38,12 +39,12 @@ class Run:
     @property
     def config(self) -> Mapping[str, Any]:
         """Of the task."""
-        return mapping(mapping(self.results.get("configs")).get(self.task))
+        return inner(inner(self.results, "configs"), self.task)
 
     @property
     def shots(self) -> int | None:
         """How many examples stand before a question; None where nobody says."""
-        said = mapping(self.results.get("n-shot")).get(self.task, self.config.get("num_fewshot"))
+        said = inner(self.results, "n-shot").get(self.task, self.config.get("num_fewshot"))
         return said if isinstance(said, int) and said >= 0 else None
 
     @property
@@ -51,13 +52,13 @@ class Run:
         """What stood around a question, but for the chat template; empty where nobody says."""
         if not self.results:
             return {}
-        description, system = text(self.config.get("description")), text(self.results.get("system_instruction"))
+        description, system = maybe_text(self.config, "description"), maybe_text(self.results, "system_instruction")
         return {"examples": self.shots, "description": description, "system prompt": system}
 
     @property
     def template(self) -> str | None:
         """The chat template that was used."""
-        return text(self.results.get("chat_template"))
+        return maybe_text(self.results, "chat_template")
 
     @property
     def tokens(self) -> dict[str, str]:
@@ -67,7 +68,7 @@ class Run:
 
     def higher_is_better(self, metric: str) -> bool | None:
         """Which way a metric points; None where nobody says."""
-        said = mapping(mapping(self.results.get("higher_is_better")).get(self.task)).get(metric)
+        said = inner(inner(self.results, "higher_is_better"), self.task).get(metric)
         return said if isinstance(said, bool) else None
 
 
@@ -122,14 +123,4 @@ def _member(file: SourceFile, results: Mapping[str, Any], by_folder: bool) -> st
     folder = file.folder or (file.address.rpartition("/")[0].rpartition("/")[2])
     if by_folder:
         return folder
-    return text(results.get("model_name")) or folder.rpartition("/")[2] or "model"
-
-
-def mapping(value: object) -> Mapping[str, Any]:
-    """A JSON object, or an empty one where something else stands."""
-    return value if isinstance(value, dict) else {}
-
-
-def text(value: object) -> str | None:
-    """A text that says something, or None."""
-    return value if isinstance(value, str) and value.strip() else None
+    return maybe_text(results, "model_name") or folder.rpartition("/")[2] or "model"

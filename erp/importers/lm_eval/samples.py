@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,11 +11,12 @@ from typing import Any, Literal
 from erp.errors import ErpError
 from erp.importers.base import Importer, Row
 from erp.importers.choice import Choice, compare_styles, several_units
-from erp.importers.fields import Misread, held, number, shown
+from erp.importers.fields import Misread, held, inner, maybe_text, number
 from erp.importers.files import SourceFile
 from erp.importers.ledger import Ledger
 from erp.importers.lm_eval.asked import at_end, is_chat, last_user_part, rendered, with_blank, without_examples
-from erp.importers.lm_eval.runs import Run, mapping, runs_of, text
+from erp.importers.lm_eval.lines import calls_of, document_of, parsed, responses_of
+from erp.importers.lm_eval.runs import Run, runs_of
 from erp.table.columns import show_apart
 
 _SHOWN = 3  # documents, of members that were asked differently
@@ -77,7 +76,7 @@ class LmEval(Importer):
             self._used.add(chosen.metric)
             run = chosen.run
             ledger.origin(
-                run.file, [run.member], harness="lm-eval", version=text(run.results.get("lm_eval_version")),
+                run.file, [run.member], harness="lm-eval", version=maybe_text(run.results, "lm_eval_version"),
                 metric=chosen.metric, filter=chosen.filter, date=run.date or None, task=run.task,
             )  # fmt: skip
             if chosen.sign < 0:
@@ -135,7 +134,7 @@ class LmEval(Importer):
         taken = unclear = several = 0
         for at, line in chosen.run.file.lines():
             place = f"{chosen.run.file.name} line {at}"
-            if (sample := _parsed(line)) is None:
+            if (sample := parsed(line)) is None:
                 ledger.fault("a line is no JSON object", place)
                 continue
             if sample.get("filter", "none") != chosen.filter:
@@ -144,13 +143,13 @@ class LmEval(Importer):
             taken += 1
             try:
                 reward = number(held(sample, chosen.metric), chosen.metric)
-                document = _document(sample)
+                document = document_of(sample)
                 prompt, clear = self._prompt(sample, chosen.run)
             except Misread as error:
                 ledger.fault(error.reason, f"{place}: {error.detail}")
                 continue
             unclear += not clear
-            responses = _responses(sample)
+            responses = responses_of(sample)
             several = max(several, len(responses))
             known = ids[document]
             if (number_of := sample.get("doc_id")) not in known:
@@ -179,7 +178,7 @@ class LmEval(Importer):
 
     def _prompt(self, sample: Mapping[str, Any], run: Run) -> tuple[str, bool]:
         """The prompt, and whether it is what was wanted. Raises Misread: there is none."""
-        calls = _calls(sample)
+        calls = calls_of(sample)
         sent = list(dict.fromkeys(context for context, _ in calls))  # several where the choices stand in them
         continuation = calls[0][1] if len(sent) > 1 and isinstance(calls[0][1], str) else ""
         whole = with_blank(sent, continuation)
@@ -189,7 +188,7 @@ class LmEval(Importer):
         if None in parts:
             return whole, False
         said = with_blank([part for part in parts if part is not None], continuation)
-        doc, config = mapping(sample.get("doc")), run.config
+        doc, config = inner(sample, "doc"), run.config
         question = at_end(rendered(config.get("doc_to_text"), doc), said, rendered(config.get("gen_prefix"), doc))
         if question is not None:
             return question, True
@@ -201,27 +200,19 @@ class LmEval(Importer):
         return (said.strip(), False) if asked is None else (asked.strip(), True)
 
 
-def _parsed(line: str) -> dict[str, Any] | None:
-    try:
-        value = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
-
-
 def _filters(run: Run) -> list[str]:
     """Of a task, in order: as its results say, or else its samples."""
-    pairs = [key.rpartition(",") for key in mapping(mapping(run.results.get("results")).get(run.task))]
+    pairs = [key.rpartition(",") for key in inner(inner(run.results, "results"), run.task)]
     if told := [name for metric, comma, name in pairs if comma and metric and name]:
         return list(dict.fromkeys(told))
-    found = (str(sample.get("filter", "none")) for _, line in run.file.lines() if (sample := _parsed(line)) is not None)
+    found = (str(sample.get("filter", "none")) for _, line in run.file.lines() if (sample := parsed(line)) is not None)
     return list(dict.fromkeys(found))
 
 
 def _metrics(run: Run, choice: Choice) -> list[str]:
     """Metrics of a task that are a score of one document. Raises ErpError: one that is wanted is none."""
     for at, (_, line) in enumerate(run.file.lines()):
-        if (sample := _parsed(line)) is not None:
+        if (sample := parsed(line)) is not None:
             break
         if at >= _LOOKED_AT:
             return []
@@ -244,41 +235,8 @@ def _first_sent(run: Run) -> dict[str, str]:
     found: dict[str, str] = {}
     for _, line in islice(run.file.lines(), _SHOWN):
         try:
-            sample = _parsed(line) or {}
-            found[_document(sample)] = _calls(sample)[0][0]
+            sample = parsed(line) or {}
+            found[document_of(sample)] = calls_of(sample)[0][0]
         except Misread:
             continue
     return found
-
-
-def _document(sample: Mapping[str, Any]) -> str:
-    """What tells documents apart, whatever was made of them. Raises Misread: nothing does."""
-    if hashed := text(sample.get("doc_hash")):
-        return hashed
-    if not isinstance(doc := sample.get("doc"), dict):
-        raise Misread("there is no doc_hash and no doc", f"doc = {shown(sample.get('doc'))}")
-    return hashlib.sha256(json.dumps(doc, indent=2, ensure_ascii=False).encode("utf-8", "replace")).hexdigest()
-
-
-def _calls(sample: Mapping[str, Any]) -> list[tuple[str, object]]:
-    """What was sent, and what came with it: a continuation, or settings. Raises Misread: nothing was."""
-    sent_all = sample.get("arguments")
-    calls = list(sent_all.values()) if isinstance(sent_all, dict) else sent_all if isinstance(sent_all, list) else []
-    found: list[tuple[str, object]] = []
-    for call in calls:
-        parts = list(call.values()) if isinstance(call, dict) else call if isinstance(call, list) else []
-        sent = parts[0] if parts else None
-        if isinstance(sent, list) and len(sent) == 1:  # a chat, as it goes to a server
-            sent = sent[0]
-        if isinstance(sent, str):
-            found.append((sent, parts[1] if len(parts) > 1 else None))
-    if not found or not any(sent.strip() for sent, _ in found):
-        raise Misread("arguments hold no prompt", f"arguments = {shown(sent_all)}")
-    return found
-
-
-def _responses(sample: Mapping[str, Any]) -> list[str]:
-    """What the model wrote; empty where it chose among texts."""
-    resps = sample.get("resps")
-    first = resps[0] if isinstance(resps, list) and len(resps) == 1 else None
-    return [said for said in first if isinstance(said, str)] if isinstance(first, list) else []
