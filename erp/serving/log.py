@@ -59,7 +59,8 @@ class DecisionLog:
             self._folder.mkdir(parents=True, exist_ok=True)
             for part in sorted(self._folder.glob("*.ndjson")):
                 _mend(part)
-            self._begin(self._folder)
+            self._begin(self._folder)  # that it can be; a part is kept from its first line on
+            self.close()
         except OSError as error:
             raise ErpError(
                 f"gateway.log.folder = {log.folder}: cannot be written to ({error}); give another folder, or null"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ from erp.importers.ledger import Ledger
 from erp.importers.records import Found
 from erp.metrics.intervals import Floats, GroupBootstrap, Interval
 from erp.metrics.off_policy import Logged, OffPolicy, off_policy
-from erp.serving.decide import Moment, decide
+from erp.serving.decide import Moment, Predicted, decide
 from erp.serving.predict import Predictor
 from erp.table.known import unseen_split
 from erp.table.schema import PROMPT_COLUMNS, RewardTable
@@ -165,7 +165,8 @@ def would_be(trained: TrainedRouter, lambda_: float | None, drawn: Drawn, bootst
         for i, found in enumerate(_predicted(trained, requests["prompt"].tolist(), predictor.policy)):
             told = predictor.weighed(found, requests["prompt"].iloc[i], predictor.policy)
             moment = Moment(requests["order"].iloc[i], predictor.constant(predictor.lambda_), predictor.lambda_)
-            policy[i, drawn.members.index(decide(told, moment).member)] = 1.0
+            for member, odds in _odds(told, moment).items():
+                policy[i, drawn.members.index(member)] = odds
             usable = trained.bundle.router.scale == "reward" and np.isfinite(found.scores).all()
             rewards[i] = found.scores[0] if usable else means
             if trained.card.cost_kind == "usd" and np.isfinite(found.costs).all():
@@ -178,6 +179,14 @@ def would_be(trained: TrainedRouter, lambda_: float | None, drawn: Drawn, bootst
     if requests["cost_usd"].notna().all():
         cost, paid = _estimated(requests, "cost_usd", policy, costs, bootstrap)
     return WouldBe(reward, logged, cost, paid, shares)
+
+
+def _odds(told: Predicted | None, moment: Moment) -> dict[str, float]:
+    """How probably each member is chosen, whatever the coin that a prompt's text tosses says."""
+    if told is None:
+        return {decide(None, moment).member: 1.0}
+    each = (decide(replace(told, chosen=name), moment) for name, weight in told.weights.items() if weight > 0)
+    return {decision.member: decision.propensity for decision in each}
 
 
 def _estimated(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,10 @@ import pytest
 
 import erp as package
 from erp.config.serve import Log
+from erp.serving.decide import Moment, decide
 from erp.serving.log import DecisionLog
+from erp.serving.predict import Predictor
+from erp.trained.router import Predictions
 
 N, EXPLORE = 1200, 0.4
 WORTH = np.array([[0.3, 0.5, 0.8], [0.7, 0.6, 0.1]])  # chance that a member's answer is right, by the kind of prompt
@@ -68,6 +72,43 @@ def test_the_policy_that_served_is_worth_what_was_logged(erp, run, tmp_path):
     gain = json.loads(file.read_text())["reward"]["gain"]
     assert gain["low"] < gain["mean"] < gain["high"]
     assert abs(gain["mean"]) < 0.1
+
+
+def test_a_policy_that_tosses_a_coin_is_worth_what_it_logged(erp, quick, tmp_path):
+    """The coin of a prompt is its text's: what is drawn once is drawn again, and still the odds count."""
+    run = erp("train", *quick, "policy=budget").last
+    trained, texts = package.load(run), prompts(N)
+    predictor, rng = Predictor(trained), np.random.default_rng(0)
+    members, log = list(trained.members), DecisionLog(Log(folder=str(tmp_path / "log"), prompts=True))
+    found, tossed = trained.predict(texts), 0
+    for i, text in enumerate(texts):
+        one = predictor.weighed(
+            Predictions(found.scores[i : i + 1], found.costs[i : i + 1], None), text, trained.policy
+        )
+        tossed += max(one.weights.values()) < 1
+        draw = (rng.random(), rng.random())
+        chosen = decide(one, Moment(members, members, predictor.lambda_, explore=EXPLORE, draw=draw))
+        log.write({"id": str(i), "prompt": text, "chosen": chosen.member, "order": chosen.order, "status": 200,
+                   "answered": chosen.member, "path": chosen.path, "propensity": chosen.propensity})  # fmt: skip
+        log.feedback(str(i), float(rng.random() < WORTH[i % 2, members.index(chosen.member)]))
+    log.close()
+    predictor.close()
+    assert tossed > 50
+    answer = erp("evaluate", f"run={run}", f"log={tmp_path / 'log'}")
+    assert answer.code == 0, answer.err
+    (file,) = Path(run).glob("evaluations/*/off_policy.json")
+    told = json.loads(file.read_text())
+    value = np.mean([sum(WORTH[i % 2, members.index(name)] * weight for name, weight in odds.items())
+                     for i, odds in enumerate(_odds_of(trained, found, texts))])  # fmt: skip
+    for estimate in ("inverse_propensity", "self_normalised"):
+        assert told["reward"][estimate]["low"] < value < told["reward"][estimate]["high"]
+    assert told["cost_usd"] is None
+
+
+def _odds_of(trained, found, texts):
+    weights = trained.policy.choose(found.scores, found.costs).weights
+    assert len(weights) == len(texts)
+    return [dict(zip(trained.members, row, strict=True)) for row in weights]
 
 
 def test_prompts_that_the_run_learnt_from_are_left_out(erp, run, table, tmp_path):

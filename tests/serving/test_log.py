@@ -68,7 +68,7 @@ def test_nothing_is_written_where_there_is_no_folder_and_no_empty_part_stays(tmp
     log.write({"id": "1"})
     log.feedback("1", 1.0)
     log.close()
-    DecisionLog(Log(folder=str(tmp_path))).close()
+    DecisionLog(Log(folder=str(tmp_path)))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -77,6 +77,7 @@ def test_a_torn_line_is_cut_off_at_the_start_but_not_one_that_a_worker_is_writin
     (tmp_path / "2.ndjson").write_text('{"id": "never whole')
     (tmp_path / "3.ndjson").write_text("")
     alive = DecisionLog(Log(folder=str(tmp_path)))
+    alive.write({"id": "3"})
     part = next(part for part in tmp_path.glob("*.ndjson") if len(part.name) > 10)
     part.write_text('{"id":"half')
     DecisionLog(Log(folder=str(tmp_path))).close()
