@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from erp.errors import ErpError, shorten
+from erp.errors import shorten
 from erp.importers.base import Importer, Row
+from erp.importers.choice import Choice, compare_styles, several_units
 from erp.importers.fields import Misread, Record, label, mapping, maybe_mapping, maybe_text, number, shown
 from erp.importers.files import SourceFile
 from erp.importers.ledger import Ledger
@@ -18,6 +20,7 @@ _STATS, _STATE, _SPEC = "per_instance_stats.json", "scenario_state.json", "run_s
 # what HELM counts or measures beside scores
 _NO_SCORES = ("num_", "finish_reason_", "inference_", "training_", "batch_size", "logprob", "max_prob",
               "predicted_index", "prompt_truncated", "max_num_")  # fmt: skip
+_STYLE = {"method": "method", "instructions": "instructions", "few-shot examples": "max_train_instances"}
 _PERTURBED = "a perturbed copy of an instance"
 
 Key = tuple[str, int]  # an instance's id, and the trial
@@ -53,6 +56,7 @@ class Helm(Importer):
         prompt: ``input``, the instance's own text without instructions, examples and choices, or ``request`` as it was
             sent.
         lower_is_better: whether the metric's sign is turned round; a run says nothing of it.
+        style: whether members that were asked with other instructions or numbers of examples are refused, or noted.
     """
 
     patterns = (_STATS, _STATE, _SPEC)
@@ -62,8 +66,10 @@ class Helm(Importer):
         metric: str | list[str] | None = None,
         prompt: Literal["input", "request"] = "input",
         lower_is_better: bool = False,
+        style: Literal["same", "any"] = "same",
     ) -> None:
-        self._metric: list[str] = [metric] if isinstance(metric, str) else metric or []
+        self._metric, self._same = Choice("metric", metric), style == "same"
+        self._styles: defaultdict[str, dict[str, dict[str, object]]] = defaultdict(dict)
         self._whole, self._sign = prompt == "request", -1 if lower_is_better else 1
         self._used: set[str] = set()
 
@@ -85,7 +91,9 @@ class Helm(Importer):
         if self._sign < 0:
             ledger.note(f"{shorten(sorted(self._used))} is taken to be better lower: its sign is turned round")
         if len(self._used) > 1:
-            ledger.note(f"rewards are of several metrics: {shorten(sorted(self._used))}; their units may differ")
+            ledger.note(several_units(self._used))
+        self._metric.require_found()
+        compare_styles(self._styles, self._same, ledger)
 
     def _of_run(self, run: _Run, ledger: Ledger) -> Iterator[Row]:
         for name in (_STATS, _STATE):
@@ -94,12 +102,14 @@ class Helm(Importer):
         stats = _stats(run.files[_STATS].json(), run, ledger)
         state = maybe_mapping(run.files[_STATE].json())
         spec = maybe_mapping(run.files[_SPEC].json()) if _SPEC in run.files else {}
-        model = label(mapping(state, "adapter_spec"), "model")
+        adapter = mapping(state, "adapter_spec")
+        model = label(adapter, "model")
         metric = self._chosen(stats, run)
         name = maybe_text(spec, "name") or run.folder.rpartition("/")[2]
         task = re.sub(r"(?<=[:,])model(?:_deployment)?=[^,]*,?", "", name).strip(",:") or name
         groups = spec.get("groups")
         category = groups[0] if isinstance(groups, list) and groups and isinstance(groups[0], str) else task
+        self._styles[task][model] = {name: adapter.get(key) for name, key in _STYLE.items()}
         ledger.origin(run.files[_STATS], [model], harness="HELM", metric=metric, task=task)
         ledger.origin(run.files[_STATE], [model], harness="HELM", task=task)
         for key, request in _requests(state, run, ledger).items():
@@ -112,12 +122,9 @@ class Helm(Importer):
     def _chosen(self, stats: Mapping[Key, Mapping[str, float]], run: _Run) -> str:
         names = sorted({name for some in stats.values() for name in some})
         scores = [name for name in names if not name.startswith(_NO_SCORES)]
-        taken = [name for name in self._metric or scores if name in names]
-        if not taken or (not self._metric and len(taken) > 1):
-            given, there = ", ".join(self._metric) or "null", shorten(scores, 20) or "no score"
-            raise ErpError(f"source.metric = {given}: {run.place} has {there}; name one")
-        self._used.add(taken[0])
-        return taken[0]
+        chosen = self._metric.of([*scores, *(name for name in self._metric.wanted if name in names)], run.place)
+        self._used.add(chosen)
+        return chosen
 
     def _row(self, request: Record, stats: Mapping[str, float], metric: str) -> Row:
         instance, sent = mapping(request, "instance"), maybe_mapping(request.get("request"))

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from erp.errors import ErpError, shorten
 from erp.importers.base import Importer, Row
 from erp.importers.chats import answered, asked, parsed
+from erp.importers.choice import Choice
 from erp.importers.fields import Misread, Record, is_missing, known_cost, label, maybe_mapping, maybe_text, number
 from erp.importers.files import SourceFile
 from erp.importers.ledger import Ledger
@@ -71,6 +71,7 @@ class Langfuse(Importer):
 
     patterns = PATTERNS
     observational = True
+    reward = "score"
 
     def __init__(
         self,
@@ -78,11 +79,12 @@ class Langfuse(Importer):
         of_several: Literal["skip", "last"] = "skip",
         category: str | None = None,
     ) -> None:
-        self._score, self._last, self._category = score, of_several == "last", category
+        self._score, self._last, self._category = Choice("score", score), of_several == "last", category
+        self._used: str = self.reward
 
     def reward_name(self) -> str:
         """The score."""
-        return self._score or "score"
+        return self._used
 
     def rows(self, files: Sequence[SourceFile], ledger: Ledger) -> Iterator[Row]:
         """A row a generation; scores are read first, for they stand in files of their own."""
@@ -92,7 +94,8 @@ class Langfuse(Importer):
             for found in exported(file, Ledger()):
                 for record in _expanded(found):
                     _note(record.values, scores, columns)
-        name = self._chosen(scores, columns)
+        name = self._used = self._score.of(sorted({*scores.names, *columns}), "the export")
+        self._score.require_found()
         requests = Requests()
         for file in files:
             members: set[str] = set()
@@ -108,17 +111,6 @@ class Langfuse(Importer):
                         yield requests.numbered(row)
             if members:
                 ledger.origin(file, members, harness="Langfuse", metric=name)
-
-    def _chosen(self, scores: _Scores, columns: Mapping[str, None]) -> str:
-        names = sorted({*scores.names, *columns})
-        if self._score is None and len(names) == 1:
-            self._score = names[0]
-        if self._score is None or self._score not in names:
-            raise ErpError(
-                f"source.score = {self._score or 'null'}: scores that are numbers are {shorten(names, 20) or 'none'}; "
-                + ("name one" if names else "export scores too")
-            )
-        return self._score
 
     def _row(self, values: Record, name: str, scores: _Scores, requests: Requests, ledger: Ledger) -> Row | None:
         if _is_score(values):

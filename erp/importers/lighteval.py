@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -14,6 +14,7 @@ import pyarrow.parquet
 
 from erp.errors import ErpError, shorten
 from erp.importers.base import Importer, Row
+from erp.importers.choice import EARLIER, Choice, compare_styles, several_units
 from erp.importers.fields import Misread, Record, maybe_mapping, maybe_text, number, shown
 from erp.importers.files import SourceFile
 from erp.importers.ledger import Ledger
@@ -25,7 +26,6 @@ _DATE = r"\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d(?:\.\d+)?"
 _DETAILS = re.compile(rf"details_(.+)_({_DATE})\.parquet")
 _RESULTS = re.compile(rf"results_({_DATE})\.json")
 _LOOKED_AT = 20  # rows, for one that has the metrics
-_EARLIER = "of an earlier run of the same task by the same member"
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,8 @@ class LightEval(Importer):
         prompt: ``question`` without few-shot examples and template, or ``whole`` as it was sent.
         member: what the model is called, where neither results nor folders say it.
         higher_is_better: which way metrics point that no results speak of.
+        style: whether members that had other system prompts are refused, or noted. Another number of few-shot examples
+            is another task to lighteval.
     """
 
     patterns = ("details_*.parquet", "results_*.json")
@@ -77,8 +79,9 @@ class LightEval(Importer):
         prompt: Literal["question", "whole"] = "question",
         member: str | None = None,
         higher_is_better: bool | None = None,
+        style: Literal["same", "any"] = "same",
     ) -> None:
-        self._metric: list[str] = [metric] if isinstance(metric, str) else metric or []
+        self._metric, self._same = Choice("metric", metric), style == "same"
         self._whole, self._member, self._up = prompt == "whole", member, higher_is_better
         self._used: set[str] = set()
 
@@ -98,6 +101,8 @@ class LightEval(Importer):
                 errors.append(error)
         if errors:
             raise ErpError.all_of(errors)
+        self._metric.require_found()
+        compare_styles(_styles(runs), self._same, ledger)
         for run, metric, sign in chosen:
             self._used.add(metric)
             sha = maybe_text(maybe_mapping(run.results.get("config_general")), "lighteval_sha")
@@ -107,13 +112,13 @@ class LightEval(Importer):
                 ledger.note(f"{metric} of {run.task} is better where it is lower: its sign is turned round")
             yield from self._of_run(run, metric, sign, ledger)
         if len(self._used) > 1:
-            ledger.note(f"rewards are of several metrics: {shorten(sorted(self._used))}; their units may differ")
+            ledger.note(several_units(self._used))
 
     def _runs(self, files: Sequence[SourceFile], ledger: Ledger) -> Iterator[_Run]:
-        results: dict[str, Record] = {}
+        results: defaultdict[str, list[Record]] = defaultdict(list)
         for file in files:
             if match := _RESULTS.fullmatch(file.last):
-                results[match[1]] = maybe_mapping(file.json())
+                results[match[1]].append(maybe_mapping(file.json()))
         for file in files:
             if file.last.endswith(".json"):
                 continue
@@ -121,39 +126,23 @@ class LightEval(Importer):
                 ledger.fault("a file's name says no task and date", f"{file.name}: not details_<task>_<date>.parquet")
                 continue
             task, date = match.groups()
-            said = results.get(date, {})
-            yield _Run(file, task, date, self._member_of(file, date, said), said)
-
-    def _member_of(self, file: SourceFile, date: str, results: Record) -> str:
-        if self._member is not None:
-            return self._member
-        general = maybe_mapping(results.get("config_general"))
-        named = maybe_text(general, "model_name") or maybe_text(
-            maybe_mapping(general.get("model_config")), "model_name"
-        )
-        folders = (file.address if file.inner is None else f"{file.address}/{file.inner}").split("/")[:-1]
-        folders = [name for name in folders if name and name != date]
-        if named is None and "details" in folders[:-1]:
-            named = "/".join(folders[len(folders) - folders[::-1].index("details") :])
-        of_hub = next((name for name in folders[::-1] if name.startswith("details_")), None)
-        if named is None and of_hub is not None:
-            named = of_hub.removeprefix("details_").removesuffix("_private").replace("__", "/")
-        below = [name for name in file.folder.split("/") if name and name != date]
-        if named is None and below:
-            named = below[-1]
-        if named is None:
-            raise ErpError(
-                f"source.member = null: neither results_{date}.json nor the folders of {file.name} say which model "
-                "it is of; give the folder that holds both, or a name"
-            )
-        return named
+            folder, said = _by_folders(file, date), results[date]
+            of_run = [each for each in said if len(said) == 1 or _model(each) == folder]
+            run = of_run[0] if of_run else {}
+            member = self._member or _model(run) or folder
+            if member is None:
+                raise ErpError(
+                    f"source.member = null: neither results_{date}.json nor the folders of {file.name} say which model "
+                    "it is of; give the folder that holds both, or a name"
+                )
+            yield _Run(file, task, date, member, run)
 
     def _latest(self, runs: Iterator[_Run], ledger: Ledger) -> list[_Run]:
         latest: dict[tuple[str, str], _Run] = {}
         for run in sorted(runs, key=lambda run: run.date):
             if (earlier := latest.get((run.member, run.task))) is not None:
                 with earlier.file.opened() as stream:
-                    ledger.leave_out(_EARLIER, pyarrow.parquet.ParquetFile(stream).metadata.num_rows)
+                    ledger.leave_out(EARLIER, pyarrow.parquet.ParquetFile(stream).metadata.num_rows)
             latest[run.member, run.task] = run
         return sorted(latest.values(), key=lambda run: run.file.name)
 
@@ -162,11 +151,7 @@ class LightEval(Importer):
         for found in islice(records(run.file, Ledger()), _LOOKED_AT):
             metrics = maybe_mapping(_literal(found.values.get("metric", found.values.get("metrics"))))
             names |= dict.fromkeys(name for name, value in metrics.items() if _is_number(value))
-        taken = [name for name in self._metric or names if name in names]
-        if not taken or (not self._metric and len(taken) > 1):
-            given, there = ", ".join(self._metric) or "null", shorten(names, 20) or "no metric that is a number"
-            raise ErpError(f"source.metric = {given}: {run.task} has {there}; name one")
-        return taken[0]
+        return self._metric.of(list(names), run.task)
 
     def _sign(self, run: _Run, metric: str) -> int:
         said = run.higher_is_better(metric)
@@ -228,6 +213,34 @@ class LightEval(Importer):
             "prompt_tokens": next(iter(_lengths(sent)), None),
             "completion_tokens": sum(lengths) or None,
         }  # fmt: skip
+
+
+def _model(results: Record) -> str | None:
+    """The model's name in a run's results."""
+    general = maybe_mapping(results.get("config_general"))
+    return maybe_text(general, "model_name") or maybe_text(maybe_mapping(general.get("model_config")), "model_name")
+
+
+def _by_folders(file: SourceFile, date: str) -> str | None:
+    """The model's name as lighteval's folders say it, its data sets on the hub, or the folder that a file lies in."""
+    folders = (file.address if file.inner is None else f"{file.address}/{file.inner}").split("/")[:-1]
+    folders = [name for name in folders if name and name != date]
+    if "details" in folders[:-1]:
+        return "/".join(folders[len(folders) - folders[::-1].index("details") :])
+    if (of_hub := next((name for name in folders[::-1] if name.startswith("details_")), None)) is not None:
+        return of_hub.removeprefix("details_").removesuffix("_private").replace("__", "/")
+    below = [name for name in file.folder.split("/") if name and name != date]
+    return below[-1] if below else None
+
+
+def _styles(runs: Sequence[_Run]) -> dict[str, dict[str, dict[str, object]]]:
+    """Task -> member -> what the run's results say of how it was asked."""
+    styles: defaultdict[str, dict[str, dict[str, object]]] = defaultdict(dict)
+    for run in runs:
+        general = maybe_mapping(run.results.get("config_general"))
+        config = maybe_mapping(general.get("model_config"))
+        styles[run.task][run.member] = {"system prompt": maybe_text(config, "system_prompt")}
+    return styles
 
 
 def _text(value: object) -> str:

@@ -89,11 +89,23 @@ def test_trials_are_samples(tmp_path):
 def test_several_metrics_are_listed_and_each_run_has_its_own(tmp_path):
     write(tmp_path, [stats(f1_score=0.25)], [state()])
     path = write(tmp_path, [stats(score=None, ifeval=0.75)], [state("id0")], scenario="ifeval:", groups=["ifeval"])
-    assert "has exact_match, f1_score; name one" in refused("helm", path)
+    assert "has several, exact_match, f1_score; choose" in refused("helm", path)
     table, manifest = imported("helm", path, metric=["f1_score", "ifeval"])
     assert sorted(cells(table)["reward"]) == [0.25, 0.75]
-    assert any("several metrics: f1_score, ifeval" in note for note in manifest["notes"])
-    assert "source.metric = f1_score" in refused("helm", path, metric="f1_score", strict=False)
+    assert any("several scores: f1_score, ifeval" in note for note in manifest["notes"])
+
+
+def test_members_with_other_few_shot_examples_are_refused_or_noted(tmp_path):
+    for model in ("org/small", "org/large"):
+        path = write(tmp_path, [stats()], [state()], model=model)
+        file = next(path.glob(f"*/*{model[-5:]}/scenario_state.json"))
+        said = json.loads(file.read_text())
+        said["adapter_spec"]["max_train_instances"] = len(model)
+        file.write_text(json.dumps({**said, "adapter_spec": {**said["adapter_spec"], "instructions": model}}))
+    refusal = refused("helm", path)
+    assert "instructions org/large" in refusal or "instructions 'org/large'" in refusal
+    _, manifest = imported("helm", path, style="any")
+    assert any("members were asked in different ways" in note for note in manifest["notes"])
 
 
 def test_a_metric_may_be_better_lower(tmp_path):

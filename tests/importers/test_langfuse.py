@@ -133,7 +133,7 @@ def test_observations_of_a_table_have_scores_as_columns(tmp_path, suffix):
         pd.DataFrame(cells_of).to_csv(path, index=False)
     else:
         write(path, rows)
-    assert "source.score = null: scores that are numbers are helpful, quality; name one" in refused("langfuse", path)
+    assert "source.score = null: the export has several, helpful, quality; choose" in refused("langfuse", path)
     table, manifest = imported("langfuse", path, score="quality")
     assert cells(table).dropna(subset="reward")["reward"].tolist() == [0.75]
     assert manifest["missing"] == {"no score": 1}
@@ -145,10 +145,10 @@ def test_observations_of_a_table_have_scores_as_columns(tmp_path, suffix):
 def test_words_are_no_scores(tmp_path):
     said = [score(None, kind="CATEGORICAL", stringValue="good"), score(1, "thumbs", kind="BOOLEAN")]
     path = write(tmp_path / "trace.json", trace(generation(), scores=said))
-    assert "scores that are numbers are thumbs" in refused("langfuse", path, score="quality")
+    assert "nothing has quality; there are thumbs" in refused("langfuse", path, score="quality")
     assert cells(imported("langfuse", path)[0])["reward"].tolist() == [1.0]
     path = write(tmp_path / "bare.json", trace(generation()))
-    assert "scores that are numbers are none; export scores too" in refused("langfuse", path)
+    assert "the export has no score" in refused("langfuse", path)
 
 
 def test_traces_without_observations_are_left_out_and_what_was_exported_twice_is_read_once(tmp_path):

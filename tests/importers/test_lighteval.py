@@ -106,9 +106,10 @@ def test_several_metrics_are_listed_and_lists_are_none(tmp_path):
     row = new()
     row["metric"] = {"em": 1.0, "maj@8": 0.0, "ppl": [1.0, 2.0]}
     path = write(tmp_path / "a", row, metrics=("em", "maj@8", "ppl"))
-    assert "source.metric = null: gsm8k|5 has em, maj@8; name one" in refused("lighteval", path)
-    assert "source.metric = ppl: gsm8k|5 has em, maj@8" in refused("lighteval", path, metric="ppl")
-    table, manifest = imported("lighteval", path, metric=["f1", "maj@8"])
+    assert "source.metric = null: gsm8k|5 has several, em, maj@8; choose" in refused("lighteval", path)
+    assert "source.metric = ppl: gsm8k|5 has several, em, maj@8" in refused("lighteval", path, metric="ppl")
+    assert "nothing has f1; there are em, maj@8" in refused("lighteval", path, metric=["f1", "maj@8"])
+    table, manifest = imported("lighteval", path, metric="maj@8")
     assert cells(table)["reward"].tolist() == [0.0]
     assert manifest["reward_models"] == ["maj@8"]
 
@@ -121,6 +122,19 @@ def test_a_metric_that_is_better_lower_is_turned_round_and_one_of_no_direction_r
     path = write(tmp_path / "b", new(0, 3.0), metrics=())
     assert "nothing says which way extractive_match of gsm8k|5 points" in refused("lighteval", path)
     assert cells(imported("lighteval", path, higher_is_better=True)[0])["reward"].tolist() == [3.0]
+
+
+def test_members_with_other_system_prompts_are_refused_or_noted(tmp_path):
+    for model in ("org/small", "org/large"):  # at the same time
+        path = write(tmp_path / "a", new(), model=model)
+        file = next((path / "results" / model).iterdir())
+        said = json.loads(file.read_text())
+        said["config_general"]["model_config"] = {"system_prompt": "Be brief." if model == "org/small" else None}
+        file.write_text(json.dumps(said))
+    told = "org/large was asked gsm8k|5 with no system prompt, org/small with system prompt 'Be brief.'"
+    assert told in refused("lighteval", path)
+    _, manifest = imported("lighteval", path, style="any")
+    assert any("members were asked in different ways" in note for note in manifest["notes"])
 
 
 def test_the_latest_run_counts(tmp_path):
