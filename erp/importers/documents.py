@@ -54,6 +54,7 @@ class Documents:
         self._file, self._ledger, self._members, self._asker = file, ledger, members, asker
         self._ids, self._categories = Lexicon(), Lexicon()
         self._seen: dict[str, Known] = {name: Known() for name in ("prompt", *_LABELS)}
+        self._later: dict[str, dict[int, str]] = {name: {} for name in _LABELS}
         self._category, self._first = Known(), Known()
         self._differing: dict[int, int] = {}
         self._examples: list[_Differs] = []
@@ -75,13 +76,15 @@ class Documents:
         labels = {name: distinct(rows[name]) for name in _LABELS if name in rows}
         for name, found in labels.items():
             of_value = [_number(whole_text(str(value))) for value in found.values]
-            said[name] = np.array([*of_value, 0], dtype=np.int64)[found.codes]
+            said[name] = np.array([*of_value, -1], dtype=np.int64)[found.codes]  # nothing contradicts nothing
         document = self._documents(rows, texts.codes, prompt)
         fresh = self._fresh(document, member)
         for name, hashes in said.items():
             self._seen[name].upto(len(self))[document[fresh]] = hashes[fresh]
         self._first.upto(len(self))[document[fresh]] = member[fresh]
         self._keep(document[fresh], prompt[texts.codes[fresh]], {name: rows[name].iloc[fresh] for name in labels})
+        for name in labels:
+            self._fill(name, document, said[name], rows[name])
         return document, self._contradicts(document, member, said, prompt[texts.codes], rows)
 
     def _documents(
@@ -123,6 +126,17 @@ class Documents:
             self._writer = pyarrow.parquet.ParquetWriter(self._file, table.schema)
         self._writer.write_table(table)
 
+    def _fill(self, name: str, document: NDArray[np.int64], said: NDArray[np.int64], values: pd.Series) -> None:
+        """Labels of prompts that are known already, and of which nothing said this one before."""
+        seen = self._seen[name].upto(len(self))
+        at = np.flatnonzero((said >= 0) & (seen[document] < 0) & self.has_text[document])
+        at = at[~pd.Series(document[at]).duplicated().to_numpy()]
+        seen[document[at]] = said[at]
+        for number, text in zip(document[at].tolist(), map(str, _texts(values.iloc[at])), strict=True):
+            self._later[name][number] = text
+            if name == "category":
+                self._category.upto(len(self))[number] = self._categories.number(text)
+
     def _contradicts(
         self, document: NDArray[np.int64], member: NDArray[np.int64], said: dict[str, NDArray[np.int64]],
         prompt: NDArray[np.object_], rows: pd.DataFrame,
@@ -131,7 +145,7 @@ class Documents:
         bad = np.zeros(len(document), dtype=bool)
         for name in _LABELS:
             if name in said:
-                differs = known & (self._seen[name].upto(len(self))[document] != said[name])
+                differs = known & (said[name] >= 0) & (self._seen[name].upto(len(self))[document] != said[name])
                 self._blame(f"one prompt_id has two values of {name}", differs, document, member, rows[name])
                 bad |= differs
         if self._asker is not None:
@@ -211,6 +225,9 @@ class Documents:
         for numbers, frame in self._kept():
             chosen = used[numbers]
             named = frame[chosen].assign(prompt_id=ids[numbers[chosen]])
+            for name, later in self._later.items():
+                if later:
+                    named[name] = [later.get(n, text) for n, text in zip(numbers[chosen], named[name], strict=True)]
             if len(named):
                 yield named[list(PROMPT_COLUMNS)]
 

@@ -29,9 +29,11 @@ NO_SCORE = "there is no score"
 INFINITE = "the score is infinite"
 _COUNT = "allowed is a number of at least 0"
 _TEXTS = ("response", "finish_reason")
+_SAID = ("prompt_id", "category", "group", "split", "reference", *_TEXTS)  # texts that need not be there
 _SCHEMA = pyarrow.schema(
     [
-        ("prompt", pyarrow.int32()), ("member", pyarrow.int32()), ("reward", pyarrow.float64()),
+        ("prompt", pyarrow.int32()), ("member", pyarrow.int32()), ("reason", pyarrow.int32()),
+        ("reward", pyarrow.float64()),
         ("n_samples", pyarrow.int64()), *((name, pyarrow.float64()) for name in MEASURE_COLUMNS),
         *((name, pyarrow.large_string()) for name in _TEXTS), ("failed", pyarrow.bool_()),
     ]
@@ -66,8 +68,7 @@ class Gathered:
         members: names by number.
         documents: the prompts.
         keys: of every row: prompt, member, sample, whether it has one, and a hash of all that it says.
-        missing: reason -> rows without a score.
-        scored: rows with one.
+        reasons: why rows have no score, by number.
         largest: size of the largest score.
     """
 
@@ -78,8 +79,7 @@ class Gathered:
         self.keys = Partitions(
             {"prompt": "i4", "member": "i4", "row": "i8", "sample": "i8", "numbered": "?", "content": "u8"}
         )
-        self.missing: dict[str, int] = {}
-        self.scored = 0
+        self.reasons = Lexicon()
         self.largest = 0.0
         self._count = 0
         self._writer: pyarrow.parquet.ParquetWriter | None = None
@@ -89,7 +89,7 @@ class Gathered:
         refused = _Refused(self._ledger, raw)
         for column in ("model", "prompt"):
             text_column(raw[column], refused, required=True)
-        raw = raw.assign(**{name: _written(raw[name], refused) for name in _TEXTS if name in raw})
+        raw = raw.assign(**{name: _written(raw[name], refused) for name in _SAID if name in raw})
         values = _values(raw, refused)
         rows = raw[~refused.bad].reset_index(drop=True)
         values = {name: value[~refused.bad] for name, value in values.items()}
@@ -104,12 +104,14 @@ class Gathered:
     def _put(
         self, document: NDArray[np.int64], member: NDArray[np.int64], raw: pd.DataFrame, values: dict[str, NDArray[Any]]
     ) -> None:
-        failed, reward = self._without_score(raw, values["reward"])
-        rows = pd.DataFrame({"prompt": document, "member": member, **values, "reward": reward, "failed": failed})
+        failed, reason = self._without_score(raw, values["reward"])
+        values = {**values, "reward": np.where(reason < 0, values["reward"], np.nan), "failed": failed}
+        self.largest = max(self.largest, float(np.nanmax(np.abs(values["reward"]), initial=0.0)))
+        rows = pd.DataFrame({"prompt": document, "member": member, "reason": reason, **values})
         for name in _TEXTS:
             rows[name] = raw[name].map(_whole, na_action="ignore").astype(object) if name in raw else None
         sample, numbered = rows.pop("sample").to_numpy(), rows.pop("numbered").to_numpy()
-        content = pd.util.hash_pandas_object(rows[[*_SCHEMA.names[2:]]], index=False).to_numpy()
+        content = pd.util.hash_pandas_object(rows[[*_SCHEMA.names[3:]]], index=False).to_numpy()
         count = np.arange(self._count, self._count + len(rows))
         self._count += len(rows)
         self.keys.add({"prompt": document, "member": member, "row": count, "sample": sample, "numbered": numbered,
@@ -120,8 +122,8 @@ class Gathered:
 
     def _without_score(
         self, raw: pd.DataFrame, reward: NDArray[np.float64]
-    ) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
-        """Rows that failed, and rewards with NaN for those and for what nobody scored."""
+    ) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+        """Which rows failed (n,), and the number of why each has no score, -1 where it has one."""
         reasons = pd.Series(None, index=raw.index, dtype=object)
         reasons[np.isinf(reward)], reasons[np.isnan(reward)] = INFINITE, NO_SCORE
         failed = np.zeros(len(raw), dtype=bool)
@@ -130,13 +132,7 @@ class Gathered:
                 told = raw[column].notna().to_numpy()
                 reasons[told] = raw.loc[told, column].map(str)
                 failed = told if column == "error" else failed
-        found = distinct(reasons)
-        for code, count in enumerate(np.bincount(found.codes[found.codes >= 0], minlength=len(found.values)).tolist()):
-            self.missing[str(found.values[code])] = self.missing.get(str(found.values[code]), 0) + count
-        self.scored += int((found.codes < 0).sum())
-        known = np.where(found.codes < 0, reward, np.nan)
-        self.largest = max(self.largest, float(np.nanmax(np.abs(known), initial=0.0)))
-        return failed, known
+        return failed, self.reasons.numbers(distinct(reasons))
 
     def __len__(self) -> int:
         return self._count
@@ -150,14 +146,6 @@ class Gathered:
         for batch in pyarrow.parquet.ParquetFile(self._file, pre_buffer=False).iter_batches(1 << 16):
             yield start, batch.to_pandas()
             start += batch.num_rows
-
-
-def _written(column: pd.Series, refused: _Refused) -> pd.Series:
-    """A column of texts, numbers written out; what is neither is refused."""
-    if pd.api.types.infer_dtype(column, skipna=True) in ("string", "empty"):
-        return column
-    found = text_column(column, refused, required=False)
-    return pd.Series(np.array([*found.values, None], dtype=object)[found.codes], index=column.index)
 
 
 def _values(raw: pd.DataFrame, refused: _Refused) -> dict[str, NDArray[Any]]:
@@ -178,6 +166,14 @@ def _values(raw: pd.DataFrame, refused: _Refused) -> dict[str, NDArray[Any]]:
         values["numbered"] = raw["sample"].notna().to_numpy()
         values["sample"] = whole_column(_filled(raw["sample"], 0), refused, 0)
     return values
+
+
+def _written(column: pd.Series, refused: _Refused) -> pd.Series:
+    """A column of texts, numbers written out; what is neither is refused."""
+    if isinstance(column.dtype, pd.CategoricalDtype) or pd.api.types.infer_dtype(column) in ("string", "empty"):
+        return column
+    found = text_column(column, refused, required=False)
+    return pd.Series(np.array([*found.values, None], dtype=object)[found.codes], column.index, name=column.name)
 
 
 def _filled(column: pd.Series, value: int) -> pd.Series:

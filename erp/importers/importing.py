@@ -87,6 +87,7 @@ def import_files(
             name = reward or source.reward_name()
             with writing(out, name) as writer:
                 facts = write_rows(gathered, number, writer)
+                _require_scored(facts, path)
                 manifest = _manifest(facts, about, source, ledger, gathered, strict)
                 _require_grows(out, manifest)
                 writer.finish(manifest)
@@ -117,15 +118,18 @@ def _settled(gathered: Gathered, ledger: Ledger, path: str, strict: bool, asker:
             *lines,
             "strict = true: nothing was written; correct the files, or leave such rows out, counted, with strict=false",
         )
-    if not gathered.scored or not (number >= 0).any():
-        why = shorten([f"{reason} ({count:,})" for reason, count in gathered.missing.items()], 4)
-        raise ErpError(f"path = {path}: not one row has a score{f': {why}' if why else ''}; give files with scores")
     if gathered.largest > LARGEST or 0 < gathered.largest < SMALLEST:
         raise ErpError(
             f"path = {path}: the largest score is {gathered.largest:.3g} in size; allowed is from {SMALLEST:g} to "
             f"{LARGEST:g}; give scores in another unit"
         )
     return number
+
+
+def _require_scored(facts: Mapping[str, Any], path: str) -> None:
+    if not facts["samples_per_cell"][1]:
+        why = shorten([f"{reason} ({count:,})" for reason, count in facts["missing"].items()], 4)
+        raise ErpError(f"path = {path}: not one row has a score{f': {why}' if why else ''}; give files with scores")
 
 
 def _manifest(
@@ -139,11 +143,11 @@ def _manifest(
     notes = list(ledger.notes)
     if source.observational:
         notes.insert(0, OBSERVATIONAL)
-    if lacking := int((~gathered.documents.has_text).sum()):
-        ledger.leave_out("prompts of which the member that the texts are taken from has none", lacking)
+    if facts["without_text"]:
+        ledger.leave_out("rows of prompts that the member whose texts are taken has not", facts["without_text"])
     if repeated := gathered.documents.repeated():
         notes.append(repeated)
-    for what, counted in (("have no score", gathered.missing), ("were left out as not understood", ledger.faults)):
+    for what, counted in (("have no score", facts["missing"]), ("were left out as not understood", ledger.faults)):
         if counted:
             told = shorten([f"{reason} ({count:,})" for reason, count in sorted(counted.items())], 5)
             notes.append(f"{sum(counted.values()):,} imported rows {what}: {told}")
@@ -164,7 +168,7 @@ def _manifest(
             "strict": strict,
             "files": origins,
             "samples_per_cell": facts["samples_per_cell"],
-            "missing": dict(sorted(gathered.missing.items())),
+            "missing": facts["missing"],
             "left_out": dict(sorted(ledger.left_out.items())),
             "not_understood": dict(sorted(ledger.faults.items())),
             "coverage": facts["coverage"],

@@ -62,18 +62,24 @@ def write_rows(gathered: Gathered, number: NDArray[np.int64], writer: TableWrite
     """Write what is kept of all rows and their prompts; returns the facts of the table.
 
     Returns:
-        prompts, samples, members, samples_per_cell (fewest and most, scored), and coverage: member -> category -> how
-        many rows are scored, missing and errors.
+        prompts, samples, members, samples_per_cell (fewest and most, scored), coverage: member -> category -> how many
+        rows are scored, missing and errors; missing: reason -> rows without a score; and without_text: rows of prompts
+        whose text is not known.
     """
     documents, names = gathered.documents, np.array(gathered.members.texts, dtype=object)
     ids, has_text = documents.ids(), documents.has_text
     of_prompt, categories = documents.categories
     used = np.zeros(len(documents), dtype=bool)
     seen = np.zeros((len(names), len(categories) + 1, len(STATES)), dtype=np.int64)
-    scored = np.zeros(len(documents) * len(names), dtype=np.int64)
+    scored = np.zeros(len(documents) * len(names), dtype=np.int32)
+    without_text, reasons = 0, np.zeros(len(gathered.reasons), dtype=np.int64)
     for start, rows in gathered.rows():
         rows["sample"] = number[start : start + len(rows)]
-        rows = rows[(rows["sample"].to_numpy() >= 0) & has_text[rows["prompt"].to_numpy()]]
+        kept, asked = rows["sample"].to_numpy() >= 0, has_text[rows["prompt"].to_numpy()]
+        without_text += int((kept & ~asked).sum())
+        rows = rows[kept & asked]
+        reason = rows.pop("reason").to_numpy()
+        reasons += np.bincount(reason[reason >= 0], minlength=len(reasons))
         prompt, member = rows.pop("prompt").to_numpy(), rows.pop("member").to_numpy()
         failed, there = rows.pop("failed").to_numpy(dtype=bool), rows["reward"].notna().to_numpy()
         used[prompt] = True
@@ -103,4 +109,6 @@ def write_rows(gathered: Gathered, number: NDArray[np.int64], writer: TableWrite
             }
             for m in order.tolist() if seen[m].any()
         },
+        "missing": {why: n for why, n in sorted(zip(gathered.reasons.texts, reasons.tolist(), strict=True)) if n},
+        "without_text": without_text,
     }  # fmt: skip

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from erp.errors import ErpError
 from erp.importers.base import Importer
@@ -183,6 +185,62 @@ def test_a_response_that_is_a_number_is_written_out(tmp_path):
     path = put(tmp_path / "a.jsonl", row(response=42), row("b", response="two"), row("c"))
     frame = pd.read_parquet(imported(path, tmp_path / "t").folder / "samples")
     assert frame["response"].fillna("").tolist() == ["42", "two", ""]
+
+
+def test_what_only_some_rows_say_of_a_prompt_is_said_of_it(tmp_path):
+    """A file without categories beside one that has them, null beside a label: nothing contradicts nothing."""
+    path = put(
+        tmp_path / "a.jsonl",
+        *[row(str(i), "m", category="x" if i % 2 else None, group=None) for i in range(5)],
+        *[row(str(i), "n", category="y" if i % 2 == 0 else None, group=f"g{i}") for i in range(5)],
+        *[row(str(i), "o") for i in range(5)],
+    )
+    found = imported(path, tmp_path / "t")
+    prompts = read_table(found.folder).prompts.set_index("prompt_id")
+    assert prompts["category"].to_dict() == {"0": "y", "1": "x", "2": "y", "3": "x", "4": "y"}
+    assert prompts["group"].to_dict() == {str(i): f"g{i}" for i in range(5)}
+    each = {"x": {"scored": 2, "missing": 0, "errors": 0}, "y": {"scored": 3, "missing": 0, "errors": 0}}
+    assert found.manifest["import"]["coverage"] == dict.fromkeys("mno", each)
+    put(path, row(category=None), row(model="n", category="x"), row(model="o", category="y"))
+    assert "two values of category; first: prompt_id a, member o: 'y'" in refused(path, tmp_path / "u")
+
+
+def test_labels_and_responses_are_texts_or_numbers(tmp_path):
+    bad = {"response": {"x": 1}, "category": ["x"], "prompt_id": [1], "finish_reason": {}}
+    for name, value in bad.items():
+        path = put(tmp_path / "a.jsonl", row("b"), {**row(), name: value})
+        assert f"1 rows: {name}: not a text; allowed are strings and numbers" in refused(path, tmp_path / "t")
+    put(path, {**row(7), "response": 42, "category": 3}, row("8", response="x"))
+    prompts = read_table(imported(path, tmp_path / "t").folder).prompts
+    assert prompts["prompt_id"].tolist() == ["7", "8"]
+    assert prompts["category"][0] == "3"
+    assert pd.read_parquet(tmp_path / "t" / "samples")["response"].tolist() == ["42", "x"]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.fixed_dictionaries({
+    "prompt_id": st.sampled_from(["a", "b", "c"]), "model": st.sampled_from(["m", "n", None]),
+    "reward": st.sampled_from([0.0, 1.0, None, "good"]), "error": st.sampled_from([None, None, "timeout"]),
+    "sample": st.sampled_from([None, 0, 1]), "category": st.sampled_from([None, "x", "y"]),
+}), min_size=1, max_size=12), st.sampled_from(["error", "samples"]), st.sampled_from([None, "from:m"]))  # fmt: skip
+def test_every_row_is_counted_once(tmp_path_factory, rows, repeats, prompts):
+    """Scored, missing, error, left out, not understood: together as many as were read, and as many as are written."""
+    folder = tmp_path_factory.mktemp("counts")
+    path = put(folder / "a.jsonl", *[{"prompt": f"text of {row['prompt_id']}", **row} for row in rows])
+    try:
+        found = imported(path, folder / "t", strict=False, repeats=repeats, prompts=prompts)
+    except ErpError:
+        return
+    about = found.manifest["import"]
+    cells = [cell for of in about["coverage"].values() for cell in of.values()]
+    scored, missing, errors = (sum(cell[state] for cell in cells) for state in ("scored", "missing", "errors"))
+    assert missing + errors == sum(about["missing"].values())
+    assert errors == about["missing"].get("timeout", 0)
+    out = sum(about["left_out"].values()) + sum(about["not_understood"].values())
+    assert scored + missing + errors + out == len(rows)
+    samples = read_table(found.folder).samples
+    assert len(samples) == found.manifest["samples"] == scored + missing + errors
+    assert samples["reward"].notna().sum() == scored
 
 
 def test_nothing_scored_is_no_table(tmp_path):
