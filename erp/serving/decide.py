@@ -96,8 +96,8 @@ def decide(predicted: Predicted | None, now: Moment) -> Decision:
     ranked = sorted(now.capable, key=lambda name: -utilities[name]) if utilities else constants
     if now.capped:
         costs = predicted.costs if predicted is not None and sound else {}
-        cheapest = min(ranked, key=lambda name: costs.get(name, math.inf))
-        return _first(cheapest, ranked, "budget", 1.0, utilities)
+        ranked = sorted(ranked, key=lambda name: costs.get(name, math.inf))
+        return _first(ranked[0], ranked, "budget", 1.0, utilities)
     if now.pinned is not None and now.pinned in now.capable:
         return _first(now.pinned, ranked, "pinned", 1.0, utilities)
     if predicted is None or not sound:

@@ -48,7 +48,7 @@ def test_a_conversation_stays_while_its_member_can():
 
 def test_a_spent_budget_takes_the_cheapest_even_of_a_pinned_conversation():
     found = decide(predicted(), moment(capped=True, pinned="large"))
-    assert (found.member, found.path) == ("small", "budget")
+    assert (found.member, found.path, found.order) == ("small", "budget", ("small", "middle", "large"))
 
 
 @pytest.mark.parametrize("broken", [math.nan, math.inf])

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import httpx2
@@ -17,7 +18,9 @@ import pytest
 import yaml
 
 from erp import cli
+from tests.docs.pages import ROOT, blocks
 from tests.serving.servers import Member, completion, parts, reply
+from tests.training.tables import RIDGE, finished_run, routing_data
 
 PROMPT = "prove the triangle theorem"
 CHAT = {"model": "erp/auto", "messages": [{"role": "user", "content": PROMPT}]}
@@ -147,6 +150,35 @@ def test_a_server_lives_through_a_run_that_cannot_be_loaded_and_takes_the_next(s
         assert not any("Traceback" in line for line in server.said), server.said
     records = [json.loads(line) for file in (tmp_path / "log").iterdir() for line in file.read_text().splitlines()]
     assert [record["answered"] for record in records] == [trained.route([PROMPT])["member"][0]] * 2
+
+
+def test_the_docs_page_works_as_it_is_printed(serve, tmp_path, monkeypatch, capsys):
+    printed = blocks(ROOT / "docs" / "serve.md")
+    (gateway,) = (yaml.safe_load(block.code) for block in printed if block.path == "conf/gateway/mine.yaml")
+    shell = [
+        line.split() for block in printed if block.kind == "sh" for line in block.commands if line.startswith("erp")
+    ]
+    names = [node["name"] for node in gateway["members"]]
+    data = routing_data(members=2)
+    finished_run(replace(data, table=replace(data.table, members=tuple(names))), RIDGE, tmp_path / "runs" / "mine")
+    monkeypatch.setenv("LARGE_API_KEY", "sk-large")
+    with Member(reply(completion("25"))) as member:
+        for node in gateway["members"]:
+            node["base_url"] = member.url
+        serve()  # for its folder
+        Path("conf/gateway/mine.yaml").write_text(yaml.safe_dump(gateway))
+        trial, start = ([word.replace("<run>", "mine") for word in line[1:]] for line in shell)
+        assert cli.main(trial) == 0
+        assert capsys.readouterr().out.count(" ok, ") == 2
+        assert [asked.headers.get("authorization") for asked in member.asked].count("Bearer sk-large") == 1
+        with Process([*start, "port=0"]) as server:
+            (code,) = (block.code for block in printed if block.kind == "python")
+            assert "http://127.0.0.1:8400" in code
+            exec(code.replace("http://127.0.0.1:8400", server.url), {})  # what a reader copies
+        member, said = capsys.readouterr().out.split()
+        assert (member in names, said) == (True, "25")
+    (record,) = Path("decisions").iterdir()
+    assert json.loads(record.read_text())["answered"] == member
 
 
 @pytest.mark.slow
