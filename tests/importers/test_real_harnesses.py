@@ -64,18 +64,28 @@ def imported(source, path, out, **options):
 def test_means_are_those_of_lm_eval(lm_eval, tmp_path, kept, metric):
     table = imported("lm_eval", lm_eval / "logs", tmp_path / "t", filter=kept, metric=metric)
     expected = {}
-    for member in ("small", "large"):
-        latest = sorted((lm_eval / "logs" / f"tiny__{member}").glob("results_*.json"))[-1]
+    for member in ("tiny/small", "tiny/large", "served/sevens"):
+        latest = sorted((lm_eval / "logs" / member.replace("/", "__")).glob("results_*.json"))[-1]
         printed = json.loads(latest.read_text())["results"]
-        expected |= {
-            (f"tiny/{member}", "local_sums"): printed["local_sums"][f"exact_match,{kept}"],
-            (f"tiny/{member}", "local_colours"): printed["local_colours"][f"{metric},none"],
-            (f"tiny/{member}", "local_lengths"): -printed["local_lengths"]["far,none"],
-        }
+        expected[member, "local_sums"] = printed["local_sums"][f"exact_match,{kept}"]
+        expected[member, "local_lengths"] = -printed["local_lengths"]["far,none"]
+        if "local_colours" in printed:
+            expected[member, "local_colours"] = printed["local_colours"][f"{metric},none"]
     assert means(table) == pytest.approx(expected, abs=1e-12)
-    assert any(expected[f"tiny/{member}", "local_sums"] > 0 for member in ("small", "large"))
+    assert len(expected) == 8
+    assert expected["served/sevens", "local_sums"] > 0
     assert "What is 0 plus 3?" in set(table.prompts["prompt"])
     assert not table.prompts["prompt"].str.contains("Answer the sums|assistant", regex=True).any()
+
+
+def test_members_with_another_number_of_examples_are_refused(lm_eval, tmp_path):
+    options = {"filter": "vote", "metric": "acc"}
+    with pytest.raises(ErpError) as caught:
+        import_table("lm_eval", lm_eval / "shots", out=str(tmp_path / "t"), **options)
+    first, *others = str(caught.value).splitlines()
+    assert "tiny/large was asked local_colours with examples 0, tiny/small with examples 1;" in first
+    assert sum(line.startswith("prompt_id local_colours/") for line in others) == 3
+    assert len(imported("lm_eval", lm_eval / "shots", tmp_path / "t", style="any", **options).members) == 2
 
 
 @pytest.mark.parametrize("folder", ["logs", "old", "chunked"])

@@ -1,14 +1,17 @@
 """Runs lm-evaluation-harness for real on three tasks of its own making: `python lm_eval_runs.py FOLDER`.
 
 Needs lm-eval, torch, transformers and accelerate; reads nothing from a network. FOLDER/logs is what the tool wrote:
-two members, one of them with a chat template; three tasks; reruns. FOLDER/unscored is of a run told to score nothing.
+three members, of plain prompts, of a chat template and behind a server of chats; three tasks; reruns. FOLDER/unscored
+is of a run told to score nothing, FOLDER/shots of two members with another number of examples.
 """
 
 import json
 import os
 import subprocess
 import sys
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 TEMPLATE = (
@@ -117,29 +120,57 @@ def write_model(folder: Path, seed: int) -> None:
     model.save_pretrained(folder)
 
 
+class Sevens(BaseHTTPRequestHandler):
+    """A server of chats that always says 7."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        choice = {"index": 0, "message": {"role": "assistant", "content": "7"}, "finish_reason": "stop"}
+        said = json.dumps({"choices": [choice], "usage": {"prompt_tokens": 1, "completion_tokens": 1}}).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(said)))
+        self.end_headers()
+        self.wfile.write(said)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
 def main(folder: Path) -> None:
     """Everything."""
     folder.mkdir(parents=True)
     write_tasks(folder)
     for seed, name in enumerate(("small", "large")):
         write_model(folder / "tiny" / name, seed)
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_HOME": str(folder / "hf")}
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_HOME": str(folder / "hf"),
+                   "OPENAI_API_KEY": "none"}  # fmt: skip
 
-    def run(model: str, *more: str, logs: str = "logs") -> None:
+    def run(kind: str, arguments: str, tasks: str, *more: str, logs: str = "logs") -> None:
         subprocess.run(
-            [sys.executable, "-m", "lm_eval", "run", "--model", "hf", "--model_args",
-             f"pretrained=tiny/{model},dtype=float32",
-             "--device", "cpu", "--tasks", "local_sums,local_colours,local_lengths", "--include_path", ".",
-             "--output_path", logs, "--log_samples", "--limit", "40",
-             "--batch_size", "4", *more],
+            [sys.executable, "-m", "lm_eval", "run", "--model", kind, "--model_args", arguments, "--tasks", tasks,
+             "--include_path", ".", "--output_path", logs, "--log_samples", "--limit", "40", *more],
             cwd=folder, env=environment, check=True,
         )  # fmt: skip
         time.sleep(1)
 
-    run("small")
-    run("small", "--seed", "7")
-    run("large", "--apply_chat_template", "--fewshot_as_multiturn", "true")
-    run("small", "--predict_only", logs="unscored")
+    def run_tiny(name: str, *more: str, logs: str = "logs") -> None:
+        tasks, cpu = "local_sums,local_colours,local_lengths", ("--device", "cpu", "--batch_size", "4")
+        run("hf", f"pretrained=tiny/{name},dtype=float32", tasks, *cpu, *more, logs=logs)
+
+    chat = ("--apply_chat_template", "--fewshot_as_multiturn", "true")
+    run_tiny("small")
+    run_tiny("small", "--seed", "7")
+    run_tiny("large", *chat)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Sevens)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    address = f"http://127.0.0.1:{server.server_port}/v1/chat/completions"
+    served = f"model=served/sevens,base_url={address},tokenizer_backend=None"
+    run("local-chat-completions", served, "local_sums,local_lengths", *chat)
+    server.shutdown()
+    run_tiny("small", "--predict_only", logs="unscored")
+    run_tiny("small", "--num_fewshot", "1", logs="shots")
+    run_tiny("large", logs="shots")
 
 
 if __name__ == "__main__":
