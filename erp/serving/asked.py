@@ -29,7 +29,8 @@ class Asked:
         prompt: the text that is asked, by the rule that the run was trained with; None where the turn has no text, an
             image alone for instance: the best constant then answers.
         needs: what a member has to be able to do.
-        tokens: of prompt and answer, by their length; what a context has to hold.
+        prompt_tokens: of all that is sent, by its length.
+        tokens: with those of the answer; what a context has to hold.
         conversation: hash of how the conversation begins, by which it is known again.
         continues: whether an assistant has spoken in it already.
         stream: whether the answer is streamed.
@@ -38,6 +39,7 @@ class Asked:
     model: str
     prompt: str | None
     needs: frozenset[Need]
+    prompt_tokens: int
     tokens: int
     conversation: str
     continues: bool
@@ -69,7 +71,8 @@ def asked(body: Mapping[str, Any], kind: Kind, rule: PromptFrom) -> Asked:
         model=model,
         prompt=_prompt(turns, rule),
         needs=frozenset(needs),
-        tokens=estimated_tokens("x" * said) + limit,
+        prompt_tokens=(read := estimated_tokens("x" * said)),
+        tokens=read + limit,
         conversation=_beginning(turns),
         continues=any(turn.get("role") == "assistant" for turn in turns),
         stream=body.get("stream") is True,

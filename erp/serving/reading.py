@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
+
+from erp.values import CHARACTERS_PER_TOKEN
 
 _EVENT_ENDS = re.compile(rb"\r?\n\r?\n")
 _MOST = 4_000_000
@@ -30,9 +33,16 @@ class Reading:
         self._events, self._strip = events, strip and events
         self._held = b""
         self._unread = False
+        self._bytes = self._count = 0
+
+    @property
+    def tokens(self) -> int:
+        """Of the answer so far, by its length: an event of a stream is about one."""
+        return self._count if self._events else math.ceil(self._bytes / CHARACTERS_PER_TOKEN)
 
     def feed(self, chunk: bytes) -> bytes:
         """Take a part of the answer; gives what is to be passed on."""
+        self._bytes += len(chunk)
         if self._unread:
             return chunk
         self._held += chunk
@@ -40,6 +50,7 @@ class Reading:
         if self._events:
             while (end := _EVENT_ENDS.search(self._held)) is not None:
                 event, self._held = self._held[: end.end()], self._held[end.end() :]
+                self._count += 1
                 only_usage = self._read(_data_of(event))
                 if self._strip and not only_usage:
                     passed.append(event)

@@ -40,6 +40,7 @@ class Turn:
         began: when its body was whole, by `time.perf_counter`.
         member: who answers; None while nobody does.
         status: of the answer; None before one.
+        good: whether a member began to answer, and with no error.
         first_byte: seconds to the first byte of the answer; None before it.
         overhead: seconds to the first call of a member.
         reading: what its answer says of itself.
@@ -49,6 +50,7 @@ class Turn:
     began: float
     member: str | None = None
     status: int | None = None
+    good: bool = False
     first_byte: float | None = None
     overhead: float = 0.0
     reading: Reading = field(default_factory=lambda: Reading(events=False, strip=False))
@@ -117,7 +119,7 @@ class Relay:
                 accept = call.headers.get("accept", "*/*")
                 order = decided.decision.order
                 begun = await self.upstreams.begin(stack, order, _PATHS[kind], make, accept)
-                turn.member, turn.status = begun.member, begun.status
+                turn.member, turn.status, turn.good = begun.member, begun.status, begun.status < 300
                 turn.first_byte = time.perf_counter() - began
                 events = begun.headers.get("content-type", "").startswith("text/event-stream")
                 turn.reading = Reading(events, strip=inject and events)
@@ -149,8 +151,8 @@ class Relay:
         decided, decision, now = turn.decided, turn.decided.decision, self.gateway.clock()
         usage, member = turn.reading.usage, turn.member
         usd = None
-        if member is not None and turn.status is not None and turn.status < 300:
-            usd = decided.served.spend.record(member, usage, now) if usage else None
+        if member is not None and turn.good:
+            usd = _paid(turn, member, now)
             self.gateway.state.pin(decided.pin, member, now)
         self.metrics.decisions.labels(member or decision.member, turn.path).inc()
         self.metrics.overhead.observe(turn.overhead)
@@ -181,6 +183,16 @@ class Relay:
                 "first_byte_ms": None if turn.first_byte is None else turn.first_byte * 1e3,
             }
         )
+
+
+def _paid(turn: Turn, member: str, now: float) -> float | None:
+    """Count what an answer cost; where it does not say what it used, or was cut off before, by its length."""
+    spend, reading = turn.decided.served.spend, turn.reading
+    usd = spend.record(member, reading.usage, now)
+    if usd is None:
+        by_length = {"prompt_tokens": turn.decided.asked.prompt_tokens, "completion_tokens": reading.tokens}
+        usd = spend.record(member, by_length, now)
+    return usd
 
 
 async def _pass_on(begun: Begun, turn: Turn, changed: bool, send: Send) -> None:

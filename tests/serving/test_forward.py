@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import time
 from contextlib import ExitStack
 
 import httpx2
 import pytest
 
+from erp.config.serve import Budget
+from erp.costs.prices import Price
+from erp.serving.gateway import Served as Bundle
+from erp.serving.spend import Spend
+from erp.serving.state import State
 from tests.serving.conftest import app_of
 from tests.serving.servers import Member, Served, chunk, completion, event, parts, reply
 
@@ -247,6 +253,41 @@ def test_a_client_that_goes_away_takes_the_member_s_call_along(setting):
         waiting.client.post("/v1/chat/completions", content=json.dumps(CHAT), timeout=0.3)
     assert waiting.members[waiting.order[0]].asked[0].gone.wait(2)
     assert waiting.asked == [1, 0, 0]
+
+
+def spent_on(here):
+    """USD that the gateway counts, at 10 USD per million tokens read and 1,000 written."""
+    state = State()
+    prices = {name: Price(name, 10.0, 1000.0) for name in here.order}
+    spend = Spend(Budget(usd_per_day=1e9), 0.0, prices, state)
+    here.gateway.served = Bundle(here.gateway.served.predictor, spend)
+    counted = 0.0
+
+    def next_() -> float:  # is counted once the answer has been passed on
+        nonlocal counted
+        until, before = time.monotonic() + 5, counted
+        while (counted := state.spent(time.time())[1]) == before and time.monotonic() < until:
+            time.sleep(0.01)
+        return counted - before
+
+    return next_
+
+
+def test_an_answer_that_says_nothing_of_its_usage_is_paid_by_its_length(setting):
+    read = math.ceil(len(PROMPT) / 4) * 1e-5
+    here = setting(reply(completion()))
+    cost = spent_on(here)
+    here.chat()
+    assert cost() == pytest.approx(7e-5 + 3e-3), "as it says"
+    here.members[here.order[0]].script = reply(b"x" * 401)
+    here.chat()
+    assert cost() == pytest.approx(read + 101e-3)
+    # a client that leaves before the usage is there gets nothing for nothing
+    here.members[here.order[0]].script = parts(*STREAM[:2] * 20, pause_s=0.05)
+    with here.client.stream("POST", "/v1/chat/completions", content=json.dumps({**CHAT, "stream": True})) as answer:
+        for _, _ in zip(range(3), answer.iter_raw(), strict=False):
+            pass
+    assert read + 1e-3 <= cost() <= read + 30e-3
 
 
 def test_a_request_takes_no_longer_than_it_may(setting):
