@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from erp.errors import ErpError, shorten
@@ -135,11 +136,19 @@ class _Counted:
         return getattr(self._stream, name)
 
 
-def find(path: str, patterns: Sequence[str], read: Callable[[int], object] = lambda _: None) -> list[SourceFile]:
+def find(
+    path: str, patterns: Sequence[str], read: Callable[[int], object] = lambda _: None, but: Path | None = None
+) -> list[SourceFile]:
     """The files of a path, sorted by name.
 
     A file that is named itself is taken whatever it is called. Of a folder, a pattern with ``*`` and a ``.zip``, those
     are taken whose names meet a pattern of the source; hidden ones are not.
+
+    Args:
+        path: here, or with a protocol.
+        patterns: of names.
+        read: told of bytes as they are read.
+        but: a folder here whose files are not taken: the table that is made of the others.
 
     Raises:
         ErpError: there is none, or the path cannot be read.
@@ -148,7 +157,7 @@ def find(path: str, patterns: Sequence[str], read: Callable[[int], object] = lam
         system, root, names, single = names_of(path)
         files: list[SourceFile] = []
         for name in names:
-            if hidden(name, root) and not single:
+            if not single and (hidden(name, root) or ("://" not in path and but in Path(name).resolve().parents)):
                 continue
             below = name.rsplit("/", 1)[-1] if single else name.removeprefix(root).lstrip("/")
             whole = SourceFile(below, path, system, name, size=int(system.size(name) or 0), read=read)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,10 +16,11 @@ from erp.files import jsonable
 from erp.importers.base import Importer
 from erp.importers.files import find
 from erp.importers.gather import Gathered, Repeats
+from erp.importers.growth import require_free, require_grows
 from erp.importers.ledger import Ledger
 from erp.importers.settle import sample_numbers, write_rows
 from erp.table.intake import LARGEST, SMALLEST
-from erp.table.write import manifest_of, writing
+from erp.table.write import workspace, writing
 
 _FROM = "from:"
 OBSERVATIONAL = (
@@ -74,25 +73,24 @@ def import_files(
     """
     asker = _asker(prompts)
     ledger = Ledger()
-    scratch = out.parent / f".{out.name}.{os.getpid()}.reading"
+    out = out.resolve()  # a link stays one
+    require_free(out, path, about)
     with tqdm(desc="reading", unit="B", unit_scale=True, disable=not (progress and sys.stderr.isatty())) as bar:
-        files = find(path, source.patterns, bar.update)
+        files = find(path, source.patterns, bar.update, out)
         bar.total = sum(file.size for file in files)
-        scratch.mkdir(parents=True)
-        try:
+        with workspace(out) as place:
+            (scratch := place / "reading").mkdir()
             gathered = Gathered(scratch, ledger, asker)
             for rows in source.batches(files, ledger):
                 gathered.take(rows)
             number = _settled(gathered, ledger, path, strict, asker, repeats)
             name = reward or source.reward_name()
-            with writing(out, name) as writer:
+            with writing(out, name, place) as writer:
                 facts = write_rows(gathered, number, writer)
                 _require_scored(facts, path)
                 manifest = _manifest(facts, about, source, ledger, gathered, strict)
-                _require_grows(out, manifest)
+                require_grows(out, name, manifest)
                 writer.finish(manifest)
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
     return Imported(out, json.loads(json.dumps(jsonable({**manifest, "reward_models": [name]}))))
 
 
@@ -174,25 +172,3 @@ def _manifest(
             "coverage": facts["coverage"],
         },
     }
-
-
-def _require_grows(out: Path, manifest: Mapping[str, Any]) -> None:
-    """Refuse to take the place of anything but an earlier import of the same kind, and of some of the files."""
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return
-    held = manifest_of(out) if out.is_dir() else None
-    earlier = (held or {}).get("import")
-    if not isinstance(earlier, dict):
-        raise ErpError(f"out = {out}: holds something that no import made; give another name")
-    for key in ("source", "options"):
-        if earlier.get(key) != jsonable(manifest["import"][key]):
-            raise ErpError(
-                f"out = {out}: holds an import with {key} = {earlier.get(key)}, and this one has "
-                f"{manifest['import'][key]}; give another out, or remove it"
-            )
-    now = {origin["file"] for origin in manifest["import"]["files"]}
-    if lost := sorted({str(origin.get("file")) for origin in earlier.get("files", [])} - now):
-        raise ErpError(
-            f"out = {out}: was made of files that are not among these: {shorten(lost, 3)}; a table grows, it does not "
-            "shrink; give all of its files, or another out"
-        )

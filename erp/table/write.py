@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PART_ROWS = 1 << 21  # of a part
+EARLIER, LOCK = "earlier", "lock"  # in a workspace: the folder that was there before, and the file that is locked
 
 
 class TableWriter:
@@ -80,23 +82,66 @@ class TableWriter:
 
 
 @contextmanager
-def writing(folder: Path, reward_model: str) -> Iterator[TableWriter]:
-    """Write a folder that appears whole or not at all; it takes the place of an earlier one."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = folder.parent / f".{folder.name}.{os.getpid()}.partial"
-    earlier = folder.parent / f".{folder.name}.{os.getpid()}.earlier"
-    writer = TableWriter(partial, reward_model)
+def workspace(folder: Path) -> Iterator[Path]:
+    """A hidden folder beside a folder, for what is to take its place; one process has it, and leaves nothing.
+
+    What a killed process left there is cleared away; a folder that it had put aside is put back.
+
+    Raises:
+        ErpError: another process has it.
+    """
+    place = folder.parent / f".{folder.name}.writing"
+    lock = _lock_of(place)
+    try:
+        if (place / EARLIER).exists() and not folder.exists():
+            (place / EARLIER).replace(folder)
+        for left in place.iterdir():
+            if left.name != LOCK:
+                shutil.rmtree(left, ignore_errors=True)
+        yield place
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+        os.close(lock)
+
+
+def _lock_of(place: Path) -> int:
+    """The open and locked file of a workspace; the system unlocks it when a process dies."""
+    while True:
+        place.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):  # whoever had it has removed it meanwhile
+            lock = os.open(place / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if (place / LOCK).stat().st_ino == os.fstat(lock).st_ino:
+                    return lock
+            except BlockingIOError:
+                os.close(lock)
+                folder = place.with_name(place.name[1:].removesuffix(".writing"))
+                raise ErpError(
+                    f"out = {folder}: another process is writing it; wait for it, or give another name"
+                ) from None
+            os.close(lock)
+
+
+@contextmanager
+def writing(folder: Path, reward_model: str, place: Path) -> Iterator[TableWriter]:
+    """Write a folder that appears whole or not at all; it takes the place of an earlier one.
+
+    Args:
+        folder: the table's.
+        reward_model: whose rewards they are.
+        place: its `workspace`.
+    """
+    writer = TableWriter(place / "table", reward_model)
     try:
         yield writer
         if folder.exists() and any(folder.iterdir()):
-            folder.replace(earlier)
-        partial.replace(folder)  # takes the place of an empty folder too
+            folder.replace(place / EARLIER)
+        writer.folder.replace(folder)  # takes the place of an empty folder too
     finally:
         writer.close()
-        if earlier.exists() and not folder.exists():
-            earlier.replace(folder)
-        for path in (partial, earlier):
-            shutil.rmtree(path, ignore_errors=True)
+        if (place / EARLIER).exists() and not folder.exists():
+            (place / EARLIER).replace(folder)
 
 
 def write_table(table: RewardTable, folder: Path) -> None:
@@ -119,7 +164,7 @@ def write_table(table: RewardTable, folder: Path) -> None:
     ids = table.prompts["prompt_id"].to_numpy(dtype=object)
     rows.insert(0, "prompt_id", ids[table.samples["prompt"].to_numpy()])
     rows.insert(1, "model", np.array(table.members, dtype=object)[table.samples["member"].to_numpy()])
-    with writing(folder, table.reward_model) as writer:
+    with workspace(folder) as place, writing(folder, table.reward_model, place) as writer:
         writer.add_prompts(table.prompts)
         writer.add_samples(rows.astype({"prompt_id": "str", "model": "str"}))
         writer.finish(
