@@ -44,9 +44,10 @@ $(HARNESS)/.ready: tests/importers/harness/requirements.txt
 test-harness: $(READY) $(HARNESS)/.ready  ## run lm-eval and Inspect themselves and import what they write (5 minutes)
 	ERP_HARNESS=$(CURDIR)/$(HARNESS)/bin/python $(BIN)/pytest -m harness tests/importers
 
-bench: $(READY)  ## speed beside what one would use instead; rewrites benchmarks/RESULTS.md and SCALE.md (an hour)
+bench: $(READY)  ## speed beside what one would use instead; rewrites benchmarks/RESULTS.md, SCALE.md and IMPORT.md (an hour)
 	$(BIN)/python -m benchmarks
 	$(BIN)/python -m benchmarks.scale
+	$(BIN)/python -m benchmarks.importing
 
 reproduce: $(READY)  ## run all experiments anew on the table that ships, say how far results are from those here (JOBS=2 at a time)
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python experiments/reproduce.py hydra/launcher=joblib hydra.launcher.n_jobs=$(JOBS)

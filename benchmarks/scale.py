@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -86,15 +86,13 @@ def make_table(prompts: int, path: Path) -> None:
         writer.close()
 
 
-def measured(folder: Path, *arguments: str, most_gb: int | None = None) -> Cost | None:
-    """Run a module of this package in a process of its own; None where it needs more memory than it is given."""
-    told = folder / "phases.json"
-    told.unlink(missing_ok=True)
+def spent(folder: Path, *arguments: str, most_gb: int | None = None) -> Cost | None:
+    """Run Python in a process of its own; None where it needs more memory than it is given."""
     environment = {**os.environ, **THREADS, "ERP_CACHE": str(folder / "cache")}
     bound = None if most_gb is None else partial(resource.setrlimit, resource.RLIMIT_AS, (most_gb << 30, most_gb << 30))
     start = time.perf_counter()
     process = subprocess.Popen(
-        [sys.executable, "-m", *arguments, str(told)], env=environment, stdout=subprocess.DEVNULL, preexec_fn=bound
+        [sys.executable, *arguments], env=environment, stdout=subprocess.DEVNULL, preexec_fn=bound
     )
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
@@ -103,8 +101,15 @@ def measured(folder: Path, *arguments: str, most_gb: int | None = None) -> Cost 
         return None
     if process.returncode:
         raise SystemExit(f"{' '.join(arguments)}: exit code {process.returncode}")
-    phases = json.loads(told.read_text()) if told.exists() else {}
-    return Cost(usage.ru_utime + usage.ru_stime, wall, usage.ru_maxrss / 1024, phases)
+    return Cost(usage.ru_utime + usage.ru_stime, wall, usage.ru_maxrss / 1024)
+
+
+def measured(folder: Path, *arguments: str, most_gb: int | None = None) -> Cost | None:
+    """Run a module of this package, which may tell its phases; None as `spent`."""
+    told = folder / "phases.json"
+    told.unlink(missing_ok=True)
+    cost = spent(folder, "-m", *arguments, str(told), most_gb=most_gb)
+    return cost and replace(cost, phases=json.loads(told.read_text()) if told.exists() else {})
 
 
 def at(prompts: int, folder: Path) -> dict[str, Cost | None]:
