@@ -56,7 +56,8 @@ def main() -> None:
         folder = Path(name)
         for kind, path in make_sheets(rows, folder).items():
             ours = spent(
-                folder, "-m", "erp", "import", f"path={path}", f"out={folder / kind}", 'source.pattern="score_{member}"',
+                folder, "-m", "erp", "import", f"path={path}", f"out={folder / kind}",
+                'source.pattern="score_{member}"',
                 "source.columns.prompt_id=id", "source.columns.category=task", "progress=false",
             )  # fmt: skip
             hand = spent(folder, "-c", HAND.format(kind=READ[kind]), str(path), str(folder / "long.parquet"))
