@@ -45,16 +45,17 @@ class Helm(Importer):
     Seen: the code that writes them (stanford-crfm/helm, ``benchmark/runner.py``, ``metrics/metric.py``,
     ``adaptation/request_state.py``): ``per_instance_stats.json`` is a list of ``instance_id``, ``perturbation``,
     ``train_trial_index`` and ``stats`` (``name.name``, ``sum``, ``count``, ``mean``; what is NaN is not written), and
-    ``scenario_state.json`` holds ``adapter_spec`` and ``request_states`` with instance, request and result. Not seen:
-    folders that others published. Both are JSON documents and read whole, a run at a time.
+    ``scenario_state.json`` holds ``adapter_spec`` and ``request_states`` with instance, request and result; and three
+    runs, two of them of choices, which evaleval/every_eval_ever keeps for its tests. Both are JSON documents and read
+    whole, a run at a time.
 
     Perturbed copies of instances are dropped and counted. Trials, which differ in their few-shot examples, are samples.
 
     Args:
         metric: which one is the reward, ``exact_match``, or several of which a run's first is taken; None for the only
             one that is a score.
-        prompt: ``input``, the instance's own text without instructions, examples and choices, or ``request`` as it was
-            sent.
+        prompt: ``input``, the instance's own text and its choices, without instructions and examples, or ``request`` as
+            it was sent.
         lower_is_better: whether the metric's sign is turned round; a run says nothing of it.
         style: whether members that were asked with other instructions or numbers of examples are refused, or noted.
     """
@@ -114,7 +115,7 @@ class Helm(Importer):
         ledger.origin(run.files[_STATE], [model], harness="HELM", task=task)
         for key, request in _requests(state, run, ledger).items():
             try:
-                yield {**self._row(request, stats.get(key, {}), metric), "prompt_id": f"{task}/{key[0]}",
+                yield {**self._row(request, stats.get(key, {}), metric, adapter), "prompt_id": f"{task}/{key[0]}",
                        "sample": key[1], "model": model, "category": category}  # fmt: skip
             except Misread as wrong:
                 ledger.fault(wrong.reason, f"{run.place}: {key[0]}: {wrong.detail}")
@@ -126,18 +127,14 @@ class Helm(Importer):
         self._used.add(chosen)
         return chosen
 
-    def _row(self, request: Record, stats: Mapping[str, float], metric: str) -> Row:
+    def _row(self, request: Record, stats: Mapping[str, float], metric: str, adapter: Record) -> Row:
         instance, sent = mapping(request, "instance"), maybe_mapping(request.get("request"))
-        source = sent if self._whole else mapping(instance, "input")
-        texts = (source.get("messages"), source.get("prompt" if self._whole else "text"))
         result = maybe_mapping(request.get("result"))
         completions = result.get("completions")
         answers = [maybe_mapping(each) for each in completions] if isinstance(completions, list) else []
         finish = maybe_mapping(answers[0].get("finish_reason")) if len(answers) == 1 else {}
         row: Row = {
-            "prompt": _text(
-                next((text for text in texts if text), None), "conversation" if self._whole else "last_user"
-            ),
+            "prompt": _sent(sent) if self._whole else _question(instance, request, adapter),
             "model": "",
             "reward": None,
             "response": maybe_text(answers[0], "text") if len(answers) == 1 else None,
@@ -221,6 +218,25 @@ def _key(of: Any, entry: Any) -> Key:
         raise Misread("an entry is no object", shown(entry))
     trial = number(entry.get("train_trial_index"), "train_trial_index")
     return label(of, "instance_id"), int(trial or 0)
+
+
+def _sent(request: Record) -> str:
+    return _text(request.get("messages") or request.get("prompt"), "conversation")
+
+
+def _question(instance: Record, request: Record, adapter: Record) -> str:
+    """The instance's text, and its choices as they follow it in what was sent."""
+    given = mapping(instance, "input")
+    if given.get("messages"):
+        return _text(given["messages"], "last_user")
+    text = _text(given.get("text"), "last_user")
+    sent = maybe_mapping(request.get("request")).get("prompt")
+    if not isinstance(sent, str) or text not in sent or request.get("reference_index") is not None:
+        return text  # it was cut, or a choice is part of it
+    question = sent[sent.rindex(text) :].rstrip()
+    for end in ("global_suffix", "output_prefix"):
+        question = question.removesuffix((maybe_text(adapter, end) or "").strip()).rstrip()
+    return question
 
 
 def _text(value: object, rule: Literal["last_user", "conversation"]) -> str:

@@ -210,6 +210,8 @@ def _columns(values: Record) -> list[str]:
 
 def _numbers(value: object) -> list[float]:
     """The numbers that a list holds, also true and false as texts; none where it holds anything else."""
+    if isinstance(value, str) and not value.startswith("["):
+        return []
     value = parsed(value)
     value = value.tolist() if hasattr(value, "tolist") else value
     try:

@@ -41,7 +41,7 @@ class Promptfoo(Importer):
     """Results of promptfoo.
 
     Seen: its published types (promptfoo/promptfoo, ``src/types/index.ts``, ``src/models/evalResult.ts``,
-    ``src/evaluator.ts``, versions 2 and 3 of the summary) and fragments of files of 0.121 and 0.123:
+    ``src/evaluator.ts``, versions 2 and 3 of the summary) and files of 0.121 and 0.123 that others published:
     ``{evalId, results: {version, timestamp, prompts, results: [...], stats}, config, metadata}``, and of each result
     ``provider {id, label}``, ``prompt {raw, label}``, ``promptIdx``, ``testIdx``, ``vars``, ``testCase``, ``score``,
     ``success``, ``failureReason``, ``error``, ``gradingResult``, ``namedScores``, ``cost``, ``response``. A file is one

@@ -48,7 +48,8 @@ def write(root, entries, states, model="org/small", scenario="mmlu:subject=anato
     folder = root / "runs" / "v1" / name
     folder.mkdir(parents=True)
     (folder / "per_instance_stats.json").write_text(json.dumps([entry for some in entries for entry in some]))
-    spec = {"method": "multiple_choice_joint", "model": model, "model_deployment": f"x/{model}"}
+    spec = {"method": "multiple_choice_joint", "model": model, "model_deployment": f"x/{model}",
+            "output_prefix": "Answer: ", "global_suffix": ""}  # fmt: skip
     (folder / "scenario_state.json").write_text(json.dumps({"adapter_spec": spec, "request_states": states}))
     (folder / "run_spec.json").write_text(json.dumps({"name": name, "groups": list(groups), "adapter_spec": spec}))
     return root / "runs"
@@ -64,7 +65,7 @@ def test_runs_become_rows_joined_by_instance(tmp_path):
     assert frame[["category", "prompt_tokens", "completion_tokens"]].drop_duplicates().values.tolist() == [
         ["mmlu", 30, 4]
     ]
-    assert table.prompts["prompt"].tolist() == ["question id0", "question id1"]
+    assert table.prompts["prompt"].tolist() == ["question id0\nA. x", "question id1\nA. x"]
     assert table.prompts["prompt_id"].tolist() == ["mmlu:subject=anatomy/id0", "mmlu:subject=anatomy/id1"]
     assert manifest["reward_models"] == ["exact_match"]
 
@@ -75,7 +76,7 @@ def test_perturbed_copies_are_dropped_and_counted(tmp_path):
     states = [state("id0"), state("id0", perturbation=typos), state("id0", perturbation=case)]
     table, manifest = imported("helm", write(tmp_path, entries, states))
     assert cells(table)["reward"].tolist() == [1.0]
-    assert table.prompts["prompt"].tolist() == ["question id0"]
+    assert table.prompts["prompt"].tolist() == ["question id0\nA. x"]
     assert manifest["left_out"] == {"a perturbed copy of an instance": 2}
 
 
@@ -128,6 +129,7 @@ def test_choices_that_were_asked_for_one_by_one_are_one_row(tmp_path):
     path = write(tmp_path, [stats()], [state(reference_index=i) for i in range(4)])
     table, _ = imported("helm", path)
     assert len(table.samples) == 1
+    assert table.prompts["prompt"].tolist() == ["question id0"]  # what follows it is one of the choices
 
 
 def test_the_request_as_it_was_sent(tmp_path):
