@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -18,6 +20,9 @@ import pytest
 import yaml
 
 from erp import cli
+from erp.config.serve import Log
+from erp.serving.log import DecisionLog
+from erp.serving.state import State
 from tests.docs.pages import ROOT, blocks
 from tests.serving.servers import Member, completion, parts, reply
 from tests.training.tables import RIDGE, finished_run, routing_data
@@ -179,6 +184,38 @@ def test_the_docs_page_works_as_it_is_printed(serve, tmp_path, monkeypatch, caps
         assert (member in names, said) == (True, "25")
     (record,) = Path("decisions").iterdir()
     assert json.loads(record.read_text())["answered"] == member
+
+
+@pytest.mark.slow
+def test_a_server_that_is_killed_tears_no_line_and_knows_its_spend_to_one_request(serve, tmp_path, trained):
+    log, moments = tmp_path / "log", random.Random(0)
+    keys = {"log": {"folder": str(log)}, "state": str(tmp_path / "state.db"), "budget": {"usd_per_day": 1e9}}
+    with Member(reply(completion())) as member:
+        arguments = serve(urls=member.url, **keys)
+        prices = dict.fromkeys(("input_usd_per_mtok", "output_usd_per_mtok"), 1e5)  # 10 tokens: 1 USD
+        Path("run/origin.json").write_text(json.dumps({"table": "", "members": dict.fromkeys(trained.members, prices)}))
+        before, after, seen = (0, 0), (0, 0), []
+        for _ in range(10):
+            with Process(arguments) as server:
+                until = time.monotonic() + moments.uniform(0.05, 0.4)
+                killing = threading.Timer(until - time.monotonic(), server.process.kill)
+                killing.start()
+                with contextlib.suppress(httpx2.HTTPError):
+                    while True:
+                        server.client.post("/v1/chat/completions", json=CHAT)
+                killing.join()
+                server.process.wait()
+            DecisionLog(Log(folder=str(log)))
+            lines = [line for part in log.iterdir() for line in part.read_text().splitlines(keepends=True)]
+            assert all(line.endswith("\n") and json.loads(line)["status"] == 200 for line in lines)
+            state = State(tmp_path / "state.db")
+            before, after = after, (len(member.asked), round(state.spent(time.time())[1]))
+            state.close()
+            asked, spent = (now - then for now, then in zip(after, before, strict=True))
+            assert asked - 1 <= spent <= asked
+            assert spent - 1 <= len(lines) - sum(seen) <= spent
+            seen.append(len(lines) - sum(seen))
+    assert after[0] > 50
 
 
 @pytest.mark.slow
