@@ -94,6 +94,27 @@ def compare_styles(
         ledger.note(f"members were asked in different ways: {shorten(told, 3)}")
 
 
+def sign_of(metric: str, task: str, said: bool | None, given: bool | None) -> int:
+    """1 where more of a metric is better, -1 where less is.
+
+    Args:
+        metric: its name.
+        task: where it is measured.
+        said: what the run's results say, if anything.
+        given: what the user does, where they say nothing.
+
+    Raises:
+        ErpError: nobody says it.
+    """
+    up = given if said is None else said
+    if up is None:
+        raise ErpError(
+            f"source.higher_is_better = null: nothing says which way {metric} of {task} points; give the folder that "
+            "holds the run's results_<date>.json too, or say true or false"
+        )
+    return 1 if up else -1
+
+
 def several_units(scores: Iterable[str]) -> str:
     """What a reader must know of rewards that are several scores."""
     return f"rewards are of several scores: {shorten(sorted(scores))}; their units may differ"

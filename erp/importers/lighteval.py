@@ -14,7 +14,7 @@ import pyarrow.parquet
 
 from erp.errors import ErpError, shorten
 from erp.importers.base import Importer, Row
-from erp.importers.choice import EARLIER, Choice, compare_styles, several_units
+from erp.importers.choice import EARLIER, Choice, compare_styles, several_units, sign_of
 from erp.importers.fields import Misread, Record, maybe_mapping, maybe_text, number, shown
 from erp.importers.files import SourceFile
 from erp.importers.ledger import Ledger
@@ -96,7 +96,7 @@ class LightEval(Importer):
         for run in runs:
             try:
                 metric = self._chosen(run)
-                chosen.append((run, metric, self._sign(run, metric)))
+                chosen.append((run, metric, sign_of(metric, run.task, run.higher_is_better(metric), self._up)))
             except ErpError as error:
                 errors.append(error)
         if errors:
@@ -152,16 +152,6 @@ class LightEval(Importer):
             metrics = maybe_mapping(_literal(found.values.get("metric", found.values.get("metrics"))))
             names |= dict.fromkeys(name for name, value in metrics.items() if _is_number(value))
         return self._metric.of(list(names), run.task)
-
-    def _sign(self, run: _Run, metric: str) -> int:
-        said = run.higher_is_better(metric)
-        up = self._up if said is None else said
-        if up is None:
-            raise ErpError(
-                f"source.higher_is_better = null: nothing says which way {metric} of {run.task} points; give the "
-                f"folder that holds results_{run.date}.json too, or say true or false"
-            )
-        return 1 if up else -1
 
     def _of_run(self, run: _Run, metric: str, sign: int, ledger: Ledger) -> Iterator[Row]:
         seen: Counter[str] = Counter()

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from erp.errors import ErpError
 from erp.importers.base import Importer, Row
-from erp.importers.choice import Choice, compare_styles, several_units
+from erp.importers.choice import Choice, compare_styles, several_units, sign_of
 from erp.importers.fields import Misread, held, inner, maybe_text, number
 from erp.importers.files import SourceFile
 from erp.importers.ledger import Ledger
@@ -96,7 +96,9 @@ class LmEval(Importer):
             try:
                 metric = self._metric.of(_metrics(run, self._metric), run.task)
                 kept = self._filter.of(_filters(run), run.task)
-                chosen.append(_Chosen(run, metric, kept, self._sign(run, metric)))
+                chosen.append(
+                    _Chosen(run, metric, kept, sign_of(metric, run.task, run.higher_is_better(metric), self._up))
+                )
             except ErpError as error:
                 errors.append(error)
         if errors:
@@ -118,16 +120,6 @@ class LmEval(Importer):
                     for document, text in sent.items() if document in other]  # fmt: skip
 
         compare_styles(styles, self._same, ledger, examples)
-
-    def _sign(self, run: Run, metric: str) -> int:
-        said = run.higher_is_better(metric)
-        up = self._up if said is None else said
-        if up is None:
-            raise ErpError(
-                f"source.higher_is_better = null: nothing says which way {metric} of {run.task} points; put the run's "
-                "results_<date>.json beside its samples and give the folder, or say true or false"
-            )
-        return 1 if up else -1
 
     def _of_run(self, chosen: _Chosen, ledger: Ledger) -> Iterator[Row]:
         ids: defaultdict[str, list[object]] = defaultdict(list)
