@@ -15,6 +15,7 @@ from erp.files import read_yaml
 from erp.importers.base import Importer
 from erp.importers.importing import Imported, import_files
 from erp.programs.launch import launch
+from erp.table.foreign import import_hint
 
 MOST_SHOWN = 20  # categories and members of the coverage that is printed; the manifest has all
 
@@ -45,10 +46,16 @@ def run(config: ImportConfig) -> Imported:
     about = {"source": options.pop(LABEL, options["_target_"]),
              "options": {**options, "prompts": config.prompts, "repeats": config.repeats}}  # fmt: skip
     out = Path(config.out or f"tables/{name_of(config.path)}").expanduser().absolute()
-    return import_files(
-        source, config.path, out, about=about, reward=config.reward, strict=config.strict, prompts=config.prompts,
-        repeats=config.repeats, progress=config.progress,
-    )  # fmt: skip
+    try:
+        return import_files(
+            source, config.path, out, about=about, reward=config.reward, strict=config.strict, prompts=config.prompts,
+            repeats=config.repeats, progress=config.progress,
+        )  # fmt: skip
+    except ErpError as error:
+        hint = import_hint(config.path)
+        if hint is None or f"source={about['source']} " in hint:
+            raise
+        raise ErpError(*error.faults, f"path = {config.path}: {hint}") from None
 
 
 def import_table(source: str, path: str | Path, **options: Any) -> Imported:
@@ -70,6 +77,8 @@ def import_table(source: str, path: str | Path, **options: Any) -> Imported:
         raise ErpError(f"source = {source}: there is no such option; choose one of {', '.join(known('source'))}")
     node = read_yaml((conf_folder() / "source" / f"{source}.yaml").read_text(encoding="utf-8"))
     own = {name: options.pop(name) for name in list(options) if name in ImportConfig.model_fields}
+    if isinstance(own.get("out"), Path):
+        own["out"] = str(own["out"])
     config: ImportConfig = validate("import", {**own, "source": {**node, **options}, "path": str(path)})
     return run(config)
 

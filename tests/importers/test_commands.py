@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -57,10 +58,12 @@ MADE: dict[str, tuple[str, Callable[[Path], Path]]] = {
 
 
 @pytest.mark.parametrize("made", MADE)
-def test_the_command_that_the_error_names_reads_the_file(tmp_path, made):
+def test_the_command_that_the_error_names_reads_the_file(tmp_path, made, capsys):
     source, make = MADE[made]
     path = make(tmp_path)
     words = command_of(path)
     assert words == ["erp", "import", f"source={source}", f"path={path}"]
+    assert cli.main(["import", f"path={path}", f"out={tmp_path / 'table'}"]) == 2  # as if it were a spreadsheet
+    assert capsys.readouterr().err.splitlines()[-1].endswith(shlex.join(words))
     assert cli.main([*words[1:], f"out={tmp_path / 'table'}"]) == 0
     assert (tmp_path / "table" / "manifest.json").is_file()

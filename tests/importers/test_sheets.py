@@ -22,7 +22,7 @@ from erp.table.read import read_table
 
 
 def imported(path, members=("small", "large"), **options):
-    options = {"members": None if members is None else list(members), "out": str(path.parent / "t"), **options}
+    options = {"members": None if members is None else list(members), "out": path.parent / "t", **options}
     return import_table("wide", path, **options)
 
 
@@ -57,7 +57,7 @@ def test_columns_without_a_name_are_passed_over(tmp_path):
     assert found.manifest["import"]["left_out"] == {"headers that stand again in a file": 1}
     path = workbook(tmp_path / "w.xlsx", ["prompt", None, "small", None, "large", None], ["a", 9, 1, 9, 2],
                     ["b", None, 3, None, 4, 9])  # fmt: skip
-    assert cells(imported(path, out=str(tmp_path / "u"))) == expected
+    assert cells(imported(path, out=tmp_path / "u")) == expected
 
 
 def test_a_header_over_two_lines(tmp_path):
@@ -76,7 +76,7 @@ def test_a_workbook_whose_size_is_written_wrong_and_a_damaged_one(tmp_path):
     assert np.isnan(found["p299", "large"])
     of_sheet(path, lambda xml: xml[: len(xml) // 2])
     with pytest.raises(ErpError, match=r"a whole \.xlsx workbook"):
-        imported(path, out=str(tmp_path / "u"))
+        imported(path, out=tmp_path / "u")
     assert not (tmp_path / "u").exists()
 
 
@@ -141,7 +141,7 @@ def test_suffixes_in_capitals(tmp_path):
     with gzip.open(logs / "B.CSV.GZ", "wt") as packed:
         packed.write("prompt,small,large\nb,1,2\n")
     assert imported(logs).manifest["prompts"] == 2
-    assert imported(logs / "B.CSV.GZ", out=str(tmp_path / "u")).manifest["prompts"] == 1
+    assert imported(logs / "B.CSV.GZ", out=tmp_path / "u").manifest["prompts"] == 1
 
 
 NAMES = ["a b", "c:d", 'e"f', "it's", "g,h", "i=j", "x\\y", "{z}", "[w]", "(p)", "$d", "😀", "null", "true", "1", "~t"]
