@@ -126,6 +126,7 @@ class Gateway(Node):
         backoff_s: wait before the first of them; doubled at each further one.
         breaker_failures: failures in a row after which a member is left alone.
         breaker_s: for how long.
+        page: whether ``/`` shows a page to try prompts on.
         state: file of pins and spend, shared by workers and kept over a restart; null keeps both in memory.
     """
 
@@ -140,6 +141,7 @@ class Gateway(Node):
     backoff_s: float = Field(0.25, ge=0)
     breaker_failures: int = Field(5, ge=1)
     breaker_s: float = Field(30.0, ge=0)
+    page: bool = True
     state: str | None = None
     pins: Pins = Pins()
     budget: Budget = Budget()

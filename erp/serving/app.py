@@ -20,12 +20,13 @@ from erp.serving.door import Call, Door
 from erp.serving.gateway import AUTO, Gateway
 from erp.serving.log import DecisionLog
 from erp.serving.metrics import Metrics
+from erp.serving.page import page
 from erp.serving.refusal import SCHEMA, Refusal, unfit
 from erp.serving.relay import Relay
 from erp.serving.routes import route
 from erp.serving.upstream import Upstreams
 
-_OPEN = frozenset({"/healthz", "/readyz"})
+_OPEN = frozenset({"/", "/healthz", "/readyz"})
 _log = logging.getLogger("erp.serving")
 Handler = Callable[[Call], Awaitable[Response | None]]
 
@@ -54,6 +55,8 @@ class App:
         self.relay = Relay(gateway, upstreams, log, metrics)
         self.door = Door(gateway.config.tokens, int(gateway.config.body_mb * 1e6))
         self.paths: Mapping[str, Mapping[str, Handler]] = {
+            **({"/": {"GET": self.page}} if gateway.config.page else {}),
+            "/recent": {"GET": self.recent},
             "/healthz": {"GET": self.healthz},
             "/readyz": {"GET": self.readyz},
             "/metrics": {"GET": self.counts},
@@ -128,6 +131,16 @@ class App:
         """A chat completion or a response, from a member."""
         text, body = await self.door.body(call)
         await _while_there(call.receive, self.relay.answer(call, text, body, kind, call.send))
+
+    async def page(self, _: Call) -> Response:
+        """A page to try prompts on; what it shows it asks for with a token."""
+        return page()
+
+    async def recent(self, _: Call) -> Response:
+        """The last decisions of this worker, the newest first, and how many requests each member had."""
+        asked = self.relay.asked
+        shares = {name: asked.get(name, 0) for name in self.gateway.served.predictor.members}
+        return as_json({"decisions": list(self.relay.recent), "shares": shares})
 
     async def healthz(self, _: Call) -> Response:
         """The process answers."""

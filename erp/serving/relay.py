@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter, deque
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ from erp.serving.upstream import Begun, BrokenError, Upstreams
 
 _PATHS: Mapping[Kind, str] = {"chat": "chat/completions", "responses": "responses"}
 _PASSED = frozenset({"content-type", "content-encoding", "retry-after", "x-request-id"})
+_RECENT = 50
 _GONE = 499
 """Status in the log of a request whose client went away."""
 _log = logging.getLogger("erp.serving")
@@ -85,10 +87,16 @@ class Relay:
         upstreams: answer.
         log: keeps decisions.
         metrics: count.
+
+    Attributes:
+        recent: the last requests, the newest first.
+        asked: requests by member, since the start.
     """
 
     def __init__(self, gateway: Gateway, upstreams: Upstreams, log: DecisionLog, metrics: Metrics) -> None:
         self.gateway, self.upstreams, self.log, self.metrics = gateway, upstreams, log, metrics
+        self.recent: deque[dict[str, Any]] = deque(maxlen=_RECENT)
+        self.asked: Counter[str] = Counter()
         budget = gateway.config.budget
         # Otherwise nobody needs it, and not every server knows the option.
         self._counts = gateway.config.log.folder is not None or any(
@@ -149,17 +157,22 @@ class Relay:
     def _written(self, turn: Turn) -> None:
         """Count a request, remember its conversation, write it down."""
         decided, decision, now = turn.decided, turn.decided.decision, self.gateway.clock()
-        usage, member = turn.reading.usage, turn.member
+        usage, member, name = turn.reading.usage, turn.member, turn.member or decision.member
         usd = None
         if member is not None and turn.good:
             usd = _paid(turn, member, now)
             self.gateway.state.pin(decided.pin, member, now)
-        self.metrics.decisions.labels(member or decision.member, turn.path).inc()
+        self.metrics.decisions.labels(name, turn.path).inc()
         self.metrics.overhead.observe(turn.overhead)
         if turn.first_byte is not None:
             self.metrics.first_byte.observe(turn.first_byte)
         if usd:
             self.metrics.usd.labels(member).inc(usd)
+        latency = (time.perf_counter() - turn.began) * 1e3
+        self.asked[name] += 1
+        self.recent.appendleft(
+            {"id": decided.id, "time": now, "member": name, "path": turn.path, "status": turn.status, "ms": latency}
+        )
         predicted = decided.predicted
         self.log.write(
             {
@@ -179,7 +192,7 @@ class Relay:
                 "prompt_tokens": usage.get("prompt_tokens", usage.get("input_tokens")),
                 "completion_tokens": usage.get("completion_tokens", usage.get("output_tokens")),
                 "cost_usd": usd,
-                "latency_ms": (time.perf_counter() - turn.began) * 1e3,
+                "latency_ms": latency,
                 "first_byte_ms": None if turn.first_byte is None else turn.first_byte * 1e3,
             }
         )

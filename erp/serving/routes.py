@@ -48,7 +48,7 @@ def read(gateway: Gateway, body: Mapping[str, Any]) -> Asked:
 
 
 def told(found: Decided) -> dict[str, Any]:
-    """A decision as JSON: costs in base units, lambda per shown unit, as everywhere in erp."""
+    """A decision as JSON: costs in base units, and lambda per so many of them as ``lambda_size`` says."""
     predictor = found.served.predictor
     card = predictor.trained.card
     predicted, decision = found.predicted, found.decision
@@ -68,6 +68,7 @@ def told(found: Decided) -> dict[str, Any]:
         "path": decision.path,
         "order": list(decision.order),
         "lambda": "inf" if math.isinf(price) else price,
+        "lambda_size": predictor.lambda_size,
         "cost_unit": card.cost_unit,
         "members": members,
     }

@@ -128,7 +128,7 @@ def test_tokens_open_all_but_the_health(gateway, ask):
 def test_paths_are_the_path_s_alone(gateway, ask, trained):
     served = gateway()
     assert [model["id"] for model in ask(served, "GET", "/v1/models").json()["data"]] == ["erp/auto", *trained.members]
-    for path in ("/v1/models/", "//v1/models", "/V1/models", "/v1/../v1/models/x", "/", "/docs", "/%2e%2e"):
+    for path in ("/v1/models/", "//v1/models", "/V1/models", "/v1/../v1/models/x", "/docs", "/%2e%2e"):
         assert refused(ask(served, "GET", path), 404) == "not_found"
     refused(ask(served, "GET", "/nowhere", headers={"host": "x/v1/models?"}), 404)
     refused(ask(served, "GET", "/route"), 405, "POST")

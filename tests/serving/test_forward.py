@@ -313,6 +313,11 @@ def test_a_conversation_stays_with_who_answered_it(setting):
     went_on = [*TALK, {"role": "assistant", "content": "hello"}, {"role": "user", "content": PROMPT}]
     answer = here.chat({**CHAT, "messages": went_on})
     assert (answer.headers["x-erp-member"], answer.headers["x-erp-path"]) == (here.order[1], "pinned")
+    recent = here.client.get("/recent").json()
+    assert [(one["member"], one["path"], one["status"]) for one in recent["decisions"]] == [
+        (here.order[1], "pinned", 200), (here.order[1], "fallback", 200),
+    ]  # fmt: skip
+    assert recent["shares"] == {name: 2 * (name == here.order[1]) for name in recent["shares"]}
 
 
 def test_keys_go_to_their_member_alone(setting, tmp_path, monkeypatch):
