@@ -5,17 +5,21 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import random
 import time
 from contextlib import ExitStack
 
 import httpx2
 import pytest
 
+from erp import import_table
 from erp.config.serve import Budget
 from erp.costs.prices import Price
 from erp.serving.gateway import Served as Bundle
+from erp.serving.logged import drawn_from
 from erp.serving.spend import Spend
 from erp.serving.state import State
+from erp.table.read import read_table
 from tests.serving.conftest import app_of
 from tests.serving.servers import Member, Served, chunk, completion, event, parts, reply
 
@@ -337,3 +341,27 @@ def test_keys_go_to_their_member_alone(setting, tmp_path, monkeypatch):
     assert "sk-" not in json.dumps(kept)
     for wrong in ({}, {"id": "x"}, {"id": "x", "reward": True}, {"id": "", "reward": 1}, {"id": "x", "reward": 1e300}):
         assert here.client.post("/feedback", json=wrong).status_code == 400
+
+
+def test_a_log_becomes_a_table_and_judges_another_policy(setting, trained, tmp_path):
+    rng = random.Random(0)
+    log = {"folder": str(tmp_path / "log"), "prompts": True}
+    here = setting(explore=0.5, draw=rng.random, log=log)
+    by_name = {}
+    for i in range(60):
+        answer = here.chat({**CHAT, "messages": [{"role": "user", "content": f"{PROMPT} {rng.random()}"}]})
+        member, reward = answer.headers["x-erp-member"], i % 3 / 2
+        by_name.setdefault(member, []).append(reward)
+        body = json.dumps({"id": answer.headers["x-erp-id"], "reward": reward})
+        assert here.client.post("/feedback", content=body).status_code == 200
+    table = read_table(
+        str(import_table("gateway", tmp_path / "log", out=str(tmp_path / "table"), progress=False).folder)
+    )
+    rows = table.samples.assign(name=[table.members[m] for m in table.samples["member"]])
+    assert {name: sorted(some["reward"]) for name, some in rows.groupby("name")} == {
+        name: sorted(rewards) for name, rewards in by_name.items()
+    }
+    drawn = drawn_from(str(tmp_path / "log"), trained.members)
+    assert len(drawn.requests) == 60
+    assert set(drawn.requests["propensity"].round(6)) == {round(0.5 + 0.5 / 3, 6), round(0.5 / 3, 6)}
+    assert all(set(order) == set(trained.members) for order in drawn.requests["order"])
