@@ -114,6 +114,8 @@ class App:
         except ErpError as error:
             for fault in error.faults:
                 _log.error("the run is not loaded anew: %s", fault)
+        except Exception as error:  # the one that is served goes on, whatever it is
+            _log.error("the run is not loaded anew: %s", type(error).__name__)
         else:
             _log.warning("the run is loaded anew")
 

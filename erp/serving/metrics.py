@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -27,6 +29,10 @@ class Metrics:
         self.overhead = seconds("erp_overhead_seconds", "From a whole request to the first call of a member")
         self.first_byte = seconds("erp_first_byte_seconds", "From a whole request to the first byte of its answer")
         self.active = Gauge("erp_active", "Requests that are being answered", registry=self._registry)
+
+    def watch(self, name: str, about: str, read: Callable[[], float]) -> None:
+        """A number that somebody else counts, read when it is asked for."""
+        Gauge(name, about, registry=self._registry).set_function(read)
 
     def text(self) -> bytes:
         """All of it, in Prometheus' text form."""

@@ -51,7 +51,12 @@ def opened(config: ServeConfig) -> App:
     def again() -> None:
         made.served = served(config, state)
 
-    return App(made, upstreams, DecisionLog(gateway.log), metrics, again)
+    log = DecisionLog(gateway.log)
+    metrics.watch("erp_predictions_failed", "Predictions that failed, since the run was loaded",
+                  lambda: made.served.predictor.failed)  # fmt: skip
+    metrics.watch("erp_state_faults", "Accesses to the file of pins and spend that failed", lambda: state.faults)
+    metrics.watch("erp_log_lines_lost", "Lines of the decision log that could not be written", lambda: log.lost)
+    return App(made, upstreams, log, metrics, again)
 
 
 def upstreams_of(gateway: Config, metrics: Metrics) -> Upstreams:

@@ -40,7 +40,7 @@ def test_a_prompt_is_tried_and_the_winner_moves_with_lambda(browser, gateway, tr
         page.goto(served.url)
         page.fill("#prompt", PROMPT)
         page.click("#form button")
-        page.wait_for_function("document.getElementById('said').textContent.includes('token')")
+        page.wait_for_selector("#said:has-text('token')")
         page.fill("#token", "secret")
         page.click("#form button")
         page.wait_for_selector("#members tr.first")

@@ -141,6 +141,7 @@ def test_a_server_lives_through_a_run_that_cannot_be_loaded_and_takes_the_next(s
         serve(urls=member.url, log={"folder": str(tmp_path / "log")}, state=str(tmp_path / "state.db"))
     ) as server:  # fmt: skip
         assert server.client.get("/healthz").json() == {"status": "ok"}
+        assert "erp_log_lines_lost 0.0" in server.client.get("/metrics").text
         assert server.client.post("/v1/chat/completions", json=CHAT).json() == completion()
         shutil.move("run", "away")
         server.process.send_signal(signal.SIGHUP)
