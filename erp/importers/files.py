@@ -5,7 +5,9 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 import json
+import lzma
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +19,8 @@ from erp.table.readers.base import decoded, unreadable
 from erp.table.shards import PACKED, hidden, names_of, reading_from, unpacked
 
 _CHUNK = 1 << 20
+# what systems, archives, packings and parsers raise of a damaged file
+_UNREADABLE = (OSError, EOFError, ValueError, RuntimeError, ImportError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
 _WHOLE = "check that it is whole, and of the kind its name says"
 
 
@@ -83,8 +87,7 @@ class SourceFile:
                     yield plain
         except ErpError:
             raise
-        except (RecursionError, OSError, EOFError, ValueError, RuntimeError, NotImplementedError, ImportError,
-                zipfile.BadZipFile) as error:  # fmt: skip
+        except _UNREADABLE as error:
             raise unreadable(self.named, error, _WHOLE) from error
 
     def lines(self) -> Iterator[tuple[int, str]]:
@@ -101,14 +104,17 @@ class SourceFile:
             return json.load(stream)
 
     def sha256(self) -> str:
-        """Of its bytes as they lie there; of a file in an archive, of what the archive holds."""
+        """Of its bytes as they lie there; of one in an archive, of what that holds. Raises ErpError: it is damaged."""
         digest = hashlib.sha256()
-        with reading_from(self.system, self.address) as stream:
-            if self.inner is None:
-                _feed(digest, stream)
-            else:
-                with zipfile.ZipFile(stream) as archive, archive.open(self.inner) as member:
-                    _feed(digest, cast(BinaryIO, member))
+        try:
+            with reading_from(self.system, self.address) as stream:
+                if self.inner is None:
+                    _feed(digest, stream)
+                else:
+                    with zipfile.ZipFile(stream) as archive, archive.open(self.inner) as member:
+                        _feed(digest, cast(BinaryIO, member))
+        except _UNREADABLE as error:
+            raise unreadable(self.named, error, _WHOLE) from error
         return digest.hexdigest()
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import io
 import json
+import lzma
 import pickle
 import warnings
 import zipfile
@@ -44,7 +47,7 @@ from tests.importers import (
 )
 
 _UF, _MIX, _LRB, _LF = test_ultrafeedback, test_mix_instruct, test_llmrouterbench, test_langfuse
-TRIES = 12  # of each source
+TRIES = 14  # of each source
 
 
 def _wide(at: Path) -> None:
@@ -120,6 +123,8 @@ WHOLE: dict[str, tuple[Callable[[Path], Any], dict[str, Any]]] = {
     "ultrafeedback": (lambda p: _UF.write(p, sharegpt=_UF.ROWS), {"score": "fine-grained_score"}),
     "wide": (_wide, {"members": ["m", "n"]}),
 }
+PACKS = ((".gz", gzip.compress), (".xz", lzma.compress), (".bz2", bz2.compress))
+HOW = ("cut", "flipped", "changed", "changed", "shuffled", "gone", "packed")
 ODD = (None, "", "x", -1, 1e400, True, [], {}, [[{}]], "N/A", "\ud800", 10**30, 10**5000, 0, {"a": None}, [None, 1])
 
 
@@ -190,10 +195,13 @@ def _dumped(value: Any) -> str:
 def damage(rng: np.random.Generator, files: list[Path], how: str) -> None:
     """Do something to one of the files that is not meant by it; where its kind cannot hold that, it is cut."""
     file = files[rng.integers(len(files))]
-    if how == "gone":
-        file.unlink()
-        return
     data = file.read_bytes()
+    if how in ("gone", "packed"):
+        file.unlink()
+        if how == "packed":
+            suffix, pack = PACKS[rng.integers(len(PACKS))]
+            file.with_name(file.name + suffix).write_bytes(flipped(rng, pack(data)))
+        return
     try:
         if how in ("cut", "flipped"):
             data = {"cut": cut, "flipped": flipped}[how](rng, data)
@@ -214,7 +222,7 @@ def tried(source: str, seed: int, at: Path, capsys: pytest.CaptureFixture[str]) 
     files = [file for file in sorted(path.rglob("*")) if file.is_file() and file.name != "model_outputs.json"]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the libraries that write what is damaged
-        damage(rng, files, ("cut", "flipped", "changed", "changed", "shuffled", "gone")[seed % 6])
+        damage(rng, files, HOW[seed % len(HOW)])
     strict = bool(rng.integers(2))
     if seed % 4 == 0:
         given = [f"source.{name}={json.dumps(value)}" for name, value in options.items()]
