@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _ROWS = 1 << 18  # that are settled at once
 STATES = ("scored", "missing", "errors")
+NONE = "(none)"  # what the coverage calls prompts without a category
 
 
 def sample_numbers(gathered: Gathered, repeats: Repeats, ledger: Ledger) -> NDArray[np.int64]:
@@ -69,8 +70,10 @@ def write_rows(gathered: Gathered, number: NDArray[np.int64], writer: TableWrite
     documents, names = gathered.documents, np.array(gathered.members.texts, dtype=object)
     ids, has_text = documents.ids(), documents.has_text
     of_prompt, categories = documents.categories
+    labels = list(dict.fromkeys([*categories, NONE]))
+    of_prompt = np.where(of_prompt < 0, labels.index(NONE), of_prompt)
     used = np.zeros(len(documents), dtype=bool)
-    seen = np.zeros((len(names), len(categories) + 1, len(STATES)), dtype=np.int64)
+    seen = np.zeros((len(names), len(labels), len(STATES)), dtype=np.int64)
     scored = np.zeros(len(documents) * len(names), dtype=np.int32)
     without_text, reasons = 0, np.zeros(len(gathered.reasons), dtype=np.int64)
     for start, rows in gathered.rows():
@@ -84,7 +87,7 @@ def write_rows(gathered: Gathered, number: NDArray[np.int64], writer: TableWrite
         failed, there = rows.pop("failed").to_numpy(dtype=bool), rows["reward"].notna().to_numpy()
         used[prompt] = True
         state = np.where(there, 0, np.where(failed, 2, 1))
-        np.add.at(seen, (member, of_prompt[prompt], state), 1)  # no category is the last
+        np.add.at(seen, (member, of_prompt[prompt], state), 1)
         np.add.at(scored, prompt * len(names) + member, there)
         if len(rows):
             known = [*MEASURE_COLUMNS, "response", "finish_reason"]
@@ -96,7 +99,6 @@ def write_rows(gathered: Gathered, number: NDArray[np.int64], writer: TableWrite
         writer.add_prompts(frame)
     cells = scored[scored > 0]
     order = np.argsort(names)
-    labels = [*categories, "(none)"]
     return {
         "prompts": int(used.sum()),
         "samples": int(seen.sum()),

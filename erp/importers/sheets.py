@@ -23,6 +23,12 @@ from erp.table.readers.csv import delimiter_of
 
 SUFFIXES = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson", ".parquet", ".xlsx")
 _CELLS = 1 << 20  # that are held at once
+_BEGINS = {  # what the first bytes of a file say that is no text as it is called
+    b"\xff\xfe": "it begins as UTF-16 does: source.encoding=utf-16",
+    b"\xfe\xff": "it begins as UTF-16 does: source.encoding=utf-16",
+    b"\x1f\x8b": "it is packed by gzip: let its name end in .gz",
+    b"PK": "it is a zip archive or a workbook: let its name end in .zip or .xlsx",
+}
 _TEXT: dict[str, Any] = {"dtype": str, "keep_default_na": False, "na_values": [""]}
 
 
@@ -101,10 +107,11 @@ def _told(file: SourceFile, encoding: str) -> Iterator[None]:
     try:
         yield
     except UnicodeError as error:
-        raise ErpError(
-            f"{file.named}: is not {encoding.removesuffix('-sig')} ({str(error)[:80]}); say what it is, for example "
-            "source.encoding=latin-1"
-        ) from None
+        begin = bytes(getattr(error, "object", b""))[:2]
+        advice = _BEGINS.get(
+            begin, "say what it is, for example source.encoding=latin-1, or cp1252 if Windows wrote it"
+        )
+        raise ErpError(f"{file.named}: is not {encoding.removesuffix('-sig')} ({str(error)[:80]}); {advice}") from None
     except (pd.errors.ParserError, pd.errors.EmptyDataError, csv.Error) as error:
         raise unreadable(file.named, error, "check that it is whole, and cells with a delimiter quoted") from None
 

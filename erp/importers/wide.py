@@ -135,12 +135,13 @@ class Wide(Importer):
             raise ErpError(f"{file.named}: rows without a column {self._columns['prompt']}; give every row one")
         codes = np.repeat(np.arange(count), size)
         long["model"] = pd.Series(pd.Categorical.from_codes(codes, pd.Index(list(members), dtype=object)))
-        long["reward"] = _stacked([_scores(frame[column]) for column in members.values()])
+        long["reward"] = _stacked([_measured(frame[column]) for column in members.values()])
         for what in self._patterns:
             names = [self._of(member, what) for member in members]
             if what != "reward" and any(name in frame for name in names):
                 blank = pd.Series(None, index=frame.index, dtype=object)
-                long[what] = _stacked([frame.get(name, blank) for name in names])
+                columns = [frame.get(name, blank) for name in names]
+                long[what] = _stacked(columns if what == "response" else [_measured(column) for column in columns])
         return pd.DataFrame(long)
 
 
@@ -157,8 +158,8 @@ def _stacked(columns: Sequence[pd.Series]) -> pd.Series:
     return pd.concat(columns, ignore_index=True)
 
 
-def _scores(raw: pd.Series) -> pd.Series:
-    """A column of scores: as numbers where they all are, with nothing where a word says that there is none."""
+def _measured(raw: pd.Series) -> pd.Series:
+    """A column of scores or costs: as numbers where they all are, nothing where a word says that there is none."""
     if pd.api.types.is_numeric_dtype(raw.dtype):  # true and false too
         return raw
     raw = raw.astype(object)

@@ -144,6 +144,35 @@ def test_suffixes_in_capitals(tmp_path):
     assert imported(logs / "B.CSV.GZ", out=tmp_path / "u").manifest["prompts"] == 1
 
 
+def test_words_for_nothing_in_costs_and_tokens(tmp_path):
+    (tmp_path / "w.csv").write_text("prompt,small,large,small_c,large_c\na,1,2,N/A,0.5\nb,1,2,0.1,-\n")
+    found = imported(tmp_path / "w.csv", of_members={"cost_usd": "{member}_c"})
+    table = read_table(found.folder)
+    samples = table.samples.assign(text=[table.prompts["prompt"][prompt] for prompt in table.samples["prompt"]])
+    np.testing.assert_equal(samples.sort_values(["text", "member"])["cost_usd"].tolist(), [0.5, np.nan, np.nan, 0.1])
+
+
+def test_a_category_that_is_called_as_none_is(tmp_path):
+    (tmp_path / "w.csv").write_text("prompt,category,small,large\na,(none),1,2\nb,,1,\n")
+    coverage = imported(tmp_path / "w.csv").manifest["import"]["coverage"]
+    assert coverage["small"] == {"(none)": {"scored": 2, "missing": 0, "errors": 0}}
+    assert coverage["large"] == {"(none)": {"scored": 1, "missing": 1, "errors": 0}}
+
+
+@pytest.mark.parametrize(
+    ("content", "advice"),
+    [
+        (gzip.compress(b"prompt,small,large\na,1,2\n"), r"let its name end in \.gz"),
+        ("prompt,small,large\na,1,2\n".encode("utf-16"), "source.encoding=utf-16"),
+        ("prompt,small,large\n\u201ca\u201d,1,2\n".encode("cp1252"), "source.encoding=latin-1, or cp1252"),
+    ],
+)
+def test_what_is_no_utf_8_is_told_apart(tmp_path, content, advice):
+    (tmp_path / "w.csv").write_bytes(content)
+    with pytest.raises(ErpError, match=advice):
+        imported(tmp_path / "w.csv")
+
+
 NAMES = ["a b", "c:d", 'e"f', "it's", "g,h", "i=j", "x\\y", "{z}", "[w]", "(p)", "$d", "😀", "null", "true", "1", "~t"]
 
 
