@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -16,6 +17,10 @@ import pytest
 
 from erp.evaluation.bins import binned
 from tests.handmade import CASES, make_predictions, make_results
+
+BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+         "--disable-component-update", "--disable-sync"]  # fmt: skip
 
 sys.dont_write_bytecode = False
 # As `erp` itself does: Python otherwise walks through all that was imported at every 700 new objects.
@@ -49,3 +54,16 @@ def predictions():
 def bins():
     """Makes the bins of these predictions."""
     return lambda results: binned(results, make_predictions(results))
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A browser that is there already."""
+    if BROWSER is None:
+        pytest.skip("no chromium or google-chrome on PATH")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        opened = driver.chromium.launch(executable_path=BROWSER, args=FLAGS)
+        yield opened
+        opened.close()

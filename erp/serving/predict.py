@@ -81,7 +81,10 @@ class Predictor:
         self._waiting.append((prompt, future))
         if self._working is None or self._working.done():
             self._working = asyncio.create_task(self._work())
-        return await asyncio.wait_for(future, within_s)
+        try:
+            return await asyncio.wait_for(future, within_s)
+        finally:  # whoever gave up leaves no prompt behind, however long the batch before takes
+            self._waiting = [one for one in self._waiting if one[1] is not future]
 
     def weighed(self, found: Predictions, prompt: str, policy: Policy) -> Predicted | None:
         """What a policy makes of one prompt's predictions; None where it cannot, a NaN among them for instance."""

@@ -211,8 +211,8 @@ def _paid(turn: Turn, member: str, now: float) -> float | None:
 async def _pass_on(begun: Begun, turn: Turn, changed: bool, send: Send) -> None:
     """Send an answer as it comes. Where it breaks off, the end of the message is never sent."""
     kept = _PASSED if changed else _PASSED | {"content-length"}
-    headers = {name.lower(): value for name, value in begun.headers.items() if name.lower() in kept} | turn.headers
-    raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+    raw = [(name.lower(), value) for name, value in begun.headers.raw if name.lower().decode("latin-1") in kept]
+    raw += [(name.encode("latin-1"), value.encode("latin-1")) for name, value in turn.headers.items()]
     await send({"type": "http.response.start", "status": begun.status, "headers": raw})
     async for chunk in begun.rest:
         if passed := turn.reading.feed(chunk):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
@@ -50,7 +50,7 @@ class Begun:
 
     member: str
     status: int
-    headers: Mapping[str, str]
+    headers: httpx2.Headers
     rest: AsyncIterator[bytes]
     waited: Sequence[tuple[str, str]] = ()
 

@@ -1,6 +1,5 @@
 import base64
 import re
-import shutil
 from html.parser import HTMLParser
 from itertools import pairwise
 from xml.etree import ElementTree
@@ -22,9 +21,6 @@ HOSTILE = (
     "![x](http://evil.example/x.png)",
     "</style></title><b>&lt;" + "x" * 200,
 )
-BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync"]  # fmt: skip
 SIZES = {"phone": (390, 844), "desk": (1280, 900)}
 
 
@@ -360,18 +356,6 @@ def test_numbers_of_oddities(results, predictions, bins):
 
 
 # In a browser.
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if BROWSER is None:
-        pytest.skip("no chromium or google-chrome on PATH")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as driver:
-        opened = driver.chromium.launch(executable_path=BROWSER, args=FLAGS)
-        yield opened
-        opened.close()
 
 
 @pytest.fixture

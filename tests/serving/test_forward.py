@@ -305,6 +305,28 @@ def test_a_request_takes_no_longer_than_it_may(setting):
     assert time.perf_counter() - began < 3
 
 
+def test_what_an_answer_used_is_read_in_either_form(setting, tmp_path):
+    usage = {"input_tokens": 5, "output_tokens": 2}
+    done = {"type": "response.completed", "response": {"model": "upstream-model", "usage": usage}}
+    scripts = [
+        parts(event({"type": "response.created"}), event(done)),
+        reply({"model": "upstream-model", "usage": usage}),
+    ]
+    here = setting(log={"folder": str(tmp_path)})
+    for script in scripts:
+        here.members[here.order[0]].script = script
+        assert here.chat({"model": "erp/auto", "input": PROMPT, "stream": True}, "/v1/responses").status_code == 200
+    here.served._app.log.close()
+    for line in next(tmp_path.glob("*.ndjson")).read_text().splitlines():
+        record = json.loads(line)
+        assert (record["prompt_tokens"], record["completion_tokens"], record["model"]) == (5, 2, "upstream-model")
+
+
+def test_headers_that_are_no_text_pass(setting):
+    answer = setting(reply(completion(), x_request_id="\u2713")).chat()
+    assert (answer.status_code, answer.headers["x-request-id"]) == (200, "\u2713")
+
+
 def test_wrong_json_and_a_huge_body_pass_as_they_are(setting):
     for content in (b'{"choices": ', b"<html>", b"x" * 20_000_000):
         assert setting(reply(content)).chat().content == content
