@@ -32,12 +32,10 @@ def require_free(out: Path, path: str, about: Mapping[str, Any]) -> None:
     if not _is_taken(out):
         return
     held = _earlier(out)
-    for key in ("source", "options"):
-        if held["import"].get(key) != jsonable(about[key]):
-            raise ErpError(
-                f"out = {out}: holds an import with {key} = {held['import'].get(key)}, and this one has {about[key]}; "
-                "give another out, or remove it"
-            )
+    then, now = (_flat({"source": of.get("source"), "options": of.get("options")}) for of in (held["import"], about))
+    if differ := [key for key in sorted({*then, *now}) if then.get(key) != now.get(key)]:
+        told = "; ".join(f"{key} = {then.get(key)}, and this one has {now.get(key)}" for key in differ)
+        raise ErpError(f"out = {out}: holds an import with {told}; give another out, or remove it")
     scores = {quote(str(name), safe="") for name in held.get("reward_models", ())}
     other = [found.name for found in out.iterdir() if found.name not in _PARTS]
     other += [f"rewards/{found.name}" for found in out.glob("rewards/*") if found.name not in scores]
@@ -75,6 +73,13 @@ def require_grows(out: Path, reward: str, manifest: Mapping[str, Any]) -> None:
             f"out = {out}: was made of files that are not among these: {shorten(lost, 3)}; a table grows, it does not "
             "shrink; give all of its files, or another out"
         )
+
+
+def _flat(value: object, key: str = "") -> dict[str, Any]:
+    """Options within options by the name that they have together."""
+    if not isinstance(value, Mapping):
+        return {key: jsonable(value)}
+    return {name: held for own, part in value.items() for name, held in _flat(part, f"{key}.{own}".lstrip(".")).items()}
 
 
 def _is_taken(out: Path) -> bool:

@@ -108,11 +108,14 @@ class Wide(Importer):
                 f"source.members: {file.named} has no column {shorten(map(show, gone))}; its columns are "
                 f"{shorten(map(show, present), 20)}"
             )
-        if not (found := self._met(frame)):
-            raise ErpError(
-                f"source.pattern = {self._patterns['reward']}: no column of {file.named} is like it; its columns are "
-                f"{shorten(present, 20)}"
-            )
+        found = self._met(frame)
+        for what, pattern in self._patterns.items():
+            if not any(self._of(member, what) in present for member in found):
+                key = "pattern" if what == "reward" else f"of_members.{what}"
+                raise ErpError(
+                    f"source.{key} = {pattern}: no column of {file.named} is like it; its columns are "
+                    f"{shorten(map(show, present), 20)}"
+                )
         return found
 
     def _met(self, frame: pd.DataFrame) -> dict[str, str]:

@@ -152,6 +152,23 @@ def test_words_for_nothing_in_costs_and_tokens(tmp_path):
     np.testing.assert_equal(samples.sort_values(["text", "member"])["cost_usd"].tolist(), [0.5, np.nan, np.nan, 0.1])
 
 
+def test_a_pattern_that_no_column_is_like_is_refused(tmp_path):
+    (tmp_path / "w.csv").write_text("prompt,small,large,small_c\na,1,2,0.5\n")
+    with pytest.raises(ErpError, match=r"source\.of_members\.cost_usd = \{member\}_cost: no column"):
+        imported(tmp_path / "w.csv", of_members={"cost_usd": "{member}_cost"})
+
+
+def test_another_import_in_its_place_is_told_by_the_options_that_differ(tmp_path):
+    (tmp_path / "w.csv").write_text("prompt,small,large\na,1,2\n")
+    imported(tmp_path / "w.csv")
+    with pytest.raises(ErpError) as caught:
+        imported(tmp_path / "w.csv", ["small"], repeats="samples")
+    assert str(caught.value) == (
+        f"out = {tmp_path / 't'}: holds an import with options.members = ['small', 'large'], and this one has "
+        "['small']; options.repeats = error, and this one has samples; give another out, or remove it"
+    )
+
+
 def test_a_category_that_is_called_as_none_is(tmp_path):
     (tmp_path / "w.csv").write_text("prompt,category,small,large\na,(none),1,2\nb,,1,\n")
     coverage = imported(tmp_path / "w.csv").manifest["import"]["coverage"]
