@@ -42,7 +42,7 @@ class ByRecord(Importer):
                 except Misread as wrong:
                     ledger.fault(wrong.reason, f"{found.place}: {wrong.detail}")
                     continue
-                names.update(row["model"] for row in rows)
+                names.update(row["model"] for row in rows if isinstance(row["model"], str))
                 yield from cast(list[Row], rows)
             if names:
                 ledger.origin(file, names, harness=self.harness, **self.facts(file))
