@@ -75,18 +75,27 @@ class Wide(Importer):
         if len(kinds) > 1:
             raise ErpError(f"path = {files[0].path}: holds {' and '.join(sorted(kinds))} files; name one kind with '*'")
         wanted = [*self._columns.values(), *(self._of(name) for name in self._members or [])]
+        without: dict[str, list[str]] = {}  # a file -> members that it has no scores of
         for file in files:
             members: dict[str, str] = {}
             for frame in frames(file, wanted, ledger, _ROWS, self._encoding, self._sheet):
-                members.update(self._met(frame) if members else self._found(file, frame))  # keys of json come late
+                found = self._met(frame) if members else self._found(file, frame, alone=len(files) == 1)
+                members.update(found)  # keys of json come late
                 yield self._long(frame, members, file)
             ledger.origin(file, members)
+            without[file.name] = [name for name in self._members or () if name not in members]
+        if nowhere := [name for name in self._members or () if all(name in lacking for lacking in without.values())]:
+            raise ErpError(
+                f"source.members: no file of path = {files[0].path} has scores of {shorten(nowhere)}; correct the names"
+            )
+        if told := [f"{name} none of {shorten(lacking, 3)}" for name, lacking in without.items() if lacking]:
+            ledger.note(f"Not every file has scores of every member: {shorten(told, 3)}.")
 
     def _of(self, member: str, what: str = "reward") -> str:
         return self._patterns[what].replace(_PLACE, member)
 
-    def _found(self, file: SourceFile, frame: pd.DataFrame) -> dict[str, str]:
-        """Member -> its column of scores."""
+    def _found(self, file: SourceFile, frame: pd.DataFrame, alone: bool) -> dict[str, str]:
+        """Member -> its column of scores. Raises ErpError: there is none, or one alone lacks some."""
         present = [str(name) for name in frame.columns]
         taken = set(self._columns.values())
         lacking = [theirs for name, theirs in self._columns.items() if theirs not in present
@@ -103,14 +112,15 @@ class Wide(Importer):
                 f"source.members = null: say which columns hold members' scores; {file.named} has columns of numbers "
                 f"{shorten(numeric, 20) or 'none'}; {named}, or a pattern with 'source.pattern=\"score_{{member}}\"'"
             )
-        if gone := [column for column in map(self._of, self._members or ()) if column not in present]:
+        gone = [column for column in map(self._of, self._members or ()) if column not in present]
+        if gone and (alone or len(gone) == len(self._members or ())):
             raise ErpError(
                 f"source.members: {file.named} has no column {shorten(map(show, gone))}; its columns are "
                 f"{shorten(map(show, present), 20)}"
             )
         found = self._met(frame)
         for what, pattern in self._patterns.items():
-            if not any(self._of(member, what) in present for member in found):
+            if (alone or what == "reward") and not any(self._of(member, what) in present for member in found):
                 key = "pattern" if what == "reward" else f"of_members.{what}"
                 raise ErpError(
                     f"source.{key} = {pattern}: no column of {file.named} is like it; its columns are "
@@ -121,7 +131,7 @@ class Wide(Importer):
     def _met(self, frame: pd.DataFrame) -> dict[str, str]:
         """Member -> its column of scores, of those that are named, or whose columns meet the pattern."""
         if self._members is not None:
-            return {name: self._of(name) for name in self._members}
+            return {name: self._of(name) for name in self._members if self._of(name) in frame}
         before, after = map(re.escape, self._patterns["reward"].split(_PLACE))
         met = {str(name): match.group(1) for name in frame.columns if name not in self._columns.values()
                and (match := re.fullmatch(f"{before}(.+){after}", str(name), re.DOTALL))}  # fmt: skip

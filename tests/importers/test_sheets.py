@@ -169,6 +169,21 @@ def test_another_import_in_its_place_is_told_by_the_options_that_differ(tmp_path
     )
 
 
+def test_files_with_columns_of_other_members(tmp_path):
+    for name, rows in (("a", "1,x,1\n2,y,0\n"), ("b", "1,x,0.5\n2,y,\n")):
+        (tmp_path / f"{name}.csv").write_text(f"prompt_id,prompt,{name}\n{rows}")
+    found = imported(tmp_path / "*.csv", ["a", "b"], out=tmp_path / "t")
+    assert cells(found).items() >= {("x", "a"): 1, ("x", "b"): 0.5, ("y", "a"): 0}.items()
+    assert found.manifest["samples"] == 4
+    assert found.manifest["notes"][0] == (
+        "Not every file has scores of every member: a.csv none of b, b.csv none of a."
+    )
+    with pytest.raises(ErpError, match=r"no file of path = .* has scores of c; correct"):
+        imported(tmp_path / "*.csv", ["a", "b", "c"], out=tmp_path / "u")
+    with pytest.raises(ErpError, match=r"b\.csv has no column 'a', 'c'"):
+        imported(tmp_path / "*.csv", ["a", "c"], out=tmp_path / "u")
+
+
 def test_a_category_that_is_called_as_none_is(tmp_path):
     (tmp_path / "w.csv").write_text("prompt,category,small,large\na,(none),1,2\nb,,1,\n")
     coverage = imported(tmp_path / "w.csv").manifest["import"]["coverage"]
