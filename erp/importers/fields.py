@@ -59,9 +59,14 @@ def label(record: Record, key: str) -> str:
     value = held(record, key)
     if isinstance(value, float | np.floating) and float(value).is_integer():
         value = int(value)
-    if isinstance(value, bool) or not isinstance(value, str | int | np.integer) or not str(value).strip():
+    plain = isinstance(value, str | int | np.integer) and not isinstance(value, bool)
+    try:
+        name = str(value) if plain else ""
+    except ValueError:  # an integer of more digits than Python writes
+        name = ""
+    if not name.strip():
         raise Misread(f"{key} is no name", f"{key} = {shown(value)}")
-    return str(value)
+    return name
 
 
 def mapping(record: Record, key: str) -> Record:
