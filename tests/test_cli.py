@@ -128,7 +128,7 @@ def test_an_unknown_program_lists_the_known_ones(capsys):
     assert said.out == ""
     (line,) = said.err.splitlines()
     assert line.startswith(
-        "erp: trian: there is no such program; choose one of collect, compare, dashboard, describe, evaluate, ext"
+        "erp: trian: there is no such program; choose one of collect, compare, dashboard, describe, evaluate, exp"
     )
 
 

@@ -233,6 +233,15 @@ class RouteConfig(Node):
     trust: bool = False
 
 
+class ExportConfig(Node):
+    """``erp export``: a trained router as a folder to share."""
+
+    run: str
+    out: str
+    weights_dir: str | None = None
+    trust: bool = False
+
+
 class CompareConfig(Node):
     """``erp compare``: several runs side by side, and the differences between them."""
 

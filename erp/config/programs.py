@@ -10,6 +10,7 @@ from erp.config.learn import (
     CompareConfig,
     DescribeConfig,
     EvaluateConfig,
+    ExportConfig,
     ExtendConfig,
     ReportConfig,
     RouteConfig,
@@ -39,4 +40,5 @@ PROGRAMS: dict[str, type[Node]] = {
     "extend": ExtendConfig,
     "dashboard": DashboardConfig,
     "serve": ServeConfig,
+    "export": ExportConfig,
 }

@@ -1,4 +1,4 @@
-"""A bundle in a file, and out of it again."""
+"""A bundle in a file, or in the folder that `erp export` writes, and out of it again."""
 
 from __future__ import annotations
 
@@ -17,12 +17,22 @@ from erp.formats.renamed import with_new_targets
 from erp.routers.base import Features, Router
 from erp.trained.bundle import Bundle
 from erp.trained.card import Card
+from erp.trained.exported import TENSORS, read_exported, write_exported
 
 
 def save_bundle(bundle: Bundle, checkpoint: Path) -> None:
-    """Write what `load_bundle` opens: all of it, or what was there before stays."""
+    """Write what `load_bundle` opens: all of it, or what was there before stays.
+
+    Args:
+        bundle: what is saved.
+        checkpoint: the file; one that is called ``router.safetensors`` gets its ``config.json`` beside it.
+    """
+    content = CHECKPOINT.numbered({"card": bundle.card.plain(), "state_dict": bundle.state_dict()})
+    if checkpoint.name == TENSORS:
+        write_exported(content, checkpoint)
+        return
     with replacing(checkpoint) as temporary:
-        torch.save(CHECKPOINT.numbered({"card": bundle.card.plain(), "state_dict": bundle.state_dict()}), temporary)
+        torch.save(content, temporary)
 
 
 def load_bundle(checkpoint: Path, trust: bool = False, weights_dir: str | None = None) -> Bundle:
@@ -31,7 +41,7 @@ def load_bundle(checkpoint: Path, trust: bool = False, weights_dir: str | None =
     A fine-tuned encoder is built from its released files, which have to be there, and takes the saved weights.
 
     Args:
-        checkpoint: the file.
+        checkpoint: the file that `save_bundle` wrote.
         trust: also build classes outside ``erp`` that the file names.
         weights_dir: where the backbone's weights may lie.
 
@@ -39,13 +49,16 @@ def load_bundle(checkpoint: Path, trust: bool = False, weights_dir: str | None =
         ErpError: on a file that is no checkpoint of ours, one that names foreign code, or files that are nowhere.
     """
     try:
-        saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        if checkpoint.name == TENSORS:
+            saved = read_exported(checkpoint)
+        else:
+            saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
         content = CHECKPOINT.read(saved, f"checkpoint = {checkpoint}")
         card = Card.from_plain(with_new_targets(content["card"]))
         state = content["state_dict"]
     except ErpError:
         raise
-    except Exception as error:  # a damaged file can make the unpickler raise anything
+    except Exception as error:  # a damaged file can make its reader raise anything
         raise _unreadable(checkpoint, error) from None
     nodes = {"router": card.router, "backbone": card.backbone, "policy": card.policy}
     require_resolved(nodes, f"checkpoint = {checkpoint}", "restore the file, or train the run again")

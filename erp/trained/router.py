@@ -27,6 +27,7 @@ from erp.table.asked import PromptFrom, as_text, label_of
 from erp.table.categories import category_codes
 from erp.trained.bundle import Bundle
 from erp.trained.checkpoint import load_bundle
+from erp.trained.exported import TENSORS
 from erp.units import UNITS
 
 Scores = NDArray[np.float64]
@@ -235,7 +236,7 @@ def load(run: str | Path, trust: bool = False, weights_dir: str | None = None) -
     """Open a run folder. No code of the folder runs: tensors and plain values only, classes of ``erp`` only.
 
     Args:
-        run: the folder that ``erp train`` printed.
+        run: the folder that ``erp train`` printed, or that ``erp export`` wrote.
         trust: also build classes outside ``erp`` that the folder names.
         weights_dir: where the backbone's weights may lie.
 
@@ -243,9 +244,11 @@ def load(run: str | Path, trust: bool = False, weights_dir: str | None = None) -
         ErpError: no finished run there, or its checkpoint cannot be read.
     """
     folder = RunFolder(Path(run))
+    if (exported := folder.path / TENSORS).exists():
+        return TrainedRouter(load_bundle(exported, trust, weights_dir), trust)
     if not (folder.config.exists() or folder.checkpoint.exists()):
         what = "this is no run folder" if folder.path.is_dir() else "there is no such folder"
-        raise ErpError(f"run = {run}: {what}; give one that `erp train` printed")
+        raise ErpError(f"run = {run}: {what}; give one that `erp train` printed, or `erp export` wrote")
     if not folder.checkpoint.exists() or not folder.finished:
         raise ErpError(f"run = {run}: the run is not finished; start the same command again, or wait for it")
     return TrainedRouter(load_bundle(folder.checkpoint, trust, weights_dir), trust)

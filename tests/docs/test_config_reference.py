@@ -18,6 +18,7 @@ from tests.docs.pages import ROOT
 OPTIONS = sorted(path.relative_to(conf_folder()).with_suffix("").as_posix() for path in conf_folder().glob("*/*.yaml"))
 GIVEN = {
     "run": "runs/a",
+    "out": "shared",
     "path": "scores.csv",
     "data.path": "scores.parquet",
     "prompts.path": "a.jsonl",

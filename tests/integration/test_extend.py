@@ -334,7 +334,7 @@ def test_runs_that_cannot_be_extended_are_refused_by_name(extend, trained):
     assert calibrated.code == 2
     assert "policy (budget) was calibrated on its own pool" in calibrated.err
     assert extend(run=Path("nowhere")).faults == [
-        "erp extend: run = nowhere: there is no such folder; give one that `erp train` printed"
+        "erp extend: run = nowhere: there is no such folder; give one that `erp train` printed, or `erp export` wrote"
     ]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from erp.cli import summaries
+from erp.cli import main, summaries
 
 COMMAND = "import erp.cli as c; code = c.main(sys.argv[1:])"
 OPENED = "import erp; code = 0; [erp.load(run) for run in sys.argv[1:]]"
@@ -23,6 +23,7 @@ MAY_LOAD = {
     "dashboard": set(),
     "describe": set(),
     "evaluate": {"torch"},
+    "export": {"torch"},
     "import": set(),
     "extend": {"torch"},
     "report": set(),
@@ -66,6 +67,7 @@ def commands(run, table, quick, tmp_path):
         "dashboard": ["--cfg", "job"],
         "describe": ["data=table", f"data.path={table}"],
         "evaluate": [f"run={run}", *quiet],
+        "export": [f"run={run}", f"out={tmp_path / 'shared'}"],
         "import": [f"path={wide}", "source.members=[small,large]", f"out={tmp_path / 'imported'}"],
         "extend": [f"run={run}", "data=table", f"data.path={more}", "labels=20", out, *quiet],
         "report": [f"run={run}", *quiet],
@@ -96,7 +98,9 @@ def test_routing_by_a_network_needs_what_a_closed_form_needs(trained):
 
 
 def test_opening_runs_loads_nothing_that_only_fitting_needs(trained):
-    runs = map(trained, ("ridge", "knn", "mlp", "category_mean"))
+    runs = [trained(router) for router in ("ridge", "knn", "mlp", "category_mean")]
+    assert main(["export", f"run={runs[0]}", "out=shared"]) == 0
+    runs.append("shared")
     assert not loaded(*runs, code=OPENED) & {"hydra", "wandb", "matplotlib", *TRAINING, *MODELS, *FITTING}
 
 

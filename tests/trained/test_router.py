@@ -96,10 +96,10 @@ def test_the_package_itself_loads(folder):
 
 
 def test_no_folder_and_no_checkpoint(tmp_path):
-    assert fault(tmp_path / "nowhere") == (
-        f"run = {tmp_path / 'nowhere'}: there is no such folder; give one that `erp train` printed"
-    )
-    assert fault(tmp_path) == f"run = {tmp_path}: this is no run folder; give one that `erp train` printed"
+    remedy = "give one that `erp train` printed, or `erp export` wrote"
+    nowhere = tmp_path / "nowhere"
+    assert fault(nowhere) == f"run = {nowhere}: there is no such folder; {remedy}"
+    assert fault(tmp_path) == f"run = {tmp_path}: this is no run folder; {remedy}"
     (tmp_path / "config.yaml").touch()
     assert "the run is not finished" in fault(tmp_path)
 
