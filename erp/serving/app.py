@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
 import logging
 import signal
@@ -100,6 +101,7 @@ class App:
         await receive()
         with contextlib.suppress(ValueError, RuntimeError, NotImplementedError):  # not in the main thread
             loop.add_signal_handler(signal.SIGHUP, lambda: loop.run_in_executor(None, self._reload))
+        gc.freeze()  # what is loaded stays: no request waits while it is searched for garbage
         await send({"type": "lifespan.startup.complete"})
         await receive()
         await self.upstreams.close()
