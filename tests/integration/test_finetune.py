@@ -79,6 +79,18 @@ def test_it_learns_what_the_frozen_encoder_does_not_show(arguments, tuned):
     assert found["routing"]["router"]["reward"] > told["routing"]["router"]["reward"] + 0.1
 
 
+def test_a_tuned_encoder_is_shared_with_its_router(encoder, tuned, tmp_path, erp):
+    answer = erp("export", f"run={tuned}", f"out={tmp_path / 'shared'}", f"weights_dir={encoder.parent}")
+    assert answer.code == 0, answer.err
+    run, shared = (package.load(folder, weights_dir=str(encoder.parent)) for folder in (tuned, tmp_path / "shared"))
+    prompts = ["abcdefgh", "hgfedcba", "ddddeeee"]
+    pd.testing.assert_frame_equal(shared.scores(prompts), run.scores(prompts), check_exact=True)
+    tensors = run.bundle.state_dict()
+    assert any(name.startswith("encoder.") for name in tensors)
+    for name, tensor in shared.bundle.state_dict().items():
+        np.testing.assert_array_equal(tensor.numpy(), tensors[name].numpy(), err_msg=name)
+
+
 def test_evaluate_gives_the_numbers_of_the_report_without_embedding_again(home, encoder, tuned, erp):
     before = embedded(home)
     answer = erp("evaluate", f"run={tuned}", f"cache_dir={home / 'cache'}", f"weights_dir={encoder.parent}")

@@ -8,12 +8,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from erp.errors import ErpError
 from erp.files import sha256_file
 from erp.formats.checkpoint import CHECKPOINT
 from erp.trained.checkpoint import load_bundle, save_bundle
 from erp.trained.exported import CONFIG, TENSORS, read_exported, write_exported
 from erp.trained.router import load
+from tests.trained.refused import fault
 from tests.training.tables import RIDGE, finished_run, routing_data
 
 ROUTERS = {
@@ -43,15 +43,6 @@ def edited(folder, change):
     config = json.loads((folder / CONFIG).read_text())
     change(config)
     (folder / CONFIG).write_text(json.dumps(config))
-
-
-def fault(folder, **options):
-    with pytest.raises(ErpError) as caught:
-        load(folder, **options)
-    (line,) = caught.value.faults
-    assert "\n" not in line
-    assert len(line) < 500
-    return line
 
 
 @pytest.mark.parametrize("router", ROUTERS)

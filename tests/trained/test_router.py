@@ -14,6 +14,7 @@ from erp.decisions.choice import choose
 from erp.errors import ErpError
 from erp.trained.checkpoint import load_bundle
 from erp.trained.router import TrainedRouter, load
+from tests.trained.refused import fault
 from tests.training.tables import LINEAR, RIDGE, finished_run, routing_data
 
 CATEGORY = {"name": "category_mean", "_target_": "erp.routers.category_mean.CategoryMean"}
@@ -34,15 +35,6 @@ def folder(data, tmp_path):
 
 def content(folder):
     return torch.load(folder / "checkpoint.ckpt", weights_only=True)
-
-
-def fault(folder, **options):
-    with pytest.raises(ErpError) as caught:
-        load(folder, **options)
-    (line,) = caught.value.faults
-    assert "\n" not in line
-    assert len(line) < 500
-    return line
 
 
 def test_scores_are_the_router_s_on_the_prompts_embeddings(folder):
