@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from erp.backbones.base import Backbone, normalised, plain_text
+from erp.backbones.onnx_integers import in_integers
 from erp.backbones.windows import Long, Pieces, Window, whole, window_of
 from erp.errors import ErpError
 from erp.files import sha256_file
@@ -21,15 +22,16 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 _FEW = 16  # prompts that one thread reads sooner than several are woken
+_ARITHMETIC = "int8"  # of products with 8-bit weights; another gives other vectors
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
 class OnnxBackbone(Backbone):
     """Sentence embeddings of an encoder in ONNX: the mean of its tokens' last states, at length one.
 
-    Every prompt is read by itself and unpadded, on one thread: its vector is to the bit the same in any company, even
-    of an encoder that is quantised as it runs, whose scales are those of all it reads at once. Several threads read
-    several prompts.
+    Weights that lie in 8 bits are multiplied in 8 bits, with what they meet quantised as it comes. Its scale is one for
+    all that is read at once: in a batch, a vector would depend on its neighbours. So every prompt is read by itself,
+    unpadded and on one thread, and its vector is a function of it alone. Several threads read several prompts.
 
     Args:
         model: a name, under which ``weights_dir`` may have a folder with ``model.onnx``, or the path of such a folder.
@@ -82,7 +84,9 @@ class OnnxBackbone(Backbone):
             found.sha256 or sha256_file(find_weights(found, self._weights_dir) / found.file)
             for found in (self.weights, self.tokenizer)
         )
-        return f"{self.kind()} {model} tokenizer={tokenizer} max_tokens={self.max_tokens} long={self.long}"
+        return (
+            f"{self.kind()} {model} {_ARITHMETIC} tokenizer={tokenizer} max_tokens={self.max_tokens} long={self.long}"
+        )
 
     def embed(self, prompts: Sequence[str]) -> NDArray[np.float32]:
         """Encode, (n, d). Raises ErpError where ONNX Runtime or a file is missing, or is not of an encoder."""
@@ -131,10 +135,11 @@ class OnnxBackbone(Backbone):
 
     def _load(self) -> tuple[Tokenizer, InferenceSession]:
         try:
+            import onnx  # noqa: F401  # before anything is read
             from onnxruntime import InferenceSession, SessionOptions
-        except ModuleNotFoundError:
+        except ModuleNotFoundError as error:
             raise ErpError(
-                f"backbone.model = {self.weights.model}: needs the package onnxruntime; pip install 'erp[onnx]'"
+                f"backbone.model = {self.weights.model}: needs the package {error.name}; pip install 'erp[onnx]'"
             ) from None
         from tokenizers import Tokenizer
 
@@ -142,9 +147,11 @@ class OnnxBackbone(Backbone):
         options = SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1  # within a prompt
         options.log_severity_level = 3
+        # On CPUs without VNNI, sums of unsigned times signed bytes would overflow; this takes slower, exact ones.
+        options.add_session_config_entry("session.x64quantprecision", "1")
         try:
-            session = InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # its errors have no class in common
+            session = InferenceSession(in_integers(file), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # the two libraries' errors have no class in common
             raise ErpError(f"{file}: cannot be loaded by ONNX Runtime ({str(error).splitlines()[0][:120]})") from None
         output = session.get_outputs()[0]
         if {one.name for one in session.get_inputs()} - {*_INPUTS} or len(output.shape) != 3:
