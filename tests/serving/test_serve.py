@@ -181,6 +181,8 @@ def test_the_docs_page_works_as_it_is_printed(serve, tmp_path, monkeypatch, caps
             (code,) = (block.code for block in printed if block.kind == "python")
             assert "http://127.0.0.1:8400" in code
             exec(code.replace("http://127.0.0.1:8400", server.url), {})  # what a reader copies
+            server.process.terminate()  # and its last line is written
+            server.process.wait(20)
         member, said = capsys.readouterr().out.split()
         assert (member in names, said) == (True, "25")
     (record,) = Path("decisions").iterdir()
