@@ -80,12 +80,13 @@ class State:
 
     def add_spend(self, usd: float, now: float) -> None:
         """Count what a request cost, in USD, in the hour (UTC) that ``now`` is in."""
-        self._pending += usd
+        pending, self._pending = self._pending + usd, 0.0  # never counted twice, whoever looks at this moment
         written = self._one(
             "INSERT INTO spend VALUES (?, ?) ON CONFLICT (hour) DO UPDATE SET usd = usd + excluded.usd RETURNING usd",
-            (int(now // _HOUR), self._pending),
+            (int(now // _HOUR), pending),
         )
-        self._pending = 0.0 if written is not None else self._pending
+        if written is None:
+            self._pending += pending
 
     def spent(self, now: float) -> tuple[float, float]:
         """USD spent in this hour and on this day, both of UTC."""
