@@ -186,6 +186,15 @@ def no_calls_left():
     return not [thread for thread in threading.enumerate() if thread.name.startswith("calls to")]
 
 
+@pytest.fixture
+def _little_to_collect():
+    """What earlier tests left in memory: to search it for cycles takes longer than the test may."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+@pytest.mark.usefixtures("_little_to_collect")
 @pytest.mark.parametrize("how", ["close", "forget", "raise"])
 def test_leaving_the_results_cancels_what_is_under_way(how):
     def hangs(body, number):
