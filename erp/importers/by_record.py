@@ -25,7 +25,7 @@ class ByRecord(Importer):
 
     def of_record(self, found: Found, ledger: Ledger) -> Iterator[Values]:
         """The rows that a record makes, values as they stand there. Raises Misread: it cannot be understood."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} defines no of_record")
 
     def facts(self, file: SourceFile) -> dict[str, str | None]:
         """Where a file's scores come from, beside the harness: metric, date, task."""
