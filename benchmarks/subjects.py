@@ -14,6 +14,7 @@ from sklearn.linear_model import RidgeCV
 from benchmarks.timing import Ratio, paired, seconds
 from erp.decisions.choice import choose
 from erp.decisions.curve import exact_curve
+from erp.metrics.draws import MOST_RESAMPLED
 from erp.metrics.intervals import GroupBootstrap, Interval
 from erp.routers.base import Batch, Features
 from erp.routers.ridge import Ridge
@@ -134,7 +135,8 @@ def curve(small: bool) -> list[Row]:
 
 def intervals(small: bool) -> list[Row]:
     """Intervals of paired differences over one set of draws, against one bootstrap for each, with scipy."""
-    n, draws, columns = (2_000, 1_000, 50) if small else (10_000, 10_000, 50)
+    # Beyond this many groups ours draws bags of them, and the judge below would be another number.
+    n, draws, columns = (2_000, 1_000, 50) if small else (MOST_RESAMPLED, 10_000, 50)
     differences = np.random.default_rng(0).exponential(size=(n, columns)) - 1
     groups = np.arange(n)
 
