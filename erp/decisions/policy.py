@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 
 from erp.decisions.checks import require_costs, require_finite, require_lambda, require_matrix
 from erp.decisions.choice import Choice, choose, one_hot
+from erp.decisions.forecast import Forecast
 from erp.errors import ErpError, shorten
+from erp.table.samples import Samples
 
 Floats = NDArray[np.floating]
-State = dict[str, float | int | str]
-"""What a policy learnt: finite numbers and names, so that JSON and checkpoints hold it and reading it runs no code."""
+State = dict[str, float | int | str | list[float]]
+"""What a policy learnt: numbers, lists of them and names, finite: JSON and checkpoints hold it, and no code runs."""
 MOST = sys.float_info.max
 """How an infinity stands in a `State`."""
 
@@ -34,15 +36,22 @@ class Observed:
         predicted_costs: (M,) or (N, M).
         rewards: (N, M) observed; NaN where missing.
         groups: (N,) codes; prompts of a group are not independent.
+        forecast: the same scores and costs, beside what else the router predicts; read with ``samples``.
+        costs: (N, M) observed; likewise.
+        samples: single rewards of the prompts that have one in every cell, by their positions among these; None where
+            the policy does not look at rewards, or no prompt has.
     """
 
     scores: Floats
     predicted_costs: Floats
     rewards: Floats
     groups: NDArray[np.integer]
+    forecast: Forecast | None = None
+    costs: Floats | None = None
+    samples: Samples | None = None
 
     def take(self, rows: NDArray[np.int64]) -> Observed:
-        """These prompts only, by position."""
+        """These prompts only, by position; what is read with samples is left out."""
         costs = self.predicted_costs if self.predicted_costs.ndim == 1 else self.predicted_costs[rows]
         return Observed(self.scores[rows], costs, self.rewards[rows], self.groups[rows])
 
@@ -57,6 +66,7 @@ class Calibration:
         train_mean_reward, train_mean_cost: (M,) what the best single member is chosen on.
         validation: its prompts.
         calibration: those of `split.calibration`; None where the policy does not need it.
+        scoring: what scoring one answer costs, in units of the cost.
     """
 
     members: tuple[str, ...]
@@ -65,6 +75,7 @@ class Calibration:
     train_mean_cost: Floats
     validation: Observed
     calibration: Observed | None = None
+    scoring: float = 0.0
 
 
 class Policy:
@@ -75,6 +86,7 @@ class Policy:
         needs_reward_scale: the scores must be in reward units; ``ordinal`` ones are refused.
         needs_calibration: ``split.calibration`` is carved out of the train half for it.
         needs_neighbours: ``choose`` reads the rewards of each prompt's neighbours.
+        needs_samples: it looks at rewards of single answers.
         lambda_: reward per unit of cost the policy weighs by; None where it has no such price.
         reference: name of the member it compares with, as configured; None where it names none.
     """
@@ -83,6 +95,7 @@ class Policy:
     needs_reward_scale: ClassVar[bool] = False
     needs_calibration: ClassVar[bool] = False
     needs_neighbours: ClassVar[bool] = False
+    needs_samples: ClassVar[bool] = False
     lambda_: float | None = None
     reference: str | None = None
 
