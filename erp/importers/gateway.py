@@ -9,7 +9,7 @@ from erp.errors import ErpError
 from erp.formats.decision_log import DECISION_LOG
 from erp.importers.base import Row
 from erp.importers.by_record import ByRecord, Values, scored
-from erp.importers.fields import Misread, Record, label, number
+from erp.importers.fields import Misread, Record, label, maybe_text, number
 from erp.importers.files import SourceFile
 from erp.importers.ledger import Ledger
 from erp.importers.records import Found, records
@@ -34,10 +34,11 @@ class Gateway(ByRecord):
         self._feedback: dict[str, tuple[float, object]] = {}
         self._seen: set[str] = set()
         self._samples: Counter[tuple[str, str]] = Counter()
+        self._category: dict[str, str | None] = {}
 
     def rows(self, files: Sequence[SourceFile], ledger: Ledger) -> Iterator[Row]:
         """A row for each answer; feedback is read first, for it may stand in a later part."""
-        self._feedback, self._seen, self._samples = {}, set(), Counter()
+        self._feedback, self._seen, self._samples, self._category = {}, set(), Counter(), {}
         heard = Ledger()  # of what is misread, the second reading tells
         for file in files:
             for found in records(file, heard):
@@ -76,11 +77,16 @@ class Gateway(ByRecord):
             self._seen.add(id_)
             _, reward = self._feedback.get(id_, (0.0, None))
             cell = (text_hash(str(prompt)), str(member))
+            given = maybe_text(values, "category")
+            category = self._category.setdefault(cell[0], given)
+            if category != given:
+                ledger.note("Some prompts stand under several categories, or under one and none; the first counts.")
             self._samples[cell] += 1
             tokens = {key: _count(values.get(key)) for key in ("prompt_tokens", "completion_tokens", "cost_usd")}
             return {
                 "prompt": prompt,
                 "model": member,
+                "category": category,
                 "sample": self._samples[cell] - 1,
                 **scored(reward, "no feedback"),
                 **tokens,

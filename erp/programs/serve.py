@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import signal
 import socket
 import sys
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 from erp.config import validate
@@ -26,6 +27,7 @@ def main(arguments: Sequence[str]) -> None:
 
 def _job(container: dict[str, Any]) -> None:
     config: ServeConfig = validate("serve", container)
+    os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)  # if there is one, it is another program's
     _require_library()
     logging.basicConfig(stream=sys.stderr, format="erp serve: %(message)s", level=logging.WARNING)
     if config.check:
@@ -36,14 +38,18 @@ def _job(container: dict[str, Any]) -> None:
         if faults := [trial.fault for trial in trials if trial.fault]:
             raise ErpError(*faults)
         return
-    _serve(config, container)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what is being loaded is new; a gateway that runs heeds it
+    try:
+        _serve(config, container)
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def _serve(config: ServeConfig, container: dict[str, Any]) -> None:
     import uvicorn
-    from uvicorn.supervisors import Multiprocess
 
-    from erp.serving.opening import from_plain, opened
+    from erp.serving import workers
+    from erp.serving.opening import opened
 
     options: dict[str, Any] = {
         "lifespan": "on", "log_config": None, "access_log": False, "proxy_headers": False, "server_header": False,
@@ -58,7 +64,7 @@ def _serve(config: ServeConfig, container: dict[str, Any]) -> None:
             uvicorn.Server(uvicorn.Config(app, **options)).run(sockets=[at])
             return
         del app
-        Multiprocess(uvicorn.Config(partial(from_plain, container), factory=True, **options), sockets=[at]).run()
+        workers.serve(container, options, at)
 
 
 def _listening(host: str, port: int) -> socket.socket:

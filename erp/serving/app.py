@@ -94,6 +94,7 @@ class App:
             await response(scope, receive, noted)
         known = scope["path"] if scope["path"] in self.paths else "other"
         self.metrics.requests.labels(known, str(status or "gone")).inc()
+        self.metrics.settle()
 
     async def _live(self, receive: Receive, send: Send) -> None:
         """Between the first and the last request: a hang-up signal loads the run anew."""

@@ -52,6 +52,7 @@ class Decided:
         pin: by what the conversation is remembered.
         served: the run that decided.
         seconds: that the decision took.
+        category: of the prompt, as given; None where it is unknown.
     """
 
     id: str
@@ -63,6 +64,7 @@ class Decided:
     pin: str
     served: Served
     seconds: float
+    category: str | None = None
 
 
 class Gateway:
@@ -114,9 +116,10 @@ class Gateway:
             raise Refusal(429, "budget_spent", "the gateway's budget is spent for now", _HOUR - now % _HOUR)
         if asked.model != AUTO:
             decision = Decision(asked.model, "named", (asked.model,), 1.0)
-            return Decided(_new_id(), asked, decision, None, 0.0, lacking, pin, served, time.perf_counter() - began)
+            seconds = time.perf_counter() - began
+            return Decided(_new_id(), asked, decision, None, 0.0, lacking, pin, served, seconds, wish.category)
         policy, lambda_ = self._policy(wish, served)
-        predicted, late = await self._predicted(asked.prompt, policy, served, self.config.decision_ms / 1e3)
+        predicted, late = await self._predicted(asked.prompt, wish, policy, served, self.config.decision_ms / 1e3)
         known = asked.continues or wish.session is not None
         moment = Moment(
             capable=capable,
@@ -130,14 +133,14 @@ class Gateway:
         )
         decision = decide(predicted, moment)
         seconds = time.perf_counter() - began
-        return Decided(_new_id(), asked, decision, predicted, lambda_, lacking, pin, served, seconds)
+        return Decided(_new_id(), asked, decision, predicted, lambda_, lacking, pin, served, seconds, wish.category)
 
     async def would(self, asked: Asked, wish: Wishes) -> Decided:
         """What would be decided of a new conversation: nothing is drawn, remembered or held against a budget."""
         began, served = time.perf_counter(), self.served
         capable, lacking = self._capable(asked, wish, served)
         policy, lambda_ = self._policy(wish, served)
-        predicted, late = await self._predicted(asked.prompt, policy, served, self.config.request_s)
+        predicted, late = await self._predicted(asked.prompt, wish, policy, served, self.config.request_s)
         constant = served.predictor.constant(lambda_)
         decision = decide(predicted, Moment(capable, constant, lambda_, late=late))
         seconds = time.perf_counter() - began
@@ -171,13 +174,13 @@ class Gateway:
         return predictor.priced(price), price
 
     async def _predicted(
-        self, prompt: str | None, policy: Policy, served: Served, within_s: float
+        self, prompt: str | None, wish: Wishes, policy: Policy, served: Served, within_s: float
     ) -> tuple[Predicted | None, bool]:
         """What the router says of a prompt, and whether it took too long."""
         if prompt is None:
             return None, False
         try:
-            found = await served.predictor.ask(prompt, within_s)
+            found = await served.predictor.ask(prompt, wish.category, within_s)
         except TimeoutError:
             return None, True
         return None if found is None else served.predictor.weighed(found, prompt, policy), False

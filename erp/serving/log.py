@@ -33,11 +33,11 @@ class DecisionLog:
     the line is lost, and ``lost`` counts.
 
     A decision has ``id``, ``time`` (seconds since 1970), ``prompt`` (kept only if the log's options say so; its
-    SHA-256 always), ``rewards`` and ``costs`` (predicted, by member), ``lambda``, ``chosen`` (the decision's member),
-    ``order`` (all that could answer), ``path``, ``propensity`` (of ``chosen``), ``answered`` (the member whose answer
-    was passed on; null for none), ``model`` (as the upstream calls it), ``status``, ``prompt_tokens``,
-    ``completion_tokens`` (as reported), ``cost_usd`` (as spend counts it: by length where no tokens are reported),
-    ``latency_ms``, ``first_byte_ms``. What is not known is null or left out.
+    SHA-256 always), ``category`` (as given), ``rewards`` and ``costs`` (predicted, by member), ``lambda``, ``chosen``
+    (the decision's member), ``order`` (all that could answer), ``path``, ``propensity`` (of ``chosen``), ``answered``
+    (the member whose answer was passed on; null for none), ``model`` (as the upstream calls it), ``status``,
+    ``prompt_tokens``, ``completion_tokens`` (as reported), ``cost_usd`` (as spend counts it: by length where no tokens
+    are reported), ``latency_ms``, ``first_byte_ms``. What is not known is null or left out.
 
     Args:
         log: where, what, and the size of a part.

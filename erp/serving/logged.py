@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from erp.decisions.policy import Policy
 from erp.errors import ErpError
 from erp.importers.by_record import Values
-from erp.importers.fields import Misread, number
+from erp.importers.fields import Misread, maybe_text, number
 from erp.importers.files import find
 from erp.importers.gateway import Gateway
 from erp.importers.ledger import Ledger
@@ -36,7 +36,8 @@ class Drawn:
     """Requests that were left to chance and whose answers have feedback.
 
     Attributes:
-        requests: a row each: prompt, member (of ``members``), reward, propensity, cost_usd, order (who could answer).
+        requests: a row each: prompt, category, member (of ``members``), reward, propensity, cost_usd, order (who could
+            answer).
         members: of the run.
         left_out: reason -> requests that say nothing of another policy.
     """
@@ -69,7 +70,8 @@ class _Draws(Gateway):
             elif row["model"] != values.get("chosen"):
                 ledger.leave_out("requests that another member answered, because the chosen one failed")
             else:
-                yield {**row, "propensity": propensity, "order": tuple(order)}
+                category = maybe_text(values, "category")  # this request's own
+                yield {**row, "category": category, "propensity": propensity, "order": tuple(order)}
 
 
 def drawn_from(path: str, members: Sequence[str]) -> Drawn:
@@ -91,6 +93,7 @@ def drawn_from(path: str, members: Sequence[str]) -> Drawn:
     requests = pd.DataFrame(
         {
             "prompt": found["prompt"],
+            "category": found["category"].astype(object),
             "member": found["model"].map(number),
             "reward": found["reward"].astype(float),
             "propensity": found["propensity"].astype(float),
@@ -162,7 +165,7 @@ def would_be(trained: TrainedRouter, lambda_: float | None, drawn: Drawn, bootst
     rewards, costs = np.empty(policy.shape), np.zeros(policy.shape)
     means = trained.bundle.train_mean_reward.double().nan_to_num().numpy()
     try:
-        for i, found in enumerate(_predicted(trained, requests["prompt"].tolist(), predictor.policy)):
+        for i, found in enumerate(_predicted(trained, requests, predictor.policy)):
             told = predictor.weighed(found, requests["prompt"].iloc[i], predictor.policy)
             moment = Moment(requests["order"].iloc[i], predictor.constant(predictor.lambda_), predictor.lambda_)
             for member, odds in _odds(told, moment).items():
@@ -197,11 +200,11 @@ def _estimated(
     return off_policy(logged, policy, predicted, bootstrap), bootstrap.interval(values)
 
 
-def _predicted(trained: TrainedRouter, prompts: Sequence[str], policy: Policy) -> Iterator[Predictions]:
-    """The predictions of each prompt, as a frame of one row."""
-    for start in range(0, len(prompts), _BATCH):
-        some = prompts[start : start + _BATCH]
-        found = trained.predict(some, [None] * len(some), policy.needs_neighbours)
+def _predicted(trained: TrainedRouter, requests: pd.DataFrame, policy: Policy) -> Iterator[Predictions]:
+    """The predictions of each request's prompt, as a frame of one row."""
+    for start in range(0, len(requests), _BATCH):
+        some = requests.iloc[start : start + _BATCH]
+        found = trained.predict(some["prompt"].tolist(), some["category"].tolist(), policy.needs_neighbours)
         near = found.neighbours
         for i in range(len(some)):
             yield Predictions(

@@ -3,15 +3,9 @@
 from __future__ import annotations
 
 import logging
-import multiprocessing
 import os
-import signal
-import threading
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from erp.config import validate
 from erp.config.serve import Gateway as Config
 from erp.config.serve import ServeConfig
 from erp.costs.prices import PRICES, Price
@@ -21,7 +15,7 @@ from erp.serving.app import App
 from erp.serving.breaker import Breakers
 from erp.serving.gateway import AUTO, Gateway, Served
 from erp.serving.log import DecisionLog
-from erp.serving.metrics import Metrics
+from erp.serving.metrics import FOLDER, Metrics
 from erp.serving.predict import Predictor
 from erp.serving.spend import Spend
 from erp.serving.state import State
@@ -43,7 +37,7 @@ def opened(config: ServeConfig) -> App:
         raise ErpError(
             f"gateway.state = null: {config.workers} workers share pins and spend by a file; give one, or workers=1"
         )
-    gateway, metrics = config.gateway, Metrics()
+    gateway, metrics = config.gateway, Metrics(os.environ.get(FOLDER) if config.workers > 1 else None)
     upstreams = upstreams_of(gateway, metrics)
     state = State(gateway.state, gateway.pins)
     made = Gateway(gateway, served(config, state), state)
@@ -81,28 +75,25 @@ def served(config: ServeConfig, state: State) -> Served:
     if AUTO in trained.members:
         raise ErpError(f"gateway.members: a member is called {AUTO}, which is what asks for routing; name it otherwise")
     trained.predict(["hello"], [None])  # weights that are nowhere are missed here, and the first request does not wait
+    _require_costs(config, trained)
     predictor = Predictor(trained, config.lambda_)
     return Served(predictor, Spend(config.gateway.budget, predictor.lambda_, _prices(config, trained), state,
                                    _mean_cost(trained)))  # fmt: skip
 
 
-def from_plain(container: Mapping[str, Any]) -> App:
-    """The application of a worker, which is another process. Ends it where the run cannot be opened any more."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    try:
-        return opened(validate("serve", container))
-    except ErpError as error:
-        for fault in error.faults:
-            _log.error("%s", fault)
-        raise SystemExit(3) from None  # by which its parent knows that starting it again is of no use
-
-
-def _end_with_parent() -> None:
-    """A worker whose parent was killed would hold the port for good."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os.kill(os.getpid(), signal.SIGTERM)
+def _require_costs(config: ServeConfig, trained: TrainedRouter) -> None:
+    """A budget works by what members cost; of a run that counts no costs there is nothing to weigh. Raises ErpError."""
+    budget = config.gateway.budget
+    if trained.card.cost_kind != "none":
+        return
+    why = f"run = {config.run} was trained with cost=none, so that no member is cheaper than another"
+    if budget.mean_usd is not None:
+        raise ErpError(
+            f"gateway.budget.mean_usd = {budget.mean_usd:g}: {why}; train with cost=usd, or give usd_per_hour or "
+            "usd_per_day with at_cap: refuse"
+        )
+    if budget.at_cap == "cheapest" and (budget.usd_per_hour or budget.usd_per_day):
+        raise ErpError(f"gateway.budget.at_cap = cheapest: {why}; give refuse, or train with cost=usd")
 
 
 def _prices(config: ServeConfig, trained: TrainedRouter) -> dict[str, Price | None]:

@@ -39,7 +39,7 @@ class Predictor:
         self.policy = trained.priced(lambda_)
         self.failed = 0
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="erp-predict")
-        self._waiting: list[tuple[str, asyncio.Future[Predictions | None]]] = []
+        self._waiting: list[tuple[str, str | None, asyncio.Future[Predictions | None]]] = []
         self._working: asyncio.Task[None] | None = None
 
     @property
@@ -71,20 +71,25 @@ class Predictor:
             worth = rewards - (lambda_ * costs if self.trained.bundle.router.scale == "reward" else 0.0)
         return tuple(self.members[m] for m in np.argsort(-worth, kind="stable"))
 
-    async def ask(self, prompt: str, within_s: float) -> Predictions | None:
+    async def ask(self, prompt: str, category: str | None, within_s: float) -> Predictions | None:
         """Scores and costs of one prompt; None where they could not be computed.
+
+        Args:
+            prompt: its text.
+            category: its own; None where it is unknown.
+            within_s: how long they are waited for.
 
         Raises:
             TimeoutError: they are not there in time.
         """
         future: asyncio.Future[Predictions | None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((prompt, future))
+        self._waiting.append((prompt, category, future))
         if self._working is None or self._working.done():
             self._working = asyncio.create_task(self._work())
         try:
             return await asyncio.wait_for(future, within_s)
         finally:  # whoever gave up leaves no prompt behind, however long the batch before takes
-            self._waiting = [one for one in self._waiting if one[1] is not future]
+            self._waiting = [one for one in self._waiting if one[-1] is not future]
 
     def weighed(self, found: Predictions, prompt: str, policy: Policy) -> Predicted | None:
         """What a policy makes of one prompt's predictions; None where it cannot, a NaN among them for instance."""
@@ -110,29 +115,30 @@ class Predictor:
     async def _work(self) -> None:
         """Batch after batch, until nobody waits. Who has given up is not computed for."""
         while self._waiting:
-            batch = [(prompt, future) for prompt, future in self._waiting if not future.done()]
+            batch = [one for one in self._waiting if not one[-1].done()]
             batch, self._waiting = batch[:MOST], batch[MOST:]
-            prompts = [prompt for prompt, _ in batch]
-            rows = await asyncio.get_running_loop().run_in_executor(self._executor, self._rows, prompts)
-            for (_, future), row in zip(batch, rows, strict=True):
+            asked = [(prompt, category) for prompt, category, _ in batch]
+            rows = await asyncio.get_running_loop().run_in_executor(self._executor, self._rows, asked)
+            for (*_, future), row in zip(batch, rows, strict=True):
                 if not future.done():
                     future.set_result(row)
 
-    def _rows(self, prompts: Sequence[str]) -> list[Predictions | None]:
-        """The predictions of each prompt alone. One that fails does not take the others of its batch with it."""
-        if not prompts:
+    def _rows(self, asked: Sequence[tuple[str, str | None]]) -> list[Predictions | None]:
+        """The predictions of each prompt alone, with its category. One that fails does not take its batch with it."""
+        if not asked:
             return []
         try:
-            found = self.trained.predict(prompts, [None] * len(prompts), self.policy.needs_neighbours)
+            prompts, categories = zip(*asked, strict=True)
+            found = self.trained.predict(prompts, categories, self.policy.needs_neighbours)
         except Exception as error:  # an encoder may raise anything, and a request has to be answered
-            if len(prompts) > 1:
-                return [row for prompt in prompts for row in self._rows([prompt])]
+            if len(asked) > 1:
+                return [row for one in asked for row in self._rows([one])]
             self._failed(error)
             return [None]
         near = found.neighbours
         return [
             Predictions(found.scores[i : i + 1], found.costs[i : i + 1], None if near is None else near[i : i + 1])
-            for i in range(len(prompts))
+            for i in range(len(asked))
         ]
 
     def _failed(self, error: Exception) -> None:

@@ -179,6 +179,7 @@ class Relay:
                 "id": decided.id,
                 "time": now,
                 "prompt": decided.asked.prompt,
+                "category": decided.category,
                 "rewards": None if predicted is None else predicted.rewards,
                 "costs": None if predicted is None else predicted.costs,
                 "lambda": decided.lambda_,

@@ -46,11 +46,12 @@ class Spend:
         unit: float | None = None,
     ) -> None:
         unpriced = sorted(name for name, price in prices.items() if price is None)
-        if unpriced and (budget.mean_usd or budget.usd_per_hour or budget.usd_per_day):
+        given = {key: getattr(budget, key) for key in ("mean_usd", "usd_per_hour", "usd_per_day")}
+        if unpriced and (key := next((key for key, usd in given.items() if usd is not None), None)):
             raise ErpError(
-                f"gateway.budget: nobody knows what {', '.join(unpriced)} costs; a budget needs the price of every "
-                "member; give input_usd_per_mtok and output_usd_per_mtok in the pool that the run is trained with, "
-                "or take the budget out"
+                f"gateway.budget.{key} = {given[key]:g}: nobody knows what {', '.join(unpriced)} costs; a budget needs "
+                "the price of every member; give input_usd_per_mtok and output_usd_per_mtok in the pool that the run "
+                "is trained with, or take the budget out"
             )
         self._budget, self._prices, self._state, self._start = budget, prices, state, lambda_
         self._scale = _EVEN / (unit or budget.mean_usd or 1.0)

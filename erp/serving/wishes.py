@@ -9,9 +9,10 @@ from typing import Any
 from urllib.parse import unquote
 
 from erp.serving.refusal import unfit
+from erp.table.asked import label_of
 
-KEYS = ("x-erp-lambda", "x-erp-policy", "x-erp-members", "x-erp-session")
-_LONGEST = 512  # letters of a session's name
+KEYS = ("x-erp-lambda", "x-erp-policy", "x-erp-members", "x-erp-session", "x-erp-category")
+_LONGEST = 512  # letters of a name
 
 
 @dataclass(frozen=True)
@@ -22,11 +23,13 @@ class Wishes:
         lambda_: reward per shown unit of cost, in place of the operator's policy; None for that policy.
         members: who may answer; None for all.
         session: the name of the conversation; None where it is known by how it begins.
+        category: of the prompt, for a router that reads it; None where it is unknown.
     """
 
     lambda_: float | None = None
     members: tuple[str, ...] | None = None
     session: str | None = None
+    category: str | None = None
 
 
 def wishes(headers: Mapping[str, str], body: Mapping[str, Any], pool: Sequence[str], policies: Sequence[str]) -> Wishes:
@@ -45,7 +48,8 @@ def wishes(headers: Mapping[str, str], body: Mapping[str, Any], pool: Sequence[s
     return Wishes(
         _price(given["x-erp-policy"], given["x-erp-lambda"], policies),
         _members(given["x-erp-members"], pool),
-        _session(given["x-erp-session"]),
+        _name(given["x-erp-session"], "x-erp-session: is no name of a conversation"),
+        _category(body.get("x-erp-category"), headers.get("x-erp-category")),
     )
 
 
@@ -76,9 +80,17 @@ def _members(given: Any, pool: Sequence[str]) -> tuple[str, ...] | None:
     return tuple(name for name in pool if name in names)
 
 
-def _session(given: Any) -> str | None:
+def _category(body: Any, header: str | None) -> str | None:
+    try:
+        given = label_of(unquote(header) if body is None and header is not None else body)
+    except ValueError:
+        given = ""
+    return _name(given, "x-erp-category: is no name of a category")
+
+
+def _name(given: Any, fault: str) -> str | None:
     if given is None:
         return None
     if not isinstance(given, str) or not 0 < len(given) <= _LONGEST:
-        raise unfit(f"x-erp-session: is no name of a conversation; give a text of 1 to {_LONGEST} letters")
+        raise unfit(f"{fault}; give a text of 1 to {_LONGEST} letters")
     return given

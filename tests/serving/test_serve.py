@@ -6,10 +6,12 @@ import contextlib
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from dataclasses import replace
@@ -58,7 +60,8 @@ def serve(trained, tmp_path, monkeypatch, run_folder):
         ({"tokens": ["secret"]}, (), "is no SHA-256"),
         ({"explore": 1.5}, (), "gateway.explore = 1.5"),
         ({"explor": 0.5}, (), "did you mean explore?"),
-        ({"budget": {"usd_per_day": 1}}, (), "gateway.budget: nobody knows what"),
+        ({"budget": {"usd_per_day": 1}}, (), "gateway.budget.usd_per_day = 1: nobody knows what"),
+        ({"budget": {"mean_usd": 0.01}}, (), "gateway.budget.mean_usd = 0.01: nobody knows what"),
         ({"state": "missing/folder/state.db", "log": {"folder": "conf/gateway/mine.yaml"}}, (), "gateway.log.folder"),
         ({}, ("workers=2",), "gateway.state = null"),
         ({}, ("run=nowhere",), "run = nowhere: there is no such folder"),
@@ -128,9 +131,9 @@ class Process:
         self.process.stdout.close()
         self.process.stderr.close()
 
-    def hears(self, words):
+    def hears(self, words, times=1):
         until = time.monotonic() + 60
-        while not any(words in line for line in list(self.said)):
+        while sum(words in line for line in list(self.said)) < times:
             assert time.monotonic() < until, self.said
             time.sleep(0.05)
         self.said.clear()
@@ -222,7 +225,7 @@ def test_a_server_that_is_killed_tears_no_line_and_knows_its_spend_to_one_reques
 
 
 @pytest.mark.slow
-def test_workers_share_pins_and_are_replaced_one_by_one(serve, tmp_path):
+def test_workers_share_pins_counts_and_signals_and_one_that_dies_is_replaced(serve, tmp_path):
     with Member(reply(completion())) as member, Process(
         serve("workers=2", urls=member.url, state=str(tmp_path / "state.db"))
     ) as server:  # fmt: skip
@@ -234,23 +237,49 @@ def test_workers_share_pins_and_are_replaced_one_by_one(serve, tmp_path):
                 .headers["x-erp-path"] for _ in range(count)
             }  # fmt: skip
 
+        def workers():
+            children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text().split()
+            return {int(pid) for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()}
+
         assert server.client.post("/v1/chat/completions", json=CHAT).status_code == 200
         assert paths(10) == {"pinned"}
-        failed, over = [], threading.Event()
+        asked, failed, over = [11], [], threading.Event()
 
         def keep_asking():
             while not over.is_set():
                 try:
+                    asked[0] += 1
                     if httpx2.post(f"{server.url}/v1/chat/completions", json=CHAT).status_code != 200:
                         failed.append("status")
                 except httpx2.HTTPError as error:
                     failed.append(error)
 
-        asking = threading.Thread(target=keep_asking)
+        asking, before = threading.Thread(target=keep_asking), workers()
         asking.start()
+        assert len(before) == 2
+        shutil.move("run", "away")
         server.process.send_signal(signal.SIGHUP)
-        time.sleep(25)
+        server.hears("the run is not loaded anew: run = run: there is no such folder", times=2)
+        shutil.move("away", "run")
+        server.process.send_signal(signal.SIGHUP)
+        server.hears("the run is loaded anew", times=2)
         over.set()
         asking.join()
         assert not failed
+        assert workers() == before
         assert paths(10) == {"pinned"}
+        asked[0] += 10
+        for _ in range(10):  # whichever worker is asked
+            found = httpx2.get(f"{server.url}/metrics").text
+            counted = re.findall(r"^erp_decisions_total{.*} (.*)$", found, re.MULTILINE)
+            assert sum(map(float, counted)) == asked[0]
+        os.kill(min(before), signal.SIGKILL)
+        until = time.monotonic() + 60
+        while len(workers()) < 2 or workers() == before:
+            assert time.monotonic() < until
+            time.sleep(0.1)
+        assert paths(1) == {"pinned"}
+        assert f"erp_overhead_seconds_count {asked[0] + 1}.0" in httpx2.get(f"{server.url}/metrics").text
+        server.process.terminate()
+        server.process.wait(30)
+        assert not list(Path(tempfile.gettempdir()).glob("erp-metrics-*"))

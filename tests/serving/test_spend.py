@@ -101,7 +101,8 @@ def test_workers_move_one_lambda_and_a_restart_finds_it(tmp_path):
 
 def test_a_budget_needs_every_price():
     for budget in ({"mean_usd": 1e-3}, {"usd_per_hour": 1.0}, {"usd_per_day": 1.0}):
-        with pytest.raises(ErpError, match=r"nobody knows what middle costs"):
+        (key,) = budget
+        with pytest.raises(ErpError, match=rf"gateway\.budget\.{key} = .*: nobody knows what middle costs"):
             spend(prices={**PRICES, "middle": None}, **budget)
 
 
