@@ -39,7 +39,7 @@ class Router(CustomLogger):
         user_api_key_dict: Any,
         cache: Any,
         data: dict[str, Any],
-        call_type: str,  # noqa: ARG002
+        call_type: str,
     ) -> dict[str, Any]:
         """Ask for the decision alone; keys and answers stay with LiteLLM."""
         wishes = {key: data.pop(key) for key in [*data] if key.startswith("x-erp-")}

@@ -48,7 +48,8 @@ class Endpoint(Node):
         model: what the server calls it; null for the name.
         system: a system message that goes before the conversation, as when the table was made.
         shots: worked examples before the conversation.
-        defaults: fields of the request where the client gives none: temperature, max_tokens, ...
+        defaults: fields of the request where the client gives none: temperature, max_tokens (by whichever of its names
+            the client or ``/v1/responses`` knows it), ...
         capable: what it can do.
         first_byte_s: longest wait for the answer to begin, before another member is asked.
         between_bytes_s: longest pause within an answer.

@@ -49,10 +49,12 @@ def _serve(config: ServeConfig, container: dict[str, Any]) -> None:
     import uvicorn
 
     from erp.serving import workers
+    from erp.serving.connection import Connection
     from erp.serving.opening import opened
 
     options: dict[str, Any] = {
-        "lifespan": "on", "log_config": None, "access_log": False, "proxy_headers": False, "server_header": False,
+        "http": Connection, "ws": "none", "lifespan": "on", "log_config": None, "access_log": False,
+        "proxy_headers": False, "server_header": False,
         "timeout_keep_alive": 75, "timeout_worker_healthcheck": _RESTART_S, "workers": config.workers,
     }  # fmt: skip
     app = opened(config)  # of several workers too: every fault of the input is told once, and before they start

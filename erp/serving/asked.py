@@ -16,6 +16,10 @@ Kind = Literal["chat", "responses"]
 _DEFAULT_ANSWER = 1024  # tokens of an answer whose length nobody bounds: what the context is checked against
 
 
+LIMITS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
+"""Keys that bound an answer; the last is the one of ``/v1/responses``."""
+
+
 class UnreadableError(ValueError):
     """A body that says nothing that could be answered: a 400 with these words."""
 
@@ -65,7 +69,7 @@ def asked(body: Mapping[str, Any], kind: Kind, rule: PromptFrom) -> Asked:
         needs.add("json_schema")
     said = sum(len(_text_of(part)) for turn in turns for part in _parts(turn))
     said += len(json.dumps(body["tools"])) if body.get("tools") else 0
-    limits = [body.get(key) for key in ("max_completion_tokens", "max_tokens", "max_output_tokens")]
+    limits = [body.get(key) for key in LIMITS]
     limit = next((n for n in limits if isinstance(n, int) and not isinstance(n, bool) and n > 0), _DEFAULT_ANSWER)
     return Asked(
         model=model,

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from erp.config.serve import Endpoint
-from erp.serving.asked import Kind
+from erp.serving.asked import LIMITS, Kind
 from erp.serving.wishes import KEYS
 
 _SPACE = re.compile(r"[ \t\n\r]*")
@@ -52,8 +52,12 @@ def edited(values: Mapping[str, str], endpoint: Endpoint, kind: Kind, usage: boo
     """
     found = {key: value for key, value in values.items() if key not in KEYS}
     found["model"] = json.dumps(endpoint.model or endpoint.name)
+    bounded = not found.keys().isdisjoint(LIMITS)  # by either name; servers refuse two
     for key, value in endpoint.defaults.items():
-        found.setdefault(key, json.dumps(value))
+        if key not in LIMITS:
+            found.setdefault(key, json.dumps(value))
+        elif not bounded:
+            found[key if kind == "chat" else LIMITS[-1]] = json.dumps(value)
     turns = _TURNS[kind]
     if turns in found:
         found[turns] = _begun(found[turns], endpoint)

@@ -93,7 +93,7 @@ def drawn_from(path: str, members: Sequence[str]) -> Drawn:
     requests = pd.DataFrame(
         {
             "prompt": found["prompt"],
-            "category": found["category"].astype(object),
+            "category": found["category"].astype(object).where(found["category"].notna(), None),
             "member": found["model"].map(number),
             "reward": found["reward"].astype(float),
             "propensity": found["propensity"].astype(float),

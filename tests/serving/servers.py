@@ -147,8 +147,8 @@ def chunk(text, **more):
 class Served:
     """An application on a port, while the context is open."""
 
-    def __init__(self, app) -> None:
-        config = uvicorn.Config(app, host="127.0.0.1", port=0, lifespan="off", log_level="critical")
+    def __init__(self, app, **options) -> None:
+        config = uvicorn.Config(app, host="127.0.0.1", port=0, lifespan="off", log_level="critical", **options)
         self._server = uvicorn.Server(config)
         self._app = app
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import httpx2
 
+from erp.serving import connection
 from tests.serving.conftest import app_of
 from tests.serving.servers import Member, Served, completion, reply
 
@@ -144,3 +145,33 @@ def test_a_thousand_bad_requests(gateway):
             began = time.perf_counter()
             assert client.post("/v1/chat/completions", json=GOOD, headers=good).json() == completion()
             assert time.perf_counter() - began < 2
+
+
+def test_who_takes_too_long_over_a_head_is_hung_up_on(gateway, monkeypatch):
+    monkeypatch.setattr(connection, "HEAD_S", 0.25)
+
+    def is_hung_up_on(link):
+        began = time.perf_counter()
+        while time.perf_counter() - began < 5:
+            with contextlib.suppress(TimeoutError):
+                try:
+                    if not link.recv(1000):
+                        return time.perf_counter() - began < 3
+                except ConnectionError:
+                    return True
+            with contextlib.suppress(OSError):
+                link.sendall(b"x")
+        return False
+
+    whole = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n"
+    with Served(app_of(gateway()), http=connection.Connection) as served:
+        for before in (b"", b"GET /healthz HTTP/1.1\r\nx: ", whole + b"GET /healthz HTTP/1.1\r\nx: "):
+            with socket.create_connection(served.address) as link:
+                link.settimeout(0.1)
+                link.sendall(before)
+                assert is_hung_up_on(link)
+        with socket.create_connection(served.address) as link:  # but not one whose head is there
+            link.sendall(b"POST /route HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{")
+            time.sleep(0.4)
+            link.sendall(b"}")
+            assert link.recv(1000).startswith(b"HTTP/1.1 400")

@@ -137,6 +137,10 @@ def test_a_member_gets_its_own_beginning_and_defaults(setting):
     assert (sent.path, sent.body["input"]) == (
         "/v1/responses", [{"role": "system", "content": "You are terse."}, *shots, *TALK],
     )  # fmt: skip
+    assert (sent.body["max_output_tokens"], "max_tokens" in sent.body) == (5, False)
+    here.chat({**CHAT, "max_completion_tokens": 9})
+    sent = here.members[here.order[0]].asked[2].body
+    assert (sent["max_completion_tokens"], "max_tokens" in sent) == (9, False)  # two bounds are refused by servers
 
 
 def test_a_stream_passes_event_by_event_as_it_comes(setting):
@@ -162,6 +166,22 @@ def test_usage_is_asked_for_where_it_is_counted_and_taken_out_again(setting, tmp
     assert here.chat(asked_for).content == whole
     for record in here.kept(tmp_path / "log", 2):
         assert (record["prompt_tokens"], record["completion_tokens"], record["model"]) == (7, 3, "upstream-model")
+
+
+@pytest.mark.parametrize("cut", [1, 5, 1_000_000])
+def test_a_stream_that_is_broken_passes_as_it_is_though_its_usage_is_looked_for(setting, tmp_path, cut):
+    whole = b"".join(
+        [b'data: {"choices": \n\n', b": a comment\n\n", b"event: x\r\ndata: \xff\xfe\r\n\r\n", b"\n\n\n", b"data\n\n",
+         event(b"[" * 5000), event({"usage": 3, "choices": []}), event({"choices": [], "usage": None}), b"data: half"]
+    )  # fmt: skip
+    here = setting(
+        parts(*[whole[i : i + cut] for i in range(0, len(whole), cut)]), log={"folder": str(tmp_path / "log")}
+    )
+    assert here.chat({**CHAT, "stream": True}).content == whole
+    huge = event(b"x" * 9_000_000)  # more than is held
+    here.members[here.order[0]].script = parts(huge[:5_000_000], huge[5_000_000:], STREAM[2])
+    if cut > 5:
+        assert here.chat({**CHAT, "stream": True}).content == huge + STREAM[2]
 
 
 async def hangs(_, writer):

@@ -14,6 +14,7 @@ import sys
 import tempfile
 import threading
 import time
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -165,7 +166,11 @@ def test_the_docs_page_works_as_it_is_printed(serve, tmp_path, monkeypatch, caps
     printed = blocks(ROOT / "docs" / "serve.md")
     (gateway,) = (yaml.safe_load(block.code) for block in printed if block.path == "conf/gateway/mine.yaml")
     shell = [
-        line.split() for block in printed if block.kind == "sh" for line in block.commands if line.startswith("erp")
+        line.split()
+        for block in printed
+        if block.kind == "sh"
+        for line in block.commands
+        if line.startswith("erp serve")
     ]
     names = [node["name"] for node in gateway["members"]]
     data = routing_data(members=2)
@@ -192,14 +197,19 @@ def test_the_docs_page_works_as_it_is_printed(serve, tmp_path, monkeypatch, caps
     assert json.loads(record.read_text())["answered"] == member
 
 
+def a_usd_each(members):
+    """Prices by which the answers of these tests, of 10 tokens, cost 1 USD."""
+    prices = dict.fromkeys(("input_usd_per_mtok", "output_usd_per_mtok"), 1e5)
+    Path("run/origin.json").write_text(json.dumps({"table": "", "members": dict.fromkeys(members, prices)}))
+
+
 @pytest.mark.slow
 def test_a_server_that_is_killed_tears_no_line_and_knows_its_spend_to_one_request(serve, tmp_path, trained):
     log, moments = tmp_path / "log", random.Random(0)
     keys = {"log": {"folder": str(log)}, "state": str(tmp_path / "state.db"), "budget": {"usd_per_day": 1e9}}
     with Member(reply(completion())) as member:
         arguments = serve(urls=member.url, **keys)
-        prices = dict.fromkeys(("input_usd_per_mtok", "output_usd_per_mtok"), 1e5)  # 10 tokens: 1 USD
-        Path("run/origin.json").write_text(json.dumps({"table": "", "members": dict.fromkeys(trained.members, prices)}))
+        a_usd_each(trained.members)
         before, after, seen = (0, 0), (0, 0), []
         for _ in range(10):
             with Process(arguments) as server:
@@ -225,10 +235,13 @@ def test_a_server_that_is_killed_tears_no_line_and_knows_its_spend_to_one_reques
 
 
 @pytest.mark.slow
-def test_workers_share_pins_counts_and_signals_and_one_that_dies_is_replaced(serve, tmp_path):
-    with Member(reply(completion())) as member, Process(
-        serve("workers=2", urls=member.url, state=str(tmp_path / "state.db"))
-    ) as server:  # fmt: skip
+def test_workers_share_pins_spend_counts_and_signals_and_one_that_dies_is_replaced(serve, tmp_path, trained):
+    with ExitStack() as stack:
+        member = stack.enter_context(Member(reply(completion())))
+        keys = {"state": str(tmp_path / "state.db"), "budget": {"usd_per_day": 1e9}}
+        arguments = serve("workers=2", urls=member.url, **keys)
+        a_usd_each(trained.members)
+        server = stack.enter_context(Process(arguments))
         went_on = {**CHAT, "messages": [*CHAT["messages"], {"role": "assistant", "content": "x"}, *CHAT["messages"]]}
 
         def paths(count):
@@ -282,4 +295,7 @@ def test_workers_share_pins_counts_and_signals_and_one_that_dies_is_replaced(ser
         assert f"erp_overhead_seconds_count {asked[0] + 1}.0" in httpx2.get(f"{server.url}/metrics").text
         server.process.terminate()
         server.process.wait(30)
+        state = State(tmp_path / "state.db")
+        assert state.spent(time.time())[1] == asked[0] + 1 == len(member.asked)
+        state.close()
         assert not list(Path(tempfile.gettempdir()).glob("erp-metrics-*"))
