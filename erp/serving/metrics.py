@@ -58,9 +58,9 @@ class Metrics:
             return generate_latest(self._registry)
         for file in Path(self._folder).glob("gauge_live*.db"):  # of a worker that was killed amid requests
             if not _lives(worker := int(file.stem.rpartition("_")[2])):
-                mark_process_dead(worker, self._folder)
+                mark_process_dead(worker, self._folder)  # type: ignore[no-untyped-call]
         every = CollectorRegistry()
-        MultiProcessCollector(every, self._folder)
+        MultiProcessCollector(every, self._folder)  # type: ignore[no-untyped-call]
         return generate_latest(every)
 
 
