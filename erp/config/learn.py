@@ -242,6 +242,17 @@ class ExportConfig(Node):
     trust: bool = False
 
 
+class PushConfig(Node):
+    """``erp push``: a trained router onto the hub."""
+
+    run: str
+    to: str
+    private: bool = True
+    message: str = Field("A router, by erp push", min_length=1)
+    token_env: str = Field("HF_TOKEN", min_length=1)
+    weights_dir: str | None = None
+
+
 class CompareConfig(Node):
     """``erp compare``: several runs side by side, and the differences between them."""
 

@@ -12,6 +12,7 @@ from erp.config.learn import (
     EvaluateConfig,
     ExportConfig,
     ExtendConfig,
+    PushConfig,
     ReportConfig,
     RouteConfig,
     TrainConfig,
@@ -41,4 +42,5 @@ PROGRAMS: dict[str, type[Node]] = {
     "dashboard": DashboardConfig,
     "serve": ServeConfig,
     "export": ExportConfig,
+    "push": PushConfig,
 }

@@ -15,10 +15,9 @@ from erp.report.card import router_card
 from erp.results import whole
 from erp.runs import RunFolder, make_folder
 from erp.trained.checkpoint import save_bundle
-from erp.trained.exported import CONFIG, TENSORS
+from erp.trained.exported import TENSORS
+from erp.trained.hub import FILES, README, located
 from erp.trained.router import load
-
-_README = "README.md"
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -36,12 +35,12 @@ def run(config: ExportConfig) -> Path:
     Raises:
         ErpError: the run cannot be opened, its results cannot be told, or ``out`` holds something else.
     """
-    folder = RunFolder(Path(config.run))
+    folder = RunFolder(located(config.run, trust=config.trust))
     if (folder.path / TENSORS).exists():
         raise ErpError(
             f"run = {config.run}: is an export already; copy the folder, or give the run that it was made of"
         )
-    trained = load(config.run, config.trust, config.weights_dir)
+    trained = load(folder.path, config.trust, config.weights_dir)
     with folder.retold():
         card = router_card(whole(folder.load_results()), trained.reads_category, trained.card.prompt_from)
     out = RunFolder(Path(config.out).expanduser())
@@ -51,13 +50,12 @@ def run(config: ExportConfig) -> Path:
         with replacing(out.origin) as temporary:
             shutil.copyfile(folder.origin, temporary)
     save_bundle(trained.bundle, out.path / TENSORS)
-    write_text(out.path / _README, whole_text(card))
+    write_text(out.path / README, whole_text(card))
     return out.path
 
 
 def _require_ours(out: RunFolder, given: str) -> None:
     """Only an earlier export is written over. Raises ErpError."""
-    ours = {TENSORS, CONFIG, _README, out.origin.name}
     found = sorted(file.name for file in out.path.iterdir()) if out.path.is_dir() else []
-    if others := [name for name in found if name not in ours]:
+    if others := [name for name in found if name not in FILES]:
         raise ErpError(f"out = {given}: holds {shorten(others)}; give a new folder, or one of an earlier export")

@@ -20,7 +20,17 @@ router = erp.load("<this folder>")
 print(router.route(["How many primes are there below 100?"]))
 ```
 
-On the command line `erp route run=<this folder>`, which reads a prompt a line. No code of the folder is run."""
+On the command line `erp route run=<this folder>`, which reads a prompt a line. No code of the folder is run.
+
+From a hub's repository it is loaded by the commit, all 40 digits of it:
+`erp.load("hf://<owner>/<name>", revision="<commit>")`, and `erp route run=hf://<owner>/<name>@<commit>`."""
+_HEAD = """\
+---
+library_name: erp
+tags:
+- llm-routing
+- expected-reward-prediction
+---"""
 _ASKS = {"last_user": "the last user turn", "first_user": "the first user turn", "conversation": "every turn"}
 
 
@@ -36,6 +46,7 @@ def router_card(results: Results, reads_category: bool, prompt_from: PromptFrom)
     decided = results.routing is not None  # None: no prompt has a reward of every member
     told = "the reward" if run.scale == "reward" else "a score in the order of the reward"
     parts = [
+        _HEAD,
         f"# {escaped(run.router)} on {escaped(run.table)}",
         f"From the prompt alone this router predicts {told} that each member's answer would earn from the reward model "
         f"{coded(run.reward_model)}, and its policy {coded(run.policy)} chooses a member "

@@ -20,6 +20,7 @@ from erp.serving.predict import Predictor
 from erp.serving.spend import Spend
 from erp.serving.state import State
 from erp.serving.upstream import Upstreams
+from erp.trained.hub import located
 from erp.trained.origin import Origin
 from erp.trained.router import TrainedRouter, load
 
@@ -65,7 +66,8 @@ def upstreams_of(gateway: Config, metrics: Metrics) -> Upstreams:
 
 def served(config: ServeConfig, state: State) -> Served:
     """The run, loaded and tried on one prompt. Raises ErpError."""
-    trained = load(config.run, config.trust, config.weights_dir)
+    folder = located(config.run, trust=config.trust)
+    trained = load(folder, config.trust, config.weights_dir)
     endpoints = {endpoint.name for endpoint in config.gateway.members}
     if missing := [name for name in trained.members if name not in endpoints]:
         raise ErpError(
@@ -77,7 +79,7 @@ def served(config: ServeConfig, state: State) -> Served:
     trained.predict(["hello"], [None])  # weights that are nowhere are missed here, and the first request does not wait
     _require_costs(config, trained)
     predictor = Predictor(trained, config.lambda_)
-    return Served(predictor, Spend(config.gateway.budget, predictor.lambda_, _prices(config, trained), state,
+    return Served(predictor, Spend(config.gateway.budget, predictor.lambda_, _prices(folder, trained), state,
                                    _mean_cost(trained)))  # fmt: skip
 
 
@@ -96,9 +98,9 @@ def _require_costs(config: ServeConfig, trained: TrainedRouter) -> None:
         raise ErpError(f"gateway.budget.at_cap = cheapest: {why}; give refuse, or train with cost=usd")
 
 
-def _prices(config: ServeConfig, trained: TrainedRouter) -> dict[str, Price | None]:
+def _prices(folder: Path, trained: TrainedRouter) -> dict[str, Price | None]:
     """What was said of the members' prices when the run was made."""
-    origin = Origin.kept_in(RunFolder(Path(config.run)))
+    origin = Origin.kept_in(RunFolder(folder))
     facts = {} if origin is None else origin.members
     found: dict[str, Price | None] = {}
     for name in trained.members:

@@ -28,6 +28,7 @@ from erp.table.categories import category_codes
 from erp.trained.bundle import Bundle
 from erp.trained.checkpoint import load_bundle
 from erp.trained.exported import TENSORS
+from erp.trained.hub import located
 from erp.units import UNITS
 
 Scores = NDArray[np.float64]
@@ -232,18 +233,22 @@ def _shown(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:60]}..."
 
 
-def load(run: str | Path, trust: bool = False, weights_dir: str | None = None) -> TrainedRouter:
+def load(
+    run: str | Path, trust: bool = False, weights_dir: str | None = None, revision: str | None = None
+) -> TrainedRouter:
     """Open a run folder. No code of the folder runs: tensors and plain values only, classes of ``erp`` only.
 
     Args:
-        run: the folder that ``erp train`` printed, or that ``erp export`` wrote.
-        trust: also build classes outside ``erp`` that the folder names.
+        run: the folder that ``erp train`` printed, or that ``erp export`` wrote; ``hf://<owner>/<name>`` for what
+            ``erp push`` uploaded, fetched once.
+        trust: also build classes outside ``erp`` that the folder names; never what the hub gave.
         weights_dir: where the backbone's weights may lie.
+        revision: the commit on the hub, in full, where ``run`` does not end in ``@<commit>``.
 
     Raises:
-        ErpError: no finished run there, or its checkpoint cannot be read.
+        ErpError: no finished run there, or its checkpoint cannot be read, or the hub does not give it.
     """
-    folder = RunFolder(Path(run))
+    folder = RunFolder(located(run, revision, trust))
     if (exported := folder.path / TENSORS).exists():
         return TrainedRouter(load_bundle(exported, trust, weights_dir), trust)
     if not (folder.config.exists() or folder.checkpoint.exists()):

@@ -26,6 +26,7 @@ MAY_LOAD = {
     "export": {"torch"},
     "import": set(),
     "extend": {"torch"},
+    "push": set(),
     "report": set(),
     "route": {"torch"},
     "train": HEAVY - {"wandb", "sentence_transformers", "datasets"},  # Lightning brings its own
@@ -55,7 +56,7 @@ def loaded(*arguments, code=COMMAND, **options):
 
 @pytest.fixture
 def commands(run, table, quick, tmp_path):
-    """A command of every program; `collect` and `dashboard` print what they would do."""
+    """A command of every program; `collect`, `dashboard` and `push` print what they would do."""
     frame = pd.read_parquet(table)
     newcomer = frame[frame["model"] == frame["model"].iloc[0]].assign(model="newcomer")
     pd.concat([frame, newcomer]).to_parquet(more := tmp_path / "more.parquet")
@@ -70,6 +71,7 @@ def commands(run, table, quick, tmp_path):
         "export": [f"run={run}", f"out={tmp_path / 'shared'}"],
         "import": [f"path={wide}", "source.members=[small,large]", f"out={tmp_path / 'imported'}"],
         "extend": [f"run={run}", "data=table", f"data.path={more}", "labels=20", out, *quiet],
+        "push": ["--cfg", "job"],
         "report": [f"run={run}", *quiet],
         "route": [f"run={run}"],
         "train": [*quick, "split.seed=1", "trainer.progress=false", out, *quiet],
