@@ -101,3 +101,10 @@ class JoinedBackbone(Backbone):
             for weight, part in zip(self.weights, self.parts, strict=True)
         ]
         return np.hstack(blocks)
+
+
+def learns(backbone: Backbone) -> bool:
+    """Whether the backbone, or a part of it, has to learn from train prompts before it embeds."""
+    if isinstance(backbone, JoinedBackbone):
+        return any(map(learns, backbone.parts))
+    return isinstance(backbone, FittedBackbone)

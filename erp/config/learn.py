@@ -193,6 +193,7 @@ class _OfARun(Node):
 class EvaluateConfig(_OfARun):
     """``erp evaluate``: a trained router on its own or another table, or on a gateway's decision log."""
 
+    backbone: Plug | None = None
     log: str | None = None
     lambda_: Lambda | None = Field(None, alias="lambda")
     reward_model: RewardModel = RewardModel()
@@ -209,6 +210,8 @@ class EvaluateConfig(_OfARun):
             raise ValueError("lambda: is of a gateway's log alone; give log=<folder>, or leave it out")
         if self.log is not None and not self.same:
             raise ValueError("log: is read in place of a table; give data or log, not both")
+        if self.log is not None and self.backbone is not None:
+            raise ValueError("backbone: is of a table; give backbone or log, not both")
         return self
 
 

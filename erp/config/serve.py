@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from erp.config.nodes import Node, Shot
+from erp.config.nodes import Node, Plug, Shot
 
 
 def _digest(value: str) -> str:
@@ -161,6 +161,7 @@ class ServeConfig(Node):
 
     run: str
     gateway: Gateway
+    backbone: Plug | None = None
     lambda_: float | None = Field(None, alias="lambda", ge=0)
     host: str = "127.0.0.1"
     port: int = Field(8400, ge=0, le=65535)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from erp.formats.form import Form
+from erp.formats.form import Form, as_it_was
 from erp.units import with_shown_lambdas
 
 _SINCE: dict[str, dict[str, Any]] = {
@@ -42,4 +42,4 @@ def _fell_back(notes: object) -> str | None:
     return next((text for text in texts if _SOME_HAVE.match(text)), None)
 
 
-RESULTS = Form(told_in_full)
+RESULTS = Form(told_in_full, as_it_was)  # 2: there may be a section `drift`

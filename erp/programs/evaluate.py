@@ -6,12 +6,14 @@ import contextlib
 import hashlib
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from erp.backbones.cache import cached_embeddings
+from erp.backbones.base import Backbone
+from erp.backbones.cache import Embeddings, cached_embeddings
 from erp.build import build
 from erp.config import Cost, EvaluateConfig, Target, TrainConfig, validate
 from erp.costs.base import Costs
@@ -21,8 +23,9 @@ from erp.errors import ErpError
 from erp.evaluation.bins import binned
 from erp.evaluation.choices import chosen_in
 from erp.evaluation.cross import cross_section
+from erp.evaluation.drift import drift_section
 from erp.evaluation.held_out import HeldOut
-from erp.evaluation.measure import measure
+from erp.evaluation.measure import held_out, measure
 from erp.evaluation.predictions import predictions
 from erp.files import cache_folder
 from erp.metrics.intervals import GroupBootstrap
@@ -39,6 +42,7 @@ from erp.table.source import TableSource, table_label
 from erp.table.split import Split
 from erp.targets import expected_target
 from erp.trained.card import Card
+from erp.trained.drift import Measured, called, keep, other_encoder
 from erp.trained.origin import UNKNOWN, Origin
 from erp.trained.router import TrainedRouter, load
 from erp.training.data import RoutingData, Rows
@@ -84,6 +88,10 @@ def _evaluate(config: EvaluateConfig) -> tuple[Path, Results, list[str]]:
     trained = load(config.run, config.trust, config.weights_dir)
     folder = RunFolder(Path(config.run))
     of_run = folder.load_settings()
+    encoder = trained.backbone
+    if config.backbone is not None:
+        encoder = other_encoder(config.backbone, trained, config.weights_dir)
+        of_run = of_run.model_copy(update={"backbone": config.backbone})
     node, same = of_run.data if config.same else config.data, config.same
     source = build(node, TableSource, key="data", trust=config.trust or not same)
     origin = Origin.kept_in(folder)
@@ -96,8 +104,8 @@ def _evaluate(config: EvaluateConfig) -> tuple[Path, Results, list[str]]:
     require_categories(
         trained.bundle.router, trained.card.router.get("name"), table, trained.card.category, learning=False
     )
-    target = _target(config, folder, table, costs, cost)
-    data = _data(config, trained, table, costs, split, of_run.target)
+    target = _target(config, folder, table, costs, cost, encoder)
+    data = _data(config, trained, encoder, table, costs, split, of_run.target)
     scores = scores_of(trained.bundle, data, data.split.test, of_run.trainer.batch_size)
     crossed = table.reward_model != trained.card.reward_model
     remarks = [UNKNOWN] if same and origin is None else []
@@ -122,6 +130,8 @@ def _evaluate(config: EvaluateConfig) -> tuple[Path, Results, list[str]]:
         if (told := results["policy"]) is not None:  # its lambda is in units of the reward model that was learnt from
             told |= {"utility": None, "utility_gain_vs_best_single": None}
             told["promise"] = None if trained.policy.needs_calibration else told["promise"]
+    if config.backbone is not None:
+        results["drift"] = _drift(config, trained, data, test, of_run)
     results["objective"] = {"name": of_run.objective, "value": None}
     results["run"] |= {
         "name": folder.path.name,
@@ -130,6 +140,8 @@ def _evaluate(config: EvaluateConfig) -> tuple[Path, Results, list[str]]:
     }
     predicted = predictions(data, [("test", test, data.split.test)], trained.policy)
     told, _ = write_report(target, Results.of(results), predicted, binned(results, predicted), config.figures)
+    if told.drift is not None and not crossed:
+        keep(target, Measured.of(folder, encoder, told))
     return target, told, remarks
 
 
@@ -159,10 +171,15 @@ def _costs(
     return costs, repriced
 
 
-def _target(config: EvaluateConfig, folder: RunFolder, table: RewardTable, costs: Costs, cost: Cost) -> Path:
+def _target(
+    config: EvaluateConfig, folder: RunFolder, table: RewardTable, costs: Costs, cost: Cost, encoder: Backbone
+) -> Path:
     """Where the report goes, made before anything is computed. Raises ErpError where there can be no such folder."""
     priced = hashlib.sha256(costs.values.tobytes()).hexdigest()
-    name = run_hash({}, table.fingerprint(), table.reward_model, costs.kind, priced, str(cost.router_per_prompt))
+    other = [] if config.backbone is None else [encoder.fingerprint()]
+    name = run_hash(
+        {}, table.fingerprint(), table.reward_model, costs.kind, priced, str(cost.router_per_prompt), *other
+    )
     out = folder.path if config.out is None else Path(config.out).expanduser() / folder.path.resolve().name
     make_folder(out / "evaluations" / name, out)
     return out / "evaluations" / name
@@ -222,12 +239,27 @@ def _repriced(
     return ["the router decides by the costs it was trained with; what it spends is counted at other prices"]
 
 
+def _drift(
+    config: EvaluateConfig, trained: TrainedRouter, data: RoutingData, asked: HeldOut, of_run: TrainConfig
+) -> dict[str, Any]:
+    """The section ``drift``: the same test prompts with the vectors of the run's own encoder."""
+    rows, bundle = data.split.test, trained.bundle
+    mine = replace(data, embeddings=_embedded(config, trained.backbone, data.table))
+    own = held_out(mine, bundle, rows, scores_of(bundle, mine, rows, of_run.trainer.batch_size), trained.policy)
+    prompts = data.table.prompts["prompt"].iloc[rows].tolist()
+    found = drift_section(own, asked, trained.policy, prompts, of_run.bootstrap.model_dump())
+    return {"backbone": called(trained.card.backbone), "asked_with": called(of_run.backbone), **found}
+
+
 def _data(
-    config: EvaluateConfig, trained: TrainedRouter, table: RewardTable, costs: Costs, split: Split, target: Target
-) -> RoutingData:
-    embeddings = cached_embeddings(
-        table.prompts["prompt"].tolist(), trained.backbone, cache_folder(config.cache_dir), progress=True
-    )
+    config: EvaluateConfig, trained: TrainedRouter, encoder: Backbone, table: RewardTable, costs: Costs, split: Split,
+    target: Target,
+) -> RoutingData:  # fmt: skip
     codes = category_codes(table.prompts["category"].tolist(), trained.card.categories)
     targets = expected_target(table, **target.model_dump())
+    embeddings = _embedded(config, encoder, table)
     return RoutingData(table, targets, costs, split, embeddings, trained.card.categories, codes)
+
+
+def _embedded(config: EvaluateConfig, encoder: Backbone, table: RewardTable) -> Embeddings:
+    return cached_embeddings(table.prompts["prompt"].tolist(), encoder, cache_folder(config.cache_dir), progress=True)

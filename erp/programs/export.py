@@ -14,6 +14,7 @@ from erp.programs.launch import launch
 from erp.report.card import router_card
 from erp.results import whole
 from erp.runs import RunFolder, make_folder
+from erp.trained import drift
 from erp.trained.checkpoint import save_bundle
 from erp.trained.exported import TENSORS
 from erp.trained.hub import FILES, README, located
@@ -50,6 +51,7 @@ def run(config: ExportConfig) -> Path:
         with replacing(out.origin) as temporary:
             shutil.copyfile(folder.origin, temporary)
     save_bundle(trained.bundle, out.path / TENSORS)
+    drift.carry(folder, out)
     write_text(out.path / README, whole_text(card))
     return out.path
 

@@ -48,6 +48,7 @@ def _job(container: dict[str, Any]) -> None:
 def _serve(config: ServeConfig, container: dict[str, Any]) -> None:
     import uvicorn
 
+    from erp.report.drift import drift_text
     from erp.serving import workers
     from erp.serving.connection import Connection
     from erp.serving.opening import opened
@@ -62,6 +63,9 @@ def _serve(config: ServeConfig, container: dict[str, Any]) -> None:
         host, port = at.getsockname()[:2]
         members = ", ".join(map(one_line, app.gateway.served.predictor.members))
         print(f"serving http://{host}:{port}/v1, model erp/auto, members {members}", flush=True)
+        if (found := app.gateway.served.drift) is not None:
+            told = drift_text(found.drift, found.level, found.cost_unit)
+            print(f"{told} Measured on {one_line(found.table)}.", flush=True)
         if config.workers == 1:
             uvicorn.Server(uvicorn.Config(app, **options)).run(sockets=[at])
             return

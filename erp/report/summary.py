@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from erp.decisions.policy import ORDINAL_PRICE
 from erp.errors import one_line
+from erp.report.drift import drift_text
 from erp.report.facts import cost_scale, decides_at_zero, level_of, percent, policy_label
 from erp.report.reading import reading_line
 from erp.report.text import gain_text, percents, significant, spread_text, told_apart
@@ -29,7 +30,7 @@ def plain_summary(results: Results) -> str:
         ]  # fmt: skip
     reading = reading_line(results.data.reading, results.run.backbone)
     fallen = results.cost.fell_back
-    lines += [_left_out_line(results), reading, f"{one_line(fallen)}." if fallen else ""]
+    lines += [_drift_line(results), _left_out_line(results), reading, f"{one_line(fallen)}." if fallen else ""]
     return "\n".join(line for line in lines if line)
 
 
@@ -155,6 +156,11 @@ def _category_line(results: Results) -> str:
         return ""
     rival = "the best model of each prompt's category (category mean)"
     return _against(results, rival, gain, mean)
+
+
+def _drift_line(results: Results) -> str:
+    """What another encoder changes, where the router was asked with one."""
+    return "" if results.drift is None else drift_text(results.drift, results.level, results.cost.unit)
 
 
 def _left_out_line(results: Results) -> str:

@@ -9,6 +9,7 @@ from erp.files import jsonable
 from erp.results.audits import Audits
 from erp.results.base import Number, Section, told
 from erp.results.curves import Areas, Curves, IntervalsAlong, Pareto, SharesAlong, WeakAndStrong
+from erp.results.drift import Drift
 from erp.results.economics import Economics
 from erp.results.extension import Extension
 from erp.results.noise import Noise, SplitHalf
@@ -68,6 +69,7 @@ class Results(Section):
     audits: Audits = told("what should not matter")
     level: Number = told("of every interval", "0 to 1")
     extension: Extension | None = told("who joined; only in the runs that `erp extend` makes", default=None)
+    drift: Drift | None = told("what another encoder changes; only in `erp evaluate backbone=`", default=None)
     objective: Objective = told("what a sweeper maximises")
     verdict: str = told("the report's first lines, as text")
 

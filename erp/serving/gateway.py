@@ -19,6 +19,7 @@ from erp.serving.refusal import Refusal, unfit
 from erp.serving.spend import Spend
 from erp.serving.state import State
 from erp.serving.wishes import Wishes, wishes
+from erp.trained.drift import Measured
 
 AUTO = "erp/auto"
 """The model that a request names to be routed."""
@@ -32,10 +33,12 @@ class Served:
     Attributes:
         predictor: its router.
         spend: counts at its members' prices.
+        drift: what was measured of the encoder it is asked with; None for the run's own.
     """
 
     predictor: Predictor
     spend: Spend
+    drift: Measured | None = None
 
 
 @dataclass(frozen=True)

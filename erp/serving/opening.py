@@ -6,6 +6,7 @@ import logging
 import os
 from pathlib import Path
 
+from erp.config import Plug
 from erp.config.serve import Gateway as Config
 from erp.config.serve import ServeConfig
 from erp.costs.prices import PRICES, Price
@@ -20,6 +21,8 @@ from erp.serving.predict import Predictor
 from erp.serving.spend import Spend
 from erp.serving.state import State
 from erp.serving.upstream import Upstreams
+from erp.trained.drift import Measured, called, measured_in, other_encoder
+from erp.trained.exported import TENSORS
 from erp.trained.hub import located
 from erp.trained.origin import Origin
 from erp.trained.router import TrainedRouter, load
@@ -76,11 +79,26 @@ def served(config: ServeConfig, state: State) -> Served:
         )
     if AUTO in trained.members:
         raise ErpError(f"gateway.members: a member is called {AUTO}, which is what asks for routing; name it otherwise")
+    drift = None if config.backbone is None else _other(config.backbone, trained, RunFolder(folder), config)
     trained.predict(["hello"], [None])  # weights that are nowhere are missed here, and the first request does not wait
     _require_costs(config, trained)
     predictor = Predictor(trained, config.lambda_)
     return Served(predictor, Spend(config.gateway.budget, predictor.lambda_, _prices(folder, trained), state,
-                                   _mean_cost(trained)))  # fmt: skip
+                                   _mean_cost(trained)), drift)  # fmt: skip
+
+
+def _other(node: Plug, trained: TrainedRouter, folder: RunFolder, config: ServeConfig) -> Measured:
+    """Let the router be asked with another encoder, of which it is known what that changes. Raises ErpError."""
+    encoder = other_encoder(node, trained, config.weights_dir)
+    if (found := measured_in(folder, encoder)) is None:
+        exported = (folder.path / TENSORS).exists()
+        run, then = ("<the run it is of>", ", and erp export") if exported else (config.run, "")
+        raise ErpError(
+            f"backbone = {called(node)}: what it changes in the decisions of run = {config.run} was not measured; "
+            f"first erp evaluate run={run} backbone={called(node)}{then}, or leave it out"
+        )
+    trained.backbone = encoder
+    return found
 
 
 def _require_costs(config: ServeConfig, trained: TrainedRouter) -> None:

@@ -13,10 +13,10 @@ from pathlib import Path
 from erp.errors import ErpError, shorten
 from erp.trained.exported import CONFIG, TENSORS
 
-README, ORIGIN = "README.md", "origin.json"
+README, ORIGIN, DRIFT = "README.md", "origin.json", "drift.json"
 # What `erp export` writes, and the most bytes of each that are fetched. The tensors come last: where they lie in the
 # cache, the others do.
-FILES = {README: 4 << 20, ORIGIN: 16 << 20, CONFIG: 256 << 20, TENSORS: 8 << 30}
+FILES = {README: 4 << 20, ORIGIN: 16 << 20, DRIFT: 1 << 20, CONFIG: 256 << 20, TENSORS: 8 << 30}
 _KEPT = ".gitattributes"  # the hub's own, in every repository
 _NAME = r"[\w.-]+/[\w.-]+"
 _SPELLING = "give hf://<owner>/<name>@<the commit's 40 hexadecimal digits>"

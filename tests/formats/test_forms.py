@@ -74,6 +74,11 @@ def test_results_get_what_they_did_not_tell():
     }
 
 
+def test_a_form_of_results_that_lacks_another_encoder_is_read_as_it_is():
+    found = {"run": {"name": "a"}, "level": 0.95}
+    assert RESULTS.read({"format": 1, **found}, "file") == found
+
+
 def test_nothing_less_than_the_best_single_was_allowed_where_no_margin_was_told():
     for most, margin in ((12.0, 0.0), (None, None)):
         found = RESULTS.read({"cost": {"shown_size": 1.0}, "chosen_on_validation": {"most_reward": most}}, "file")
