@@ -5,11 +5,14 @@ import pandas as pd
 import erp
 
 QUICK = [
+    "data=synthetic",
+    "data.prompts=120",
     "router=ridge",
     "backbone=hashing",
+    "backbone.dimensions=64",
     "tracking=off",
     "figures=false",
-    "bootstrap.draws=200",
+    "bootstrap.draws=100",
     "cost.predict=true",
 ]
 

@@ -1,5 +1,6 @@
 """`erp export`: a folder that is asked as the run is, in a process that has nothing of training, with a card."""
 
+import io
 import json
 import shutil
 import subprocess
@@ -32,19 +33,16 @@ def shared(erp, run):
     return Path("shared")
 
 
-def routed(folder, prompts):
-    command = [sys.executable, "-c", ASK, "route", f"run={folder}", "output=json"]
-    ended = subprocess.run(command, input="\n".join(prompts), capture_output=True, text=True, check=False)
-    assert ended.returncode == 0, ended.stderr
-    return ended.stdout
-
-
-def test_a_fresh_process_without_training_s_libraries_decides_bit_for_bit_as_the_run(run, shared):
+def test_a_fresh_process_without_training_s_libraries_decides_bit_for_bit_as_the_run(erp, run, shared, monkeypatch):
     assert {file.name for file in shared.iterdir()} == FILES
     prompts = [f"{word} {number}" for word in ("What is", "prove", "naïve") for number in range(40)]
-    found = routed(shared, prompts)  # numbers are written so that they are read back exactly
+    given, command = "\n".join(prompts).encode(), [sys.executable, "-c", ASK, "route", "run=shared", "output=json"]
+    ended = subprocess.run(command, input=given, capture_output=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    found = ended.stdout.decode()  # numbers are written so that they are read back exactly
     assert len(found.splitlines()) == len(prompts)
-    assert found == routed(run, prompts)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(given), encoding="utf-8"))
+    assert found == erp("route", f"run={run}", "output=json").out
 
 
 def test_the_card_says_what_is_routed_and_what_it_is_worth(run, shared):

@@ -18,12 +18,12 @@ pytestmark = pytest.mark.tables
 class Judged:
     """A run on a real table, and the same prompts for a judge."""
 
-    def __init__(self, tables, tmp_path, router):
+    def __init__(self, tables, home, router):
         path = tables / "llmrouter9.parquet"
         self.result = train(
             ["data=table", f"data.path={path}", f"router={router}", "backbone=hashing", "backbone.dimensions=256",
-             "tracking=off", "trainer.progress=false", "bootstrap.draws=500", f"out={tmp_path / 'runs'}",
-             f"cache_dir={tmp_path / 'cache'}"]
+             "tracking=off", "trainer.progress=false", "figures=false", "bootstrap.draws=100", f"out={home / 'runs'}",
+             f"cache_dir={home / 'cache'}"]
         )  # fmt: skip
         frame = pd.read_parquet(path)
         frame["reward"] = frame["reward"].astype(np.float64)
@@ -46,16 +46,22 @@ class Judged:
         return self.rewards.loc[self.rows[part]].to_numpy()
 
 
-def test_ridge_is_scikit_learns_at_the_same_alpha(tables, tmp_path):
-    judged = Judged(tables, tmp_path, "ridge")
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """Where the runs lie, and what they share of the table."""
+    return tmp_path_factory.mktemp("home")
+
+
+def test_ridge_is_scikit_learns_at_the_same_alpha(tables, home):
+    judged = Judged(tables, home, "ridge")
     alpha = judged.result.results["run"]["chosen"]["alpha"]
     model = Ridge(alpha=alpha).fit(judged.x("train"), judged.y("train"))
     expected = model.predict(judged.x("test"))
     assert np.abs(judged.predicted - expected).max() <= 1e-6 * np.abs(expected).max()
 
 
-def test_knn_is_the_mean_of_scikit_learns_neighbours(tables, tmp_path):
-    judged = Judged(tables, tmp_path, "knn")
+def test_knn_is_the_mean_of_scikit_learns_neighbours(tables, home):
+    judged = Judged(tables, home, "knn")
     k = int(judged.result.results["run"]["chosen"]["k"])
     index = NearestNeighbors(n_neighbors=k + 1, metric="cosine", algorithm="brute").fit(judged.x("train"))
     distance, nearest = index.kneighbors(judged.x("test"))
@@ -65,8 +71,8 @@ def test_knn_is_the_mean_of_scikit_learns_neighbours(tables, tmp_path):
     np.testing.assert_allclose(judged.predicted[clear], expected[clear], rtol=0, atol=1e-9)
 
 
-def test_category_mean_is_pandas_group_mean(tables, tmp_path):
-    judged = Judged(tables, tmp_path, "category_mean")
+def test_category_mean_is_pandas_group_mean(tables, home):
+    judged = Judged(tables, home, "category_mean")
     train_rows, test_rows = judged.rows["train"], judged.rows["test"]
     means = judged.rewards.loc[train_rows].groupby(judged.category.loc[train_rows]).mean()
     expected = means.loc[judged.category.loc[test_rows]].to_numpy()

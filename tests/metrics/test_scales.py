@@ -4,6 +4,7 @@ Tables are in tenths and thirds, so that scores, rewards, costs and breakpoints 
 """
 
 from fractions import Fraction
+from functools import cache, cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -42,6 +43,7 @@ class Problem:
         rates = [self.price[0] if twin and j == self.m - 1 else self.price[j] for j in range(self.m)]
         self.costs = [[rates[j] * lengths[orders[j][i]] for j in range(self.m)] for i in range(self.n)]
         self.predicted = [sum(column) / self.n for column in zip(*self.costs, strict=True)]
+        self._chosen = {}
 
     def _draw(self, rng, low, high, parts):
         return [[F(int(x), parts) for x in row] for row in rng.integers(low, high, (self.n, self.m))]
@@ -55,14 +57,17 @@ class Problem:
         return rewards[0], costs.mean(axis=0), rewards[1], costs
 
     def chosen(self, lambda_):
-        return [
-            min(range(self.m), key=lambda j, s=s: (-(s[j] - lambda_ * self.predicted[j]), self.predicted[j], j))
-            for s in self.scores
-        ]
+        if lambda_ not in self._chosen:
+            self._chosen[lambda_] = [
+                min(range(self.m), key=lambda j, s=s: (-(s[j] - lambda_ * self.predicted[j]), self.predicted[j], j))
+                for s in self.scores
+            ]
+        return self._chosen[lambda_]
 
     def point(self, members):
         return tuple(sum(t[i][j] for i, j in enumerate(members)) / self.n for t in (self.costs, self.rewards))
 
+    @cached_property
     def crossings(self):
         return sorted({
             (s[a] - s[b]) / (self.predicted[a] - self.predicted[b])
@@ -70,16 +75,33 @@ class Problem:
             if self.predicted[a] > self.predicted[b] and s[a] > s[b]
         })  # fmt: skip
 
+    @cached_property
     def curve(self):
         """Every distinct policy's point."""
-        cuts = [F(0), *self.crossings()]
+        cuts = [F(0), *self.crossings]
         between = [F(0), *[(a + b) / 2 for a, b in pairwise(cuts)], cuts[-1] + 1]
         policies = [tuple(self.chosen(lambda_)) for lambda_ in between]
         return [self.point(members) for members in dict.fromkeys(policies)]
 
-    @property
+    @cached_property
     def members(self):
         return [self.point([j] * self.n) for j in range(self.m)]
+
+    @cached_property
+    def areas(self):
+        return steps_and_hull(self.curve, self.members)
+
+    @cached_property
+    def frontier(self):
+        """How many points of the curve no other dominates, and of each member alone."""
+        alone = [on_the_frontier([own], self.members + self.curve) for own in self.members]
+        return on_the_frontier(self.curve, self.members), alone
+
+
+@cache
+def enumerated(seed):
+    """What a table of fractions says is the same in all units: it is enumerated once for all of them."""
+    return Problem(seed)
 
 
 def steps_and_hull(points, members):
@@ -113,34 +135,32 @@ def on_the_frontier(points, rivals):
 @pytest.mark.parametrize("shift", SHIFTS)
 def test_every_metric_of_an_exact_curve_is_that_of_fractions(unit, shift):
     for seed in range(40):
-        problem, price = Problem(seed), UNITS[(seed + UNITS.index(unit)) % len(UNITS)]
+        problem, price = enumerated(seed), UNITS[(seed + UNITS.index(unit)) % len(UNITS)]
         scores, predicted, rewards, costs = problem.floats(unit, price, shift)
-        curve, want = exact_curve(scores, predicted, rewards, costs), problem.curve()
+        curve, want = exact_curve(scores, predicted, rewards, costs), problem.curve
         to_reward = lambda r, shift=shift, unit=unit: float((r + shift) * unit)  # noqa: E731
         near = lambda x, unit=unit: pytest.approx(x, rel=1e-9, abs=float(unit) * 1e-9)  # noqa: E731
         assert len(curve.cost) == len(want), seed
         assert curve.cost == pytest.approx([float(c * price) for c, _ in want], rel=1e-9)
         assert curve.reward == near([to_reward(r) for _, r in want])
         members = costs.mean(axis=0), rewards.mean(axis=0)
-        areas = steps_and_hull(want, problem.members)
         got = audc(curve.cost, curve.reward, *members), aiq(curve.cost, curve.reward, *members)
-        if areas is None:
+        if problem.areas is None:
             assert np.isnan(got).all()
         else:
-            assert got == near(tuple(to_reward(a) for a in areas)), seed
+            assert got == near(tuple(to_reward(a) for a in problem.areas)), seed
         rivals = {str(j): (members[0][[j]], members[1][[j]]) for j in range(problem.m)}
         found = pareto({"router": (curve.cost, curve.reward)} | rivals, *members)
-        assert found["router"].on_frontier == on_the_frontier(want, problem.members), seed
-        assert [found[name].on_frontier for name in rivals] == [
-            on_the_frontier([own], problem.members + want) for own in problem.members
-        ], seed
+        of_router, of_members = problem.frontier
+        assert found["router"].on_frontier == of_router, seed
+        assert [found[name].on_frontier for name in rivals] == of_members, seed
 
 
 @pytest.mark.parametrize("unit", UNITS)
 @pytest.mark.parametrize("shift", SHIFTS)
 def test_a_pair_and_what_is_gained_are_those_of_fractions(unit, shift):
     for seed in range(40):
-        problem, price = Problem(seed), UNITS[(seed + 2) % len(UNITS)]
+        problem, price = enumerated(seed), UNITS[(seed + 2) % len(UNITS)]
         scores, predicted, rewards, costs = problem.floats(unit, price, shift)
         single = best_single(rewards.mean(axis=0), predicted)
         truth = min(range(problem.m), key=lambda j: (-problem.members[j][1], problem.members[j][0], j))
@@ -154,7 +174,7 @@ def test_a_pair_and_what_is_gained_are_those_of_fractions(unit, shift):
         # Equal means of equal rewards: the whole gap is reached at the strong member, at every scale.
         if low < high:
             assert cpt(pair.cost, pair.reward, *bounds, 1.0) <= 1.0
-        for lambda_ in (F(0), *problem.crossings()[::3]):
+        for lambda_ in (F(0), *problem.crossings[::3]):
             members = choose(scores, predicted, float(lambda_ * unit / price))
             assert members.tolist() == problem.chosen(lambda_), (seed, lambda_)
             router = outcome(one_hot(members, problem.m), rewards, costs)
@@ -172,10 +192,10 @@ def test_a_pair_and_what_is_gained_are_those_of_fractions(unit, shift):
 @pytest.mark.parametrize("shift", SHIFTS)
 def test_ties_are_decided_the_same_at_every_scale(unit, shift):
     for seed in range(60):
-        problem, price = Problem(seed), UNITS[(seed + 1) % len(UNITS)]
+        problem, price = enumerated(seed), UNITS[(seed + 1) % len(UNITS)]
         scores, predicted, rewards, costs = problem.floats(unit, price, shift)
         plain = problem.floats()
-        for lambda_ in (F(0), *problem.crossings(), F(10**9)):
+        for lambda_ in (F(0), *problem.crossings, F(10**9)):
             here = choose(scores, predicted, float(lambda_ * unit / price))
             assert here.tolist() == problem.chosen(lambda_), (seed, lambda_)
             per_cell = choose(scores, np.tile(predicted, (problem.n, 1)), float(lambda_ * unit / price))

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
+import pytest
 import torch
 
 from erp.compose import options
 from erp.jobs import check_sweep
 from erp.routers.base import Batch, Dimensions, Features
+from erp.routers.training_loop import train_by_gradient
 
 KEPT = ("ridge", "knn", "mlp")  # of what auto chooses from, which is tried by itself: two are solved, one is trained
 
@@ -28,6 +32,15 @@ def router_nodes() -> dict[str, dict]:
     nodes = router_options()
     candidates = {name: nodes["auto"]["candidates"][name] for name in KEPT}
     return {**nodes, "auto": {**nodes["auto"], "folds": 3, "candidates": candidates}}
+
+
+@contextmanager
+def in_few_epochs(learning_rate: float = 5e-3) -> Iterator[None]:
+    """Within, `fit_router` takes 30 steps, larger ones, also inside of routers that are made of others: time."""
+    with pytest.MonkeyPatch.context() as patch:
+        few = partial(train_by_gradient, max_epochs=30, learning_rate=learning_rate)
+        patch.setattr("erp.routers.fitting.train_by_gradient", few)
+        yield
 
 
 @dataclass(frozen=True)

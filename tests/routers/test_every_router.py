@@ -13,7 +13,7 @@ from erp.decisions.choice import choose
 from erp.routers.base import Batch, Dimensions, Router
 from erp.routers.fitting import fit_router
 from erp.trained.checkpoint import load_bundle
-from tests.routers.problems import Part, problem, router_nodes, scores
+from tests.routers.problems import Part, in_few_epochs, problem, router_nodes, scores
 from tests.training.tables import routing_data, trained
 
 NODES = router_nodes()
@@ -42,7 +42,8 @@ def fitted_to(name: str, train: list[Batch], validation: list[Batch]) -> Router:
     router = built(name)
     torch.manual_seed(0)
     router.prepare(Dimensions(train[0].features.embedding.shape[1], train[0].rewards.shape[1], CATEGORIES))
-    fit_router(router, train, validation)
+    with in_few_epochs():
+        fit_router(router, train, validation)
     return router
 
 
