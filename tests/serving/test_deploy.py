@@ -35,8 +35,7 @@ def test_the_image_is_made_of_files_that_are_there_and_runs_as_nobody():
     assert {"USER", "HEALTHCHECK"} <= set(last)
     assert last.index("USER") < last.index("ENTRYPOINT")
     installs = [words for step, words in steps if step == "RUN" and "pip install" in words]
-    assert all(words.count("pip install") <= words.count("-c constraints.txt") + words.count("--no-deps")
-               for words in installs)  # fmt: skip
+    assert all(words.count("pip install") == words.count("-c constraints.txt") for words in installs)
 
 
 def test_the_light_image_has_the_bounds_of_the_project():
