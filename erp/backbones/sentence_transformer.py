@@ -12,6 +12,7 @@ from erp.backbones.base import Backbone, plain_text
 from erp.backbones.windows import Long, Pieces, Window, whole, window_of
 from erp.errors import ErpError
 from erp.files import sha256_file
+from erp.threads import threads_for
 from erp.weights import Weights, find_weights
 
 if TYPE_CHECKING:
@@ -100,7 +101,9 @@ class SentenceTransformerBackbone(Backbone):
     def embed(self, prompts: Sequence[str]) -> NDArray[np.float32]:
         """Encode, (n, d)."""
         pieces = self._pieces(prompts)
-        vectors = self._loaded().encode(pieces.texts, batch_size=self.batch_size, show_progress_bar=False)
+        model = self._loaded()
+        with threads_for(len(pieces.texts)):
+            vectors = model.encode(pieces.texts, batch_size=self.batch_size, show_progress_bar=False)
         return pieces.joined(np.asarray(vectors, dtype=np.float32))
 
     def window(self) -> int | None:

@@ -25,6 +25,7 @@ from erp.routers.base import Features
 from erp.runs import RunFolder
 from erp.table.asked import PromptFrom, as_text, label_of
 from erp.table.categories import category_codes
+from erp.threads import threads_for
 from erp.trained.bundle import Bundle
 from erp.trained.checkpoint import load_bundle
 from erp.trained.exported import TENSORS
@@ -118,7 +119,7 @@ class TrainedRouter:
     ) -> Predictions:
         """Scores and costs of n prompts, at least one; with ``neighbours`` what a policy reads of them too."""
         given = self._features(_texts(prompts, self.card.prompt_from), category)
-        with torch.no_grad():
+        with torch.no_grad(), threads_for(len(given.embedding)):
             scores = self.bundle.scores(given).to(torch.float64).numpy()
             costs = self.bundle.predicted_costs(given.embedding).numpy()
             near = self.bundle.neighbour_rewards(given) if neighbours else None

@@ -159,3 +159,23 @@ def test_every_released_encoder_has_a_hash_to_check(option):
 
 def test_the_released_file_has_the_hash_that_is_configured(released):
     assert sha256_file(released / "model.safetensors") == NODE["sha256"]
+
+
+@pytest.mark.parametrize(("prompts", "threads"), [(1, 1), (40, 2)])
+def test_a_few_prompts_are_read_by_one_thread(minilm, monkeypatch, prompts, threads):
+    import torch
+    from sentence_transformers import SentenceTransformer
+
+    seen, encode, before = [], SentenceTransformer.encode, torch.get_num_threads()
+
+    def spied(*args, **more):
+        seen.append(torch.get_num_threads())
+        return encode(*args, **more)
+
+    monkeypatch.setattr(SentenceTransformer, "encode", spied)
+    torch.set_num_threads(2)
+    try:
+        minilm.embed(["bread"] * prompts)
+    finally:
+        torch.set_num_threads(before)
+    assert seen == [threads]
