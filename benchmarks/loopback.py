@@ -160,8 +160,8 @@ async def serve_instantly() -> None:
         try:
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).lower()
-                body = await reader.readexactly(int(head.partition(b"content-length: ")[2].split(b"\r\n")[0]))
-                writer.write(stream if json.loads(body).get("stream") else answer)
+                body = await reader.readexactly(int(head.partition(b"content-length: ")[2].split(b"\r\n")[0] or 0))
+                writer.write(stream if body and json.loads(body).get("stream") else answer)
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
