@@ -23,7 +23,7 @@ from erp.trained.router import load
 
 PAGE = Path(__file__).with_name("SERVING.md")
 ERP = [sys.executable, "-m", "erp"]
-WORDS = 40
+WORDS, PATIENCE_S = 40, 5
 _STARTING_S = 120
 _TICKS = os.sysconf("SC_CLK_TCK")
 _WORDS = ["the", "of", "proof", "code", "loop", "prime", "rain", "sort", "city", "answer", *map(str, range(20))]
@@ -256,7 +256,8 @@ async def _read(reader: asyncio.StreamReader, headers: Mapping[str, str]) -> Non
 async def asked(url: str, model: str, texts: Sequence[str], callers: int, rate: float | None) -> list[Answer]:
     """Ask all texts by so many connections: so many a second whether or not others are answered, or one after another.
 
-    A request that finds every connection taken waits, and its time runs from when it was due.
+    A request that finds every connection taken waits, and its time runs from when it was due. One that waits too long
+    is not sent any more.
     """
     began, given, found = time.perf_counter(), iter(enumerate(texts)), list[Answer]()
 
@@ -265,7 +266,9 @@ async def asked(url: str, model: str, texts: Sequence[str], callers: int, rate: 
         for i, text in given:
             due = time.perf_counter() if rate is None else began + i / rate
             await asyncio.sleep(due - time.perf_counter())
-            found.append(await caller.ask(chat(model, text), due))
+            late_s = time.perf_counter() - due
+            gone = Answer(late_s * 1e3, 0, "")
+            found.append(gone if late_s > PATIENCE_S else await caller.ask(chat(model, text), due))
         caller.close()
 
     async with asyncio.TaskGroup() as group:

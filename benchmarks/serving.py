@@ -32,6 +32,7 @@ import yaml
 
 from benchmarks.__main__ import machine
 from benchmarks.loopback import (
+    PATIENCE_S,
     WORDS,
     Answer,
     asked,
@@ -50,7 +51,7 @@ from erp.backbones.base import Backbone, build_backbone
 from erp.compose import conf_folder
 from erp.trained.router import load
 
-RATE, TURN_S = 200, 10
+RATE, SLOWER, TURN_S = 200, 50, 10
 AT = (0.5, 0.95, 0.99)
 DIRECT = "direct"
 
@@ -94,7 +95,7 @@ def measured(found: dict[str, Way], callers: int, rate: float | None, texts: lis
     """The ways in turn, as a table."""
     for way in found.values():
         way.turns, way.cpu = [], 0.0
-        asyncio.run(asked(way.url, way.model, texts[:RATE], callers, rate))  # connections, and what is made once
+        asyncio.run(asked(way.url, way.model, texts[: RATE // 2], callers, rate))  # connections, and what is made once
     for _ in range(turns):
         for way in found.values():
             way.take_turn(texts, callers, rate)
@@ -141,12 +142,15 @@ def load_part(options: argparse.Namespace, folder: Path) -> tuple[str, list[str]
         found = ways(stack, options, folder)
         turns = math.ceil(options.seconds / TURN_S)
         lines = measured(found, 64, RATE, prompts(RATE * TURN_S), turns)
+        if options.slower:
+            lines += ["", f"{SLOWER} requests a second, which the encoder and LiteLLM can keep up with:", ""]
+            lines += measured(found, 64, SLOWER, prompts(SLOWER * TURN_S), options.slower)
     what = (
         "`router=ridge backbone=minilm_onnx` on the table that ships, one worker, pins in a file, a decision log; "
         f"prompts of {WORDS} words. {RATE} requests a second for {turns * TURN_S} s each way, in turns of {TURN_S} s; "
         "a request's time runs from when it was due. CPU is that of the process between caller and server (direct: "
-        "the server). The last column counts answers other than 200 and, where a request was to be routed, those that "
-        "the best constant gave."
+        "the server). The last column counts answers other than 200, requests that found no free connection for "
+        f"{PATIENCE_S} s and, where a request was to be routed, answers by the best constant."
     )
     return f"{RATE} requests a second, 64 connections", [what, "", machine()[0], "", *lines]
 
@@ -227,6 +231,7 @@ def main() -> None:
     parser.add_argument("--litellm", help="python of an environment with litellm[proxy], to be measured too")
     parser.add_argument("--run", type=Path, help="a run to serve, in place of one that is trained first")
     parser.add_argument("--seconds", type=int, default=60, help="of load, each way")
+    parser.add_argument("--slower", type=int, default=2, help=f"turns of load at {SLOWER} requests a second, too")
     parser.add_argument("--calls", type=int, default=200, help="of each kind, of encoder and busy")
     options = parser.parse_args()
     end_in_order()
