@@ -111,7 +111,8 @@ class Router(Fitted):
     ``scale`` says what a score is: ``reward`` (reward units, so that lambda prices cost) or ``ordinal`` (only the
     order within a prompt means something). ``reads_category``: scores need the prompt's category; ``learns_category``:
     only fitting does. ``learns_spread``: it learns how single responses differ, which means of several do not tell.
-    ``reads_samples``: its batches hold the single rewards, K times the memory of their means.
+    ``reads_samples``: its batches hold the single rewards, K times the memory of their means. ``decides_between_two``:
+    a pool of any other size is refused.
     """
 
     scale: ClassVar[Literal["reward", "ordinal"]]
@@ -119,6 +120,7 @@ class Router(Fitted):
     learns_category: ClassVar[bool] = False
     learns_spread: ClassVar[bool] = False
     reads_samples: ClassVar[bool] = False
+    decides_between_two: ClassVar[bool] = False
     closed_form: ClassVar[bool]
 
     def __init__(self) -> None:  # a router without settings needs no constructor of its own: torch's takes *args

@@ -62,6 +62,13 @@ def require_temperature(temperature: float) -> None:
         raise ErpError(f"router.temperature = {temperature}: give a number above 0")
 
 
+def require_counts(**counts: int) -> None:
+    """Refuse a number of anything below 1. Raises ErpError."""
+    for key, count in counts.items():
+        if count < 1:
+            raise ErpError(f"router.{key} = {count}: give 1 or more")
+
+
 def require_choice(key: str, value: str, allowed: Sequence[str]) -> None:
     """Refuse a word that is none of the options. Raises ErpError."""
     if value not in allowed:

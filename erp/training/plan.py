@@ -30,7 +30,14 @@ from erp.table.split import Split
 from erp.table.splits import split_table
 from erp.targets import Targets, expected_target
 from erp.trained.origin import Origin
-from erp.training.suited import require_categories, require_judged, require_loss, require_spread, require_train_rewards
+from erp.training.suited import (
+    require_categories,
+    require_judged,
+    require_loss,
+    require_pair,
+    require_spread,
+    require_train_rewards,
+)
 
 CALIBRATION = 0.1  # share of prompts carved out of the train half for a policy that promises something
 PLUGS: dict[str, type] = {"router": Router, "backbone": Backbone, "policy": Policy}  # the table stands for `data`
@@ -79,6 +86,7 @@ def prepare(config: TrainConfig) -> Plan:
     router = build(config.router, Router, key="router")
     require_categories(router, config.router.get("name"), table, config.category)
     require_spread(router, config.router.get("name"), table)
+    require_pair(router, config.router.get("name"), table.members)
     if config.category_block > 0 and not table.has_categories:
         raise ErpError(
             f"category_block = {config.category_block}: the table has no column `category`; add one, or give 0"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from erp.backbones.base import Backbone, trains
 from erp.errors import ErpError, shorten
 from erp.routers.base import Router
@@ -23,6 +25,15 @@ def require_categories(
         raise ErpError(
             f"router = {name}: {does} the prompt's category, and the table has no column `category`; add one, or "
             f"choose a router that needs none (ridge, knn)"
+        )
+
+
+def require_pair(router: Router, name: object, members: Sequence[str]) -> None:
+    """Refuse a pool of another size to a router that decides between two members. Raises ErpError."""
+    if router.decides_between_two and len(members) != 2:
+        raise ErpError(
+            f"router = {name}: decides between two members, and the pool has {len(members)}: {shorten(list(members))}; "
+            "name two (pool.members=[a,b]), or choose a router for any number (label_classifier, ridge)"
         )
 
 

@@ -82,6 +82,16 @@ def test_a_utility_of_ordinal_scores_is_said_to_be_at_no_price_per_reward(erp, t
     assert erp("route", f"run={answer.last}", "input=prompts.txt", "lambda=0").err == ""
 
 
+def test_a_router_between_two_members_takes_a_pool_of_two(train):
+    answer = train(long_frame(), "router=hybrid_llm")
+    assert answer.code == 2
+    (fault,) = answer.faults
+    assert "router = hybrid_llm: decides between two members, and the pool has 3: " in fault
+    members = ",".join(sorted(long_frame()["model"].unique())[:2])
+    assert members in fault.replace(", ", ",")
+    assert train(long_frame(), "router=hybrid_llm", f"pool.members=[{members}]").code == 0
+
+
 def test_where_lambda_has_a_price_or_is_not_asked_nothing_is_said(erp, train):
     for arguments in (("router=zooter",), ("router=zooter", "policy.lambda=inf"), ("policy.lambda=0.5",)):
         answer = train(long_frame(), *arguments)

@@ -16,6 +16,7 @@ from erp.jobs import check_sweep
 from erp.routers.base import Batch, Dimensions, Features
 from erp.routers.training_loop import train_by_gradient
 
+PAIRS = ("hybrid_llm",)  # they decide between two members, and have tests of their own
 KEPT = ("ridge", "knn", "mlp")  # of what auto chooses from, which is tried by itself: two are solved, one is trained
 
 
@@ -28,10 +29,15 @@ def router_options() -> dict[str, dict]:
 
 
 def router_nodes() -> dict[str, dict]:
-    """Those options; auto has three candidates and three folds, which is all that it does."""
+    """Those options that serve any pool, with less of what takes time and is the same again: trees, auto's folds."""
     nodes = router_options()
-    candidates = {name: nodes["auto"]["candidates"][name] for name in KEPT}
-    return {**nodes, "auto": {**nodes["auto"], "folds": 3, "candidates": candidates}}
+    less = {
+        "auto": {"folds": 3, "candidates": {name: nodes["auto"]["candidates"][name] for name in KEPT}},
+        "random_forest": {"trees": 20},
+        "gradient_boosting": {"trees": 40},
+        "routerdc": {"dimension": 16},
+    }
+    return {name: {**node, **less.get(name, {})} for name, node in nodes.items() if name not in PAIRS}
 
 
 @contextmanager

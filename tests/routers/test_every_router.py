@@ -23,7 +23,7 @@ CATEGORIES = 3
 # What makes a router of each member by itself: whatever is chosen, is chosen for all members together.
 ALONE = {
     "ridge": {"alphas": [1.0]}, "knn": {"k": 10}, "category_mean": {}, "soft_category_mean": {},
-    "cluster_mean": {"clusters": [8], "kappas": [5.0]}, "uniroute": {"clusters": [8]},
+    "cluster_mean": {"clusters": [8], "kappas": [5.0]}, "uniroute": {"clusters": [8]}, "random_forest": {"trees": 5},
 }  # fmt: skip
 
 every_router = pytest.mark.parametrize("name", NAMES)
@@ -72,9 +72,11 @@ def close(router: Router, one: np.ndarray, other: np.ndarray) -> None:
 def test_all_routers_are_here():
     assert len(NAMES) >= 20
     assert {
-        "auto", "category_mean", "cluster_mean", "embedllm", "hierarchical_mean", "kernel_ridge", "knn", "low_rank",
-        "mean_and_spread", "mlp", "quantile", "ranking", "regret", "ridge", "soft_category_mean", "stack", "uniroute",
-        "zooter",
+        "auto", "avengers", "avengers_pro", "bradley_terry", "category_mean", "cluster_mean", "embedllm",
+        "gradient_boosting", "graph", "hierarchical_mean", "irt", "kernel_ridge", "knn", "label_classifier",
+        "label_knn", "label_svm", "low_rank", "mean_and_spread", "mlp", "p2l", "prox", "quantile", "random_forest",
+        "ranking", "regret", "ridge", "routerdc", "similarity_weighted", "soft_category_mean", "stack", "svr",
+        "uniroute", "zooter",
     } <= set(NAMES)  # fmt: skip
 
 
@@ -238,5 +240,6 @@ def test_it_beats_random_and_the_best_single_on_rewards_that_the_prompt_tells(na
     chosen = scores(fitted(name, train, validation), test).argmax(axis=1)
     routed = test.rewards[np.arange(len(test)), chosen].mean()
     assert routed > test.rewards.mean() + 0.3
-    if name != "soft_category_mean":  # these embeddings tell rewards, and nothing of the category
+    # These embeddings tell rewards, and nothing of the category; and a global ranking does not look at them.
+    if name not in ("soft_category_mean", "bradley_terry"):
         assert routed > test.rewards[:, np.nanmean(train.rewards, axis=0).argmax()].mean()

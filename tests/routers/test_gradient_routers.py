@@ -12,12 +12,17 @@ from erp.compose import conf_folder
 from erp.errors import ErpError
 from erp.routers.base import Router
 from erp.routers.embedllm import EmbedLLM
+from erp.routers.graph import Graph
+from erp.routers.irt import IRT
+from erp.routers.label_classifier import LabelClassifier
 from erp.routers.low_rank import LowRank
 from erp.routers.mean_and_spread import MeanAndSpread
 from erp.routers.mlp import MLP
+from erp.routers.p2l import P2L
 from erp.routers.quantile import Quantile
 from erp.routers.ranking import Ranking
 from erp.routers.regret import Regret
+from erp.routers.routerdc import RouterDC
 from erp.routers.zooter import Zooter
 from tests.routers.gradient import batch_of, dimensions_of, learnt, prepared, sampled, scores_of
 
@@ -33,8 +38,14 @@ MAKERS = {
     "regret": lambda: Regret(hidden=(16,)),
     "mean_and_spread": lambda: MeanAndSpread(hidden=(16,)),
     "quantile": lambda: Quantile(hidden=(16,)),
+    "irt": lambda: IRT(dimension=8),
+    "label_classifier": lambda: LabelClassifier(hidden=(16,)),
+    "p2l": lambda: P2L(hidden=(16,)),
+    "routerdc": lambda: RouterDC(dimension=16),
+    "graph": lambda: Graph(dimension=16),
 }
-ORDINAL = {"zooter", "ranking", "regret"}
+ORDERED = {"label_classifier", "p2l", "routerdc", "graph"}  # these see who is better, not by how much
+ORDINAL = {"zooter", "ranking", "regret"} | ORDERED
 every_router = pytest.mark.parametrize("name", MAKERS)
 
 
@@ -92,7 +103,9 @@ def test_the_unit_of_the_reward_does_not_matter(name, k):
     batch = sampled(k=k, missing=0.1)
     small = remade(batch, lambda s: 1e-3 * s + 7)
     one, other = (stepped(prepared(MAKERS[name](), b), b) for b in (batch, small))
-    expected = 1e-3 * scores_of(one, batch) + (0 if name == "zooter" else 7)
+    expected = scores_of(one, batch)
+    if name not in ORDERED:
+        expected = 1e-3 * expected + (0 if name == "zooter" else 7)
     np.testing.assert_allclose(scores_of(other, batch), expected, atol=2e-7)
     assert float(one.loss(batch).detach()) == pytest.approx(float(other.loss(small).detach()), rel=1e-4)
 
@@ -159,7 +172,8 @@ def test_equal_rewards(name, value):
     few = sampled(n=30)
     batch = batch_of(np.full_like(few.samples, value), few.features.embedding)
     found = scores_of(learnt(MAKERS[name](), batch, batch, max_epochs=3), batch)
-    np.testing.assert_allclose(found, 0 if name == "zooter" else value, atol=0.15 if name == "quantile" else 1e-6)
+    expected = found.mean(axis=1, keepdims=True) if name in ORDERED else 0 if name == "zooter" else value
+    np.testing.assert_allclose(found, np.broadcast_to(expected, found.shape), atol=0.15 if name == "quantile" else 1e-6)
 
 
 @every_router
@@ -177,7 +191,7 @@ def test_a_member_without_any_reward_keeps_a_finite_score(name):
     train = remade(sampled(), without)
     found = scores_of(learnt(MAKERS[name](), train, train, max_epochs=3), train)
     assert np.isfinite(found).all()
-    if name not in ORDINAL | {"quantile"}:  # a quantile's spread is never 0
+    if name not in ORDINAL | {"quantile", "irt"}:  # a quantile's spread is never 0, nor is a prompt's difficulty
         np.testing.assert_allclose(found[:, 2], np.nanmean(train.rewards), rtol=1e-12)
 
 

@@ -1,0 +1,127 @@
+"""Bradley-Terry: one strength a member, from who beats whom; for all prompts alike, or by the prompts most alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from erp.routers.base import Batch, Features, Router
+from erp.routers.knn import scored_prompts
+
+ELO_SCALE, ELO_START = 400 / np.log(10), 1000.0
+STEPS, STILL = 100, 1e-11  # Newton's steps at most; a step so small is the last
+COMPARED = 2**22  # weights of train prompts in memory at once
+
+
+class BradleyTerry(Router):
+    """``P(i beats j) = sigmoid(beta_i - beta_j)`` by maximum likelihood, one beta a member: Elo ratings.
+
+    Two members that have a reward of one prompt played; the larger reward wins, equal rewards are half a win for each.
+    Every prompt gets the same scores: it is what the routers that look at the prompt are to beat, on an ordinal scale.
+    So that a member that never lost has a finite strength, every two members drew once more than they did.
+    """
+
+    scale: ClassVar[Literal["reward", "ordinal"]] = "ordinal"
+    closed_form = True
+    strengths: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("strengths", torch.empty(0, dtype=torch.float64))  # (M,)
+
+    def scores(self, features: Features) -> Tensor:
+        """The strengths, of sum 0, (B, M) float64."""
+        return self.strengths.expand(len(features.embedding), -1).clone()
+
+    def fit(self, train: Iterable[Batch], validation: Iterable[Batch]) -> None:
+        """Count who beat whom, and solve."""
+        del validation
+        members = scored_prompts(train)[1].shape[1]
+        wins = torch.zeros(members, members, dtype=torch.float64)
+        for batch in train:
+            wins += torch.stack([(batch.rewards[:, [m]] > batch.rewards).sum(dim=0) for m in range(members)])
+            wins += 0.5 * torch.stack([(batch.rewards[:, [m]] == batch.rewards).sum(dim=0) for m in range(members)])
+        self.strengths = strengths_of((wins + 0.5)[None])[0]
+
+    def chosen(self) -> dict[str, Any]:
+        """Elo ratings: 400 points are odds of ten to one, and the pool's mean is 1000."""
+        ratings = ELO_START + ELO_SCALE * self.strengths
+        return {"Elo, in the pool's order": ", ".join(f"{rating:.0f}" for rating in ratings)}
+
+
+class SimilarityWeighted(Router):
+    """RouteLLM's similarity-weighted ranking (2406.18665): Bradley-Terry anew for every prompt, over all of train.
+
+    A comparison on train prompt i counts ``10 * 10^(cos_i / max_j cos_j)``, by its cosine with the prompt at hand. Who
+    wins is as in ``BradleyTerry``, and every two members drew once more, with the mean weight. Theirs merges an arena's
+    64 models into ten tiers first, for want of comparisons; in a reward table every prompt compares every two members.
+    """
+
+    scale: ClassVar[Literal["reward", "ordinal"]] = "ordinal"
+    closed_form = True
+    embedding: Tensor
+    rewards: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("embedding", torch.empty(0, 0))
+        self.register_buffer("rewards", torch.empty(0, 0, dtype=torch.float64))
+
+    def scores(self, features: Features) -> Tensor:
+        """Strengths for each prompt, of sum 0, (B, M) float64."""
+        members = self.rewards.shape[1]
+        i, j = torch.triu_indices(members, members, 1)
+        first, second = self.rewards[:, i], self.rewards[:, j]
+        won = (first > second).double() + 0.5 * (first == second).double()
+        lost = (first < second).double() + 0.5 * (first == second).double()
+        train = self.embedding.double().T
+        wins = torch.full((len(features.embedding), members, members), 0.5, dtype=torch.float64)
+        size = max(1, COMPARED // max(len(self.rewards), 1))
+        for block, found in zip(torch.split(features.embedding, size), torch.split(wins, size), strict=True):
+            weight = similarity_weights(block.double() @ train)
+            mean = weight.mean(dim=1, keepdim=True)  # one draw is half a win for each, with this weight
+            found[:, i, j] += weight @ won / mean
+            found[:, j, i] += weight @ lost / mean
+        return strengths_of(wins)
+
+    def fit(self, train: Iterable[Batch], validation: Iterable[Batch]) -> None:
+        """Keep the train prompts."""
+        del validation
+        features, self.rewards = scored_prompts(train)
+        self.embedding = features.embedding
+
+
+def similarity_weights(cosine: Tensor) -> Tensor:
+    """``10 * 10^(cos / max cos)`` in each row of (B, n); where no cosine is above 0, all the same."""
+    most = cosine.amax(dim=1, keepdim=True)
+    return torch.where(most > 0, 10 * 10 ** (cosine / torch.where(most > 0, most, 1.0)), 10.0)
+
+
+def strengths_of(wins: Tensor) -> Tensor:
+    """Maximum likelihood of ``sum_ij wins_ij log sigmoid(beta_i - beta_j)``, of sum 0, (B, M) float64, by Newton.
+
+    Args:
+        wins: (B, M, M) how often the row's member beat the column's, above 0 off the diagonal; any weights.
+    """
+    members = wins.shape[1]
+    off = 1.0 - torch.eye(members, dtype=torch.float64)
+    wins = wins * off
+    games = wins + wins.mT
+    beta = torch.zeros(wins.shape[:2], dtype=torch.float64)
+    level = torch.full((members, members), 1.0 / members, dtype=torch.float64)  # the sum, which games do not tell
+    for _ in range(STEPS):
+        chance = torch.sigmoid(beta[:, :, None] - beta[:, None, :])
+        gradient = (wins - games * chance).sum(dim=2)
+        information = games * chance * (1 - chance)
+        hessian = torch.diag_embed(information.sum(dim=2)) - information
+        scale = information.sum(dim=(1, 2)).clamp(min=1e-300)[:, None, None] / members
+        step = torch.linalg.solve(hessian + scale * level, gradient)
+        largest = step.abs().amax(dim=1, keepdim=True)
+        beta = beta + step / largest.clamp(min=1.0)  # at most 1 at once: far out Newton overshoots
+        if (largest < STILL).all():
+            break
+    return beta - beta.mean(dim=1, keepdim=True)

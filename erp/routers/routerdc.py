@@ -1,0 +1,149 @@
+"""RouterDC: prompts and members in one space, drawn together and pushed apart by two contrasts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import log_softmax, normalize
+
+from erp.errors import ErpError
+from erp.routers.base import Batch, Dimensions, Features, Router
+from erp.routers.cluster_mean import (
+    MOST_KEPT,
+    checked_seed,
+    cluster_centers,
+    distinct_points,
+    nearest_center,
+)
+from erp.routers.knn import scored_prompts
+from erp.routers.losses import masked_mean
+from erp.routers.mlp import require_counts
+
+
+class RouterDC(Router):
+    """Scores ``cos(h(x), k_m)``: dual contrastive learning (2409.19886).
+
+    Sample-LLM loss: each of the best members of a prompt against the worst ones,
+    ``-log e^{s+} / (e^{s+} + sum_{-} e^{s-})``, s = cos(h(x), k_m) / T. Of two that are equal neither is against the
+    other, which for rewards of 0 and 1 leaves what the paper does. Sample-sample loss: a prompt against ``negatives``
+    prompts of other K-means clusters, with one of its own cluster on its side. Theirs draws those from the batch; here
+    all of the batch stand for them, each with its share, so that nothing is drawn.
+
+    h is a linear map of the embedding; with ``backbone.finetune=true`` the encoder below is trained along, as theirs.
+
+    Args:
+        dimension: of h and of a member's k.
+        temperature: T.
+        top: best members of a prompt that are drawn near, at most half of those that have a reward.
+        last: worst ones that are pushed away, at most half likewise.
+        negatives: prompts of other clusters.
+        weight: of the sample-sample loss.
+        clusters: of K-means; at most the number of distinct train prompts.
+        seed: of K-means.
+
+    Raises:
+        ErpError: on a number below 1, a temperature of 0 or less, or a negative weight.
+    """
+
+    scale: ClassVar[Literal["reward", "ordinal"]] = "ordinal"
+    closed_form = False
+    centers: Tensor
+
+    def __init__(
+        self,
+        dimension: int = 128,
+        temperature: float = 1.0,
+        top: int = 3,
+        last: int = 3,
+        negatives: int = 3,
+        weight: float = 1.0,
+        clusters: int = 5,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        require_counts(dimension=dimension, top=top, last=last, negatives=negatives, clusters=clusters)
+        if not 0 < temperature < float("inf"):
+            raise ErpError(f"router.temperature = {temperature}: give a number above 0")
+        if not 0 <= weight < float("inf"):
+            raise ErpError(f"router.weight = {weight}: give 0 or more")
+        self.dimension, self.temperature, self.top, self.last = dimension, temperature, top, last
+        self.negatives, self.weight, self.clusters, self.seed = negatives, weight, clusters, checked_seed(seed)
+
+    def prepare(self, dimensions: Dimensions) -> None:
+        """Make the map and the members' vectors, which all start at the same one."""
+        self.gain = dimensions.embedding**0.5  # of an L2-normalised embedding, to entries of about 1
+        self.projection = nn.Linear(dimensions.embedding, self.dimension)
+        self.vectors = nn.Parameter(torch.randn(self.dimension).repeat(dimensions.members, 1))
+        self.register_buffer("centers", torch.zeros(self.clusters, dimensions.embedding, dtype=torch.float64))
+
+    def begin(self, train: Iterable[Batch]) -> None:
+        """Cluster the train prompts; with fewer distinct ones than clusters, the first stands for the rest."""
+        try:
+            points, weights = distinct_points(scored_prompts(train, MOST_KEPT)[0].embedding.cpu())
+        except ErpError:  # no prompt has a reward: there is nothing to contrast
+            return
+        found = cluster_centers(points, weights, min(self.clusters, len(points)), self.seed)
+        self.centers.copy_(torch.cat([found, found[:1].expand(self.clusters - len(found), -1)]))
+
+    def scores(self, features: Features) -> Tensor:
+        """Cosines of prompt and members, (B, M) float64."""
+        return self._cosines(self._hidden(features.embedding)).double()
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Sample-LLM loss and, weighted, sample-sample loss, a scalar."""
+        hidden = self._hidden(batch.features.embedding)
+        loss = sample_llm_loss(self._cosines(hidden) / self.temperature, batch.rewards, self.top, self.last)
+        if self.weight == 0:
+            return loss
+        scored = ~torch.isnan(batch.rewards).all(dim=1)
+        cluster = nearest_center(batch.features.embedding, self.centers)[scored]
+        return loss + self.weight * sample_sample_loss(hidden[scored], cluster, self.negatives)
+
+    def _hidden(self, embedding: Tensor) -> Tensor:
+        return normalize(self.projection(embedding * self.gain), dim=1)
+
+    def _cosines(self, hidden: Tensor) -> Tensor:
+        return hidden @ normalize(self.vectors, dim=1).T
+
+
+def sample_llm_loss(similarity: Tensor, rewards: Tensor, top: int, last: int) -> Tensor:
+    """Sum over the best members of ``-log e^{s+} / (e^{s+} + sum_{-} e^{s-})``, mean over prompts, a scalar.
+
+    A member is among the best (worst) where fewer than ``top`` (``last``), and fewer than half of the members that have
+    a reward, have a larger (smaller) one. A prompt counts where one member is better than another.
+
+    Args:
+        similarity: s, (B, M).
+        rewards: (B, M), NaN where missing.
+        top: how many are best, at most.
+        last: how many are worst, at most.
+    """
+    above = rewards[:, None, :] > rewards[:, :, None]  # [b, m, n]: n is better than m; with NaN never
+    present = ~torch.isnan(rewards)
+    half = (present.sum(dim=1, keepdim=True) // 2).clamp(min=1)
+    best = present & (above.sum(dim=2) < half.clamp(max=top))
+    worst = present & (above.sum(dim=1) < half.clamp(max=last))
+    against = best[:, :, None] & worst[:, None, :] & above.mT  # [b, m, n]: m is drawn near, n is pushed away
+    others = torch.where(against, similarity[:, None, :], -torch.inf)
+    lost = -log_softmax(torch.cat([similarity[:, :, None], others], dim=2), dim=2)[:, :, 0]
+    drawn = against.any(dim=2)
+    return masked_mean(torch.where(drawn, lost, 0.0).sum(dim=1), drawn.any(dim=1))
+
+
+def sample_sample_loss(hidden: Tensor, cluster: Tensor, negatives: int) -> Tensor:
+    """Mean over pairs of one cluster of ``-log e^{s+} / (e^{s+} + H mean_{-} e^{s-})``, a scalar; 0 without any.
+
+    Args:
+        hidden: (B, h) of length 1; s are their products.
+        cluster: (B,).
+        negatives: H, prompts of other clusters, for which the mean over those in the batch stands.
+    """
+    same = cluster[:, None] == cluster
+    pair = same & ~torch.eye(len(cluster), dtype=torch.bool, device=cluster.device)
+    similarity = hidden @ hidden.T
+    number = (~same).sum(dim=1, keepdim=True)
+    pushed = torch.where(same, 0.0, similarity.exp()).sum(dim=1, keepdim=True) / number.clamp(min=1)
+    return masked_mean(torch.log1p(negatives * pushed / similarity.exp()), pair & (number > 0))
