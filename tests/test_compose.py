@@ -35,7 +35,7 @@ def no_weights(monkeypatch):
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_every_program_composes(program):
     run = ["run=x"] if program in ("evaluate", "report", "route", "extend", "serve") else []
-    run = {"import": ["path=x.csv"], "export": ["run=x", "out=y"]}.get(program, run)
+    run = {"import": ["path=x.csv"], "export": ["run=x", "out=y"], "push": ["run=x", "to=me/y"]}.get(program, run)
     assert set(compose(program, run)) <= {f.alias or n for n, f in PROGRAMS[program].model_fields.items()}
 
 

@@ -19,6 +19,7 @@ OPTIONS = sorted(path.relative_to(conf_folder()).with_suffix("").as_posix() for 
 GIVEN = {
     "run": "runs/a",
     "out": "shared",
+    "to": "me/router",
     "path": "scores.csv",
     "data.path": "scores.parquet",
     "prompts.path": "a.jsonl",

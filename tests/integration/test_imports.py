@@ -26,7 +26,7 @@ MAY_LOAD = {
     "export": {"torch"},
     "import": set(),
     "extend": {"torch"},
-    "push": set(),
+    "push": {"torch"},
     "report": set(),
     "route": {"torch"},
     "train": HEAVY - {"wandb", "sentence_transformers", "datasets"},  # Lightning brings its own
@@ -71,7 +71,7 @@ def commands(run, table, quick, tmp_path):
         "export": [f"run={run}", f"out={tmp_path / 'shared'}"],
         "import": [f"path={wide}", "source.members=[small,large]", f"out={tmp_path / 'imported'}"],
         "extend": [f"run={run}", "data=table", f"data.path={more}", "labels=20", out, *quiet],
-        "push": ["--cfg", "job"],
+        "push": [f"run={run}", "to=me/router", "--cfg", "job"],
         "report": [f"run={run}", *quiet],
         "route": [f"run={run}"],
         "train": [*quick, "split.seed=1", "trainer.progress=false", out, *quiet],
