@@ -160,7 +160,7 @@ def _reason(error: Exception) -> str:
         if status == 401:
             return "the hub does not know the token (401); make a new one in the hub's settings"
         if status == 403:
-            return "the token may not do this (403); give one that may write, or a name of your own"
+            return "the token may not do this (403); give one that may"
         return f"the hub answered {status}; try again later"
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
         return f"{error.filename}: {error.strerror}; check the room on its disk and its permissions"

@@ -75,7 +75,7 @@ def test_a_gateway_serves_it_at_the_prices_that_came_along(erp, run, hub, token)
         (None, "me/router", "token_env = HF_TOKEN: is not set; make a token"),
         ("hf_of\x07me", "me/router", "token_env = HF_TOKEN: its value is no token (odd characters)"),
         ("hf_of_nobody", "me/router", "to = me/router: the hub does not know the token (401)"),
-        (TOKEN, "you/router", "to = you/router: the token may not do this (403); give one that may write"),
+        (TOKEN, "you/router", "to = you/router: the token may not do this (403); give one that may"),
         (TOKEN, "router", "to = router: is no repository's name; give <owner>/<name>"),
         (TOKEN, "me/-router-", "to = me/-router-: is no name that the hub knows"),
         (TOKEN, "me/other", "to = me/other: holds model.bin, weights.txt; give a new repository, or one of an earlier"),
