@@ -9,7 +9,7 @@ import math
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,9 @@ from erp.decisions.checks import require_costs, require_finite, require_lambda, 
 from erp.decisions.choice import Choice, choose, one_hot
 from erp.decisions.forecast import Forecast
 from erp.errors import ErpError, shorten
-from erp.table.samples import Samples
+
+if TYPE_CHECKING:
+    from erp.table.samples import Samples
 
 Floats = NDArray[np.floating]
 State = dict[str, float | int | str | list[float]]

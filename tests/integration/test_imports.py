@@ -103,7 +103,8 @@ def test_opening_runs_loads_nothing_that_only_fitting_needs(trained):
     runs = [trained(router) for router in ("ridge", "knn", "mlp", "category_mean")]
     assert main(["export", f"run={runs[0]}", "out=shared"]) == 0
     runs.append("shared")
-    assert not loaded(*runs, code=OPENED) & {"hydra", "wandb", "matplotlib", *TRAINING, *MODELS, *FITTING}
+    found = loaded(*runs, code=OPENED)
+    assert not found & {"hydra", "wandb", "matplotlib", "huggingface_hub", *TRAINING, *MODELS, *FITTING}
 
 
 def test_serving_loads_what_routing_loads():
