@@ -63,7 +63,8 @@ def _class_of(node: Mapping[str, Any], expect: type[Any], key: str, trust: bool)
     return target
 
 
-def _import_target(node: Mapping[str, Any], key: str, trust: bool) -> Any:
+def path_of(node: Mapping[str, Any], key: str, trust: bool = True) -> str:
+    """The dotted path of a node's class, of which nothing is imported. Arguments and faults are those of `build`."""
     path = node.get("_target_")
     if not isinstance(path, str) or "." not in path:
         raise ErpError(f"{key}._target_ = {path}: no dotted path of a class; choose {key}=<option>, see --help")
@@ -74,6 +75,11 @@ def _import_target(node: Mapping[str, Any], key: str, trust: bool) -> Any:
             f"{key}._target_ = {path}: code outside erp is not run for a loaded folder; "
             f"read it, then say trust=true if you trust it"
         )
+    return path
+
+
+def _import_target(node: Mapping[str, Any], key: str, trust: bool) -> Any:
+    path = path_of(node, key, trust)
     module, _, name = path.rpartition(".")
     try:
         target = getattr(importlib.import_module(module), name)

@@ -9,10 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-import pyarrow
 import yaml
 from filelock import Timeout
 
@@ -23,6 +21,9 @@ from erp.files import locked, plain, read_json, read_yaml, replacing, write_json
 from erp.formats.results import RESULTS
 from erp.formats.run import RUN
 from erp.results import require_sound
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # What changes where or how a run is carried out, but not what it computes. The table stands for `data`.
 NOT_IDENTITY = (
@@ -139,6 +140,8 @@ class RunFolder:
         Raises:
             ErpError: a number is not there, or is not what it was.
         """
+        import pyarrow
+
         try:
             yield
         except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, pyarrow.ArrowException) as error:
@@ -215,6 +218,9 @@ def read_kept(
     Raises:
         ValueError: why it cannot be read, on one line.
     """
+    import pandas as pd
+    import pyarrow
+
     try:
         frame = pd.read_parquet(path, columns=[*texts, *numbers], filters=filters)
         decoded = frame.astype(dict.fromkeys(texts, object))

@@ -49,7 +49,7 @@ def _job(container: dict[str, Any]) -> None:
     trained = load(config.run, config.trust, config.weights_dir)
     batches = _batches(config.input, config.input_format, config.batch_size, trained.card.prompt_from)
     weighing = trained.policy if config.lambda_ is None else LambdaPolicy(config.lambda_)
-    for note in price_notes(weighing, trained.bundle.router.scale):
+    for note in price_notes(weighing, trained.scale):
         print(f"note: {note}", file=sys.stderr)
     answers = route(trained, batches, config.lambda_)
     answered = 0

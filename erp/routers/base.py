@@ -7,7 +7,10 @@ from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
+
+from erp.routers.arithmetic import Arithmetic
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,3 +154,33 @@ class Router(Fitted):
     def chosen(self) -> dict[str, Any]:
         """Hyper-parameters that ``fit`` chose on validation, for the report."""
         return {}
+
+
+class ArithmeticRouter(Router):
+    """A router whose scores are arithmetic on its buffers: numpy computes them, as it does where there is no torch.
+
+    ``arithmetic`` is the router as numpy has it.
+    """
+
+    arithmetic: ClassVar[type[Arithmetic]]
+
+    def kept(self) -> Arithmetic:
+        """As numpy has it, of the buffers as they are now."""
+        return self.arithmetic.of(arrays_of(self))
+
+    def scores(self, features: Features) -> Tensor:
+        """Predicted scores, (B, M) float64."""
+        found = self.kept().scores(array_of(features.embedding), array_of(features.category))
+        return torch.from_numpy(found).to(features.embedding.device)
+
+
+def array_of(tensor: Tensor) -> NDArray[Any]:
+    """A tensor as an array; one on the CPU is not copied."""
+    array: NDArray[Any] = tensor.detach().cpu().numpy()
+    return array
+
+
+def arrays_of(module: nn.Module) -> dict[str, Any]:
+    """A module's buffers as arrays by name, those of its parts in a mapping each."""
+    own = {name: array_of(buffer) for name, buffer in module.named_buffers(recurse=False)}
+    return own | {name: arrays_of(part) for name, part in module.named_children()}

@@ -8,15 +8,17 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from erp.routers.base import Batch, Dimensions, Features, Router
+from erp.routers.arithmetic import CategoryMeans
+from erp.routers.base import ArithmeticRouter, Batch, Dimensions
 
 
-class CategoryMean(Router):
+class CategoryMean(ArithmeticRouter):
     """Each member's train mean in the prompt's category, the baseline of 2603.20217.
 
     An unknown category, and a member without a reward in the category, fall back to the member's train mean.
     """
 
+    arithmetic = CategoryMeans
     scale: ClassVar[Literal["reward", "ordinal"]] = "reward"
     reads_category = True
     closed_form = True
@@ -30,10 +32,6 @@ class CategoryMean(Router):
     def prepare(self, dimensions: Dimensions) -> None:
         """Remember how many categories there are."""
         self.categories = dimensions.categories
-
-    def scores(self, features: Features) -> Tensor:
-        """Predicted expected rewards, (B, M) float64; code -1 takes the last row, the global mean."""
-        return self.means[features.category]
 
     def fit(self, train: Iterable[Batch], validation: Iterable[Batch]) -> None:
         """Average the present cells of each category."""

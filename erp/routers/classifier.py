@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from erp.routers.base import Batch, Fitted
-from erp.routers.logistic import BLOCK, Array, Coefficients, logistic_path
+from erp.routers.arithmetic import Classifier
+from erp.routers.base import Batch, Fitted, array_of, arrays_of
+from erp.routers.logistic import Array, Coefficients, logistic_path
 
 MOST_ROWS = 20_000  # prompts it is fitted on, and chosen on; more change little and take minutes
 PLAIN_ROWS = 8_192  # prompts up to which every strength is solved anew by scikit-learn
@@ -72,13 +73,15 @@ class CategoryClassifier(Fitted):
 
     def probabilities(self, embedding: Tensor) -> Tensor:
         """Of every category, (B, categories) float64; all 0 where no train prompt had a category."""
-        return torch.nan_to_num(_probabilities(embedding, self.weight, self.bias), nan=0.0)
+        return torch.from_numpy(self.kept().probabilities(array_of(embedding))).to(embedding.device)
 
     def codes(self, embedding: Tensor) -> Tensor:
         """(B,) the most probable category; -1 where no train prompt had one."""
-        if not len(self.bias) or torch.isneginf(self.bias).all():
-            return torch.full((len(embedding),), -1, dtype=torch.int64, device=embedding.device)
-        return self.probabilities(embedding).argmax(dim=1)
+        return torch.from_numpy(self.kept().codes(array_of(embedding))).to(embedding.device)
+
+    def kept(self) -> Classifier:
+        """As numpy has it."""
+        return Classifier(**arrays_of(self))
 
     def _best(self, x: Array, code: Array, known: Array, held_x: Array, held_y: Array) -> Coefficients:
         """Coefficients of the strength of least log loss on validation; the first where nothing can be chosen."""
@@ -95,8 +98,7 @@ class CategoryClassifier(Fitted):
         seen = np.isin(held_y, known)
         if not seen.any() or len(path) == 1:
             return path[0]
-        held = torch.from_numpy(held_x[seen])
-        found = (_probabilities(held, *map(torch.from_numpy, coefficients)).numpy() for coefficients in path)
+        found = (Classifier(*coefficients).probabilities(held_x[seen]) for coefficients in path)
         losses = [log_loss(held_y[seen], probabilities, labels=known) for probabilities in found]
         return path[int(np.argmin(losses))]
 
@@ -108,12 +110,6 @@ def learnt_from(category: NDArray[np.int64]) -> NDArray[np.int64]:
     """
     labelled = np.flatnonzero(category >= 0)
     return labelled[:: max(1, -(-len(labelled) // MOST_ROWS))]
-
-
-def _probabilities(embedding: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Of every class, (B, classes)."""
-    parts = torch.split(embedding, BLOCK)  # bounds their float64 copy
-    return torch.softmax(torch.cat([part.to(weight.dtype) @ weight for part in parts]) + bias, dim=1)
 
 
 def _labelled(batches: Iterable[Batch]) -> tuple[Array, Array]:

@@ -13,13 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from erp.errors import ErpError
-from erp.routers.base import Batch, Features, Router
-from erp.routers.neighbours import COLUMNS, JUDGED, Index, nearest
-
-BLOCK = 1024  # query rows at once: bounds the similarity matrix at BLOCK x COLUMNS
+from erp.routers.base import ArithmeticRouter, Batch, Features, array_of, arrays_of
+from erp.routers.neighbours import COLUMNS, JUDGED, Index, Neighbours, in_blocks
 
 
-class KNN(Router):
+class KNN(ArithmeticRouter):
     """Mean reward of the k train prompts of largest cosine (2505.12601), each counted once or by exp(cosine / tau).
 
     A missing cell does not count; a member that none of the k neighbours has falls back to its train mean. Of train
@@ -38,6 +36,7 @@ class KNN(Router):
         exact_up_to: train prompts; to search all of n takes time in proportion to n x prompts.
     """
 
+    arithmetic = Neighbours
     scale: ClassVar[Literal["reward", "ordinal"]] = "reward"
     closed_form = True
     embedding: Tensor
@@ -81,25 +80,26 @@ class KNN(Router):
         self.register_buffer("index", None)  # (bytes,) of faiss, in place of the embeddings
         self.register_buffer("probes", None)
         self.register_buffer("recall", None)
-        self._opened: Index | None = None
+        self._opened: tuple[Tensor, Index] | None = None
         self.register_buffer("means", torch.empty(0, dtype=torch.float64))
         self.register_buffer("neighbours", torch.tensor(0))
         self.register_buffer("temperature", torch.tensor(math.inf, dtype=torch.float64))
 
-    def scores(self, features: Features) -> Tensor:
-        """Predicted expected rewards, (B, M) float64."""
-        k, tau = int(self.neighbours), float(self.temperature)
-        found = (self._nearest(block, k, tau < math.inf) for block in torch.split(features.embedding, BLOCK))
-        return torch.cat([self._running_means(*nearest, [k], tau)[0] for nearest in found])
+    def kept(self) -> Neighbours:
+        """As numpy has it; an index is opened once."""
+        arrays = arrays_of(self)
+        if self.index is None:
+            return Neighbours(**arrays)
+        if self._opened is None or self._opened[0] is not self.index:
+            self._opened = self.index, Index.opened(arrays["index"], int(arrays["probes"]))
+        return Neighbours(**arrays, opened=self._opened[1])
 
     def neighbour_rewards(self, features: Features) -> Tensor:
         """Rewards of the k nearest train prompts, nearest first, (B, k, M) float64; NaN where a cell is missing.
 
         k is the number that ``scores`` uses.
         """
-        k, weighted = int(self.neighbours), bool(self.temperature < math.inf)
-        blocks = torch.split(features.embedding, BLOCK)
-        return torch.cat([self.rewards[self._nearest(block, k, weighted)[1]] for block in blocks])
+        return torch.from_numpy(self.kept().rewards_near(array_of(features.embedding)))
 
     def fit(self, train: Iterable[Batch], validation: Iterable[Batch]) -> None:
         """Keep the train prompts; choose k and the temperature on validation."""
@@ -113,16 +113,10 @@ class KNN(Router):
         if len(self.embedding) > self.exact_up_to:
             self._approximate(validation, ks[-1])
         temperatures = [math.inf if tau is None else tau for tau in self.temperatures]
-        errors = torch.zeros(len(temperatures), len(ks), dtype=torch.float64)
-        if errors.numel() > 1:
-            for batch in validation:
-                embeddings = torch.split(batch.features.embedding, BLOCK)
-                held_out = torch.split(batch.rewards, BLOCK)
-                for block, observed in zip(embeddings, held_out, strict=True):
-                    nearest = self._nearest(block, ks[-1], min(temperatures) < math.inf)
-                    for t, temperature in enumerate(temperatures):
-                        for i, predicted in enumerate(self._running_means(*nearest, ks, temperature)):
-                            errors[t, i] += torch.nansum((predicted - observed) ** 2)
+        errors, kept = np.zeros((len(temperatures), len(ks))), self.kept()
+        for batch in validation if errors.size > 1 else ():
+            embedding, observed = batch.features.embedding.numpy(), batch.rewards.numpy()
+            errors += kept.squared_errors(embedding, observed, ks, temperatures)
         t, i = divmod(int(errors.argmin()), len(ks))
         self.neighbours = torch.tensor(ks[i])
         self.temperature = torch.tensor(temperatures[t], dtype=torch.float64)
@@ -132,47 +126,17 @@ class KNN(Router):
         told = {"k": self.neighbours, "temperature": self.temperature, "recall": self.recall}
         return {name: float(value) for name, value in told.items() if value is not None and value.isfinite()}
 
-    def _nearest(self, queries: Tensor, k: int, weighted: bool) -> tuple[Tensor, Tensor]:
-        """Cosines and positions of the k nearest train prompts, nearest first, (B, k) each."""
-        if self.index is None or self.probes is None:
-            return nearest(queries, self.embedding, self.twin, k, weighted)
-        if self._opened is None:
-            self._opened = Index.opened(self.index, int(self.probes))
-        return self._opened.nearest(queries, k)
-
     def _approximate(self, validation: Iterable[Batch], k: int) -> None:
         """Put the train prompts into an index, in place of their embeddings; its recall is measured on validation."""
-        queries = torch.cat([*(batch.features.embedding for batch in validation), self.embedding[:1]])
+        vectors = self.embedding.numpy()
+        queries = np.concatenate([*(batch.features.embedding.numpy() for batch in validation), vectors[:1]])
         queries = queries[:: max(1, len(queries) // JUDGED)]
-        exact = torch.cat([nearest(q, self.embedding, self.twin, k, False)[1] for q in torch.split(queries, BLOCK)])
-        self._opened, recall = Index.of(self.embedding, queries, exact)
-        self.index, self.probes = self._opened.saved(), torch.tensor(self._opened.probes)
+        exact = np.concatenate([self.kept().nearest(block, k, False)[1] for block in in_blocks(queries)])
+        opened, recall = Index.of(vectors, queries, exact)
+        self.index, self.probes = torch.from_numpy(opened.saved()), torch.tensor(opened.probes)
+        self._opened = self.index, opened
         self.recall = torch.tensor(recall, dtype=torch.float64)
         self.embedding, self.twin = self.embedding[:0], self.twin[:0]
-
-    def _running_means(self, cosine: Tensor, nearest: Tensor, ks: Sequence[int], temperature: float) -> list[Tensor]:
-        """Mean rewards over the first k neighbours of each query, for ascending ks; each (B, M)."""
-        total = torch.zeros(len(nearest), self.rewards.shape[1], dtype=torch.float64)
-        count, weight, largest = (torch.zeros_like(total) for _ in range(3))
-        means, start = [], 0
-        for k in ks:
-            rewards = self.rewards[nearest[:, start:k]]
-            present = ~torch.isnan(rewards)
-            if math.isfinite(temperature):
-                exponent = (cosine[:, start:k] / temperature)[:, :, None]
-                # Relative to the nearest prompt that the member has, which comes first: its weight is 1, so that none
-                # overflows and not all underflow.
-                largest = torch.where(count > 0, largest, torch.where(present, exponent, -math.inf).amax(dim=1))
-                weights = torch.where(present, torch.exp(exponent - largest[:, None]), 0.0)
-                total = total + torch.nansum(weights * rewards, dim=1)
-                weight = weight + weights.sum(dim=1)
-            else:
-                total = total + torch.nansum(rewards, dim=1)
-                weight = weight + present.sum(dim=1)
-            count = count + present.sum(dim=1)
-            means.append(torch.where(count > 0, total / torch.where(count > 0, weight, 1.0), self.means))
-            start = k
-        return means
 
 
 def by_content(embedding: Tensor, rewards: Tensor) -> Tensor:

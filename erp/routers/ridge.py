@@ -12,14 +12,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from erp.errors import ErpError
-from erp.routers.base import Batch, Features, Router
+from erp.routers.arithmetic import Array, Linear
+from erp.routers.base import ArithmeticRouter, Batch
 
-Array = NDArray[np.float64]
 RELATIVE_ALPHAS = np.logspace(-5, 4, 30)  # times the mean eigenvalue of the centred Gram matrix
-BLOCK = 2048  # rows scored at once: bounds their float64 copy, which then fits the cache
 
 
-class Ridge(Router):
+class Ridge(ArithmeticRouter):
     """``W = (E'E + alpha I)^-1 E'R`` on centred data, intercept unpenalised (2603.20217).
 
     One pass over the train batches gathers second moments; one eigendecomposition then serves every alpha of the grid.
@@ -32,6 +31,7 @@ class Ridge(Router):
         alphas: penalties to choose from, on scikit-learn's scale; None for a grid relative to the features.
     """
 
+    arithmetic = Linear
     scale: ClassVar[Literal["reward", "ordinal"]] = "reward"
     closed_form = True
     weight: Tensor
@@ -46,13 +46,6 @@ class Ridge(Router):
         self.register_buffer("weight", torch.empty(0, 0, dtype=torch.float64))  # (d, M)
         self.register_buffer("intercept", torch.empty(0, dtype=torch.float64))
         self.register_buffer("alpha", torch.tensor(float("nan"), dtype=torch.float64))
-
-    def scores(self, features: Features) -> Tensor:
-        """Predicted expected rewards, (B, M) float64."""
-        blocks = torch.split(features.embedding, BLOCK)
-        # Members first: matrix products are twice as fast with the long side last.
-        first = [self.weight.T @ block.to(self.weight.dtype).T + self.intercept[:, None] for block in blocks]
-        return torch.cat([scores.T for scores in first])
 
     def fit(self, train: Iterable[Batch], validation: Iterable[Batch]) -> None:
         """Solve for every alpha, keep the best on validation."""

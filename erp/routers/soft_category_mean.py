@@ -5,21 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import ClassVar, Literal
 
-import torch
-from torch import Tensor
-
-from erp.routers.base import Batch, Dimensions, Features, Router
+from erp.routers.arithmetic import SoftCategoryMeans
+from erp.routers.base import ArithmeticRouter, Batch, Dimensions
 from erp.routers.category_mean import CategoryMean
 from erp.routers.classifier import CategoryClassifier
 
 
-class SoftCategoryMean(Router):
+class SoftCategoryMean(ArithmeticRouter):
     """``sum_c p(c | x) mean_cm``: the expected category mean under a classifier on the embedding.
 
     Categories are needed to learn, not to route. It is the paper's category mean (2603.20217) with a predicted
     category, except that a prompt between two categories gets something of both. Ours.
     """
 
+    arithmetic = SoftCategoryMeans
     scale: ClassVar[Literal["reward", "ordinal"]] = "reward"
     learns_category = True
     closed_form = True
@@ -34,12 +33,6 @@ class SoftCategoryMean(Router):
         """Remember how many categories there are."""
         self.categories = dimensions.categories
         self.category_mean.prepare(dimensions)
-
-    def scores(self, features: Features) -> Tensor:
-        """Predicted expected rewards, (B, M) float64; the global mean where there are no categories."""
-        probability = self.classifier.probabilities(features.embedding)
-        rest = 1.0 - probability.sum(dim=1, keepdim=True)
-        return torch.cat([probability, rest], dim=1) @ self.category_mean.means
 
     def fit(self, train: Iterable[Batch], validation: Iterable[Batch]) -> None:
         """Fit the classifier and the means."""

@@ -25,7 +25,8 @@ from erp.serving.predict import Predictor
 from erp.table.known import unseen_split
 from erp.table.schema import PROMPT_COLUMNS, RewardTable
 from erp.table.texts import text_id
-from erp.trained.router import Predictions, TrainedRouter
+from erp.trained.model import Predictions
+from erp.trained.router import TrainedRouter
 
 _BATCH = 1024  # prompts that are predicted at once
 _DRAWN = ("routed", "filtered", "explored")
@@ -163,14 +164,14 @@ def would_be(trained: TrainedRouter, lambda_: float | None, drawn: Drawn, bootst
     predictor = Predictor(trained, lambda_)
     policy = np.zeros((n, len(drawn.members)))
     rewards, costs = np.empty(policy.shape), np.zeros(policy.shape)
-    means = trained.bundle.train_mean_reward.double().nan_to_num().numpy()
+    means = np.nan_to_num(trained.mean_reward)
     try:
         for i, found in enumerate(_predicted(trained, requests, predictor.policy)):
             told = predictor.weighed(found, requests["prompt"].iloc[i], predictor.policy)
             moment = Moment(requests["order"].iloc[i], predictor.constant(predictor.lambda_), predictor.lambda_)
             for member, odds in _odds(told, moment).items():
                 policy[i, drawn.members.index(member)] = odds
-            usable = trained.bundle.router.scale == "reward" and np.isfinite(found.scores).all()
+            usable = trained.scale == "reward" and np.isfinite(found.scores).all()
             rewards[i] = found.scores[0] if usable else means
             if trained.card.cost_kind == "usd" and np.isfinite(found.costs).all():
                 costs[i] = found.costs[0]

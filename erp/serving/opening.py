@@ -129,4 +129,4 @@ def _prices(folder: Path, trained: TrainedRouter) -> dict[str, Price | None]:
 
 def _mean_cost(trained: TrainedRouter) -> float | None:
     """A mean cost in the units of lambda, where these are not USD."""
-    return None if trained.card.cost_kind == "usd" else float(trained.bundle.train_mean_cost.mean()) or None
+    return None if trained.card.cost_kind == "usd" else float(trained.mean_cost.mean()) or None

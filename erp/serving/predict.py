@@ -15,7 +15,8 @@ import numpy as np
 
 from erp.decisions.policy import LambdaPolicy, Policy
 from erp.serving.decide import Predicted
-from erp.trained.router import Predictions, TrainedRouter, drawn
+from erp.trained.model import Predictions
+from erp.trained.router import TrainedRouter, drawn
 from erp.units import UNITS
 
 MOST = 64
@@ -91,16 +92,13 @@ class Predictor:
             lambda_: reward per base unit of cost. It weighs rewards only where the router's scores are rewards too.
         """
         rewards, costs = (
-            np.nan_to_num(means.numpy(), nan=worst)
-            for means, worst in (
-                (self.trained.bundle.train_mean_reward, -math.inf),
-                (self.trained.bundle.train_mean_cost, 0.0),
-            )
+            np.nan_to_num(means, nan=worst)
+            for means, worst in ((self.trained.mean_reward, -math.inf), (self.trained.mean_cost, 0.0))
         )
         if math.isinf(lambda_):
             worth = -costs
         else:
-            worth = rewards - (lambda_ * costs if self.trained.bundle.router.scale == "reward" else 0.0)
+            worth = rewards - (lambda_ * costs if self.trained.scale == "reward" else 0.0)
         return tuple(self.members[m] for m in np.argsort(-worth, kind="stable"))
 
     async def ask(self, prompt: str, category: str | None, within_s: float) -> Predictions | None:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from erp.backbones.base import Backbone, Trainable, trains
-from erp.errors import ErpError
-from erp.routers.base import Features, Router
+from erp.routers.base import Dimensions, Features, Router, array_of
 from erp.routers.category_mean import CategoryMean
 from erp.routers.classifier import CategoryClassifier
 from erp.routers.ridge import Ridge
 from erp.trained.card import Card
+from erp.trained.model import Codes, Predictions, Vectors
 
 
 class Bundle(nn.Module):
@@ -35,9 +36,11 @@ class Bundle(nn.Module):
         super().__init__()
         self.card = card
         self.router = router
-        self.router.prepare(card.dimensions)
+        block = len(card.categories) if card.category_block > 0 else 0
+        dimensions = Dimensions(card.dimension + block, len(card.members), len(card.categories))
+        self.router.prepare(dimensions)
         self.category_mean = CategoryMean()
-        self.category_mean.prepare(card.dimensions)
+        self.category_mean.prepare(dimensions)
         self.classifier = CategoryClassifier()
         self.cost_model = Ridge() if card.predict_cost else None
         members = len(card.members)
@@ -46,6 +49,19 @@ class Bundle(nn.Module):
         self.backbone = backbone
         # After the router, which so starts from the same numbers with and without it.
         self.encoder = backbone.encoder() if isinstance(backbone, Trainable) and trains(backbone) else None
+
+    def predict(self, embedding: Vectors, category: Codes, neighbours: bool) -> Predictions:
+        """Of n prompts by their embeddings (n, d) and codes (n,): `erp.trained.model.Model`."""
+        features = Features(torch.from_numpy(embedding), torch.from_numpy(category))
+        with torch.no_grad():
+            scores = array_of(self.scores(features).to(torch.float64))
+            costs = array_of(self.predicted_costs(features.embedding))
+            near = self.neighbour_rewards(features) if neighbours else None
+        return Predictions(scores, np.broadcast_to(costs, scores.shape), None if near is None else array_of(near))
+
+    def guess(self, embedding: Vectors) -> Codes:
+        """(n,) codes of the most probable categories; -1 where none was learnt."""
+        return self.classifier.kept().codes(embedding)
 
     def scores(self, features: Features) -> Tensor:
         """The router's scores, (B, M). Raises ErpError where it was made for other vectors."""
@@ -68,8 +84,7 @@ class Bundle(nn.Module):
 
     def seen(self, features: Features) -> Features:
         """What the router gets to see outside training. Raises ErpError where it was made for other vectors."""
-        if (found := features.embedding.shape[1]) != (read := self.card.dimension):
-            raise ErpError(f"checkpoint: is for vectors of {read} numbers, not of {found}; train the run again")
+        self.card.require_vectors(features.embedding.shape[1])
         return self.widened(self.guessed(features))
 
     def widened(self, features: Features) -> Features:
@@ -82,6 +97,6 @@ class Bundle(nn.Module):
 
     def guessed(self, features: Features) -> Features:
         """With predicted categories, those in place of the given ones."""
-        if self.card.category == "given" or not self.card.categories:
+        if not self.card.guesses_category:
             return features
         return Features(features.embedding, self.classifier.codes(features.embedding))

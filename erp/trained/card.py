@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from pydantic import ConfigDict, TypeAdapter
 
-from erp.routers.base import Dimensions
+from erp.errors import ErpError
 from erp.table.asked import PromptFrom
 
 
@@ -49,10 +49,16 @@ class Card:
     backbone_state: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def dimensions(self) -> Dimensions:
-        """Sizes for the router."""
-        block = len(self.categories) if self.category_block > 0 else 0
-        return Dimensions(self.dimension + block, len(self.members), len(self.categories))
+    def guesses_category(self) -> bool:
+        """Whether the router sees a predicted category in place of the given one."""
+        return self.category != "given" and bool(self.categories)
+
+    def require_vectors(self, found: int) -> None:
+        """Raises ErpError where the router was made for vectors of another length."""
+        if found != self.dimension:
+            raise ErpError(
+                f"checkpoint: is for vectors of {self.dimension} numbers, not of {found}; train the run again"
+            )
 
     def plain(self) -> dict[str, Any]:
         """As it stands in the checkpoint."""

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from copy import deepcopy
 from pathlib import Path
-from typing import Any
-
-from safetensors.torch import load_file, save_file
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from erp.files import read_json, replacing, sha256_file, write_json
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 TENSORS = "router.safetensors"
 CONFIG = "config.json"
@@ -20,6 +21,8 @@ _TENSOR, _NUMBER = "$tensor", "$number"  # what JSON has no word for: the name o
 
 def write_exported(content: Mapping[str, Any], tensors: Path) -> None:
     """Write a checkpoint's numbered content as two files; the one without the other is refused later."""
+    from safetensors.torch import save_file  # here: an export is read without torch where its router needs none
+
     found = dict(content["state_dict"])
     card = _without_tensors(content["card"], _CARD, found)
     # A file of its own for each: two names of one tensor are refused by the format.
@@ -30,8 +33,12 @@ def write_exported(content: Mapping[str, Any], tensors: Path) -> None:
     write_json(tensors.with_name(CONFIG), {**rest, "sha256": sha256_file(tensors), "card": card})
 
 
-def read_exported(tensors: Path) -> dict[str, Any]:
+def read_exported(tensors: Path, load: Callable[[Path], Mapping[str, Any]]) -> dict[str, Any]:
     """The content as it was; nothing in the files is run.
+
+    Args:
+        tensors: the file.
+        load: reads it: safetensors' own function for tensors, or for arrays.
 
     Raises:
         Exception: of many kinds, where a file is damaged or missing.
@@ -39,8 +46,8 @@ def read_exported(tensors: Path) -> dict[str, Any]:
     content = read_json(tensors.with_name(CONFIG))
     if content.pop("sha256", None) != sha256_file(tensors):
         raise ValueError(f"it is not the file that {CONFIG} was written with: its sha256 differs")
-    # Copied out of the mapped file: aligned as torch aligns, so that products have the same last bits, and closed.
-    found = {name: tensor.clone() for name, tensor in load_file(tensors).items()}
+    # Copied out of the mapped file: aligned, so that products have the same last bits, and closed.
+    found = {name: deepcopy(tensor) for name, tensor in load(tensors).items()}
     card = _with_tensors(content.get("card"), found)
     state = {name: tensor for name, tensor in found.items() if not name.startswith(f"{_CARD}.")}
     return {**content, "card": card, "state_dict": state}
@@ -48,6 +55,8 @@ def read_exported(tensors: Path) -> dict[str, Any]:
 
 def _without_tensors(value: Any, place: str, found: dict[str, Tensor]) -> Any:
     """Plain JSON values; tensors go into ``found``, under their place."""
+    from torch import Tensor
+
     if isinstance(value, Tensor):
         found[place] = value
         return {_TENSOR: place}
@@ -60,7 +69,7 @@ def _without_tensors(value: Any, place: str, found: dict[str, Tensor]) -> Any:
     return value
 
 
-def _with_tensors(value: Any, found: Mapping[str, Tensor]) -> Any:
+def _with_tensors(value: Any, found: Mapping[str, Any]) -> Any:
     if isinstance(value, dict) and len(value) == 1:
         ((name, item),) = value.items()
         if name == _TENSOR:

@@ -6,11 +6,9 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
-import torch
 from numpy.typing import NDArray
 
 from erp.backbones.base import FittedBackbone
@@ -21,18 +19,21 @@ from erp.decisions.choice import Choice
 from erp.decisions.policy import LambdaPolicy, Policy
 from erp.errors import ErpError, shorten
 from erp.files import plain, whole_text
-from erp.routers.base import Features
 from erp.runs import RunFolder
 from erp.table.asked import PromptFrom, as_text, label_of
-from erp.table.categories import category_codes
+from erp.table.categories import category_codes, missing
 from erp.threads import threads_for
-from erp.trained.bundle import Bundle
-from erp.trained.checkpoint import load_bundle
 from erp.trained.exported import TENSORS
 from erp.trained.hub import located
+from erp.trained.light import ROUTERS as LIGHT
+from erp.trained.light import is_light, load_light
+from erp.trained.model import Codes, Model, Predictions, Scores, Vectors
 from erp.units import UNITS
 
-Scores = NDArray[np.float64]
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from erp.trained.bundle import Bundle
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,47 +51,49 @@ class Decisions:
     chosen: NDArray[np.int64]
 
 
-@dataclass(frozen=True, eq=False)
-class Predictions:
-    """What is known of n prompts before anybody decides.
-
-    Attributes:
-        scores: (n, M) predicted scores.
-        costs: (n, M) predicted costs.
-        neighbours: (n, k, M) rewards of the nearest train prompts; None where nobody asks for them.
-    """
-
-    scores: Scores
-    costs: Scores
-    neighbours: Scores | None
-
-
 class TrainedRouter:
     """A router that was trained, with its backbone, policy and predicted costs.
 
     Attributes:
         members: the pool, in the order of the scores' columns.
+        mean_reward: (M,) of each on train.
+        mean_cost: (M,) likewise.
     """
 
-    def __init__(self, bundle: Bundle, trust: bool = False) -> None:
-        self.bundle = bundle.eval()
-        self.card = bundle.card
+    def __init__(self, model: Model, trust: bool = False) -> None:
+        self._model = model
+        self.card = model.card
         self.members = self.card.members
-        self.backbone = bundle.backbone
+        self.mean_reward: Scores = np.asarray(model.train_mean_reward)
+        self.mean_cost: Scores = np.asarray(model.train_mean_cost)
+        self.backbone = model.backbone
         if isinstance(self.backbone, FittedBackbone):
             self.backbone.restore(self.card.backbone_state)
         self.policy = build(self.card.policy, Policy, key="policy", trust=trust)
         self.policy.restore(self.card.policy_state)
 
     @property
+    def bundle(self) -> Bundle:
+        """The torch module of a run folder."""
+        from erp.trained.bundle import Bundle
+
+        assert isinstance(self._model, Bundle)  # nobody tests, extends or exports an export
+        return self._model
+
+    @property
+    def scale(self) -> str:
+        """What a score is: ``reward``, or ``ordinal``."""
+        return self._model.router.scale
+
+    @property
     def told(self) -> str:
         """What a score is called in answers: ordinal ones are no rewards."""
-        return "predicted_reward" if self.bundle.router.scale == "reward" else "score"
+        return "predicted_reward" if self.scale == "reward" else "score"
 
     @property
     def reads_category(self) -> bool:
         """Whether a prompt's category has to be given."""
-        reads = self.bundle.router.reads_category or self.card.category_block > 0
+        reads = self._model.router.reads_category or self.card.category_block > 0
         return reads and self.card.category == "given"
 
     def decide(
@@ -118,19 +121,15 @@ class TrainedRouter:
         self, prompts: Sequence[str], category: Sequence[object] | None = None, neighbours: bool = False
     ) -> Predictions:
         """Scores and costs of n prompts, at least one; with ``neighbours`` what a policy reads of them too."""
-        given = self._features(_texts(prompts, self.card.prompt_from), category)
-        with torch.no_grad(), threads_for(len(given.embedding)):
-            scores = self.bundle.scores(given).to(torch.float64).numpy()
-            costs = self.bundle.predicted_costs(given.embedding).numpy()
-            near = self.bundle.neighbour_rewards(given) if neighbours else None
-        return Predictions(scores, np.broadcast_to(costs, scores.shape), None if near is None else near.numpy())
+        embedding, codes = self._features(_texts(prompts, self.card.prompt_from), category)
+        with threads_for(len(embedding)):
+            return self._model.predict(embedding, codes, neighbours)
 
-    def _features(self, prompts: Sequence[str], category: Sequence[object] | None) -> Features:
-        """What is known of n prompts."""
+    def _features(self, prompts: Sequence[str], category: Sequence[object] | None) -> tuple[Vectors, Codes]:
+        """Embeddings and codes of n prompts."""
         texts = [whole_text(text) for text in prompts]
-        codes = torch.from_numpy(category_codes(self._categories(category, len(texts)), self.card.categories))
-        embedding = torch.from_numpy(embed_prompts(texts, self.backbone))
-        return Features(embedding, codes)
+        codes = category_codes(self._categories(category, len(texts)), self.card.categories)
+        return embed_prompts(texts, self.backbone), codes
 
     def _categories(self, category: Sequence[object] | None, prompts: int) -> list[object]:
         """One category a prompt, None for unknown. Raises ErpError."""
@@ -145,7 +144,7 @@ class TrainedRouter:
         if isinstance(category, str) or len(values) != prompts:
             raise ErpError(f"category = {_shown(category)}: {prompts} prompts have one category each; give a list")
         try:
-            return [None if value is pd.NA else label_of(plain(value)) for value in values]
+            return [None if missing(value) else label_of(plain(value)) for value in values]
         except ValueError as error:
             raise ErpError(
                 f"category = {_shown(category)}: one {error}; give a text for each prompt, or None"
@@ -165,6 +164,8 @@ class TrainedRouter:
         Raises:
             ErpError: prompts that are no list of texts, not one category a prompt, or none for a router that reads it.
         """
+        import pandas as pd  # here: a gateway asks without it
+
         return pd.DataFrame(
             self.decide(_texts(prompts, self.card.prompt_from), category, 0.0).scores, columns=list(self.members)
         )
@@ -186,6 +187,8 @@ class TrainedRouter:
         Raises:
             ErpError: as ``scores``, or a lambda that is no price.
         """
+        import pandas as pd
+
         prompts = _texts(prompts, self.card.prompt_from)
         found = self.decide(prompts, category, lambda_)
         rows = np.arange(len(prompts))
@@ -251,10 +254,26 @@ def load(
     """
     folder = RunFolder(located(run, revision, trust))
     if (exported := folder.path / TENSORS).exists():
-        return TrainedRouter(load_bundle(exported, trust, weights_dir), trust)
+        return TrainedRouter(_opened(exported, run, trust, weights_dir), trust)
     if not (folder.config.exists() or folder.checkpoint.exists()):
         what = "this is no run folder" if folder.path.is_dir() else "there is no such folder"
         raise ErpError(f"run = {run}: {what}; give one that `erp train` printed, or `erp export` wrote")
     if not folder.checkpoint.exists() or not folder.finished:
         raise ErpError(f"run = {run}: the run is not finished; start the same command again, or wait for it")
-    return TrainedRouter(load_bundle(folder.checkpoint, trust, weights_dir), trust)
+    return TrainedRouter(_opened(folder.checkpoint, run, trust, weights_dir), trust)
+
+
+def _opened(checkpoint: Path, run: str | Path, trust: bool, weights_dir: str | None) -> Model:
+    """What a file holds: by numpy where that is all it takes, else by torch. Raises ErpError."""
+    if checkpoint.name == TENSORS and is_light(checkpoint, trust):
+        return load_light(checkpoint, trust, weights_dir)
+    try:
+        from erp.trained.checkpoint import load_bundle  # here: it brings torch
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise ErpError(
+            f"run = {run}: needs the package torch, which is not installed; install it, or give what `erp export` "
+            f"wrote of a router that needs none: {', '.join(path.split('.')[-2] for path in LIGHT)}"
+        ) from None
+    return load_bundle(checkpoint, trust, weights_dir)

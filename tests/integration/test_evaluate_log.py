@@ -14,7 +14,7 @@ from erp.config.serve import Log
 from erp.serving.decide import Moment, decide
 from erp.serving.log import DecisionLog
 from erp.serving.predict import Predictor
-from erp.trained.router import Predictions
+from erp.trained.model import Predictions
 
 N, EXPLORE = 1200, 0.4
 WORTH = np.array([[0.3, 0.5, 0.8], [0.7, 0.6, 0.1]])  # chance that a member's answer is right, by the kind of prompt

@@ -50,7 +50,7 @@ def loaded(*arguments, code=COMMAND, **options):
     ended = subprocess.run(command, capture_output=True, text=True, check=False, **options)
     assert ended.returncode == 0, ended.stderr
     names = set(ended.stdout.splitlines()[-1].split())
-    assert {"erp", "pandas"} <= names
+    assert {"erp", "numpy"} <= names
     return names
 
 
@@ -101,12 +101,14 @@ def test_routing_by_a_network_needs_what_a_closed_form_needs(trained):
 
 def test_opening_runs_loads_nothing_that_only_fitting_needs(trained):
     runs = [trained(router) for router in ("ridge", "knn", "mlp", "category_mean")]
-    assert main(["export", f"run={runs[0]}", "out=shared"]) == 0
-    runs.append("shared")
-    found = loaded(*runs, code=OPENED)
-    assert not found & {"hydra", "wandb", "matplotlib", "huggingface_hub", *TRAINING, *MODELS, *FITTING}
+    exports = [f"shared-{i}" for i in range(len(runs))]
+    for run, out in zip(runs, exports, strict=True):
+        assert main(["export", f"run={run}", f"out={out}"]) == 0
+    unwanted = {"pandas", "pyarrow", "hydra", "wandb", "matplotlib", "huggingface_hub", *TRAINING, *MODELS, *FITTING}
+    assert not loaded(*runs, *exports, code=OPENED) & unwanted
+    assert not loaded(*(exports[i] for i in (0, 1, 3)), code=OPENED) & {"torch", *unwanted}  # a network needs it
 
 
 def test_serving_loads_what_routing_loads():
     found = loaded(code="import erp.serving.opening; code = 0")
-    assert not found & {"hydra", "wandb", "matplotlib", "sklearn", *TRAINING, *MODELS}
+    assert not found & {"torch", "hydra", "wandb", "matplotlib", "sklearn", *TRAINING, *MODELS}

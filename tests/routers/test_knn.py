@@ -7,7 +7,8 @@ from sklearn.neighbors import NearestNeighbors
 
 from erp.errors import ErpError
 from erp.formats.checkpoint import CHECKPOINT
-from erp.routers.knn import BLOCK, KNN
+from erp.routers.knn import KNN
+from erp.routers.neighbours import BLOCK
 from tests.routers.problems import problem, scores
 
 

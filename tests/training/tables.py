@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickletools
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,33 +54,37 @@ def routing_data(
     )  # fmt: skip
 
 
-def card_of(data: RoutingData, router: dict[str, Any]) -> Card:
-    return Card(
+def card_of(data: RoutingData, router: dict[str, Any], **said: Any) -> Card:
+    card = Card(
         router, BACKBONE, POLICY, data.table.members, data.categories, data.embeddings.dimension,
         data.table.reward_model, data.costs.kind, data.costs.unit, "given", False, 0.0, data.table.prompt_from,
     )  # fmt: skip
+    return replace(card, **said)
 
 
-def module_of(data: RoutingData, router: dict[str, Any], trainer: Trainer = QUICK, seed: int = 0) -> RoutingModule:
-    """Built as `erp train` builds it."""
+def module_of(
+    data: RoutingData, router: dict[str, Any], trainer: Trainer = QUICK, seed: int = 0, **said: Any
+) -> RoutingModule:
+    """Built as `erp train` builds it; the card says what is given last in another way."""
     pl.seed_everything(seed, verbose=False)
-    bundle = Bundle(card_of(data, router), build(router, Router, key="router"), build_backbone(BACKBONE, None))
+    card = card_of(data, router, **said)
+    bundle = Bundle(card, build(router, Router, key="router"), build_backbone(card.backbone, None))
     return RoutingModule(bundle, trainer.learning_rate, trainer.weight_decay)
 
 
 def trained(
-    data: RoutingData, router: dict[str, Any], folder: Path, trainer: Trainer = QUICK, seed: int = 0
+    data: RoutingData, router: dict[str, Any], folder: Path, trainer: Trainer = QUICK, seed: int = 0, **said: Any
 ) -> tuple[Bundle, RoutingDataModule]:
     """A fitted bundle; its checkpoint lies in the folder."""
-    module = module_of(data, router, trainer, seed)
+    module = module_of(data, router, trainer, seed, **said)
     datamodule = RoutingDataModule(data, trainer.batch_size, seed, module.bundle.router.reads_samples)
     fit(module, datamodule, trainer, folder)
     return module.bundle, datamodule
 
 
-def finished_run(data: RoutingData, router: dict[str, Any], folder: Path) -> Bundle:
+def finished_run(data: RoutingData, router: dict[str, Any], folder: Path, **said: Any) -> Bundle:
     """A fitted bundle in a folder that says that the run ended well."""
-    bundle, _ = trained(data, router, folder)
+    bundle, _ = trained(data, router, folder, **said)
     write_json(folder / "status.json", {"status": "ok"})
     write_json(folder / "results.json", {})
     return bundle
