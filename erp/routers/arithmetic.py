@@ -139,6 +139,62 @@ class SoftCategoryMeans(Arithmetic):
         return np.asarray(np.concatenate([probability, rest], axis=1) @ self.category_mean.means)
 
 
+@dataclass(frozen=True, eq=False)
+class ClusterMeans(Arithmetic):
+    """Means by cluster.
+
+    Attributes:
+        centers: (clusters, d).
+        means: (clusters, M).
+        kappa: shrinkage they were made with.
+    """
+
+    centers: Array
+    means: Array
+    kappa: Array
+
+    def scores(self, embedding: Vectors, category: Codes) -> Array:
+        """Predicted expected rewards, (B, M)."""
+        del category
+        return self.means[nearest_center(embedding, self.centers)]
+
+
+@dataclass(frozen=True, eq=False)
+class HierarchicalMeans(Arithmetic):
+    """Means by cluster, and by category where that is a level.
+
+    Attributes:
+        centers: (fine, d).
+        means: (categories + 1, fine, M); last: of all categories, for prompts of none.
+        coarse_clusters: how many there were.
+        kappa: shrinkage they were made with.
+    """
+
+    centers: Array
+    means: Array
+    coarse_clusters: Codes
+    kappa: Array
+
+    @property
+    def reads_category(self) -> bool:  # type: ignore[override]
+        """Whether the category is a level."""
+        return len(self.means) > 1
+
+    def scores(self, embedding: Vectors, category: Codes) -> Array:
+        """Predicted expected rewards, (B, M)."""
+        return self.means[category % len(self.means), nearest_center(embedding, self.centers)]
+
+
+def nearest_center(points: NDArray[np.floating], centers: Array) -> Codes:
+    """(B,) position of the centre of least Euclidean distance to points (B, d); the first where several are as near."""
+    half_squares = np.square(centers).sum(axis=1) / 2
+    found = np.empty(len(points), dtype=np.int64)
+    for start in range(0, len(points), BLOCK):
+        block = points[start : start + BLOCK].astype(centers.dtype)
+        found[start : start + BLOCK] = (half_squares - block @ centers.T).argmin(axis=1)
+    return found
+
+
 def with_categories(embedding: Vectors, category: Codes, categories: Sequence[str], weight: float) -> Vectors:
     """Embeddings with a block of category indicators behind them, all 0 where the category is unknown.
 

@@ -12,15 +12,15 @@ from threadpoolctl import threadpool_limits  # comes with scikit-learn
 from torch import Tensor
 
 from erp.errors import ErpError
-from erp.routers.base import Batch, Features, Router
+from erp.routers import arithmetic
+from erp.routers.base import ArithmeticRouter, Batch, array_of
 from erp.routers.knn import as_values, scored_prompts
 
 MOST_POINTS = 20_000  # distinct prompts up to which K-means looks at all of them in every step
 MOST_KEPT = 100_000  # train prompts in memory: of more, about so many tell where centres lie, drawn by their content
-BLOCK = 8192  # prompts assigned at once: bounds the distances at BLOCK x clusters
 
 
-class ClusterMean(Router):
+class ClusterMean(ArithmeticRouter):
     """Each member's train mean in the prompt's cluster, shrunk: ``(n mean + kappa global) / (n + kappa)``.
 
     K-means on the embedding makes the clusters; n is how many rewards the member has in one. With kappa = 0 this is
@@ -37,6 +37,7 @@ class ClusterMean(Router):
         seed: of K-means.
     """
 
+    arithmetic = arithmetic.ClusterMeans
     scale: ClassVar[Literal["reward", "ordinal"]] = "reward"
     closed_form = True
     centers: Tensor
@@ -53,10 +54,6 @@ class ClusterMean(Router):
         self.register_buffer("centers", torch.empty(0, 0, dtype=torch.float64))  # (clusters, d)
         self.register_buffer("means", torch.empty(0, 0, dtype=torch.float64))  # (clusters, M)
         self.register_buffer("kappa", torch.tensor(torch.nan, dtype=torch.float64))
-
-    def scores(self, features: Features) -> Tensor:
-        """Predicted expected rewards, (B, M) float64."""
-        return self.means[nearest_center(features.embedding, self.centers)]
 
     def fit(self, train: Iterable[Batch], validation: Iterable[Batch]) -> None:
         """Cluster, average the present cells; choose the number of clusters and kappa on validation."""
@@ -137,9 +134,7 @@ def cluster_centers(points: Tensor, weights: Tensor, clusters: int, seed: int) -
 
 def nearest_center(embedding: Tensor, centers: Tensor) -> Tensor:
     """(B,) position of the centre of least Euclidean distance; the first where several are as near."""
-    half_squares = centers.square().sum(dim=1) / 2
-    blocks = torch.split(embedding, BLOCK)
-    return torch.cat([(half_squares - block.to(centers.dtype) @ centers.T).argmin(dim=1) for block in blocks])
+    return torch.from_numpy(arithmetic.nearest_center(array_of(embedding), array_of(centers)))
 
 
 def sums_by(code: Tensor, rewards: Tensor, codes: int) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,8 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from erp.routers.base import Batch, Dimensions, Features, Router
+from erp.routers.arithmetic import HierarchicalMeans
+from erp.routers.base import ArithmeticRouter, Batch, Dimensions
 from erp.routers.cluster_mean import (
     MOST_KEPT,
     checked_clusters,
@@ -24,7 +25,7 @@ from erp.routers.cluster_mean import (
 from erp.routers.knn import scored_prompts
 
 
-class HierarchicalMean(Router):
+class HierarchicalMean(ArithmeticRouter):
     """Train means of the prompt's fine cluster, shrunk to its coarse cluster's, and so on up to the global mean.
 
     Every level is ``(n mean + kappa parent) / (n + kappa)``, n being the member's rewards there. K-means on the
@@ -44,6 +45,7 @@ class HierarchicalMean(Router):
         seed: of K-means.
     """
 
+    arithmetic = HierarchicalMeans
     scale: ClassVar[Literal["reward", "ordinal"]] = "reward"
     closed_form = True
     centers: Tensor
@@ -75,10 +77,6 @@ class HierarchicalMean(Router):
     def prepare(self, dimensions: Dimensions) -> None:
         """Remember how many categories there are."""
         self.categories = dimensions.categories if self.reads_category else 0
-
-    def scores(self, features: Features) -> Tensor:
-        """Predicted expected rewards, (B, M) float64."""
-        return self.means[self._slot(features.category), nearest_center(features.embedding, self.centers)]
 
     def fit(self, train: Iterable[Batch], validation: Iterable[Batch]) -> None:
         """Cluster twice, average the present cells; choose the numbers of clusters and kappas on validation."""

@@ -18,6 +18,8 @@ from erp.routers.arithmetic import (
     Arithmetic,
     CategoryMeans,
     Classifier,
+    ClusterMeans,
+    HierarchicalMeans,
     Linear,
     SoftCategoryMeans,
     with_categories,
@@ -29,6 +31,8 @@ from erp.trained.model import Codes, Predictions, Scores, Vectors, card_and_stat
 
 ROUTERS: dict[str, type[Arithmetic]] = {
     "erp.routers.category_mean.CategoryMean": CategoryMeans,
+    "erp.routers.cluster_mean.ClusterMean": ClusterMeans,
+    "erp.routers.hierarchical_mean.HierarchicalMean": HierarchicalMeans,
     "erp.routers.knn.KNN": Neighbours,
     "erp.routers.ridge.Ridge": Linear,
     "erp.routers.soft_category_mean.SoftCategoryMean": SoftCategoryMeans,

@@ -55,7 +55,8 @@ for folder in asked["folders"]:
         found = router.predict(asked["prompts"], asked["category"], neighbours=True)
         near = None if found.neighbours is None else found.neighbours.tolist()
         chosen = router.decide(asked["prompts"], asked["category"], 0.05).chosen.tolist()
-        print(json.dumps([found.scores.tolist(), found.costs.tolist(), near, chosen]))
+        said = [router.told, router.reads_category]
+        print(json.dumps([found.scores.tolist(), found.costs.tolist(), near, chosen, said]))
     except erp.ErpError as error:
         print(json.dumps(error.faults))
 """
@@ -75,6 +76,11 @@ CASES = {
     "all that stands beside": (RIDGE, {"predict_cost": True, "category": "predicted", "category_block": 0.7}),
     "category_mean": (router_of("erp.routers.category_mean.CategoryMean"), {}),
     "soft_category_mean": (router_of("erp.routers.soft_category_mean.SoftCategoryMean"), {}),
+    "cluster_mean": (router_of("erp.routers.cluster_mean.ClusterMean", clusters=[9]), {}),
+    "hierarchical_mean": (
+        router_of("erp.routers.hierarchical_mean.HierarchicalMean", coarse=[2], fine=[6], use_category=True),
+        {},
+    ),
     "knn": (router_of(KNN, k=7), {}),
     "weighted knn": (router_of(KNN, k=7, temperature=0.1), {"category_block": 0.3}),
 }
@@ -180,7 +186,8 @@ def test_with_nothing_but_what_is_listed_it_decides_bit_for_bit_as_the_run(data,
             assert (there is None) == (here is None)
             if here is not None:
                 np.testing.assert_array_equal(np.array(there, dtype=float), here, err_msg=name)
-        np.testing.assert_array_equal(found[-1], run.decide(PROMPTS, CATEGORY, 0.05).chosen)
+        np.testing.assert_array_equal(found[3], run.decide(PROMPTS, CATEGORY, 0.05).chosen)
+        assert found[4] == [run.told, run.reads_category]
     assert answers["knn"][2] is not None
 
 
@@ -188,4 +195,3 @@ def test_with_nothing_but_what_is_listed_it_decides_bit_for_bit_as_the_run(data,
 def test_numpy_s_form_is_the_one_that_the_router_scores_by(path):
     router = build(router_of(path), Router, key="router")
     assert type(router).arithmetic is ROUTERS[path]
-    assert (router.scale, router.reads_category) == (ROUTERS[path].scale, ROUTERS[path].reads_category)
