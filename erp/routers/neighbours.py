@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from erp.errors import ErpError
 from erp.routers.arithmetic import Arithmetic, Array, Codes, Vectors
 
-Cosines = NDArray[np.float32] | NDArray[np.float64]
+Cosines = NDArray[Any]  # float32, or float64 where weights are made of them
 
 BLOCK = 1024  # query rows at once: bounds the similarity matrix at BLOCK x COLUMNS
 COLUMNS = 65_536  # train prompts compared at once: bounds the similarities at queries x that many
@@ -156,8 +156,8 @@ def nearest(queries: Vectors, vectors: Vectors, twin: Codes, k: int, weighted: b
 def _nearest_in(queries: Vectors, vectors: Vectors, twin: Codes, k: int, weighted: bool) -> tuple[Cosines, Codes]:
     """Of one block; all of it where it has fewer than k."""
     n = len(vectors)
-    k, dtype = min(k, n), np.float64 if weighted else np.float32
-    every: Cosines = queries.astype(dtype, copy=False) @ vectors.astype(dtype, copy=False).T
+    k, dtype = min(k, n), np.float64 if weighted else vectors.dtype
+    every: Cosines = np.matmul(queries.astype(dtype, copy=False), vectors.astype(dtype, copy=False).T)
     if (twin != np.arange(n)).any():
         every = every[:, twin]
     position = np.empty((len(queries), k), dtype=np.int64)
