@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, softplus
 
 from erp.errors import ErpError
-from erp.routers.base import Batch, Dimensions, Features, Router
+from erp.routers.base import Batch, Dimensions, Features, Router, array_of
 from erp.routers.cluster_mean import MOST_KEPT
 from erp.routers.knn import first_equal_in_blocks, scored_prompts
 from erp.routers.losses import masked_mean
@@ -94,5 +94,6 @@ class IRT(Router):
 
     def _warmed(self, embedding: Tensor) -> Tensor:
         k = min(self.neighbours, len(self.kept))
-        found = nearest(embedding, self.kept, first_equal_in_blocks(self.kept), k, False)[1]
+        arrays = map(array_of, (embedding, self.kept, first_equal_in_blocks(self.kept)))
+        found = torch.from_numpy(nearest(*arrays, k, False)[1])
         return (1 - self.warmup) * embedding + self.warmup * self.kept[found].mean(dim=1)
