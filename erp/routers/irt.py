@@ -94,6 +94,6 @@ class IRT(Router):
 
     def _warmed(self, embedding: Tensor) -> Tensor:
         k = min(self.neighbours, len(self.kept))
-        arrays = map(array_of, (embedding, self.kept, first_equal_in_blocks(self.kept)))
-        found = torch.from_numpy(nearest(*arrays, k, False)[1])
+        kept, twin = array_of(self.kept), array_of(first_equal_in_blocks(self.kept))
+        found = torch.from_numpy(nearest(array_of(embedding), kept, twin, k, False)[1])
         return (1 - self.warmup) * embedding + self.warmup * self.kept[found].mean(dim=1)
