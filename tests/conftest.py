@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import gc
+import io
 import os
 import shutil
 import sys
+from copy import copy, deepcopy
 from pathlib import Path
 
 # Before torch is loaded, and for the processes that tests start: workers side by side share the cores.
@@ -14,6 +17,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 import pytest
+from hydra._internal.config_repository import CachingConfigRepository
+from omegaconf import OmegaConf
 
 from erp.evaluation.bins import binned
 from tests.handmade import CASES, make_predictions, make_results
@@ -26,6 +31,22 @@ sys.dont_write_bytecode = False
 # As `erp` itself does: Python otherwise walks through all that was imported at every 700 new objects.
 gc.set_threshold(100_000, 20, 100)
 os.fsync = lambda _: None  # no test pulls the plug: nobody waits for the disk
+
+
+def parsed_once(load):
+    """Hydra parses the same two dozen files for every config that it composes; what a text says does not change."""
+    of_text = functools.lru_cache(maxsize=512)(lambda text: load(io.StringIO(text)))
+    return lambda file: deepcopy(of_text(file.read())) if hasattr(file, "read") else load(file)
+
+
+OmegaConf.load = staticmethod(parsed_once(OmegaConf.load))
+# It also copies whatever it knows before each, though it changes nothing but the list of its sources.
+CachingConfigRepository.__init__ = lambda self, delegate: vars(self).update(delegate=copy(delegate), cache={})
+
+
+def pytest_collection_finish():
+    """What was imported to collect the tests stays: no search for cycles walks through it again."""
+    gc.freeze()
 
 
 @pytest.fixture

@@ -4,8 +4,6 @@ import json
 from pathlib import Path
 
 import torch
-from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import (
     BertConfig,
@@ -57,6 +55,9 @@ def _model(architecture: str, vocabulary: int) -> torch.nn.Module:
 
 def tiny_encoder(folder: Path, architecture: str, pooling: str, dtype: torch.dtype = torch.float32) -> Path:
     """Write an encoder with its tokenizer and pooling; ``pooling`` is cls, mean or lasttoken, then length one."""
+    from sentence_transformers import SentenceTransformer  # takes seconds: not while tests are collected
+    from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
+
     tokenizer = tiny_tokenizer() if architecture == "qwen3" else _letters()
     plain = folder.parent / f"{folder.name}-plain"
     with torch.random.fork_rng(devices=[]):

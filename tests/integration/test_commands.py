@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 import erp as package
+from tests.integration.conftest import SMALL
 from tests.integration.tables import long_frame, results
 
 NUMBERS = ("prediction", "routing", "policy", "curves", "interval", "audc", "shares", "regret", "data", "cost")
@@ -210,7 +211,7 @@ def test_describe_says_null_for_what_one_sample_cannot_tell(erp, tmp_path):
     assert set(facts["noise"]["reliability"].values()) == {None}
     assert facts["noise"]["components"]["shares"] is None
     assert "not identifiable at K=1" in erp("describe", "data=table", "data.path=one.parquet").out
-    answer = erp("train", "data=table", "data.path=one.parquet", "backbone=hashing", "tracking=off")
+    answer = erp("train", "data=table", "data.path=one.parquet", *SMALL)
     report = (Path(answer.last) / "report.md").read_text()
     assert "Reliability, variance shares and label budgets are not identifiable at K=1" in report
     assert "at K=1 its reward is the oracle's" in report
@@ -309,8 +310,7 @@ def test_a_router_of_the_user_s_own(erp, quick, tmp_path, monkeypatch):
 def test_evaluate_leaves_out_rephrasings_of_what_was_learnt(erp, tmp_path):
     frame = long_frame().assign(group=lambda f: "g" + f["prompt_id"])
     frame.to_parquet(tmp_path / "one.parquet")
-    options = ["backbone=hashing", "tracking=off", "bootstrap.draws=200"]
-    folder = erp("train", "data=table", "data.path=one.parquet", *options).last
+    folder = erp("train", "data=table", "data.path=one.parquet", *SMALL).last
     other = frame.assign(prompt="again: " + frame["prompt"], prompt_id="re-" + frame["prompt_id"])
     other.to_parquet(tmp_path / "other.parquet")
     answer = erp("evaluate", f"run={folder}", "data=table", "data.path=other.parquet")
@@ -379,7 +379,7 @@ def test_a_table_of_pass_rates_has_ceilings_and_a_split_half_oracle(erp, tmp_pat
     assert "240 prompts x 3 members, K = 10" in said
     assert "variance of a sampled reward: prompt" in said
     assert "K=1" not in said
-    run = erp("train", "data=table", "data.path=rates.csv", "backbone=hashing", "router=ridge", "bootstrap.draws=200")
+    run = erp("train", "data=table", "data.path=rates.csv", *SMALL, "router=ridge")
     assert run.code == 0, run.err
     found = results(run.last)
     assert found["oracle_split_half"]["reward"] < found["routing"]["oracle"]["reward"]
@@ -392,7 +392,7 @@ def test_a_run_that_knows_prompts_by_ids_of_folded_texts_still_knows_them(erp, t
     frame = long_frame().drop(columns="prompt_id")
     frame["prompt"] = frame["prompt"] + "\n  and so on"
     frame.to_parquet("t.parquet")
-    quick = ("backbone=hashing", "router=ridge", "bootstrap.draws=200", "figures=false", "tracking=off")
+    quick = (*SMALL, "router=ridge")
     run = Path(erp("train", "data=table", "data.path=t.parquet", *quick).last)
     split = pd.read_parquet(run / "split.parquet")
     texts = {f"p-{hashlib.sha256(text.encode()).hexdigest()[:16]}": text for text in frame["prompt"].unique()}
@@ -424,7 +424,7 @@ def test_cached_responses_are_marked_wherever_noise_is(erp, tmp_path):
     cached.assign(sample=cached.groupby(["prompt_id", "model"]).cumcount()).to_parquet("numbered.parquet")
     said = erp("describe", "data=table", "data.path=numbered.parquet").out
     assert "warning: not to be believed, because samples look like copies (" in said
-    quick = ("backbone=hashing", "router=ridge", "bootstrap.draws=200", "tracking=off", "figures=false")
+    quick = (*SMALL, "router=ridge")
     run = Path(erp("train", "data=table", "data.path=numbered.parquet", *quick).last)
     assert results(run)["noise"]["doubt"].startswith("not to be believed")
     report = (run / "report.md").read_text()

@@ -1,6 +1,7 @@
 """Options that cross rooms, through the command line: policies, predicted category and cost, other targets, splits."""
 
 import json
+import shutil
 from itertools import combinations
 from pathlib import Path
 
@@ -10,15 +11,21 @@ import pytest
 
 import erp as package
 from erp.compose import compose
+from tests.integration.conftest import arguments_of
 from tests.integration.tables import long_frame
 
 
-@pytest.fixture
-def quick(tmp_path):
-    """Five samples a cell, enough to take a best of two or a quantile."""
-    path = tmp_path / "five.parquet"
+@pytest.fixture(scope="module")
+def five(tmp_path_factory):
+    """Five samples a cell, enough to take a best of two or a quantile. Nobody writes here: `quick` has a copy."""
+    path = tmp_path_factory.mktemp("table") / "five.parquet"
     long_frame(samples=5).to_parquet(path)
-    return ["data=table", f"data.path={path}", "backbone=hashing", "tracking=off", "bootstrap.draws=200"]
+    return path
+
+
+@pytest.fixture
+def quick(five, tmp_path):
+    return arguments_of(Path(shutil.copy(five, tmp_path)))
 
 
 def results_of(answer):

@@ -10,9 +10,9 @@ from functools import cache, partial
 import numpy as np
 import pytest
 import torch
+from omegaconf import OmegaConf
 
-from erp.compose import options
-from erp.jobs import check_sweep
+from erp.compose import compose, conf_folder, options
 from erp.routers.base import Batch, Dimensions, Features
 from erp.routers.training_loop import train_by_gradient
 
@@ -22,10 +22,13 @@ KEPT = ("ridge", "knn", "mlp")  # of what auto chooses from, which is tried by i
 
 @cache
 def router_options() -> dict[str, dict]:
-    """The options of ``router=`` by name, composed once for all files: they are read while tests are collected."""
-    names = sorted(options("router"))
-    configs = check_sweep("train", [f"router={','.join(names)}"])
-    return {name: config["router"] for name, config in zip(names, configs, strict=True)}
+    """The options of ``router=`` by name, once for all files: they are read while tests are collected.
+
+    One that is not made of others is what stands in its file, which is a tenth of the time that composing it takes.
+    """
+    files = {name: OmegaConf.load(conf_folder() / f"router/{name}.yaml") for name in options("router")}
+    return {name: compose("train", [f"router={name}"])["router"] if "defaults" in file else OmegaConf.to_container(file)
+            for name, file in files.items()}  # fmt: skip
 
 
 def router_nodes() -> dict[str, dict]:

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 import wandb
 import yaml
-from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
-from wandb.sdk.lib.config_util import save_config_file_from_dict
+from wandb.sdk.lib import config_util
 
 from erp import cli
 from erp.compose import compose
@@ -40,10 +39,12 @@ def test_every_job_of_a_multirun_leaves_its_own_run_in_the_sweep_s_group(tmp_pat
 
 def command(sweep: dict, pick) -> tuple[list[str], dict]:
     """What the agent would run for one choice of the parameters, by W&B's own code, and the choice."""
+    from wandb.sdk.launch.sweeps import utils  # takes seconds
+
     args = {name: {"value": pick(how)} for name, how in sweep["parameters"].items()}
     parts = []
-    for part in create_sweep_command(list(sweep["command"])):
-        parts += create_sweep_command_args({"args": args})[part[2:-1]] if part.startswith("${") else [part]
+    for part in utils.create_sweep_command(list(sweep["command"])):
+        parts += utils.create_sweep_command_args({"args": args})[part[2:-1]] if part.startswith("${") else [part]
     return parts, args
 
 
@@ -86,7 +87,7 @@ def agent(tmp_path, monkeypatch):
     def started(run_id: str, args: dict) -> None:
         wandb.teardown()  # the agent starts a process for each job
         file = tmp_path / f"config-{run_id}.yaml"
-        save_config_file_from_dict(str(file), args)
+        config_util.save_config_file_from_dict(str(file), args)
         for name, value in (
             *(("SWEEP_ID", "sw33p"), ("RUN_ID", run_id), ("PROJECT", "theirs"), ("ENTITY", "team")),
             ("SWEEP_PARAM_PATH", str(file)),
