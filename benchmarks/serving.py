@@ -1,6 +1,6 @@
 """``python -m benchmarks.serving PART ...``: what `erp serve` adds to a call, beside a direct one and LiteLLM's proxy.
 
-Parts: ``load`` (200 requests a second, 64 connections), ``few`` (16 connections), ``encoder`` (one prompt: minilm_onnx
+Parts: ``load`` (200 requests a second, 64 connections), ``slow`` (50), ``few`` (16 connections), ``encoder`` (one prompt: minilm_onnx
 beside minilm), ``busy`` (one prompt while another process keeps a core busy). Each writes its section of
 ``benchmarks/SERVING.md``. Callers, gateway, proxy and the members' server are processes of one machine; ways take
 turns.
@@ -24,9 +24,11 @@ from collections import defaultdict
 from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 import yaml
 
@@ -49,6 +51,7 @@ from benchmarks.loopback import (
 from erp import threads
 from erp.backbones.base import Backbone, build_backbone
 from erp.compose import conf_folder
+from erp.table.mini import MINI
 from erp.trained.router import load
 
 RATE, SLOWER, TURN_S = 200, 50, 10
@@ -136,23 +139,20 @@ def ways(stack: ExitStack, options: argparse.Namespace, folder: Path) -> dict[st
     return found
 
 
-def load_part(options: argparse.Namespace, folder: Path) -> tuple[str, list[str]]:
+def load_part(options: argparse.Namespace, folder: Path, rate: int) -> tuple[str, list[str]]:
     """An open loop at 64 connections."""
     with ExitStack() as stack:
         found = ways(stack, options, folder)
         turns = math.ceil(options.seconds / TURN_S)
-        lines = measured(found, 64, RATE, prompts(RATE * TURN_S), turns)
-        if options.slower:
-            lines += ["", f"{SLOWER} requests a second, which the encoder and LiteLLM can keep up with:", ""]
-            lines += measured(found, 64, SLOWER, prompts(SLOWER * TURN_S), options.slower)
+        lines = measured(found, 64, rate, prompts(rate * TURN_S), turns)
     what = (
         "`router=ridge backbone=minilm_onnx` on the table that ships, one worker, pins in a file, a decision log; "
-        f"prompts of {WORDS} words. {RATE} requests a second for {turns * TURN_S} s each way, in turns of {TURN_S} s; "
+        f"prompts of {WORDS} words. {rate} requests a second for {turns * TURN_S} s each way, in turns of {TURN_S} s; "
         "a request's time runs from when it was due. CPU is that of the process between caller and server (direct: "
         "the server). The last column counts answers other than 200, requests that found no free connection for "
         f"{PATIENCE_S} s and, where a request was to be routed, answers by the best constant."
     )
-    return f"{RATE} requests a second, 64 connections", [what, "", machine()[0], "", *lines]
+    return f"{rate} requests a second, 64 connections", [what, "", machine()[0], "", *lines]
 
 
 def few_part(options: argparse.Namespace, folder: Path) -> tuple[str, list[str]]:
@@ -184,12 +184,16 @@ def encoder_part(options: argparse.Namespace, _: Path) -> tuple[str, list[str]]:
     """One prompt, on one thread, both encoders in turn."""
     torch.set_num_threads(1)
     both = [backbone(name).embed for name in ("minilm", "minilm_onnx")]
+    mini = pd.read_parquet(MINI / "prompts.parquet")["prompt"].sample(options.calls, random_state=0).tolist()
     lines = ["| words of a prompt | minilm, ms | minilm_onnx, ms | ratio | minilm, ms of CPU | minilm_onnx | ratio |",
              "|---|---|---|---|---|---|---|"]  # fmt: skip
-    for words in (10, 40, 120):
-        texts = [" ".join((text * 4).split()[:words]) for text in prompts(options.calls)]
+    median = np.median([len(text.split()) for text in mini])
+    asked_of = {f"`mini`'s own, {median:.0f} at the median": mini} | {
+        str(words): [" ".join((text * 4).split()[:words]) for text in prompts(options.calls)] for words in (10, 40, 120)
+    }
+    for words, texts in asked_of.items():
         took = np.array([[timed(embed, text) for embed in both] for text in texts])
-        cells = [str(words)]
+        cells = [words]
         for old, new in np.median(took[len(took) // 20 :], axis=0).T:
             cells += [f"{old:.1f}", f"{new:.1f}", f"{new / old:.2f}"]
         lines.append(f"| {' | '.join(cells)} |")
@@ -221,7 +225,13 @@ def busy_part(options: argparse.Namespace, folder: Path) -> tuple[str, list[str]
     return "One prompt beside a busy process", [what, "", machine()[0], "", *lines]
 
 
-PARTS = {"load": load_part, "few": few_part, "encoder": encoder_part, "busy": busy_part}
+PARTS = {
+    "load": partial(load_part, rate=RATE),
+    "slow": partial(load_part, rate=SLOWER),
+    "few": few_part,
+    "encoder": encoder_part,
+    "busy": busy_part,
+}
 
 
 def main() -> None:
@@ -231,7 +241,6 @@ def main() -> None:
     parser.add_argument("--litellm", help="python of an environment with litellm[proxy], to be measured too")
     parser.add_argument("--run", type=Path, help="a run to serve, in place of one that is trained first")
     parser.add_argument("--seconds", type=int, default=60, help="of load, each way")
-    parser.add_argument("--slower", type=int, default=2, help=f"turns of load at {SLOWER} requests a second, too")
     parser.add_argument("--calls", type=int, default=200, help="of each kind, of encoder and busy")
     options = parser.parse_args()
     end_in_order()

@@ -15,13 +15,13 @@ from erp.backbones.onnx_integers import in_integers
 from erp.backbones.windows import Long, Pieces, Window, whole, window_of
 from erp.errors import ErpError
 from erp.files import sha256_file
-from erp.threads import FEW
 from erp.weights import Weights, find_weights
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
     from tokenizers import Tokenizer
 
+_FEW = 4  # prompts that one thread reads about as soon as several are woken
 _ARITHMETIC = "int8"  # of products with 8-bit weights; another gives other vectors
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
@@ -101,7 +101,7 @@ class OnnxBackbone(Backbone):
         def read(row: int) -> None:
             vectors[row] = _mean_state(session, ids[row])
 
-        if len(ids) < FEW:
+        if len(ids) < _FEW:
             for row in range(len(ids)):
                 read(row)
         else:

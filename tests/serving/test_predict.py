@@ -86,7 +86,7 @@ def test_twice_what_an_encoder_can_read_leaves_it_busy_with_what_is_in_time(slow
     assert max(map(len, (texts for _, texts in backbone.batches))) > 1
     assert all(began < dues[text] for began, texts in backbone.batches for text in texts)
     told = sorted(took for what, took in found if what == "timeout")
-    assert told[len(told) // 2] < 0.02  # at once, not after all of the time that there was
+    assert told[len(told) // 2] < within_s / 4  # at once, not after all of the time that there was
 
 
 def test_while_an_encoder_hangs_nobody_waits_for_it_and_then_it_is_asked_again(slow):
@@ -95,11 +95,11 @@ def test_while_an_encoder_hangs_nobody_waits_for_it_and_then_it_is_asked_again(s
     async def hung():
         await asked(predictor, "warm", 1)
         backbone.go.clear()
-        first = asyncio.create_task(asked(predictor, "the first", 0.1))
+        first = asyncio.create_task(asked(predictor, "the first", 0.3))
         assert (await first)[0] == "timeout"
-        many = await asyncio.gather(*(asked(predictor, f"another {i}", 0.1) for i in range(1000)))
+        many = await asyncio.gather(*(asked(predictor, f"another {i}", 0.5) for i in range(1000)))
         assert {what for what, _ in many} == {"timeout"}
-        assert max(took for _, took in many) < 0.1
+        assert max(took for _, took in many) < 0.4
         assert waiting(predictor) == 0
         backbone.go.set()
         while (await asked(predictor, "the last", 0.5))[0] != "routed":
