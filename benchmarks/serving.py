@@ -1,9 +1,9 @@
 """``python -m benchmarks.serving PART ...``: what `erp serve` adds to a call, beside a direct one and LiteLLM's proxy.
 
-Parts: ``load`` (200 requests a second, 64 connections), ``slow`` (50), ``few`` (16 connections), ``encoder`` (one prompt: minilm_onnx
-beside minilm), ``busy`` (one prompt while another process keeps a core busy). Each writes its section of
-``benchmarks/SERVING.md``. Callers, gateway, proxy and the members' server are processes of one machine; ways take
-turns.
+Parts: ``load`` (200 requests a second, 64 connections), ``slow`` (50), ``few`` (16 connections), ``encoder`` (one
+prompt: minilm_onnx beside minilm), ``busy`` (one prompt while another process keeps a core busy). Each writes its
+section of ``benchmarks/SERVING.md``. Callers, gateway, proxy and the members' server are processes of one machine; ways
+take turns.
 """
 
 from __future__ import annotations
