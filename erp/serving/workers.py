@@ -30,9 +30,9 @@ class Workers(Multiprocess):
     """Starts workers, and another where one dies. A hang-up is each worker's to heed, as it is of one alone."""
 
     def handle_hup(self) -> None:
-        """Let each of them load the run anew."""
+        """Let each of them load the run anew; one that has only begun does so as it is."""
         for worker in self.processes:
-            if worker.pid is not None and worker.process.is_alive():
+            if worker.pid is not None and worker.is_ready():
                 os.kill(worker.pid, signal.SIGHUP)
 
 
