@@ -45,7 +45,7 @@ def test_every_command_is_one(block: Block, line: str, tmp_path, monkeypatch):
         assert {a for a in arguments if "=" not in a} <= set(targets), f"{block}: {line}"
         return
     if program != "erp":
-        assert program in ("export", "git", "pip", "wandb", "kill"), f"{block}: {line}"
+        assert program in ("export", "git", "pip", "wandb", "kill", "docker"), f"{block}: {line}"
         return
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("erp.jobs.MOST_JOBS_CHECKED", 8)  # of a sweep; where it is run, all are

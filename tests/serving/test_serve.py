@@ -11,7 +11,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from contextlib import ExitStack
@@ -241,7 +240,7 @@ def test_workers_share_pins_spend_counts_and_signals_and_one_that_dies_is_replac
         keys = {"state": str(tmp_path / "state.db"), "budget": {"usd_per_day": 1e9}}
         arguments = serve("workers=2", urls=member.url, **keys)
         a_usd_each(trained.members)
-        server = stack.enter_context(Process(arguments))
+        server = stack.enter_context(Process(arguments, TMPDIR=str(tmp_path)))
         went_on = {**CHAT, "messages": [*CHAT["messages"], {"role": "assistant", "content": "x"}, *CHAT["messages"]]}
 
         def paths(count):
@@ -298,4 +297,4 @@ def test_workers_share_pins_spend_counts_and_signals_and_one_that_dies_is_replac
         state = State(tmp_path / "state.db")
         assert state.spent(time.time())[1] == asked[0] + 1 == len(member.asked)
         state.close()
-        assert not list(Path(tempfile.gettempdir()).glob("erp-metrics-*"))
+        assert not list(tmp_path.glob("erp-metrics-*"))
