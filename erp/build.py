@@ -6,6 +6,7 @@ import importlib
 import inspect
 import keyword
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any, TypeVar, get_args, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
@@ -115,18 +116,10 @@ def _checked_arguments(
     def part(value: Mapping[str, Any], place: str) -> Any:
         return build(value, expect, key=place, trust=trust)
 
-    function = target.__init__ if inspect.isclass(target) else target
-    hints = get_type_hints(function)
-    fields: dict[str, Any] = {}
-    parameters = list(inspect.signature(function).parameters.values())[inspect.isclass(target) :]
-    if function is object.__init__:  # shows *args, takes nothing: a class without a constructor of its own
-        parameters = []
-    for parameter in parameters:
-        if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
-            raise ErpError(f"{key}._target_ = {node['_target_']}: takes *args or **kwargs; name its arguments")
-        default = ... if parameter.default is parameter.empty else parameter.default
-        fields[parameter.name] = (hints.get(parameter.name, Any), Field(default, alias=plain_name(parameter.name)))
-    model: type[BaseModel] = create_model("Arguments", __base__=_Arguments, **fields)
+    found = _model_of(target)
+    if found is None:
+        raise ErpError(f"{key}._target_ = {node['_target_']}: takes *args or **kwargs; name its arguments")
+    model, hints = found
     # A router of routers gets them built; a node that an argument takes as it is stays one.
     holds = {plain_name(name) for name, hint in hints.items() if _names(hint, expect)}
     given = {
@@ -139,6 +132,23 @@ def _checked_arguments(
     except ValidationError as error:
         raise ErpError(*faults_of(error, model, given, prefix=key)) from None
     return checked, holds
+
+
+@lru_cache(maxsize=256)
+def _model_of(target: Any) -> tuple[type[BaseModel], dict[str, Any]] | None:
+    """A model of a constructor's arguments, and their type hints; None where they have no names."""
+    function = target.__init__ if inspect.isclass(target) else target
+    hints = get_type_hints(function)
+    fields: dict[str, Any] = {}
+    parameters = list(inspect.signature(function).parameters.values())[inspect.isclass(target) :]
+    if function is object.__init__:  # shows *args, takes nothing: a class without a constructor of its own
+        parameters = []
+    for parameter in parameters:
+        if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
+            return None
+        default = ... if parameter.default is parameter.empty else parameter.default
+        fields[parameter.name] = (hints.get(parameter.name, Any), Field(default, alias=plain_name(parameter.name)))
+    return create_model("Arguments", __base__=_Arguments, **fields), hints
 
 
 def _names(hint: Any, expect: type[Any]) -> bool:

@@ -115,16 +115,16 @@ def test_a_member_whose_key_comes_late_is_found_by_the_pattern(tmp_path):
 
 
 def test_a_column_for_each_of_thousands_of_members(tmp_path, monkeypatch):
-    monkeypatch.setattr("erp.importers.sheets._CELLS", 60_000)  # so that 50 rows are more than are held at once
-    names = [f"m{i}" for i in range(3000)]
-    scores = np.random.default_rng(0).integers(0, 100, (50, 3000)) / 100
+    monkeypatch.setattr("erp.importers.sheets._CELLS", 30_000)  # so that 20 rows are more than are held at once
+    names = [f"m{i}" for i in range(2000)]
+    scores = np.random.default_rng(0).integers(0, 100, (20, 2000)) / 100
     frame = pd.DataFrame(scores, columns=names)
     frame.insert(0, "prompt", [f"p {i}" for i in range(len(frame))])
     frame.to_csv(tmp_path / "w.csv", index=False)
     table = read_table(imported(tmp_path / "w.csv", names).folder)
     order = [names.index(name) for name in table.members]
     rows = [int(text[2:]) for text in table.prompts["prompt"]]
-    found = table.samples["reward"].to_numpy().reshape(50, 3000)
+    found = table.samples["reward"].to_numpy().reshape(20, 2000)
     np.testing.assert_array_equal(found, scores[np.ix_(rows, order)])
 
 

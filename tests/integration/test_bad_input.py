@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tests.integration.conftest import arguments_of
 from tests.integration.tables import long_frame, results
 
 
@@ -30,7 +31,7 @@ def saved(frame, tmp_path, name="bad.parquet"):
 
 
 def train_on(erp, path, *more):
-    return erp("train", "data=table", f"data.path={path}", "backbone=hashing", "tracking=off", *more)
+    return erp("train", *arguments_of(path), *more)
 
 
 def test_typo_in_a_key(erp, quick):
@@ -80,14 +81,14 @@ def test_unknown_member(erp, quick):
 def test_missing_column(erp, tmp_path):
     path = saved(long_frame().rename(columns={"reward": "score"}), tmp_path)
     assert refused(train_on(erp, path), "reward", "score", "data.columns")
-    renamed = train_on(erp, path, "data.columns={reward: score}", "bootstrap.draws=200")
+    renamed = train_on(erp, path, "data.columns={reward: score}")
     assert renamed.code == 0
 
 
 def test_nan_rewards_are_missing_and_counted(erp, tmp_path):
     frame = long_frame()
     frame.loc[[0, 1, 7], "reward"] = [np.nan, np.inf, np.nan]
-    answer = train_on(erp, saved(frame, tmp_path), "bootstrap.draws=200")
+    answer = train_on(erp, saved(frame, tmp_path))
     assert answer.code == 0
     notes = " ".join(results(answer.last)["data"]["notes"])
     assert "3 of 1,440 rewards are not finite" in notes
@@ -116,7 +117,7 @@ def test_one_member_trains_and_says_that_there_is_nothing_to_route(erp, quick):
 
 
 def test_equal_rewards_train_and_have_no_r2(erp, tmp_path):
-    answer = train_on(erp, saved(long_frame().assign(reward=0.5), tmp_path), "bootstrap.draws=200")
+    answer = train_on(erp, saved(long_frame().assign(reward=0.5), tmp_path))
     assert answer.code == 0
     found = results(answer.last)
     assert found["prediction"]["r2_pooled"] is None
@@ -145,24 +146,24 @@ def test_equal_prompts_on_both_sides_of_the_tables_own_split(erp, tmp_path):
     frame.loc[frame["prompt_id"] == ids[200], "prompt"] = f"  {text.upper()} "
     path = saved(frame, tmp_path)
     assert refused(train_on(erp, path, "split.by=table"), "split.by", "drop_from_train")
-    dropped = train_on(erp, path, "split.by=table", "split.overlap=drop_from_train", "bootstrap.draws=200")
+    dropped = train_on(erp, path, "split.by=table", "split.overlap=drop_from_train")
     assert dropped.code == 0
     assert results(dropped.last)["data"]["train"] + results(dropped.last)["data"]["validation"] == 119
-    grouped = train_on(erp, path, "bootstrap.draws=200")
+    grouped = train_on(erp, path)
     assert grouped.code == 0
 
 
 def test_a_router_that_reads_the_category_of_a_table_without_one(erp, tmp_path):
     path = saved(long_frame().drop(columns="category"), tmp_path)
     assert refused(train_on(erp, path, "router=category_mean"), "router = category_mean", "category", "ridge")
-    without = train_on(erp, path, "bootstrap.draws=200")
+    without = train_on(erp, path)
     assert results(without.last)["routing"]["category_mean"] is None
 
 
 def test_a_cost_that_cannot_be_had(erp, tmp_path):
     path = saved(long_frame().drop(columns=["cost_usd", "completion_tokens"]), tmp_path)
     assert refused(train_on(erp, path, "cost=usd"), "cost", "synthetic-1b")
-    assert results(train_on(erp, path, "bootstrap.draws=200").last)["cost"]["kind"] == "none"
+    assert results(train_on(erp, path).last)["cost"]["kind"] == "none"
 
 
 def test_the_policys_lambda_is_checked(erp, quick):
@@ -218,7 +219,7 @@ def test_a_killed_run_goes_on_when_started_again(erp, tmp_path, monkeypatch):
         "import os, signal\n"
         "from erp.backbones.hashing import HashingBackbone\n"
         "class Killer(HashingBackbone):\n"
-        "    calls, at_once = 0, 512\n"
+        "    calls, at_once = 0, 64\n"
         "    def __init__(self, dimensions: int = 256) -> None:\n"
         "        super().__init__(dimensions)\n"
         "    def embed(self, prompts):\n"
@@ -229,7 +230,7 @@ def test_a_killed_run_goes_on_when_started_again(erp, tmp_path, monkeypatch):
         "        return super().embed(prompts)\n"
     )
     command = [
-        "train", "data=synthetic", "data.prompts=700", "data.samples=1", "backbone._target_=killer.Killer",
+        "train", "data=synthetic", "data.prompts=100", "data.samples=1", "backbone._target_=killer.Killer",
         "~backbone.ngram_max", "backbone=hashing", "tracking=off", "bootstrap.draws=200", "trainer.progress=false",
         "figures=false",
     ]  # fmt: skip
@@ -241,8 +242,8 @@ def test_a_killed_run_goes_on_when_started_again(erp, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     again = erp(*command)
     assert again.code == 0, again.err
-    assert "embedded 188" in again.out  # 512 of the 700 were kept
-    assert "embedded 512" not in again.out
+    assert "embedded 36" in again.out  # 64 of the 100 were kept
+    assert "embedded 64" not in again.out
     assert json.loads((folder / "status.json").read_text()) == {"status": "ok"}
     assert len(pd.read_parquet(folder / "predictions.parquet")) == 5 * sum(
         results(folder)["data"][part] for part in ("validation", "test")

@@ -1,5 +1,6 @@
 """What a command loads: the heavy libraries only where they are needed. Importing them is most of a small command."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -9,9 +10,29 @@ import pytest
 
 from erp.cli import main, summaries
 
-COMMAND = "import erp.cli as c; code = c.main(sys.argv[1:])"
-OPENED = "import erp; code = 0; [erp.load(run) for run in sys.argv[1:]]"
-ENDING = "print(*sys.modules); sys.exit(code)"
+# One process runs one command after the other, and says after each what is loaded by then.
+COMMANDS = """
+import io, json, sys
+import erp.cli
+for command in json.load(sys.stdin):
+    print(*command)
+    sys.stdin = io.TextIOWrapper(io.BytesIO(b"What is 2 + 2?\\n"))
+    code = erp.cli.main(command)
+    print("loaded:", code, *sys.modules)
+"""
+OPENED = """
+import json, sys
+import erp
+for runs in json.load(sys.stdin):
+    for run in runs:
+        erp.load(run)
+    print("loaded:", 0, *sys.modules)
+"""
+SERVING = """
+import sys
+import erp.serving.opening
+print("loaded:", 0, *sys.modules)
+"""
 TRAINING = {"pytorch_lightning", "lightning", "lightning_fabric", "torchmetrics"}
 MODELS = {"transformers", "sentence_transformers", "datasets"}
 FITTING = {"sklearn", "scipy"}
@@ -44,14 +65,22 @@ def trained(erp, quick, run):
     return of
 
 
-def loaded(*arguments, code=COMMAND, **options):
-    """Names of the modules that a process has loaded when it ends."""
-    command = [sys.executable, "-c", f"import sys; {code}; {ENDING}", *map(str, arguments)]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False, **options)
+def loaded(code, **options):
+    """Names of the modules that a process has loaded, each time that it says so."""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, **options)
     assert ended.returncode == 0, ended.stderr
-    names = set(ended.stdout.splitlines()[-1].split())
-    assert {"erp", "numpy"} <= names
-    return names
+    said = [line.split() for line in ended.stdout.splitlines() if line.startswith("loaded: ")]
+    assert {code for _, code, *_ in said} == {"0"}, ended.stderr
+    assert {"erp", "numpy"} <= set(said[0])
+    return [set(names) for _, _, *names in said]
+
+
+def run_in_turn(*commands):
+    """What is loaded after each of the commands, in one process."""
+    given = [[str(word) for word in command] for command in commands]
+    found = loaded(COMMANDS, input=json.dumps(given))
+    assert len(found) == len(given)
+    return found
 
 
 @pytest.fixture
@@ -78,25 +107,28 @@ def commands(run, table, quick, tmp_path):
     }
 
 
-@pytest.mark.parametrize("program", sorted({*summaries()} - {"serve"}))  # which does not end by itself
-def test_a_program_loads_what_it_needs(program, commands):
-    found = loaded(program, *commands[program], input="What is 2 + 2?\n")
-    embeds = HASHING if program in ("extend", "route") else set()  # others find the embeddings in the cache
-    assert found & HEAVY <= MAY_LOAD[program] | embeds
+def test_a_program_loads_what_it_needs(commands, trained, quick):
+    """A program that may load more comes later: nothing that one loads is excused by one before."""
+    programs = sorted({*summaries()} - {"serve"}, key=lambda name: (len(may_load(name)), name))  # serve does not end
+    asked = [[program, *commands[program]] for program in programs]
+    # Between routing and training: routing by a network, and a run that is finished already.
+    more = [["route", f"run={trained('mlp')}"], ["train", *quick, "figures=false", "trainer.progress=false"]]
+    *found, network, finished, fit = run_in_turn(*asked[:-1], *more, asked[-1])
+    assert programs[-1] == "train"
+    for program, names in zip(programs, [*found, fit], strict=True):
+        assert names & HEAVY <= may_load(program), program
+    assert network & HEAVY <= may_load("route")
+    assert not finished & {*TRAINING, *MODELS}
 
 
-def test_a_run_that_is_finished_is_found_without_lightning(run, quick):
-    assert not loaded("train", *quick, "figures=false", "trainer.progress=false") & {*TRAINING, *MODELS}
+def may_load(program):
+    """Beside its own: where the embeddings are not in the cache, what the backbone reads with."""
+    return MAY_LOAD[program] | (HASHING if program in ("extend", "route") else set())
 
 
-@pytest.mark.parametrize("program", ["report", "compare"])
-def test_figures_need_matplotlib_alone(program, commands):
-    assert loaded(program, *commands[program][:-1]) & HEAVY == {"matplotlib"}
-
-
-def test_routing_by_a_network_needs_what_a_closed_form_needs(trained):
-    found = loaded("route", f"run={trained('mlp')}", input="What is 2 + 2?\n")
-    assert found & HEAVY <= MAY_LOAD["route"] | HASHING
+def test_figures_need_matplotlib_alone(commands):
+    report, compare = run_in_turn(*([program, *commands[program][:-1]] for program in ("report", "compare")))
+    assert report & HEAVY == compare & HEAVY == {"matplotlib"}
 
 
 def test_opening_runs_loads_nothing_that_only_fitting_needs(trained):
@@ -105,10 +137,12 @@ def test_opening_runs_loads_nothing_that_only_fitting_needs(trained):
     for run, out in zip(runs, exports, strict=True):
         assert main(["export", f"run={run}", f"out={out}"]) == 0
     unwanted = {"pandas", "pyarrow", "hydra", "wandb", "matplotlib", "huggingface_hub", *TRAINING, *MODELS, *FITTING}
-    assert not loaded(*runs, *exports, code=OPENED) & unwanted
-    assert not loaded(*(exports[i] for i in (0, 1, 3)), code=OPENED) & {"torch", *unwanted}  # a network needs it
+    given = [[exports[i] for i in (0, 1, 3)], [*map(str, runs), *exports]]
+    closed_forms, all_of_them = loaded(OPENED, input=json.dumps(given))
+    assert not closed_forms & {"torch", *unwanted}  # a network needs it
+    assert not all_of_them & unwanted
 
 
 def test_serving_loads_what_routing_loads():
-    found = loaded(code="import erp.serving.opening; code = 0")
+    (found,) = loaded(SERVING)
     assert not found & {"torch", "hydra", "wandb", "matplotlib", "sklearn", *TRAINING, *MODELS}
