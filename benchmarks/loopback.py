@@ -100,8 +100,8 @@ def instant() -> Iterator[tuple[str, int]]:
 
 
 @contextmanager
-def gateway(run: Path, url: str, folder: Path) -> Iterator[tuple[str, int, str]]:
-    """`erp serve` with pins in a file and a decision log: its address, its process, a member's name."""
+def gateway(run: Path, url: str, folder: Path) -> Iterator[tuple[str, int, Sequence[str]]]:
+    """`erp serve` with pins in a file and a decision log: its address, its process, the members' names."""
     members = load(run).members
     options = {
         "members": [{"name": name, "base_url": url} for name in members],
@@ -111,7 +111,7 @@ def gateway(run: Path, url: str, folder: Path) -> Iterator[tuple[str, int, str]]
     (folder / "gateway").mkdir(parents=True, exist_ok=True)
     (folder / "gateway" / "it.yaml").write_text(json.dumps(options))
     with process([*ERP, "serve", "--config-dir", str(folder), "gateway=it", f"run={run}", "port=0"]) as served:
-        yield _line(served).split()[1].rstrip(","), served.pid, members[0]
+        yield _line(served).split()[1].rstrip(","), served.pid, members
 
 
 @contextmanager

@@ -8,10 +8,6 @@ take turns.
 
 from __future__ import annotations
 
-import os
-
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as the command line sets it, before torch is imported
-
 import argparse
 import asyncio
 import itertools
@@ -125,7 +121,7 @@ def ways(stack: ExitStack, options: argparse.Namespace, folder: Path) -> dict[st
     """Everything started, by name."""
     run = options.run or trained("minilm_onnx", folder)
     url, server = stack.enter_context(instant())
-    at, pid, member = stack.enter_context(gateway(run, url, folder))
+    at, pid, (member, *_) = stack.enter_context(gateway(run, url, folder))
     found = {
         DIRECT: Way(url, member, server),
         "`erp serve`, a member by name": Way(at, member, pid, "named"),
@@ -221,7 +217,10 @@ def busy_part(options: argparse.Namespace, folder: Path) -> tuple[str, list[str]
             quiet, beside = np.median(took[fewest, False]), np.median(took[fewest, True])
             late = np.quantile(took[fewest, True], 0.95)
             lines.append(f"| {name} | {words} | {quiet:.1f} | {beside:.1f} | {late:.1f} | {beside / quiet:.2f} |")
-    what = "`erp.load(run).route([prompt])`, alone and while another process keeps a core busy, in turn."
+    what = (
+        "`erp.load(run).route([prompt])` in a program that sets nothing of OpenMP's, alone and while another process "
+        "keeps a core busy, in turn."
+    )
     return "One prompt beside a busy process", [what, "", machine()[0], "", *lines]
 
 

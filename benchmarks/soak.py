@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +22,7 @@ import numpy as np
 from benchmarks.__main__ import machine
 from benchmarks.loopback import (
     Caller,
+    asked,
     chat,
     cpu_s,
     end_in_order,
@@ -36,7 +38,7 @@ from benchmarks.loopback import (
 CALLERS = 16
 MOST_GROWTH = 0.05
 """Share of its memory after the first minutes by which a gateway may have grown at the end."""
-RESTING_S = 12  # after the last request: connections that are kept for a while are closed by then
+RESTING_S = 12  # after the last request: no connection of a member is kept for longer, once it is asked again
 SETTLED_S = 120  # at most a fifth of the whole: buffers and threads are there by then
 
 
@@ -104,6 +106,15 @@ async def soak(url: str, pid: int, member: str, seconds: float, rate: float) -> 
     return seen
 
 
+def at_rest(url: str, pid: int, members: Sequence[str]) -> int:
+    """Open files where nobody asks: of the connections to a member, all but one are closed when it is asked again."""
+    time.sleep(RESTING_S)
+    for name in members:
+        asyncio.run(asked(url, name, prompts(1), 1, None))
+    time.sleep(1)
+    return open_files(pid)
+
+
 def judged(seen: Soak, before: int, after: int) -> tuple[list[str], list[str]]:
     """Lines of the page, and what is wrong."""
     at, memory, files = np.array(seen.at), np.array(seen.memory), np.array(seen.files)
@@ -143,14 +154,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         run = options.run or trained("minilm_onnx", folder)
-        with instant() as (server, _), gateway(run, server, folder) as (url, pid, member):
-            asyncio.run(soak(url, pid, member, 10, CALLERS))  # threads, the log's part
-            time.sleep(RESTING_S)
-            before, cpu = open_files(pid), cpu_s(pid)
-            seen = asyncio.run(soak(url, pid, member, options.minutes * 60, options.rate))
+        with instant() as (server, _), gateway(run, server, folder) as (url, pid, members):
+            asyncio.run(soak(url, pid, members[0], 10, CALLERS))  # threads, the log's part
+            before, cpu = at_rest(url, pid, members), cpu_s(pid)
+            seen = asyncio.run(soak(url, pid, members[0], options.minutes * 60, options.rate))
             cpu = cpu_s(pid) - cpu
-            time.sleep(RESTING_S)
-            after = open_files(pid)
+            after = at_rest(url, pid, members)
     lines, wrong = judged(seen, before, after)
     total = sum(seen.statuses.values())
     counts = ", ".join(f"{kind} {status or 'gone'}: {n:,}" for (kind, status), n in sorted(seen.statuses.items()))
