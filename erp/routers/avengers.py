@@ -26,20 +26,21 @@ from erp.routers.mlp import require_counts
 
 
 class Avengers(Router):
-    """``sum_c p_c(x) / (rank_c(m) + 1)`` over the clusters nearest to the prompt (2505.19797).
+    """``sum_c p_c(x) / (rank_c(m) + offset)`` over the clusters nearest to the prompt (2505.19797).
 
     rank_c(m), from 0, is the member's place by mean reward in cluster c, and p_c = softmax(-beta * distance) over the
-    nearest clusters, distance = 1 - cosine with the centre: their released code. Clusters are of K-means. Ours: members
-    of equal means share the better place, and one without a reward in a cluster has its train mean there.
+    nearest clusters, distance = 1 - e'c with the centre c, as K-means gave it: their released code. Ours: members of
+    equal means share the better place, and one without a reward in a cluster has its train mean there.
 
     Args:
         clusters: how many; at most the number of distinct train prompts.
         nearest: of them are asked.
-        beta: how much nearer ones count more.
+        beta: how much nearer ones count more; 9 in their later code, 3 in their first.
+        offset: what the first place is worth beside the others; 1 in their later code, .1 in their first.
         seed: of K-means.
 
     Raises:
-        ErpError: on a number below 1, or a negative beta.
+        ErpError: on a number below 1, a negative beta, or an offset of 0 or less.
     """
 
     scale: ClassVar[Literal["reward", "ordinal"]] = "ordinal"
@@ -47,12 +48,17 @@ class Avengers(Router):
     centers: Tensor
     values: Tensor
 
-    def __init__(self, clusters: int = 64, nearest: int = 3, beta: float = 9.0, seed: int = 0) -> None:
+    def __init__(
+        self, clusters: int = 64, nearest: int = 3, beta: float = 9.0, offset: float = 1.0, seed: int = 0
+    ) -> None:
         super().__init__()
         require_counts(clusters=clusters, nearest=nearest)
         if not 0 <= beta < float("inf"):
             raise ErpError(f"router.beta = {beta}: give 0 (near clusters alike) or more")
+        if not 0 < offset < float("inf"):
+            raise ErpError(f"router.offset = {offset}: give a number above 0")
         self.clusters, self.nearest, self.beta, self.seed = clusters, nearest, beta, checked_seed(seed)
+        self.offset = offset
         self.register_buffer("centers", torch.empty(0, 0, dtype=torch.float64))  # (clusters, d)
         self.register_buffer("values", torch.empty(0, 0, dtype=torch.float64))  # (clusters, M)
 
@@ -75,7 +81,7 @@ class Avengers(Router):
 
     def _shares(self, embedding: Tensor) -> Tensor:
         """Weight of each cluster for each prompt, (B, clusters), 0 beyond the nearest."""
-        distance = 1 - embedding.double() @ torch.nn.functional.normalize(self.centers).T
+        distance = 1 - embedding.double() @ self.centers.T
         found, place = distance.topk(min(self.nearest, len(self.centers)), dim=1, largest=False)
         return torch.zeros_like(distance).scatter(1, place, self._weights(found))
 
@@ -86,7 +92,7 @@ class Avengers(Router):
     def _values(self, rewards: Tensor, costs: Tensor) -> Tensor:
         """Of each member in each cluster, by its standardised mean reward and its mean cost there; (clusters, M)."""
         del costs
-        return 1.0 / ((rewards[:, None, :] > rewards[:, :, None]).sum(dim=2) + 1.0).double()
+        return 1.0 / ((rewards[:, None, :] > rewards[:, :, None]).sum(dim=2) + self.offset).double()
 
     def _means(self, train: Iterable[Batch]) -> tuple[Tensor, Tensor]:
         """Standardised mean rewards and mean costs of members by cluster, (clusters, M) each."""
@@ -121,7 +127,7 @@ class AvengersPro(Avengers):
     """
 
     def __init__(self, clusters: int = 60, nearest: int = 4, alpha: float = 0.7, seed: int = 0) -> None:
-        super().__init__(clusters, nearest, 0.0, seed)
+        super().__init__(clusters, nearest, beta=0.0, seed=seed)
         if not 0 <= alpha <= 1:
             raise ErpError(f"router.alpha = {alpha}: give a share from 0 (cost alone) to 1 (reward alone)")
         self.alpha = alpha

@@ -98,7 +98,8 @@ class SimilarityWeighted(Router):
 def similarity_weights(cosine: Tensor) -> Tensor:
     """``10 * 10^(cos / max cos)`` in each row of (B, n); where no cosine is above 0, all the same."""
     most = cosine.amax(dim=1, keepdim=True)
-    return torch.where(most > 0, 10 * 10 ** (cosine / torch.where(most > 0, most, 1.0)), 10.0)
+    tenfold = torch.exp(np.log(10) * (1 + cosine / torch.where(most > 0, most, 1.0)))
+    return torch.where(most > 0, tenfold, 10.0)
 
 
 def strengths_of(wins: Tensor) -> Tensor:

@@ -36,22 +36,23 @@ def cell_means(values, cluster, count):
 
 
 def nearest(centers, e, count):
-    cosine = centers @ e.astype(float) / np.linalg.norm(centers, axis=1)
-    order = np.argsort(-cosine)[:count]
-    return order, 1 - cosine[order]
+    product = centers @ e.astype(float)
+    order = np.argsort(-product)[:count]
+    return order, 1 - product[order]
 
 
 def test_places_in_the_nearest_clusters():
     train, _, test = problem(missing=0.4)
     train = train.with_rewards(np.round(train.rewards / 2) * 0.1)  # with ties
-    router = fitted(Avengers(clusters=20, nearest=3, beta=5.0), train)
+    router = fitted(Avengers(clusters=20, nearest=3, beta=5.0, offset=0.5), train)
     centers = router.centers.numpy()
     means = np.round(cell_means(train.rewards, cluster_of(centers, train.embedding), 20), 9)
     for e, found in zip(test.embedding, scores(router, test), strict=True):
         order, distance = nearest(centers, e, 3)
         weight = np.exp(-5 * distance) / np.exp(-5 * distance).sum()
         expected = [
-            sum(w / (np.sum(means[c] > means[c, m]) + 1) for c, w in zip(order, weight, strict=True)) for m in range(4)
+            sum(w / (np.sum(means[c] > means[c, m]) + 0.5) for c, w in zip(order, weight, strict=True))
+            for m in range(4)
         ]
         np.testing.assert_allclose(found, expected, rtol=1e-6)
 
@@ -108,6 +109,7 @@ BAD = [
     (Avengers, {"clusters": 0}, "router.clusters = 0"),
     (Avengers, {"nearest": 0}, "router.nearest = 0"),
     (Avengers, {"beta": -1.0}, "router.beta = -1.0"),
+    (Avengers, {"offset": 0.0}, "router.offset = 0.0"),
     (AvengersPro, {"alpha": 1.5}, "router.alpha = 1.5"),
     (Prox, {"clusters": ()}, "router.clusters"),
     (Prox, {"taus": (0.0,)}, "router.taus"),
