@@ -11,10 +11,11 @@ from torch import Tensor
 
 from erp.routers.base import Batch, Features, Router
 from erp.routers.knn import scored_prompts
+from erp.routers.neighbours import COLUMNS
 
 ELO_SCALE, ELO_START = 400 / np.log(10), 1000.0
 STEPS, STILL = 100, 1e-11  # Newton's steps at most; a step so small is the last
-COMPARED = 2**22  # weights of train prompts in memory at once
+COMPARED = 2**22  # weights, or outcomes, of train prompts in memory at once
 
 
 class BradleyTerry(Router):
@@ -73,19 +74,19 @@ class SimilarityWeighted(Router):
 
     def scores(self, features: Features) -> Tensor:
         """Strengths for each prompt, of sum 0, (B, M) float64."""
-        members = self.rewards.shape[1]
+        prompts, members = self.rewards.shape
         i, j = torch.triu_indices(members, members, 1)
-        first, second = self.rewards[:, i], self.rewards[:, j]
-        won = (first > second).double() + 0.5 * (first == second).double()
-        lost = (first < second).double() + 0.5 * (first == second).double()
-        train = self.embedding.double().T
         wins = torch.full((len(features.embedding), members, members), 0.5, dtype=torch.float64)
-        size = max(1, COMPARED // max(len(self.rewards), 1))
-        for block, found in zip(torch.split(features.embedding, size), torch.split(wins, size), strict=True):
-            weight = similarity_weights(block.double() @ train)
-            mean = weight.mean(dim=1, keepdim=True)  # one draw is half a win for each, with this weight
-            found[:, i, j] += weight @ won / mean
-            found[:, j, i] += weight @ lost / mean
+        at_once, rows = max(1, COMPARED // prompts), max(1, COMPARED // max(len(i), 1))
+        for block, found in zip(torch.split(features.embedding, at_once), torch.split(wins, at_once), strict=True):
+            kept = torch.split(self.embedding, COLUMNS)
+            weight = similarity_weights(torch.cat([block.double() @ part.double().T for part in kept], dim=1))
+            weight = weight / weight.mean(dim=1, keepdim=True)  # one draw is half a win for each, of the mean weight
+            for part, known in zip(torch.split(weight, rows, dim=1), torch.split(self.rewards, rows), strict=True):
+                first, second = known[:, i], known[:, j]
+                drawn = 0.5 * (first == second)
+                found[:, i, j] += part @ ((first > second) + drawn).double()
+                found[:, j, i] += part @ ((first < second) + drawn).double()
         return strengths_of(wins)
 
     def fit(self, train: Iterable[Batch], validation: Iterable[Batch]) -> None:
