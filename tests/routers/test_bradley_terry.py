@@ -49,9 +49,11 @@ def test_one_strength_a_member_is_of_most_likelihood():
     np.testing.assert_allclose(told, 1000 + 400 / np.log(10) * expected, atol=0.6)
 
 
-def test_each_prompt_weighs_the_games_by_its_similarity():
+def test_each_prompt_weighs_the_games_by_its_similarity(monkeypatch):
     train, test = tied()
-    found = scores(fitted(SimilarityWeighted(), train), test)
+    found = scores(router := fitted(SimilarityWeighted(), train), test)
+    monkeypatch.setattr("erp.routers.bradley_terry.COMPARED", 130)  # two prompts, and 21 train prompts, at once
+    np.testing.assert_allclose(scores(router, test), found, rtol=1e-9)
     for e, told in zip(test.embedding.astype(float), found, strict=True):
         cosine = train.embedding.astype(float) @ e
         np.testing.assert_allclose(told, most_likely(train.rewards, 10 * 10 ** (cosine / cosine.max())), atol=1e-5)
