@@ -13,7 +13,8 @@ from erp.routers.base import Batch, Features, Router
 from erp.routers.knn import scored_prompts
 from erp.routers.neighbours import COLUMNS
 
-ELO_SCALE, ELO_START = 400 / np.log(10), 1000.0
+LN10 = float(np.log(10))
+ELO_SCALE, ELO_START = 400 / LN10, 1000.0
 STEPS, STILL = 100, 1e-11  # Newton's steps at most; a step so small is the last
 COMPARED = 2**22  # weights, or outcomes, of train prompts in memory at once
 
@@ -81,12 +82,14 @@ class SimilarityWeighted(Router):
         for block, found in zip(torch.split(features.embedding, at_once), torch.split(wins, at_once), strict=True):
             kept = torch.split(self.embedding, COLUMNS)
             weight = similarity_weights(torch.cat([block.double() @ part.double().T for part in kept], dim=1))
-            weight = weight / weight.mean(dim=1, keepdim=True)  # one draw is half a win for each, of the mean weight
+            weight /= weight.mean(dim=1, keepdim=True)  # one draw is half a win for each, of the mean weight
             for part, known in zip(torch.split(weight, rows, dim=1), torch.split(self.rewards, rows), strict=True):
-                first, second = known[:, i], known[:, j]
-                drawn = 0.5 * (first == second)
-                found[:, i, j] += part @ ((first > second) + drawn).double()
-                found[:, j, i] += part @ ((first < second) + drawn).double()
+                gap = known[:, i] - known[:, j]
+                won = part @ torch.where(gap > 0, 1.0, torch.where(gap == 0, 0.5, 0.0)).double()
+                both = ~torch.isnan(gap)
+                played = part.sum(dim=1, keepdim=True) if both.all() else part @ both.double()
+                found[:, i, j] += won
+                found[:, j, i] += played - won
         return strengths_of(wins)
 
     def fit(self, train: Iterable[Batch], validation: Iterable[Batch]) -> None:
@@ -99,8 +102,8 @@ class SimilarityWeighted(Router):
 def similarity_weights(cosine: Tensor) -> Tensor:
     """``10 * 10^(cos / max cos)`` in each row of (B, n); where no cosine is above 0, all the same."""
     most = cosine.amax(dim=1, keepdim=True)
-    tenfold = torch.exp(np.log(10) * (1 + cosine / torch.where(most > 0, most, 1.0)))
-    return torch.where(most > 0, tenfold, 10.0)
+    slope = torch.where(most > 0, LN10 / torch.where(most > 0, most, 1.0), 0.0)
+    return (cosine * slope).add_(LN10).exp_()
 
 
 def strengths_of(wins: Tensor) -> Tensor:
