@@ -18,9 +18,8 @@ from erp.programs.train import train
 from erp.table.read import read_table
 from erp.table.splits import split_table
 from tests.integration.tables import long_frame, results
-from tests.routers.problems import PAIRS
 
-ROUTERS = [name for name in sorted(options("router")) if name not in PAIRS]
+ROUTERS = sorted(options("router"))
 COMMON = (
     "data=table", "data.path=nowhere.parquet", "backbone=hashing", "backbone.dimensions=64", "tracking=off",
     "bootstrap.draws=100", "figures=false", "trainer.progress=false", "trainer.max_epochs=2",
@@ -37,6 +36,7 @@ LESS = {  # time: its other candidates are routers of their own here
     "auto": ("router.folds=3", *(f"~router.candidates.{name}" for name in ROUTERS if name in (
         "cluster_mean", "uniroute", "hierarchical_mean", "kernel_ridge", "low_rank", "embedllm", "zooter", "ranking",
         "mean_and_spread", "quantile", "soft_category_mean", "stack"))),
+    "hybrid_llm": ("pool.members=[synthetic-1b,synthetic-3b]",),
     "random_forest": ("router.trees=10",),
     "gradient_boosting": ("router.trees=20",),
 }  # fmt: skip
