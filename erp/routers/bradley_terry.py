@@ -16,7 +16,7 @@ from erp.routers.neighbours import COLUMNS
 LN10 = float(np.log(10))
 ELO_SCALE, ELO_START = 400 / LN10, 1000.0
 STEPS, STILL = 100, 1e-11  # Newton's steps at most; a step so small is the last
-COMPARED = 2**22  # weights, or outcomes, of train prompts in memory at once
+COMPARED = 2**20  # weights, or outcomes, of train prompts in memory at once
 
 
 class BradleyTerry(Router):
