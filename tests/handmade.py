@@ -190,8 +190,9 @@ def make_results(
         },
         "chosen_on_validation": {
             "most_reward": 0.0, "same_reward": 12.0, "same_reward_margin": None, "same_reward_difference": None,
-            "cascade": None,
+            "cascade": None, "cascades": None,
         },
+        "rewards_at_run_time": None,
         "aiq": areas if differ else dict.fromkeys(areas),
         "perf_gain": {
             "lambda": 0.0, "reward": router, "cost": spot, "reward_gain": interval(router - base, half),

@@ -76,6 +76,7 @@ class Cost(Node):
     prices: str | None = None
     assume_completion_tokens: float | None = Field(None, gt=0)
     router_per_prompt: float | None = Field(None, ge=0)
+    scoring: float | None = Field(None, ge=0, allow_inf_nan=False)
     predict: bool = False
     lambda_per: Literal["shown", "base"] = "shown"
 

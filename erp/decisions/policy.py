@@ -173,7 +173,14 @@ class LambdaPolicy(Policy):
 
 
 def require_suited(
-    policy: Policy, *, router: str, scale: str, has_neighbours: bool, cost_kind: str, members: tuple[str, ...]
+    policy: Policy,
+    *,
+    router: str,
+    scale: str,
+    has_neighbours: bool,
+    cost_kind: str,
+    members: tuple[str, ...],
+    single: bool = True,
 ) -> None:
     """Refuse a policy that this router, these costs or this pool cannot serve; to be asked before training.
 
@@ -184,6 +191,7 @@ def require_suited(
         has_neighbours: whether it can tell the rewards of a prompt's neighbours.
         cost_kind: ``none`` where no costs are known.
         members: the pool.
+        single: whether the table tells the rewards of single answers, and their mean is what is predicted.
 
     Raises:
         ErpError: one line for every fault.
@@ -200,6 +208,11 @@ def require_suited(
         faults.append(
             f"policy = {policy.name}: no costs are known to weigh; policy=lambda with policy.lambda=0 is allowed; give "
             "the table costs or tokens, or the pool prices"
+        )
+    if policy.needs_samples and not single:
+        faults.append(
+            f"policy = {policy.name}: looks at the rewards of single answers, and the table holds means of several, or "
+            "target.kind is not mean; separate responses with target.kind=mean are allowed; choose policy=lambda"
         )
     if policy.reference is not None and policy.reference not in members:
         faults.append(unknown_fault(policy.reference, members))

@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from erp.decisions.choice import one_hot
 from erp.decisions.curve import members_along
 from erp.decisions.policy import Policy
+from erp.decisions.sequential.policy import SequentialPolicy
 from erp.errors import ErpError
 from erp.evaluation.along import along_section, areas, every_curve, stored
 from erp.evaluation.economics import Labels, economics_section
@@ -26,12 +28,13 @@ from erp.evaluation.points import (
 from erp.evaluation.prediction import prediction_section
 from erp.evaluation.rivals import pair_section, pareto_section
 from erp.evaluation.routing import Sampled, reference_rows, routing_gains, routing_section
+from erp.evaluation.run_time import play, run_time, run_time_gains, run_time_section
 from erp.metrics.intervals import GroupBootstrap
 from erp.metrics.routing import audc, regret
 
 DECISIONS = (
-    *("routing", "policy", "equal_cost", "curves", "audc", "aiq", "perf_gain", "cost_save", "pair", "pareto"),
-    *("economics", "interval", "shares", "regret"),
+    *("routing", "policy", "equal_cost", "rewards_at_run_time", "curves", "audc", "aiq", "perf_gain", "cost_save"),
+    *("pair", "pareto", "economics", "interval", "shares", "regret"),
 )
 """Sections of prompts that have a reward of every member: None where there is no such prompt."""
 INTERVAL_POINTS = 40  # lambdas at which the router's curve gets an interval
@@ -89,21 +92,27 @@ def _decisions(
 ) -> dict[str, Any]:
     """The sections `DECISIONS`, of prompts whose cells are all present."""
     rows, curves = reference_rows(complete, sampled), every_curve(complete)
-    own = complete.outcome(complete.decided(policy))
+    played = run_time(complete, policy, sampled)
+    own = complete.outcome(complete.decided(policy)) if played is None else played.own
     points = outcomes_at(complete, own, chosen)
     lambdas = curves["router"].thin(INTERVAL_POINTS).lambdas
     along = members_along(complete.scores, complete.predicted_costs, lambdas)
+    once = [] if played is None else [complete.outcome(one_hot(members, complete.size[1])) for members in along]
     # With many groups, drawing is what takes the time: all intervals are had in one pass.
     intervals = named_intervals(
         routing_gains(complete, rows)
         | point_gains(complete, points, policy.lambda_ or 0.0)
-        | {"along": np.take_along_axis(complete.rewards, along.T, axis=1)},
+        | {"along": np.take_along_axis(complete.rewards, along.T, axis=1)}
+        | ({} if played is None else run_time_gains(complete, played, once, rows)),
         draws,
     )
     return {
         "routing": routing_section(complete, rows, intervals, sampled, draws),
-        "policy": policy_section(complete, own, policy, intervals, level),
+        "policy": policy_section(
+            complete, own, policy, intervals, level, played is not None or not policy.needs_samples
+        ),
         "equal_cost": equal_cost_section(complete, points, intervals),
+        "rewards_at_run_time": run_time_section(played, rows, intervals),
         "curves": {name: stored(curve) for name, curve in curves.items()},
         **areas(complete, curves),
         **chosen_section(complete, points, chosen, intervals),
@@ -115,15 +124,18 @@ def _decisions(
     }
 
 
-def utility(held_out: HeldOut, policy: Policy) -> float:
+def utility(held_out: HeldOut, policy: Policy, sampled: Sampled | None = None) -> float:
     """Mean realised reward - lambda * cost of the policy's choice; NaN where no prompt has all its cells.
+
+    One that looks at rewards is played on what was ``sampled`` of the complete prompts.
 
     A policy without a lambda keeps costs in bounds of its own: what is left to compare is reward.
     """
     complete = held_out.complete()
     if not len(complete.rewards):
         return math.nan
-    result, lambda_ = complete.outcome(complete.decided(policy)), policy.lambda_ or 0.0
+    played = play(complete, policy, sampled or Sampled()) if isinstance(policy, SequentialPolicy) else None
+    result, lambda_ = played or complete.outcome(complete.decided(policy)), policy.lambda_ or 0.0
     return -result.mean_cost if math.isinf(lambda_) else result.mean_reward - lambda_ * result.mean_cost
 
 

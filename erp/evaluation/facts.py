@@ -35,7 +35,7 @@ def run_section(
         "split_by": config.split.by,
         "split_seed": config.split.seed,
         "policy": config.policy.get("name", "policy"),
-        "lambda": policy.lambda_ if "lambda" in config.policy else 0.0,
+        "lambda": None if config.policy.get("lambda", 0.0) is None else policy.lambda_ or 0.0,
         "target": config.target.label,
         "category": config.category,
         "scale": scale,

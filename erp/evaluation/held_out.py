@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 
 from erp.decisions.choice import Choice, Outcome, choose, constant, one_hot, outcome
 from erp.decisions.curve import Curve, exact_curve
+from erp.decisions.forecast import Forecast
 from erp.decisions.policy import Observed, Policy
 from erp.decisions.references import best_single
+from erp.decisions.sequential.policy import SequentialPolicy
 from erp.metrics.intervals import GroupBootstrap, Interval, as_they_are, together
 from erp.targets import Targets
 
@@ -38,6 +40,8 @@ class HeldOut:
         scale: of the scores, ``reward`` or ``ordinal``.
         neighbours: positions (n,) -> (n, k, M) rewards of the nearest train prompts of these prompts, for policies
             that read them: never held for all N.
+        spread, points, weights: what the router predicts of single rewards, as in `erp.decisions.forecast.Forecast`;
+            None where it predicts none, or no policy reads it.
     """
 
     members: tuple[str, ...]
@@ -52,6 +56,9 @@ class HeldOut:
     scale: str
     guessed_category_scores: Floats | None = None
     neighbours: Callable[[NDArray[np.int64]], Floats | None] | None = None
+    spread: Floats | None = None
+    points: Floats | None = None
+    weights: Floats | None = None
 
     @property
     def rewards(self) -> Floats:
@@ -76,6 +83,7 @@ class HeldOut:
             guessed_category_scores=some(self.guessed_category_scores), targets=self.targets.take(rows),
             costs=self.costs[rows], groups=self.groups[rows],
             neighbours=None if near is None else lambda at: near(rows[at]),
+            spread=some(self.spread), points=some(self.points),
         )  # fmt: skip
 
     def choice(self, lambda_: float, scores: Floats | None = None) -> Choice:
@@ -83,7 +91,9 @@ class HeldOut:
         return one_hot(choose(self.scores if scores is None else scores, self.predicted_costs, lambda_), self.size[1])
 
     def decided(self, policy: Policy) -> Choice:
-        """What a policy decides on the router's scores."""
+        """What a policy decides on the router's scores; whom to ask first, where it looks at rewards."""
+        if isinstance(policy, SequentialPolicy):
+            return policy.first(self.forecast)
         if self.neighbours is None:
             return policy.choose(self.scores, self.predicted_costs)
         weights = np.empty(self.size)
@@ -94,9 +104,15 @@ class HeldOut:
         return Choice(weights)
 
     @property
+    def forecast(self) -> Forecast:
+        """What is known before anybody is asked."""
+        costs = np.broadcast_to(self.predicted_costs, self.size)
+        return Forecast(self.scores, costs, self.spread, self.points, self.weights)
+
+    @property
     def observed(self) -> Observed:
         """What a policy may learn from."""
-        return Observed(self.scores, self.predicted_costs, self.rewards, self.groups)
+        return Observed(self.scores, self.predicted_costs, self.rewards, self.groups, self.forecast, self.costs)
 
     def single(self, lambda_: float = 0.0) -> int:
         """Position of the best single member, chosen on train."""

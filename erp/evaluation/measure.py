@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from erp.backbones.windows import long_of
 from erp.config import TrainConfig
-from erp.decisions.alternatives import Cascade
 from erp.decisions.policy import Policy
 from erp.evaluation.audits import consistency_section, length_section
 from erp.evaluation.choices import Choices
@@ -29,6 +28,7 @@ from erp.table.samples import separate_samples
 from erp.table.schema import RewardTable
 from erp.targets import Targets, expected_reward, split_half_oracle
 from erp.trained.bundle import Bundle
+from erp.trained.model import Distribution
 from erp.training.data import RoutingData, Rows
 from erp.units import with_shown_lambdas
 
@@ -68,9 +68,11 @@ def measure(
         test = replace(test, scale="ordinal")
     complete = data.complete(data.split.test)
     of_means = config.target.kind == "mean"  # what single samples tell is about the mean
-    # A threshold learnt in one reward model's units says nothing in another's.
-    cascade = choices.cascade if in_reward_units else None
-    sampled = _sampled(data.table, complete, cascade) if of_means else Sampled()
+    sampled = Sampled()
+    if of_means:
+        sampled = _sampled(data.table, complete, choices, config.cost.scoring or 0.0)
+    if not in_reward_units:  # a threshold learnt in one reward model's units says nothing in another's
+        sampled = replace(sampled, cascade=None, cascades=(), samples=None if policy.needs_samples else sampled.samples)
     sections = evaluate(test, policy, settings, choices.lambdas, sampled, _labels(data, config, whole))
     table, groups = data.table if whole is None else whole, data.split.groups
     means = data.targets if table is data.table and of_means else None
@@ -101,9 +103,12 @@ def measure(
 def held_out(data: RoutingData, bundle: Bundle, rows: Rows, scores: np.ndarray[Any, Any], policy: Policy) -> HeldOut:
     """The router's scores on some rows of a table, beside what was observed there and what the policy reads."""
     known, predicted = bool(bundle.card.categories), bundle.cost_model is not None
-    guessed, costs = [], []
-    for start in range(0, len(rows), READ_AT_ONCE) if known or predicted else ():
-        embedding = data.features(rows[start : start + READ_AT_ONCE]).embedding
+    guessed, costs, told = [], [], []
+    for start in range(0, len(rows), READ_AT_ONCE) if known or predicted or policy.needs_samples else ():
+        features = data.features(rows[start : start + READ_AT_ONCE])
+        embedding = features.embedding
+        if policy.needs_samples:
+            told.append(bundle.distribution(features.embedding.numpy(), features.category.numpy()))
         if known:
             guessed.append(bundle.category_scores(bundle.classifier.codes(embedding)).numpy())
         if predicted:
@@ -128,7 +133,20 @@ def held_out(data: RoutingData, bundle: Bundle, rows: Rows, scores: np.ndarray[A
         scale=bundle.router.scale,
         guessed_category_scores=np.concatenate(guessed) if guessed else None,
         neighbours=near if policy.needs_neighbours else None,
+        **_joined(told),
     )
+
+
+def _joined(told: Sequence[Distribution]) -> dict[str, Any]:
+    """What a router predicts of single rewards, of all blocks of prompts."""
+    if not told:
+        return {}
+    spreads, points = ([getattr(part, name) for part in told] for name in ("spread", "points"))
+    return {
+        "spread": None if spreads[0] is None else np.concatenate(spreads),
+        "points": None if points[0] is None else np.concatenate(points),
+        "weights": told[0].weights,
+    }
 
 
 def _noise(table: RewardTable, means: Targets | None) -> dict[str, Any]:
@@ -143,14 +161,24 @@ def _lengths(table: RewardTable, groups: Rows, settings: Mapping[str, Any]) -> d
     return length_section(length_bias(table, np.arange(len(table.prompts)), groups, **settings))
 
 
-def _sampled(table: RewardTable, complete: Rows, cascade: Cascade | None) -> Sampled:
+def practice(data: RoutingData, rows: Rows, policy: Policy, config: TrainConfig) -> Sampled:
+    """Single rewards of those of these rows that are complete, for a policy that looks at them; else nothing."""
+    complete = data.complete(rows)
+    samples = separate_samples(data.table, complete) if policy.needs_samples and data.of_means else None
+    if samples is None:
+        return Sampled()
+    samples = replace(samples, rows=np.searchsorted(complete, samples.rows))
+    return Sampled(samples, scoring=config.cost.scoring or 0.0)
+
+
+def _sampled(table: RewardTable, complete: Rows, choices: Choices, scoring: float) -> Sampled:
     """What separate samples tell of the complete test prompts, by their positions among these."""
     samples, halves = separate_samples(table, complete), split_half_oracle(table, complete)
     return Sampled(
         None if samples is None else replace(samples, rows=np.searchsorted(complete, samples.rows)),
         None if halves is None else replace(halves, rows=np.searchsorted(complete, halves.rows)),
-        cascade,
-    )
+        choices.cascade, choices.cascades or (), scoring,
+    )  # fmt: skip
 
 
 def _labels(data: RoutingData, config: TrainConfig, whole: RewardTable | None) -> Labels | None:

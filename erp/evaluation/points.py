@@ -27,6 +27,7 @@ from erp.metrics.risk import coverage, spending
 from erp.rounding import MEAN, difference, size_of
 from erp.units import UNITS
 
+FIRST_ONLY = "rewards of single answers are not known here: what the policy earns is that of whom it asks first"
 TESTED = 40  # lambdas at most, evenly spaced in changes of the policy, that are tested for the best single's reward
 
 
@@ -101,7 +102,7 @@ def point_gains(held_out: HeldOut, points: Mapping[str, Outcome], policy_lambda:
     base = held_out.constant(held_out.single())
     columns = {}
     for name, point in points.items():
-        constant = held_out.rewards @ constant_weights(held_out, point)
+        constant = held_out.rewards @ constant_weights(held_out, point.mean_cost)
         columns[f"{name}_constant"] = difference(point.reward, constant)[:, None]
         columns[f"{name}_reward"] = difference(point.reward, base.reward)[:, None]
         columns[f"{name}_cost"] = difference(base.cost, point.cost)[:, None]
@@ -113,17 +114,23 @@ def point_gains(held_out: HeldOut, points: Mapping[str, Outcome], policy_lambda:
     return columns
 
 
-def constant_weights(held_out: HeldOut, point: Outcome) -> Floats:
-    """The best constant at the point's cost, (M,): chosen by rewards on train, mixed to what the point costs here."""
-    return best_constant(held_out.train_mean_reward, held_out.means[0], point.mean_cost)
+def constant_weights(held_out: HeldOut, cost: float) -> Floats:
+    """The best constant at this cost, (M,): chosen by rewards on train, mixed to what it costs here."""
+    return best_constant(held_out.train_mean_reward, held_out.means[0], cost)
 
 
 def policy_section(
-    held_out: HeldOut, own: Outcome, policy: Policy, intervals: Mapping[str, list[Interval]], level: float
+    held_out: HeldOut,
+    own: Outcome,
+    policy: Policy,
+    intervals: Mapping[str, list[Interval]],
+    level: float,
+    played: bool = True,
 ) -> dict[str, Any]:
     """The run's own policy beside the best single member at its lambda; at infinity utilities are infinite: None.
 
-    ``lambda`` is None at infinity, and 0 for a policy that has none; ``label`` says what it is.
+    ``lambda`` is None at infinity, and 0 for a policy that has none; ``label`` says what it is; a policy that looks at
+    rewards and was not ``played`` stands there by whom it asks first.
     """
     lambda_ = policy.lambda_ or 0.0
     single = held_out.single(lambda_)
@@ -131,7 +138,7 @@ def policy_section(
     return {
         "name": policy.name,
         "label": policy.label,
-        "notes": [*policy.notes(), *price_notes(policy, held_out.scale)],
+        "notes": [*policy.notes(), *price_notes(policy, held_out.scale), *(() if played else (FIRST_ONLY,))],
         "lambda": lambda_,
         **means(own),
         "utility": None if utility is None else own.mean_reward - lambda_ * own.mean_cost,
@@ -166,7 +173,7 @@ def equal_cost_section(
     """The section ``equal_cost``: at every point, the best constant at its cost, and whether the router beats it."""
     found = {}
     for name, point in points.items():
-        weights = constant_weights(held_out, point)
+        weights = constant_weights(held_out, point.mean_cost)
         difference = intervals[f"{name}_constant"][0]
         cost, reward = held_out.means
         found[name] = {

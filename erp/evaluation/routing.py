@@ -30,11 +30,15 @@ class Sampled:
         samples: of the prompts that have them in every cell; None where no prompt has.
         halves: the split-half oracle; None at K = 1.
         cascade: the best one, chosen on validation; None where there is none.
+        cascades: the best ones for rising mean costs, where a policy that looks at rewards is set beside them.
+        scoring: what scoring one answer costs.
     """
 
     samples: Samples | None = None
     halves: SplitHalf | None = None
     cascade: Cascade | None = None
+    cascades: tuple[Cascade, ...] = ()
+    scoring: float = 0.0
 
 
 def reference_rows(held_out: HeldOut, sampled: Sampled) -> dict[str, Outcome]:
@@ -52,9 +56,10 @@ def reference_rows(held_out: HeldOut, sampled: Sampled) -> dict[str, Outcome]:
         rows["category_mean_predicted"] = held_out.outcome(held_out.choice(0.0, held_out.guessed_category_scores))
     # Rows that sample first can stand beside the others only where the samples are of the same prompts.
     if sampled.samples is not None and len(sampled.samples.rows) == held_out.size[0]:
-        rows["sample_all"] = favourite_of_all(sampled.samples, held_out.costs)
+        paid = held_out.costs + sampled.scoring
+        rows["sample_all"] = favourite_of_all(sampled.samples, paid)
         if sampled.cascade is not None:
-            rows["cascade"] = run_cascade(sampled.cascade, sampled.samples, held_out.costs)
+            rows["cascade"] = run_cascade(sampled.cascade, sampled.samples, paid)
     return rows
 
 

@@ -42,4 +42,12 @@ def _fell_back(notes: object) -> str | None:
     return next((text for text in texts if _SOME_HAVE.match(text)), None)
 
 
-RESULTS = Form(told_in_full, as_it_was)  # 2: there may be a section `drift`
+def with_run_time(results: Mapping[str, Any]) -> dict[str, Any]:
+    """3: no policy looked at rewards before; so none of its sections, and no row of cascades, was there."""
+    found = {"rewards_at_run_time": None, **results}
+    if isinstance(chosen := found.get("chosen_on_validation"), Mapping):
+        found["chosen_on_validation"] = {"cascades": None, **chosen}
+    return found
+
+
+RESULTS = Form(told_in_full, as_it_was, with_run_time)  # 2: there may be a section `drift`

@@ -177,8 +177,9 @@ def _target(
     """Where the report goes, made before anything is computed. Raises ErpError where there can be no such folder."""
     priced = hashlib.sha256(costs.values.tobytes()).hexdigest()
     other = [] if config.backbone is None else [encoder.fingerprint()]
+    scored = () if cost.scoring is None else (str(cost.scoring),)
     name = run_hash(
-        {}, table.fingerprint(), table.reward_model, costs.kind, priced, str(cost.router_per_prompt), *other
+        {}, table.fingerprint(), table.reward_model, costs.kind, priced, str(cost.router_per_prompt), *other, *scored
     )
     out = folder.path if config.out is None else Path(config.out).expanduser() / folder.path.resolve().name
     make_folder(out / "evaluations" / name, out)

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from erp.build import build
@@ -22,8 +23,9 @@ from erp.evaluation.bins import binned
 from erp.evaluation.choices import choose
 from erp.evaluation.evaluate import area, utility
 from erp.evaluation.held_out import HeldOut
-from erp.evaluation.measure import held_out, measure
+from erp.evaluation.measure import held_out, measure, practice
 from erp.evaluation.predictions import predictions
+from erp.evaluation.routing import Sampled
 from erp.programs.launch import launch
 from erp.report.write import write_report
 from erp.results import Results, whole
@@ -151,15 +153,16 @@ def _fit_and_test(plan: Plan, data: RoutingData, tracker: Tracker, start: float)
     scores = scores_of(bundle, data, data.split.validation, at_once)
     policy = build(bundle.card.policy, Policy, key="policy")
     validation = held_out(data, bundle, data.split.validation, scores, policy)
-    _calibrate(policy, plan, data, bundle, validation)
-    objective = utility(validation, policy) if config.objective == "utility" else area(validation)
+    practised = practice(data, data.split.validation, policy, config)
+    _calibrate(policy, plan, data, bundle, validation, practised)
+    objective = utility(validation, policy, practised) if config.objective == "utility" else area(validation)
     results, test = measure(
         data,
         bundle,
         config,
         policy,
         scores_of(bundle, data, data.split.test, at_once),
-        choose(data, validation, config),
+        choose(data, validation, config, for_each_cost=policy.needs_samples),
         [*plan.split.notes, *spread_notes(bundle.router, plan.targets)],
         label=table_label(config.data),
         whole=plan.whole,
@@ -174,9 +177,13 @@ def _fit_and_test(plan: Plan, data: RoutingData, tracker: Tracker, start: float)
     return told.plain()
 
 
-def _calibrate(policy: Policy, plan: Plan, data: RoutingData, bundle: Bundle, validation: HeldOut) -> None:
+def _calibrate(
+    policy: Policy, plan: Plan, data: RoutingData, bundle: Bundle, validation: HeldOut, practised: Sampled
+) -> None:
     """Let the policy learn what it learns after training; that goes into the checkpoint too."""
-    calibration = None
+    calibration, samples = None, practised.samples
+    if samples is not None:
+        samples = replace(samples, rows=np.flatnonzero(validation.targets.complete)[samples.rows])
     if policy.needs_calibration:
         rows = data.split.calibration
         scores = scores_of(bundle, data, rows, plan.config.trainer.batch_size)
@@ -184,7 +191,7 @@ def _calibrate(policy: Policy, plan: Plan, data: RoutingData, bundle: Bundle, va
     policy.calibrate(
         Calibration(
             data.table.members, bundle.router.scale, validation.train_mean_reward, validation.train_mean_cost,
-            validation.observed, calibration,
+            replace(validation.observed, samples=samples), calibration, practised.scoring,
         )
     )  # fmt: skip
     bundle.card = replace(bundle.card, policy_state=policy.state())

@@ -14,6 +14,7 @@ from erp.report.pages.noise import noise_page
 from erp.report.pages.overlaps import overlaps_page
 from erp.report.pages.prediction import prediction_page
 from erp.report.pages.rows import equal_cost_page, members_page, rows_page
+from erp.report.pages.run_time import run_time_page
 from erp.report.summary import plain_summary
 from erp.report.text import coded, escaped
 from erp.results import Results
@@ -47,6 +48,7 @@ def render(results: Results, figures: Sequence[str]) -> str:
         *image("reward_cost"),
         *extension_page(results),
         *([*equal_cost_page(results), *rows_page(results), *members_page(results)] if decided else []),
+        *run_time_page(results),
         *overlaps_page(results),
         *image("route_shares"),
         *(curve_page(results) if decided else []),

@@ -113,6 +113,9 @@ class Chosen(Section):
         "no such lambda",
     )  # fmt: skip
     cascade: ChosenCascade | None = told("the best one there", null="none was affordable")
+    cascades: list[ChosenCascade] | None = told(
+        "the best ones there, for rising mean costs", "list", "a policy that looks at no reward"
+    )
 
 
 class Gain(Section):

@@ -18,6 +18,7 @@ from erp.results.policy import Chosen, CostSave, EqualCost, PerfGain, PolicyOutc
 from erp.results.prediction import Prediction
 from erp.results.routing import Routing
 from erp.results.run import Cost, Data, Objective, Run
+from erp.results.run_time import RunTime
 
 _NONE = "no test prompt has a reward of every member"
 
@@ -46,6 +47,9 @@ class Results(Section):
     routing: Routing | None = told("the router and its references at lambda = 0", null=_NONE)
     policy: PolicyOutcome | None = told("the run's policy", null=_NONE)
     equal_cost: EqualCost | None = told("beside the best constant at equal cost", null=_NONE)
+    rewards_at_run_time: RunTime | None = told(
+        "a policy that looks at rewards", null="other policies; no separate samples"
+    )
     curves: Curves | None = told("reward against cost", null=_NONE)
     audc: Areas | None = told(
         "area under the running maximum by steps, over the pool's range of costs", "reward; higher",

@@ -12,9 +12,10 @@ from erp.backbones.base import Backbone, Trainable, trains
 from erp.routers.base import Dimensions, Features, Router, array_of
 from erp.routers.category_mean import CategoryMean
 from erp.routers.classifier import CategoryClassifier
+from erp.routers.quantile import mean_weights
 from erp.routers.ridge import Ridge
 from erp.trained.card import Card
-from erp.trained.model import Codes, Predictions, Vectors
+from erp.trained.model import Codes, Distribution, Predictions, Vectors
 
 
 class Bundle(nn.Module):
@@ -81,6 +82,18 @@ class Bundle(nn.Module):
         """Rewards of each prompt's nearest train prompts, (B, k, M); None for a router that keeps none."""
         ask = getattr(self.router, "neighbour_rewards", None)
         return None if ask is None else ask(self.seen(features))
+
+    def distribution(self, embedding: Vectors, category: Codes) -> Distribution:
+        """What the router predicts of single rewards beside their mean; a router may predict nothing of it."""
+        features = Features(torch.from_numpy(embedding), torch.from_numpy(category))
+        spread, quantiles = (getattr(self.router, name, None) for name in ("spread", "quantiles"))
+        given = self.seen(features) if spread or quantiles else features
+        with torch.no_grad():
+            return Distribution(
+                None if spread is None else spread(given).numpy(),
+                None if quantiles is None else quantiles(given).numpy(),
+                None if quantiles is None else np.array(mean_weights(self.router.levels)),  # type: ignore[arg-type]
+            )
 
     def seen(self, features: Features) -> Features:
         """What the router gets to see outside training. Raises ErpError where it was made for other vectors."""

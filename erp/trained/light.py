@@ -27,7 +27,16 @@ from erp.routers.arithmetic import (
 from erp.routers.neighbours import Neighbours
 from erp.trained.card import Card
 from erp.trained.exported import CONFIG, read_exported
-from erp.trained.model import Codes, Predictions, Scores, Vectors, card_and_state, readable, require_whole
+from erp.trained.model import (
+    Codes,
+    Distribution,
+    Predictions,
+    Scores,
+    Vectors,
+    card_and_state,
+    readable,
+    require_whole,
+)
 
 ROUTERS: dict[str, type[Arithmetic]] = {
     "erp.routers.category_mean.CategoryMean": CategoryMeans,
@@ -75,6 +84,11 @@ class Light:
             costs = np.maximum(self.cost_model.scores(embedding, codes), 0.0)
         near = self.router.rewards_near(seen) if neighbours and isinstance(self.router, Neighbours) else None
         return Predictions(scores, np.broadcast_to(costs, scores.shape), near)
+
+    def distribution(self, embedding: Vectors, category: Codes) -> Distribution:
+        """Nothing: none of these routers predicts more than a mean."""
+        del embedding, category
+        return Distribution()
 
     def guess(self, embedding: Vectors) -> Codes:
         """(n,) codes of the most probable categories; -1 where none was learnt."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +37,14 @@ class Predictions:
     scores: Scores
     costs: Scores
     neighbours: Scores | None
+
+
+class Distribution(NamedTuple):
+    """What is predicted of single rewards, as in `erp.decisions.forecast.Forecast`."""
+
+    spread: Scores | None = None
+    points: Scores | None = None
+    weights: Scores | None = None
 
 
 class Scale(Protocol):
@@ -76,6 +84,9 @@ class Model(Protocol):
 
     def predict(self, embedding: Vectors, category: Codes, neighbours: bool) -> Predictions:
         """Of n prompts by their embeddings (n, d) and the codes of their given categories (n,)."""
+
+    def distribution(self, embedding: Vectors, category: Codes) -> Distribution:
+        """What is predicted of single rewards beside their mean, likewise; a router may predict nothing of it."""
 
     def guess(self, embedding: Vectors) -> Codes:
         """(n,) codes of their most probable categories; -1 where none was learnt."""

@@ -16,7 +16,9 @@ from erp.backbones.cache import embed_prompts
 from erp.build import build
 from erp.decisions.checks import require_lambda
 from erp.decisions.choice import Choice
+from erp.decisions.forecast import Forecast
 from erp.decisions.policy import LambdaPolicy, Policy
+from erp.decisions.sequential.policy import SequentialPolicy
 from erp.errors import ErpError, shorten
 from erp.files import plain, whole_text
 from erp.runs import RunFolder
@@ -28,6 +30,7 @@ from erp.trained.hub import located
 from erp.trained.light import ROUTERS as LIGHT
 from erp.trained.light import is_light, load_light
 from erp.trained.model import Codes, Model, Predictions, Scores, Vectors
+from erp.trained.session import Session
 from erp.units import UNITS
 
 if TYPE_CHECKING:
@@ -107,6 +110,9 @@ class TrainedRouter:
         if not len(prompts):
             nothing = np.zeros((0, len(self.members)))
             return Decisions(nothing, nothing, np.zeros(0, dtype=np.int64))
+        if isinstance(policy, SequentialPolicy):
+            known = self.forecast(prompts, category)
+            return Decisions(known.scores, known.costs, drawn(policy.first(known), prompts))
         found = self.predict(prompts, category, policy.needs_neighbours)
         choice = policy.choose(found.scores, found.costs, found.neighbours)
         return Decisions(found.scores, found.costs, drawn(choice, prompts))
@@ -124,6 +130,13 @@ class TrainedRouter:
         embedding, codes = self._features(_texts(prompts, self.card.prompt_from), category)
         with threads_for(len(embedding)):
             return self._model.predict(embedding, codes, neighbours)
+
+    def forecast(self, prompts: Sequence[str], category: Sequence[object] | None = None) -> Forecast:
+        """What a policy that looks at rewards knows of n prompts, at least one, before anybody is asked."""
+        embedding, codes = self._features(_texts(prompts, self.card.prompt_from), category)
+        with threads_for(len(embedding)):
+            found = self._model.predict(embedding, codes, False)
+            return Forecast(found.scores, found.costs, *self._model.distribution(embedding, codes))
 
     def _features(self, prompts: Sequence[str], category: Sequence[object] | None) -> tuple[Vectors, Codes]:
         """Embeddings and codes of n prompts."""
@@ -200,6 +213,27 @@ class TrainedRouter:
                 "prompt": prompts,
             }
         )
+
+    def session(self, prompt: Any, category: object = None) -> Session:
+        """One prompt, asked by the rewards that come: for a run whose policy looks at rewards.
+
+        Args:
+            prompt: a text, or a conversation, asked as the run's ``data.prompt_from`` says.
+            category: for routers that read it.
+
+        Returns:
+            ``next`` names the member to ask, ``observe(reward)`` says what its answer was worth; until ``next`` is
+            None. ``answer`` then says which answer to return.
+
+        Raises:
+            ErpError: as ``scores``, or the run's policy looks at no reward.
+        """
+        if not isinstance(self.policy, SequentialPolicy):
+            raise ErpError(
+                f"policy = {self.policy.name}: looks at no reward, so there is nothing to observe; runs of "
+                "policy=cascade, cascade_routing or reservation have sessions; train one, or use `route`"
+            )
+        return Session(self.policy, self.members, self.forecast([prompt], None if category is None else [category]))
 
 
 def drawn(choice: Choice, prompts: Sequence[str]) -> NDArray[np.int64]:

@@ -24,6 +24,7 @@ from erp.shared import shared
 from erp.table.asked import DEFAULT_RULE
 from erp.table.kept import Kept
 from erp.table.labels import limit_labels
+from erp.table.samples import tells_responses
 from erp.table.schema import RewardTable
 from erp.table.source import load_table, with_absolute_path
 from erp.table.split import Split
@@ -100,6 +101,7 @@ def prepare(config: TrainConfig) -> Plan:
     require_suited(
         policy, router=str(config.router.get("name")), scale=router.scale, cost_kind=costs.kind, members=table.members,
         has_neighbours=hasattr(router, "neighbour_rewards"),
+        single=not policy.needs_samples or (config.target.kind == "mean" and tells_responses(table)),
     )  # fmt: skip
     _require_area(config, costs)
     targets = shared(  # refuses what the samples cannot tell

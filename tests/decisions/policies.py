@@ -3,7 +3,9 @@
 import numpy as np
 
 from erp.decisions.choice import outcome
+from erp.decisions.forecast import Forecast
 from erp.decisions.policy import Calibration, Observed
+from erp.table.samples import Samples
 
 
 def observed(seed, n=200, m=4, per_cell=False, levels=None):
@@ -12,7 +14,14 @@ def observed(seed, n=200, m=4, per_cell=False, levels=None):
     costs = (
         rng.uniform(0.1, 2.0, (n, m) if per_cell else m) if levels is None else draw(*((n, m) if per_cell else (m,)))
     )
-    return Observed(draw(n, m), costs, draw(n, m), np.arange(n))
+    return _observed(draw(n, m), costs, draw(n, m))
+
+
+def _observed(scores, costs, rewards):
+    """With one sample of each reward, for policies that look at them."""
+    each = np.broadcast_to(costs, scores.shape)
+    samples = Samples(rewards[:, :, None], np.ones(rewards.shape, dtype=np.int64), np.arange(len(rewards)))
+    return Observed(scores, costs, rewards, np.arange(len(scores)), Forecast(scores, each), each, samples)
 
 
 def known(validation, calibration=None, members=None, scale="reward"):
@@ -23,7 +32,7 @@ def known(validation, calibration=None, members=None, scale="reward"):
 
 
 def permuted(part, order):
-    return Observed(part.scores[:, order], part.predicted_costs[..., order], part.rewards[:, order], part.groups)
+    return _observed(part.scores[:, order], part.predicted_costs[..., order], part.rewards[:, order])
 
 
 def calibrated(policy, *arguments, **keywords):

@@ -35,7 +35,8 @@ def every(request):
 
 
 def test_a_yaml_says_in_its_first_line_what_it_is_and_bears_its_own_name():
-    assert {"lambda", "budget", "tolerance", "guarded", "guarantee"} == set(NODES)
+    asked_once = {"lambda", "budget", "tolerance", "guarded", "guarantee"}
+    assert asked_once | {"cascade", "cascade_routing", "reservation"} == set(NODES)
     for name, node in NODES.items():
         assert node["name"] == name == build(node, Policy, key="policy").name
         assert (CONF / f"{name}.yaml").read_text(encoding="utf-8").startswith("# ")
@@ -131,7 +132,7 @@ def test_a_router_with_everything_suits_every_policy(name):
 def test_ordinal_scores_are_refused_by_those_that_compare_rewards(name):
     policy = build(NODES[name], Policy, key="policy")
     given = {**SUITED, "scale": "ordinal", "router": "zooter"}
-    if name in ("tolerance", "guarded", "guarantee"):
+    if name in ("tolerance", "guarded", "guarantee", "cascade_routing", "reservation"):
         with pytest.raises(ErpError, match=f"policy = {name}: .*router = zooter are ordinal"):
             require_suited(policy, **given)
     else:

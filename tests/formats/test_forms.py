@@ -69,14 +69,17 @@ def test_results_get_what_they_did_not_tell():
         "run": {"split_by": None},
         "data": None,
         "noise": {"doubt": None, "reason": None},
-        "chosen_on_validation": {"same_reward_margin": None, "same_reward_difference": None},
+        "chosen_on_validation": {"same_reward_margin": None, "same_reward_difference": None, "cascades": None},
+        "rewards_at_run_time": None,
         "overlaps": None,
     }
 
 
-def test_a_form_of_results_that_lacks_another_encoder_is_read_as_it_is():
+def test_a_form_of_results_that_lacks_another_encoder_or_a_look_at_rewards():
     found = {"run": {"name": "a"}, "level": 0.95}
-    assert RESULTS.read({"format": 1, **found}, "file") == found
+    assert RESULTS.read({"format": 1, **found}, "file") == {**found, "rewards_at_run_time": None}
+    chosen = RESULTS.read({"format": 2, "chosen_on_validation": {"cascade": None}}, "file")
+    assert chosen == {"chosen_on_validation": {"cascade": None, "cascades": None}, "rewards_at_run_time": None}
 
 
 def test_nothing_less_than_the_best_single_was_allowed_where_no_margin_was_told():

@@ -17,6 +17,7 @@ from tests.integration.tables import long_frame, results
 from tests.routers.problems import router_options
 
 NEW = "synthetic-8b"
+RUN_TIME = ("cascade", "cascade_routing", "reservation")
 ROUTERS = router_options()
 # Of routers that are refused, and asked for things, for the same reasons one stands for the others.
 ALIKE = {
@@ -55,18 +56,23 @@ def refusals(case: Case) -> list[str]:
     router, lines = BUILT[case["router"]], []
     if case["finetune"] and router.closed_form:
         lines.append(f"router = {case['router']}: is solved in closed form")
-    if case["policy"] in ("tolerance", "guarantee", "guarded") and router.scale == "ordinal":
+    if (
+        case["policy"] in ("tolerance", "guarantee", "guarded", "cascade_routing", "reservation")
+        and router.scale == "ordinal"
+    ):
         lines.append(f"policy = {case['policy']}: compares predicted rewards in reward units")
     if case["policy"] == "guarded" and case["router"] != "knn":
         lines.append("policy = guarded: reads the rewards of each prompt's neighbours")
     if case["policy"] not in ("lambda", "guarded") and case["cost"] == "none":  # these weigh costs above lambda = 0
         lines.append(f"policy = {case['policy']}: no costs are known to weigh")
+    if case["policy"] in RUN_TIME and case["target.kind"] != "mean":
+        lines.append(f"policy = {case['policy']}: looks at the rewards of single answers")
     return lines
 
 
 def not_extended(case: Case) -> bool:
     """Whether `erp extend` refuses the run: it says what to train instead."""
-    learnt = case["policy"] in ("budget", "guarantee", "guarded")
+    learnt = case["policy"] in ("budget", "guarantee", "guarded", *RUN_TIME)
     return BUILT[case["router"]].scale == "ordinal" or learnt or case["category_block"] > 0
 
 

@@ -31,6 +31,9 @@ POLICIES = {
     "tolerance": ("policy.tau=0.1", "category=predicted"),
     "guarantee": ("policy.alpha=0.4", "policy.lambda=0.002", "category_block=0.5"),
     "guarded": ("policy.lambda=0.002", "policy.z=0.5", "labels.prompts=50"),
+    "cascade": ("policy.bar=predicted", "cost.scoring=2"),
+    "cascade_routing": ("cost.predict=true",),
+    "reservation": ("policy.law=normal",),
 }
 LESS = {  # time: its other candidates are routers of their own here
     "auto": ("router.folds=3", *(f"~router.candidates.{name}" for name in ROUTERS if name in (

@@ -12,7 +12,8 @@ from erp.decisions.sequential.policy import STOP, Plan, Rows, Seen
 from erp.decisions.sequential.priced import Learnt, PricedPolicy
 from erp.decisions.sequential.residuals import Residuals
 
-KNOTS = 65  # rewards at which distributions are held beside each other
+KNOTS = 25  # rewards at which distributions are held beside each other
+BLOCK = 2048  # prompts priced at once: their distributions are M x KNOTS numbers each
 _WIDE = 5.0  # standard deviations beyond the predictions that a normal law still counts
 
 
@@ -41,6 +42,11 @@ class Repriced(Plan):
 
     def next(self, seen: Seen) -> Rows:
         """The cheapest of the best set; `STOP` where no set pays."""
+        starts = range(0, len(seen.rows), BLOCK)
+        parts = (seen.part(slice(start, start + BLOCK)) for start in starts)
+        return np.concatenate([self._next(part) for part in parts]) if len(seen.rows) else seen.rows
+
+    def _next(self, seen: Seen) -> Rows:
         left = self.repeats - seen.count
         price = self.price[seen.rows]
         mean, ratio = self.residuals.posterior(self.scores[seen.rows], seen)
@@ -51,9 +57,9 @@ class Repriced(Plan):
 
     def _distributions(self, laws: Law) -> tuple[Floats, Floats]:
         """P(Y < y) and P(Y <= y) at the knots, (k, M, G) each."""
-        parts = [(1 - laws.reaches(knot), 1 - laws.above(knot)) for knot in self.knots[:, None, None]]
-        below, at_most = (np.stack(part, axis=-1) for part in zip(*parts, strict=True))
-        return below, at_most
+        knots = self.knots[:, None, None]  # (G, 1, 1): every law answers for all of them at once
+        at_most = 1 - np.moveaxis(laws.above(knots), 0, -1)
+        return at_most if laws.continuous else 1 - np.moveaxis(laws.reaches(knots), 0, -1), at_most
 
     def _best_set(self, below: Floats, at_most: Floats, price: Floats, left: Rows, best: Floats) -> Floats:
         """(k, M) whether a member is in the set."""

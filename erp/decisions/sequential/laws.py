@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +23,13 @@ _KNOWN = 1e-9  # share of a reward's size below which a spread is none
 
 
 class Law(ABC):
-    """What is predicted of the reward of one answer, (n, M)."""
+    """What is predicted of the reward of one answer, (n, M).
+
+    Attributes:
+        continuous: no reward has a chance of its own, so that `above` and `reaches` are one.
+    """
+
+    continuous: ClassVar[bool] = True
 
     @property
     @abstractmethod
@@ -42,9 +49,9 @@ class Law(ABC):
     def above(self, bar: Floats) -> Floats:
         """P(Y > bar), (n, M)."""
 
-    @abstractmethod
     def reaches(self, bar: Floats) -> Floats:
         """P(Y >= bar), (n, M)."""
+        return self.above(bar)
 
     @abstractmethod
     def moved(self, mean: Floats, ratio: Floats) -> Law:
@@ -84,10 +91,6 @@ class Normal(Law):
     def above(self, bar: Floats) -> Floats:
         """1 - Phi(u)."""
         return np.asarray(ndtr((self.centre - bar) / self.sd))
-
-    def reaches(self, bar: Floats) -> Floats:
-        """As `above`."""
-        return self.above(bar)
 
     def moved(self, mean: Floats, ratio: Floats) -> Normal:
         """Normal again."""
@@ -146,10 +149,6 @@ class Beta(Law):
         """1 less the distribution function."""
         return np.asarray(1 - betainc(self._a, self._b, np.clip((bar - self.low) / (self.high - self.low), 0.0, 1.0)))
 
-    def reaches(self, bar: Floats) -> Floats:
-        """As `above`."""
-        return self.above(bar)
-
     def moved(self, mean: Floats, ratio: Floats) -> Beta:
         """Beta on the same ends."""
         return Beta(mean, self.sd * ratio, self.low, self.high)
@@ -170,6 +169,7 @@ class Points(Law):
 
     values: Floats
     weights: Floats
+    continuous: ClassVar[bool] = False
 
     @property
     def mean(self) -> Floats:

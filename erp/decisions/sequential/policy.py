@@ -37,6 +37,10 @@ class Seen:
     rewards: NDArray[np.float64]
     last: Rows
 
+    def part(self, at: slice) -> Seen:
+        """Some of these prompts."""
+        return Seen(self.rows[at], self.rewards[at], self.last[at])
+
     @property
     def count(self) -> Rows:
         """(k, M) answers of each member."""
@@ -94,6 +98,10 @@ class SequentialPolicy(Policy):
         return True
 
     @abstractmethod
+    def dials(self, costs: Floats) -> list[float]:
+        """From one end to the other, for answers that cost ``costs``. Raises ErpError before it was calibrated."""
+
+    @abstractmethod
     def start(self, forecast: Forecast, dial: float | None = None) -> Plan:
         """The plan for n prompts, at the policy's own dial or at another. Raises ErpError before it was calibrated."""
 
@@ -101,7 +109,12 @@ class SequentialPolicy(Policy):
         """Whom to ask first, by scores and costs alone; see `Policy.choose`."""
         del neighbours
         n, m = require_scores_and_costs(scores, costs)
-        plan = self.start(Forecast(scores, np.broadcast_to(costs, (n, m))))
+        return self.first(Forecast(scores, np.broadcast_to(costs, (n, m))))
+
+    def first(self, forecast: Forecast) -> Choice:
+        """Whom to ask first, by all that is known."""
+        n, m = forecast.scores.shape
+        plan = self.start(forecast)
         return one_hot(plan.next(Seen.nothing(n, m, plan.repeats)), m)
 
 

@@ -21,7 +21,7 @@ from erp.decisions.sequential.tuning import Practice
 from erp.errors import ErpError
 
 Kind = Literal["predicted", "zero_one", "beta", "normal"]
-LAMBDAS = 40
+LAMBDAS = 30
 """Prices tried on validation, and shown along the curve; one more is 0."""
 
 

@@ -15,8 +15,8 @@ from erp.decisions.sequential.policy import STOP, Plan, Seen
 from erp.errors import ErpError
 from erp.table.samples import Samples
 
-ORDERS = 20
-"""Orders of samples that a simulation is averaged over."""
+ORDERS, FEWEST, PLAYED = 20, 4, 4_000
+"""Orders of samples that a simulation is averaged over, and the fewest: as many as play about so many prompts."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +39,7 @@ def simulate(
     costs: NDArray[np.floating],
     scoring: float = 0.0,
     *,
-    orders: int = ORDERS,
+    orders: int | None = None,
     seed: int = 0,
 ) -> Played:
     """Play a plan on every prompt, averaged over which sample each answer is.
@@ -53,7 +53,7 @@ def simulate(
         samples: rewards (n, M, K), at least ``plan.repeats`` of each cell.
         costs: (n, M) or (M,) of one answer.
         scoring: what scoring one answer costs; every answer is scored.
-        orders: how many.
+        orders: how many; None: by the number of prompts.
         seed: of the orders.
 
     Raises:
@@ -67,6 +67,8 @@ def simulate(
             f"policy.repeats = {plan.repeats}: some cell has {samples.count.min()} samples, and no sample is used "
             "twice; as many as every cell has are allowed; lower it"
         )
+    if orders is None:
+        orders = max(FEWEST, min(ORDERS, PLAYED // n))
     if orders < 1:
         raise ErpError(f"orders = {orders}: nothing to average over; 1 or more are allowed; raise it")
     reward, cost, calls, shares, played = np.zeros(n), np.zeros(n), np.zeros(n), np.zeros(m), 0
