@@ -112,7 +112,8 @@ class TrainedRouter:
             return Decisions(nothing, nothing, np.zeros(0, dtype=np.int64))
         if isinstance(policy, SequentialPolicy):
             known = self.forecast(prompts, category)
-            return Decisions(known.scores, known.costs, drawn(policy.first(known), prompts))
+            scores, costs = (np.asarray(part, dtype=np.float64) for part in (known.scores, known.costs))
+            return Decisions(scores, costs, drawn(policy.first(known), prompts))
         found = self.predict(prompts, category, policy.needs_neighbours)
         choice = policy.choose(found.scores, found.costs, found.neighbours)
         return Decisions(found.scores, found.costs, drawn(choice, prompts))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from erp.decisions.forecast import Floats, Forecast
 from erp.decisions.sequential.laws import Law
@@ -37,7 +38,7 @@ class Repriced(Plan):
     price: Floats
     scores: Floats
     residuals: Residuals
-    knots: Floats
+    knots: NDArray[np.float64]
     repeats: int = 1
 
     def next(self, seen: Seen) -> Rows:
