@@ -137,6 +137,7 @@ def test_every_key_that_is_described_is_in_some_run(train, tmp_path):
     runs.append(train("train", "policy=guarantee", "policy.alpha=0.4", *QUICK)[1])
     runs.append(train("train", *SYNTHETIC, *QUICK)[1])
     runs.append(train("evaluate", f"run={mini}", "data=mini", "reward_model.name=yes_logit")[1])
+    runs.append(train("evaluate", f"run={mini}", "backbone=minilm")[1])
     frame = long_frame(prompts=300, members=4)
     frame.to_parquet(tmp_path / "more.parquet")
     frame[frame["model"] != frame["model"].iloc[0]].to_parquet(tmp_path / "scores.parquet")
