@@ -22,6 +22,8 @@ from erp.routers.knn import scored_prompts
 from erp.routers.losses import masked_mean
 from erp.routers.mlp import require_counts
 
+CONTRASTED = 256  # prompts that are held against each other at once: time is in proportion to it
+
 
 class RouterDC(Router):
     """Scores ``cos(h(x), k_m)``: dual contrastive learning (2409.19886).
@@ -29,8 +31,8 @@ class RouterDC(Router):
     Sample-LLM loss: each of the best members of a prompt against the worst ones,
     ``-log e^{s+} / (e^{s+} + sum_{-} e^{s-})``, s = cos(h(x), k_m) / T. Of two that are equal neither is against the
     other, which for rewards of 0 and 1 leaves what the paper does. Sample-sample loss: a prompt against ``negatives``
-    prompts of other K-means clusters, with one of its own cluster on its side. Theirs draws those from the batch; here
-    all of the batch stand for them, each with its share, so that nothing is drawn.
+    prompts of other K-means clusters, with one of its own cluster on its side. Theirs draws those from a batch of 64;
+    here 256 of a batch stand for them, each with its share, so that nothing is drawn.
 
     h is a linear map of the embedding; with ``backbone.finetune=true`` the encoder below is trained along, as theirs.
 
@@ -136,14 +138,20 @@ def sample_llm_loss(similarity: Tensor, rewards: Tensor, top: int, last: int) ->
 def sample_sample_loss(hidden: Tensor, cluster: Tensor, negatives: int) -> Tensor:
     """Mean over pairs of one cluster of ``-log e^{s+} / (e^{s+} + H mean_{-} e^{s-})``, a scalar; 0 without any.
 
+    Pairs, and the mean over -, are of prompts that lie in the same ``CONTRASTED`` of the batch.
+
     Args:
         hidden: (B, h) of length 1; s are their products.
         cluster: (B,).
-        negatives: H, prompts of other clusters, for which the mean over those in the batch stands.
+        negatives: H, prompts of other clusters, for which the mean over those at hand stands.
     """
-    same = cluster[:, None] == cluster
-    pair = same & ~torch.eye(len(cluster), dtype=torch.bool, device=cluster.device)
-    similarity = hidden @ hidden.T
-    number = (~same).sum(dim=1, keepdim=True)
-    pushed = torch.where(same, 0.0, similarity.exp()).sum(dim=1, keepdim=True) / number.clamp(min=1)
-    return masked_mean(torch.log1p(negatives * pushed / similarity.exp()), pair & (number > 0))
+    total, pairs = hidden.sum() * 0.0, torch.zeros((), dtype=torch.int64, device=hidden.device)
+    for h, c in zip(torch.split(hidden, CONTRASTED), torch.split(cluster, CONTRASTED), strict=True):
+        same = c[:, None] == c
+        number = (~same).sum(dim=1, keepdim=True)
+        pair = same & ~torch.eye(len(c), dtype=torch.bool, device=c.device) & (number > 0)
+        likeness = (h @ h.T).exp()
+        pushed = torch.where(same, 0.0, likeness).sum(dim=1, keepdim=True) / number.clamp(min=1)
+        total = total + torch.where(pair, torch.log1p(negatives * pushed / likeness), 0.0).sum()
+        pairs = pairs + pair.sum()
+    return total / pairs.clamp(min=1)

@@ -4,11 +4,8 @@ import numpy as np
 import pytest
 import torch
 from scipy.special import log_softmax
-from sklearn.svm import SVC
 
-from erp.errors import ErpError
 from erp.routers.label_classifier import LabelClassifier, LabelKNN, best_labels
-from erp.routers.label_svm import LabelSVM
 from tests.routers.gradient import prepared, sampled
 from tests.routers.problems import problem, scores
 
@@ -50,31 +47,3 @@ def test_neighbours_vote_for_the_members_that_were_best():
             votes += best / best.sum()
             seen += ~np.isnan(rewards)
         np.testing.assert_allclose(found[seen > 0], (votes / np.maximum(seen, 1))[seen > 0])
-
-
-@pytest.mark.parametrize("gamma", [None, 3.0])
-def test_a_machine_for_each_member_decides_as_scikit_learn_s_does(gamma):
-    train, _, test = problem(missing=0.2)
-    train = train.with_rewards(np.round(train.rewards / 2))  # with ties
-    router = LabelSVM(strength=2.0, gamma=gamma)
-    router.fit(train.batches(50), ())
-    train = train.take(np.flatnonzero((~np.isnan(train.rewards)).sum(axis=1) >= 2))
-    labels, found = best_labels(torch.from_numpy(train.rewards)).numpy(), scores(router, test)
-    assert ((labels > 0) & (labels < 1)).any()
-    for member in range(4):
-        rows = [
-            (e, share)
-            for e, share in zip(train.embedding.astype(float), labels[:, member], strict=True)
-            if share == share
-        ]
-        x = [e for e, share in rows if share > 0] + [e for e, share in rows if share < 1]
-        weight = [share for _, share in rows if share > 0] + [1 - share for _, share in rows if share < 1]
-        best = np.arange(len(x)) < sum(share > 0 for _, share in rows)
-        model = SVC(C=2.0, gamma=gamma or 1 / (12 * train.embedding.astype(float).var()), tol=1e-6).fit(x, best, weight)
-        np.testing.assert_allclose(found[:, member], model.decision_function(test.embedding), atol=5e-3)
-
-
-def test_a_bad_setting_of_a_machine_is_refused_by_name():
-    for arguments, message in (({"strength": 0.0}, "router.strength = 0.0"), ({"gamma": -1.0}, "router.gamma = -1.0")):
-        with pytest.raises(ErpError, match=message):
-            LabelSVM(**arguments)
