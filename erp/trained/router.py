@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,13 +19,14 @@ from erp.decisions.choice import Choice
 from erp.decisions.forecast import Forecast
 from erp.decisions.policy import LambdaPolicy, Policy
 from erp.decisions.sequential.policy import SequentialPolicy
-from erp.errors import ErpError, shorten
+from erp.errors import ErpError
 from erp.files import plain, whole_text
 from erp.runs import RunFolder
-from erp.table.asked import PromptFrom, as_text, label_of
+from erp.table.asked import label_of
 from erp.table.categories import category_codes, missing
 from erp.threads import threads_for
 from erp.trained.exported import TENSORS
+from erp.trained.given import shown, texts_of
 from erp.trained.hub import located
 from erp.trained.light import ROUTERS as LIGHT
 from erp.trained.light import is_light, load_light
@@ -128,13 +129,13 @@ class TrainedRouter:
         self, prompts: Sequence[str], category: Sequence[object] | None = None, neighbours: bool = False
     ) -> Predictions:
         """Scores and costs of n prompts, at least one; with ``neighbours`` what a policy reads of them too."""
-        embedding, codes = self._features(_texts(prompts, self.card.prompt_from), category)
+        embedding, codes = self._features(texts_of(prompts, self.card.prompt_from), category)
         with threads_for(len(embedding)):
             return self._model.predict(embedding, codes, neighbours)
 
     def forecast(self, prompts: Sequence[str], category: Sequence[object] | None = None) -> Forecast:
         """What a policy that looks at rewards knows of n prompts, at least one, before anybody is asked."""
-        embedding, codes = self._features(_texts(prompts, self.card.prompt_from), category)
+        embedding, codes = self._features(texts_of(prompts, self.card.prompt_from), category)
         with threads_for(len(embedding)):
             found = self._model.predict(embedding, codes, False)
             return Forecast(found.scores, found.costs, *self._model.distribution(embedding, codes))
@@ -156,13 +157,11 @@ class TrainedRouter:
             return [None] * prompts
         values: list[object] = list(category) if isinstance(category, Iterable) else []
         if isinstance(category, str) or len(values) != prompts:
-            raise ErpError(f"category = {_shown(category)}: {prompts} prompts have one category each; give a list")
+            raise ErpError(f"category = {shown(category)}: {prompts} prompts have one category each; give a list")
         try:
             return [None if missing(value) else label_of(plain(value)) for value in values]
         except ValueError as error:
-            raise ErpError(
-                f"category = {_shown(category)}: one {error}; give a text for each prompt, or None"
-            ) from None
+            raise ErpError(f"category = {shown(category)}: one {error}; give a text for each prompt, or None") from None
 
     def scores(self, prompts: Sequence[str], category: Sequence[object] | None = None) -> pd.DataFrame:
         """Predicted expected reward of every member on every prompt.
@@ -181,7 +180,7 @@ class TrainedRouter:
         import pandas as pd  # here: a gateway asks without it
 
         return pd.DataFrame(
-            self.decide(_texts(prompts, self.card.prompt_from), category, 0.0).scores, columns=list(self.members)
+            self.decide(texts_of(prompts, self.card.prompt_from), category, 0.0).scores, columns=list(self.members)
         )
 
     def route(
@@ -203,7 +202,7 @@ class TrainedRouter:
         """
         import pandas as pd
 
-        prompts = _texts(prompts, self.card.prompt_from)
+        prompts = texts_of(prompts, self.card.prompt_from)
         found = self.decide(prompts, category, lambda_)
         rows = np.arange(len(prompts))
         return pd.DataFrame(
@@ -244,32 +243,6 @@ def drawn(choice: Choice, prompts: Sequence[str]) -> NDArray[np.int64]:
     at = np.array([int.from_bytes(digest[:6], "big") / 2.0**48 for digest in digests])
     drawn: NDArray[np.int64] = (upto <= at[:, None] * upto[:, -1:]).sum(axis=1, dtype=np.int64)
     return drawn
-
-
-def _texts(prompts: Sequence[Any], rule: PromptFrom) -> list[str]:
-    """The prompts' texts. Raises ErpError on one bare text or conversation, and on items that are neither."""
-    if isinstance(prompts, str | Mapping) or not isinstance(prompts, Iterable):
-        raise ErpError(f"prompts = {_shown(prompts)}: is no list of texts; give [prompt, ...]")
-    texts: list[str] = []
-    wrong: list[str] = []
-    for i, prompt in enumerate(prompts):
-        try:
-            text = as_text(prompt, rule)
-        except ValueError:
-            text = None
-        if text is None:
-            wrong.append(f"{i} ({_shown(prompt)})")
-        else:
-            texts.append(text)
-    if wrong:
-        raise ErpError(f"prompts: no text at position {shorten(wrong)}; give a str for every prompt, or its messages")
-    return texts
-
-
-def _shown(value: object) -> str:
-    """A value in an error line: on one line, and not all of it."""
-    text = " ".join(repr(value).split())
-    return text if len(text) <= 60 else f"{text[:60]}..."
 
 
 def load(

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from erp.decisions.forecast import Floats, Forecast
-from erp.decisions.sequential.laws import Law
+from erp.decisions.sequential.laws import Beta, Law
 from erp.decisions.sequential.policy import STOP, Plan, Rows, Seen
 from erp.decisions.sequential.priced import Learnt, PricedPolicy
 from erp.decisions.sequential.residuals import Residuals
@@ -58,6 +58,8 @@ class Repriced(Plan):
 
     def _distributions(self, laws: Law) -> tuple[Floats, Floats]:
         """P(Y < y) and P(Y <= y) at the knots, (k, M, G) each."""
+        if isinstance(laws, Beta):  # whose knots are these
+            return (at_most := laws.at_most(len(self.knots))), at_most
         knots = self.knots[:, None, None]  # (G, 1, 1): every law answers for all of them at once
         at_most = 1 - np.moveaxis(laws.above(knots), 0, -1)
         return at_most if laws.continuous else 1 - np.moveaxis(laws.reaches(knots), 0, -1), at_most

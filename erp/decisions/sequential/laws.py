@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import cache
 from typing import ClassVar
 
 import numpy as np
@@ -149,6 +150,18 @@ class Beta(Law):
         """1 less the distribution function."""
         return np.asarray(1 - betainc(self._a, self._b, np.clip((bar - self.low) / (self.high - self.low), 0.0, 1.0)))
 
+    def at_most(self, knots: int) -> Floats:
+        """P(Y <= y) at evenly spaced rewards from end to end, (n, M, knots), between tabulated laws: much faster."""
+        table = _tabulated(knots)
+        places = []
+        for part, size in ((self._share, table.shape[0]), (1 / (self._a + self._b + 1), table.shape[1])):
+            at = np.clip(part, 0.0, 1.0) * (size - 1)
+            below = np.minimum(at.astype(np.int64), size - 2)
+            places.append((below, (at - below)[..., None]))
+        (i, right), (j, up) = places
+        low = (1 - up) * table[i, j] + up * table[i, j + 1]
+        return np.asarray((1 - right) * low + right * ((1 - up) * table[i + 1, j] + up * table[i + 1, j + 1]))
+
     def moved(self, mean: Floats, ratio: Floats) -> Beta:
         """Beta on the same ends."""
         return Beta(mean, self.sd * ratio, self.low, self.high)
@@ -217,6 +230,14 @@ class ZeroOne(Points):
     def take(self, rows: NDArray[np.int64]) -> ZeroOne:
         """These rows."""
         return ZeroOne(self.weights[rows, :, 1])
+
+
+@cache
+def _tabulated(knots: int) -> Floats:
+    """Distribution functions of Beta laws on [0, 1]: by mean, variance / (mean (1 - mean)), evenly spaced knots."""
+    share = np.clip(np.linspace(0, 1, 61), 1e-3, 1 - 1e-3)[:, None, None]
+    size = 1 / np.clip(np.linspace(0, 1, 31), 1e-3, 0.99)[:, None] - 1
+    return np.asarray(betainc(share * size, (1 - share) * size, np.linspace(0, 1, knots)))
 
 
 def reservation(law: Law, price: NDArray[np.floating]) -> Floats:

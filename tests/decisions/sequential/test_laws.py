@@ -43,6 +43,15 @@ def test_the_reservation_value_is_where_what_is_added_is_the_price(kind, price):
     np.testing.assert_allclose(found[0], want, atol=1e-5 if price < 1e-6 else 1e-9)
 
 
+def test_beta_laws_between_tabulated_ones_are_near_the_exact():
+    rng = np.random.default_rng(0)
+    mean = rng.uniform(0.03, 0.97, (200, 3))
+    sd = np.sqrt(rng.uniform(0.05, 0.9, (200, 3)) * mean * (1 - mean))
+    law, knots = Beta(mean * 4 - 2, sd * 4, -2.0, 2.0), np.linspace(-2, 2, 25)
+    exact = np.stack([1 - law.above(np.full((1, 1), knot)) for knot in knots], axis=-1)
+    np.testing.assert_allclose(law.at_most(25), exact, atol=0.02)
+
+
 def test_two_values_by_hand():
     # Of a chance p of 1: z = 1 - c / p where that is at least 0, p - c below. Free: the largest reward.
     law = ZeroOne(np.array([[0.5, 0.25, 0.8, 0.0, 1.0]]))
