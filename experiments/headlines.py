@@ -88,6 +88,17 @@ def rows() -> Iterator[tuple[str, str, str]]:
         "Gain of the ridge by `yes_logit` on tasks that it was trained on; on tasks that it never saw",
         f"{interval(unseen, 'gain_seen')}; {interval(unseen, 'gain_unseen')}",
     )
+    seen = results("12_rewards_at_run_time").query("at == 'own' and policy == 'reservation'")
+    yield (
+        "12_rewards_at_run_time",
+        "Rewards seen before deciding whether to ask again, by reservation values: reward minus that of the ridge at "
+        "equal cost; minus that of the plain cascade",
+        ". ".join(
+            f"`{name}` {interval(one(seen, reward_model=name), 'less_router')}; "
+            f"{interval(one(seen, reward_model=name), 'less_cascade')}"
+            for name in ("yes_logit", "verifier")
+        ),
+    )
 
 
 FILES = ("results.csv", "llmrouter9.csv")

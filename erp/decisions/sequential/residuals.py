@@ -8,7 +8,7 @@ that came, whatever the rewards are.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,7 @@ class Residuals:
 
     shared: Floats
     single: Floats
+    _found: dict[tuple[int, ...], tuple[Floats, Floats]] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(cls, scores: NDArray[np.floating], samples: Floats) -> Residuals:
@@ -69,10 +70,18 @@ class Residuals:
             if not len(known):
                 continue
             rows = np.flatnonzero(which.ravel() == p)
-            own = (self.single - np.diag(self.shared))[known] / pattern[known]
-            among = self.shared[np.ix_(known, known)] + np.diag(own)
-            weights = np.linalg.pinv(among, hermitian=True) @ self.shared[known]  # (known, M)
+            weights, ratio[rows] = self._given(tuple(pattern.tolist()))
             mean[rows] += came[np.ix_(rows, known)] @ weights
-            left = self.single - np.einsum("km,km->m", self.shared[known], weights)
-            ratio[rows] = np.sqrt(np.clip(left / np.where(self.single > 0, self.single, 1.0), 0.0, 1.0))
         return mean, ratio
+
+    def _given(self, pattern: tuple[int, ...]) -> tuple[Floats, Floats]:
+        """Weights (known, M) of what came, by how many answers of each member did, and the ratios (M,) of spread."""
+        if pattern not in self._found:
+            known = np.flatnonzero(pattern)
+            own = (self.single - np.diag(self.shared))[known] / np.array(pattern)[known]
+            among = self.shared[np.ix_(known, known)] + np.diag(own)
+            weights = np.linalg.pinv(among, hermitian=True) @ self.shared[known]
+            left = self.single - np.einsum("km,km->m", self.shared[known], weights)
+            share = np.clip(left / np.where(self.single > 0, self.single, 1.0), 0.0, 1.0)
+            self._found[pattern] = weights, np.sqrt(share)
+        return self._found[pattern]
