@@ -7,28 +7,30 @@ from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits, leaky_relu
+from torch.nn.functional import leaky_relu
 
 from erp.errors import ErpError
 from erp.routers.base import Batch, Dimensions, Features, Router
 from erp.routers.knn import scored_prompts
 from erp.routers.label_classifier import best_labels
-from erp.routers.losses import RewardUnits, masked_mean
+from erp.routers.losses import RewardUnits, masked_log_softmax, masked_mean
 from erp.routers.mlp import require_counts
 
 
 class Graph(Router):
-    """Two layers of messages between prompts and members (2410.03834), then ``sigmoid(mean(z_x * z_m))`` an edge.
+    """Two layers of messages between prompts and members (2410.03834), then ``mean(z_x * z_m)`` an edge.
 
     Prompts and members are nodes, and an edge is a reward that is known. A layer gives each node a map of itself plus
     the mean, over its edges, of a map of the other end and of the reward. In training the edges of most prompts of a
-    batch are hidden, messages run over the rest, and the hidden ones are guessed: binary cross-entropy with who is
-    best. When it is asked, messages run over train prompts that are kept; a new prompt has no edge, and meets what
-    members became by its own aligned embedding, as in the released code. Scores are logits, and ordinal.
+    batch are hidden, messages run over the rest, and the hidden ones are guessed: cross-entropy with who is best. When
+    it is asked, messages run over train prompts that are kept; a new prompt has no edge, and meets what members became
+    by its own aligned embedding, as in the released code. Scores are logits, and ordinal.
 
-    Ours: a table has no descriptions of members, whose vectors are learnt; no nodes of tasks; a prompt's edges are
-    hidden together, as those of a new one; means for sums, so that the size of the graph does not matter; of several
-    best members each counts by an equal share. Fine-tuning an encoder does not move the prompts that are kept.
+    Ours: one softmax over a prompt's members where the released code has a sigmoid an edge, which first learns how
+    seldom anybody is the best; a table has no descriptions of members, whose vectors are learnt; no nodes of tasks; a
+    prompt's edges are hidden together, as those of a new one; means for sums, so that the size of the graph does not
+    matter; of several best members each counts by an equal share. Fine-tuning an encoder does not move the prompts that
+    are kept.
 
     Args:
         dimension: of a node's vector.
@@ -69,25 +71,29 @@ class Graph(Router):
         features, rewards = scored_prompts(train, self.graph)
         device = self.kept.device
         self.kept = features.embedding.to(device)
-        self.rewards = self.units.standardised(rewards.to(device))
+        self.rewards = self._edges(rewards.to(device))
 
     def scores(self, features: Features) -> Tensor:
         """Logits, (B, M) float64."""
         return self._logits(features.embedding, self._became(self.kept, self.rewards)).double()
 
     def loss(self, batch: Batch) -> Tensor:
-        """Mean cross-entropy of the edges that are guessed, a scalar: the hidden ones in training, else all."""
+        """Mean cross-entropy over the prompts that are guessed, a scalar: the hidden ones in training, else all."""
         embedding, present = batch.features.embedding, ~torch.isnan(batch.rewards)
-        guessed = present & (present.sum(dim=1, keepdim=True) >= 2)
+        guessed = present.sum(dim=1) >= 2
         if self.training:
             hidden = torch.rand(len(present), 1, device=present.device) >= self.seen
-            visible = torch.where(hidden, torch.nan, self.units.standardised(batch.rewards))
-            became, guessed = self._became(embedding, visible), guessed & hidden
+            visible = torch.where(hidden, torch.nan, self._edges(batch.rewards))
+            became, guessed = self._became(embedding, visible), guessed & hidden[:, 0]
         else:
             became = self._became(self.kept, self.rewards)
         logits = self._logits(embedding, became)
         label = torch.nan_to_num(best_labels(batch.rewards)).to(logits.dtype)
-        return masked_mean(binary_cross_entropy_with_logits(logits, label, reduction="none"), guessed)
+        return masked_mean(-(label * masked_log_softmax(logits, present)).sum(dim=1), guessed)
+
+    def _edges(self, rewards: Tensor) -> Tensor:
+        """Rewards (B, M) as messages carry them, float32: about one centre, so that a member hears how good it is."""
+        return ((rewards - self.units.center.mean()) / self.units.spread).float()
 
     def _logits(self, embedding: Tensor, became: Tensor) -> Tensor:
         logits: Tensor = self.align(embedding * self.gain) @ became.T / self.dimension
