@@ -100,7 +100,7 @@ class Graph(Router):
         return logits
 
     def _became(self, embedding: Tensor, rewards: Tensor) -> Tensor:
-        """The members' vectors after two layers over these edges, (M, dimension).
+        """The members' vectors after two layers over these edges, about their mean, (M, dimension).
 
         Args:
             embedding: (n, d); n may be 0.
@@ -112,7 +112,7 @@ class Graph(Router):
         edge = ~torch.isnan(rewards)
         prompts, members = self.first(self.align(embedding * self.gain), self.members, rewards, edge)
         became: Tensor = self.second(leaky_relu(prompts), leaky_relu(members), rewards, edge)[1]
-        return became
+        return became - became.mean(dim=0)  # what is common to all the softmax cannot see
 
 
 class Messages(nn.Module):

@@ -41,7 +41,7 @@ def test_scores_are_those_of_messages_over_all_train_edges():
 
     nodes = layer(router.first, aligned(train), router.members.detach().numpy(), standardised)
     members = layer(router.second, *map(leaky, nodes), standardised)[1]
-    logits = np.array([[np.mean(x * m) for m in members] for x in aligned(test)])
+    logits = np.array([[np.mean(x * (m - members.mean(axis=0))) for m in members] for x in aligned(test)])
     np.testing.assert_allclose(scores_of(router, test), logits, atol=1e-5)
     best = test.rewards.numpy().argmax(axis=1)
     expected = -np.mean(log_softmax(logits, axis=1)[np.arange(6), best])
