@@ -41,6 +41,8 @@ NOT_IDENTITY = (
     "trainer.accelerator",
     "trainer.progress",
 )
+# Keys that came later: null, they name no run, so that one that was made before is found again.
+SINCE = ("cost.scoring",)
 
 LONGEST_LABEL = 60
 """Letters of a router's or backbone's label in a folder's name: of four bytes each, two of them leave a system room."""
@@ -49,12 +51,13 @@ LONGEST_LABEL = 60
 def run_hash(config: Mapping[str, Any], *contents: str) -> str:
     """Ten hex digits that name a run: the resolved config without paths, devices, tracking, and contents' hashes."""
     kept = deepcopy(dict(config))
-    for dotted in NOT_IDENTITY:
+    for dotted in (*NOT_IDENTITY, *SINCE):
         *parents, last = dotted.split(".")
         node: Any = kept
         for parent in parents:
             node = node.get(parent) or {}
-        node.pop(last, None)
+        if dotted in NOT_IDENTITY or node.get(last) is None:
+            node.pop(last, None)
     text = json.dumps([plain(kept), *contents], sort_keys=True, allow_nan=True)  # lambda = inf is not lambda = null
     return hashlib.sha256(text.encode()).hexdigest()[:10]
 
