@@ -17,7 +17,7 @@ from erp.table.read import read_table
 from tests.importers.test_importing import Rows, contents, imported, put, refused, row
 
 WAITING = """
-import sys, time
+import signal, sys, time
 from tests.importers.test_importing import Rows, imported
 
 class Slow(Rows):
@@ -26,6 +26,7 @@ class Slow(Rows):
         print("read", flush=True)
         time.sleep(60)
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # where tests run in the background it is ignored
 imported(sys.argv[1], __import__("pathlib").Path(sys.argv[2]), Slow())
 """
 
