@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -44,21 +45,18 @@ class Table:
     rewards: np.ndarray
 
     def __iter__(self) -> Iterator[Batch]:
-        for start in range(0, len(self.features), BATCH):
-            x = torch.from_numpy(self.features[start : start + BATCH])
-            y = torch.from_numpy(self.rewards[start : start + BATCH])
-            n = len(x)
-            none = torch.zeros(n, dtype=torch.int64)
-            yield Batch(
-                Features(x, none),
-                y,
-                torch.ones_like(y, dtype=torch.int64),
-                y,
-                y[:, :, None],
-                torch.zeros_like(y),
-                none,
-                none,
-            )
+        return iter(self.batches)
+
+    @cached_property
+    def batches(self) -> list[Batch]:
+        """Made once: a router's fit is timed, not this."""
+        return [self._batch(slice(start, start + BATCH)) for start in range(0, len(self.features), BATCH)]
+
+    def _batch(self, rows: slice) -> Batch:
+        x, y = torch.from_numpy(self.features[rows]), torch.from_numpy(self.rewards[rows])
+        none, nothing = torch.zeros(len(x), dtype=torch.int64), torch.zeros_like(y)
+        counts = torch.ones_like(y, dtype=torch.int64)
+        return Batch(Features(x, none), y, counts, y, y[:, :, None], nothing, none, none)
 
 
 def _table(n: int, d: int, m: int, seed: int = 0) -> Table:

@@ -88,18 +88,21 @@ class Moments:
     squares: Array
     classes: list[tuple[NDArray[np.int64], Array]]
     room: Array = field(default_factory=lambda: np.empty((0, 0)), repr=False)  # for a batch; new memory costs time
+    product: Array = field(default_factory=lambda: np.empty((0, 0)), repr=False)  # of that with itself
 
     def add(self, x: NDArray[np.float32], y: Array) -> None:
         """Add rows: features (n, d), rewards (n, M) with NaN where missing. Classes that now differ are split."""
         rows, d = x.shape
+        width = d + 1 + y.shape[1]
         if len(self.room) < rows:
-            self.room = np.empty((rows, d + 1 + y.shape[1]))
+            self.room, self.product = np.empty((rows, width)), np.empty((width, width))
         z = self.room[:rows]
         present = ~np.isnan(y)
         whole_rows = bool(present.all())
-        z[:, :d], z[:, d] = x, 1.0
+        torch.from_numpy(z)[:, :d].copy_(torch.from_numpy(x))  # the same numbers as numpy's, in half of its time
+        z[:, d] = 1.0
         z[:, d + 1 :] = y - self.about if whole_rows else np.where(present, y - self.about, 0.0)
-        whole = z.T @ z  # numpy sees the same matrix twice and computes one triangle
+        whole = np.matmul(z.T, z, out=self.product)  # numpy sees the same matrix twice and computes one triangle
         d += 1
         self.products += whole[:d, d:]
         self.squares += np.diagonal(whole)[d:]
@@ -120,7 +123,9 @@ class Moments:
         for members, gram in self.classes:
             c = candidates[:, :, members]
             c[:, -1] -= self.about[members]
-            errors += ((gram @ c - 2 * self.products[:, members]) * c).sum(axis=(1, 2))
+            c = c.swapaxes(0, 1)  # (d + 1, A, m): one product for all candidates
+            seen = (gram @ c.reshape(len(gram), -1)).reshape(c.shape)
+            errors += ((seen - 2 * self.products[:, None, members]) * c).sum(axis=(0, 2))
         return errors
 
     def solved(self) -> list[Solution]:
