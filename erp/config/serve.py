@@ -109,7 +109,7 @@ class Log(Node):
 
     folder: str | None = None
     prompts: bool = False
-    part_mb: float = Field(64.0, gt=0)
+    part_mb: float = Field(64.0, gt=0, allow_inf_nan=False)
 
 
 class Gateway(Node):
@@ -136,7 +136,7 @@ class Gateway(Node):
     policies: list[Literal["lambda"]] = Field([])
     decision_ms: float = Field(500.0, gt=0)
     explore: float = Field(0.0, ge=0, le=1)
-    body_mb: float = Field(10.0, gt=0)
+    body_mb: float = Field(10.0, gt=0, allow_inf_nan=False)
     request_s: float = Field(600.0, gt=0)
     retries: int = Field(2, ge=0)
     backoff_s: float = Field(0.25, ge=0)

@@ -142,6 +142,8 @@ def _evaluate(config: EvaluateConfig) -> tuple[Path, Results, list[str]]:
     told, _ = write_report(target, Results.of(results), predicted, binned(results, predicted), config.figures)
     if told.drift is not None and not crossed:
         keep(target, Measured.of(folder, encoder, told))
+    if told.drift is not None and (crossed or config.out is not None):
+        remarks.append("`erp serve` will not use this encoder by it: that takes the run's own reward model, and no out")
     return target, told, remarks
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import logging
 import os
 import signal
@@ -61,6 +62,9 @@ def _serve(config: ServeConfig, container: dict[str, Any]) -> None:
     app = opened(config)  # of several workers too: every fault of the input is told once, and before they start
     with _listening(config.host, config.port) as at:
         host, port = at.getsockname()[:2]
+        if not config.gateway.tokens and not ipaddress.ip_address(host.partition("%")[0]).is_loopback:
+            print(f"warning: {host} is open to the network, and gateway.tokens names none: whoever reaches it may ask "
+                  "every member at your cost; name tokens", file=sys.stderr)  # fmt: skip
         members = ", ".join(map(one_line, app.gateway.served.predictor.members))
         print(f"serving http://{host}:{port}/v1, model erp/auto, members {members}", flush=True)
         if (found := app.gateway.served.drift) is not None:

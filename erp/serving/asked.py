@@ -8,12 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from erp.config.serve import Capable, Need
+from erp.config.serve import Endpoint, Need
 from erp.table.asked import PromptFrom, as_text
 from erp.values import estimated_tokens
 
 Kind = Literal["chat", "responses"]
 _DEFAULT_ANSWER = 1024  # tokens of an answer whose length nobody bounds: what the context is checked against
+_LONGEST_ANSWER = 10**9  # more than any; a number of thousands of digits could not be told
 
 
 LIMITS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
@@ -33,8 +34,8 @@ class Asked:
         prompt: the text that is asked, by the rule that the run was trained with; None where the turn has no text, an
             image alone for instance: the best constant then answers.
         needs: what a member has to be able to do.
-        prompt_tokens: of all that is sent, by its length.
-        tokens: with those of the answer; what a context has to hold.
+        prompt_tokens: of all that the client sends, by its length.
+        limit: tokens of the longest answer that it asks for; None where it does not say.
         conversation: hash of how the conversation begins, by which it is known again.
         continues: whether an assistant has spoken in it already.
         stream: whether the answer is streamed.
@@ -44,7 +45,7 @@ class Asked:
     prompt: str | None
     needs: frozenset[Need]
     prompt_tokens: int
-    tokens: int
+    limit: int | None
     conversation: str
     continues: bool
     stream: bool
@@ -69,26 +70,39 @@ def asked(body: Mapping[str, Any], kind: Kind, rule: PromptFrom) -> Asked:
         needs.add("json_schema")
     said = sum(len(_text_of(part)) for turn in turns for part in _parts(turn))
     said += len(json.dumps(body["tools"])) if body.get("tools") else 0
-    limits = [body.get(key) for key in LIMITS]
-    limit = next((n for n in limits if isinstance(n, int) and not isinstance(n, bool) and n > 0), _DEFAULT_ANSWER)
     return Asked(
         model=model,
         prompt=_prompt(turns, rule),
         needs=frozenset(needs),
-        prompt_tokens=(read := estimated_tokens("x" * said)),
-        tokens=read + limit,
+        prompt_tokens=estimated_tokens("x" * said),
+        limit=_limit(body),
         conversation=_beginning(turns),
         continues=any(turn.get("role") == "assistant" for turn in turns),
         stream=body.get("stream") is True,
     )
 
 
-def lacks(needs: frozenset[Need], tokens: int, capable: Capable) -> list[str]:
+def sent_tokens(asked: Asked, endpoint: Endpoint) -> int:
+    """Tokens that a member reads, by their length: its own system message and examples too."""
+    shots = [text for shot in endpoint.shots for text in (shot.user, shot.assistant)]
+    return asked.prompt_tokens + estimated_tokens("".join([endpoint.system or "", *shots]))
+
+
+def lacks(asked: Asked, endpoint: Endpoint) -> list[str]:
     """What a member lacks for a request, in words; nothing where it can answer."""
-    faults = [need.replace("_", " ") for need in sorted(needs) if not getattr(capable, need)]
-    if capable.context is not None and tokens > capable.context:
-        faults.append(f"context of {capable.context} tokens, and about {tokens} are needed")
+    capable = endpoint.capable
+    faults = [need.replace("_", " ") for need in sorted(asked.needs) if not getattr(capable, need)]
+    if capable.context is not None:
+        answer = asked.limit or _limit(endpoint.defaults) or _DEFAULT_ANSWER
+        if (tokens := sent_tokens(asked, endpoint) + answer) > capable.context:
+            faults.append(f"context of {capable.context} tokens, and about {tokens} are needed")
     return faults
+
+
+def _limit(values: Mapping[str, Any]) -> int | None:
+    """The longest answer that a body, or a member's defaults, ask for."""
+    found = [n for n in map(values.get, LIMITS) if isinstance(n, int) and not isinstance(n, bool) and n > 0]
+    return min(found[0], _LONGEST_ANSWER) if found else None
 
 
 def _turns(body: Mapping[str, Any], kind: Kind) -> list[Mapping[str, Any]]:

@@ -158,7 +158,7 @@ class Gateway:
         allowed = tuple(name for name in allowed if asked.model in (AUTO, name))
         if not allowed:
             raise unfit(f"x-erp-members: does not name the model that is asked for; give model={AUTO}")
-        found = {name: lacks(asked.needs, asked.tokens, self.endpoints[name].capable) for name in allowed}
+        found = {name: lacks(asked, self.endpoints[name]) for name in allowed}
         lacking = {name: faults for name, faults in found.items() if faults}
         if len(lacking) == len(allowed):
             words = "; ".join(f"{name} lacks {', '.join(faults)}" for name, faults in [*lacking.items()][:10])

@@ -21,6 +21,9 @@ from erp.files import jsonable
 from erp.formats.decision_log import DECISION_LOG
 
 _BLOCK = 1 << 16
+_PARTS = (
+    f"{'[0-9]' * 8}T{'[0-9]' * 6}.{'[0-9]' * 6}Z-{'[0-9a-f]' * 8}.ndjson"  # no other file that lies there is touched
+)
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +61,7 @@ class DecisionLog:
             return
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            for part in sorted(self._folder.glob("*.ndjson")):
+            for part in sorted(self._folder.glob(_PARTS)):
                 _mend(part)
             self._begin(self._folder)  # that it can be; a part is kept from its first line on
             self.close()

@@ -205,9 +205,5 @@ def _predicted(trained: TrainedRouter, requests: pd.DataFrame, policy: Policy) -
     """The predictions of each request's prompt, as a frame of one row."""
     for start in range(0, len(requests), _BATCH):
         some = requests.iloc[start : start + _BATCH]
-        found = trained.predict(some["prompt"].tolist(), some["category"].tolist(), policy.needs_neighbours)
-        near = found.neighbours
-        for i in range(len(some)):
-            yield Predictions(
-                found.scores[i : i + 1], found.costs[i : i + 1], None if near is None else near[i : i + 1]
-            )
+        found = trained.read_by(policy, some["prompt"].tolist(), some["category"].tolist())
+        yield from map(found.at, range(len(some)))

@@ -67,6 +67,6 @@ class Metrics:
 def _lives(worker: int) -> bool:
     try:
         os.kill(worker, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, PermissionError):  # gone, or its number is another user's by now
         return False
     return True

@@ -142,7 +142,7 @@ class Predictor:
             dict(zip(self.members, map(float, row[0]), strict=True)) for row in (found.scores, found.costs)
         )
         try:
-            choice = policy.choose(found.scores, found.costs, found.neighbours)
+            choice = found.choice(policy)
         except Exception as error:
             self._failed(error)
             return None
@@ -184,17 +184,13 @@ class Predictor:
         """The predictions of each prompt alone, with its category. One that fails does not take its batch with it."""
         try:
             prompts, categories = zip(*asked, strict=True)
-            found = self.trained.predict(prompts, categories, self.policy.needs_neighbours)
+            found = self.trained.read_by(self.policy, prompts, categories)
         except Exception as error:  # an encoder may raise anything, and a request has to be answered
             if len(asked) > 1:
                 return [row for one in asked for row in self._rows([one])]
             self._failed(error)
             return [None]
-        near = found.neighbours
-        return [
-            Predictions(found.scores[i : i + 1], found.costs[i : i + 1], None if near is None else near[i : i + 1])
-            for i in range(len(asked))
-        ]
+        return [found.at(i) for i in range(len(asked))]
 
     def _failed(self, error: Exception) -> None:
         self.failed += 1

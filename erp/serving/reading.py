@@ -45,11 +45,13 @@ class Reading:
         self._bytes += len(chunk)
         if self._unread:
             return chunk
+        unseen = max(0, len(self._held) - 3)  # before it no event ends; a large one comes in many parts
         self._held += chunk
         passed = [] if self._strip else [chunk]
         if self._events:
-            while (end := _EVENT_ENDS.search(self._held)) is not None:
+            while (end := _EVENT_ENDS.search(self._held, unseen)) is not None:
                 event, self._held = self._held[: end.end()], self._held[end.end() :]
+                unseen = 0
                 self._count += 1
                 only_usage = self._read(_data_of(event))
                 if self._strip and not only_usage:

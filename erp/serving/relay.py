@@ -15,7 +15,8 @@ from urllib.parse import quote
 
 from starlette.types import Send
 
-from erp.serving.asked import Kind, UnreadableError, asked
+from erp.config.serve import Endpoint
+from erp.serving.asked import Kind, UnreadableError, asked, sent_tokens
 from erp.serving.door import Call
 from erp.serving.edited import edited, values_of
 from erp.serving.gateway import Decided, Gateway
@@ -160,7 +161,7 @@ class Relay:
         usage, member, name = turn.reading.usage, turn.member, turn.member or decision.member
         usd = None
         if member is not None and turn.good:
-            usd = _paid(turn, member, now)
+            usd = _paid(turn, self.gateway.endpoints[member], now)
             self.gateway.state.pin(decided.pin, member, now)
         self.metrics.decisions.labels(name, turn.path).inc()
         self.metrics.overhead.observe(turn.overhead)
@@ -199,13 +200,13 @@ class Relay:
         )
 
 
-def _paid(turn: Turn, member: str, now: float) -> float | None:
+def _paid(turn: Turn, endpoint: Endpoint, now: float) -> float | None:
     """Count what an answer cost; where it does not say what it used, or was cut off before, by its length."""
     spend, reading = turn.decided.served.spend, turn.reading
-    usd = spend.record(member, reading.usage, now)
+    usd = spend.record(endpoint.name, reading.usage, now)
     if usd is None:
-        by_length = {"prompt_tokens": turn.decided.asked.prompt_tokens, "completion_tokens": reading.tokens}
-        usd = spend.record(member, by_length, now)
+        by_length = {"prompt_tokens": sent_tokens(turn.decided.asked, endpoint), "completion_tokens": reading.tokens}
+        usd = spend.record(endpoint.name, by_length, now)
     return usd
 
 

@@ -21,6 +21,8 @@ from erp.serving.refusal import Refusal
 CONNECT_S = 10.0
 ANOTHER = frozenset({401, 403, 404, 408, 409, 425, 429})
 """Statuses below 500 at which another member is asked: the fault is this member's, or its key's, not the request's."""
+_UNCOUNTED = frozenset({404, 409})
+"""Those that a client could bring about as often as it likes, ``/v1/responses`` of a server without it for instance."""
 _LONGEST_REST_S = 300.0
 
 
@@ -120,7 +122,8 @@ class Upstreams:
             except Failed as failure:
                 failures.append((member, failure))
                 self._noted(member, str(failure))
-                self.breakers.failed(member)
+                if failure.status not in _UNCOUNTED:
+                    self.breakers.failed(member)
                 if failure.after_s:
                     self._resting[member] = time.monotonic() + min(failure.after_s, _LONGEST_REST_S)
             else:
@@ -131,7 +134,7 @@ class Upstreams:
 
     async def _ask(self, stack: AsyncExitStack, member: str, path: str, body: bytes, accept: str) -> Begun:
         endpoint, client = self.endpoints[member], self._clients[member]
-        headers = {"content-type": "application/json", "accept": accept}
+        headers = {b"content-type": b"application/json", b"accept": accept.encode("latin-1")}  # whatever letters it has
         try:
             async with asyncio.timeout(endpoint.first_byte_s), AsyncExitStack() as opened:
                 response = await client.send(client.build_request("POST", path, content=body, headers=headers),

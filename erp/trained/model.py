@@ -14,6 +14,10 @@ from pydantic import ValidationError
 
 from erp.backbones.base import Backbone
 from erp.config.resolved import require_resolved
+from erp.decisions.choice import Choice
+from erp.decisions.forecast import Forecast
+from erp.decisions.policy import Policy
+from erp.decisions.sequential.policy import SequentialPolicy
 from erp.errors import ErpError
 from erp.formats.checkpoint import CHECKPOINT
 from erp.formats.renamed import with_new_targets
@@ -32,11 +36,29 @@ class Predictions:
         scores: (n, M) predicted scores.
         costs: (n, M) predicted costs.
         neighbours: (n, k, M) rewards of the nearest train prompts; None where nobody asks for them.
+        forecast: of the same, for a policy that looks at rewards; None for others.
     """
 
     scores: Scores
     costs: Scores
     neighbours: Scores | None
+    forecast: Forecast | None = None
+
+    def at(self, i: int) -> Predictions:
+        """Those of one prompt, n = 1."""
+        near, known, row = self.neighbours, self.forecast, slice(i, i + 1)
+        return Predictions(
+            self.scores[row],
+            self.costs[row],
+            None if near is None else near[row],
+            None if known is None else known.take(np.array([i])),
+        )
+
+    def choice(self, policy: Policy) -> Choice:
+        """Who answers, or is asked first."""
+        if isinstance(policy, SequentialPolicy) and self.forecast is not None:
+            return policy.first(self.forecast)
+        return policy.choose(self.scores, self.costs, self.neighbours)
 
 
 class Distribution(NamedTuple):

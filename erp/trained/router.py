@@ -111,19 +111,22 @@ class TrainedRouter:
         if not len(prompts):
             nothing = np.zeros((0, len(self.members)))
             return Decisions(nothing, nothing, np.zeros(0, dtype=np.int64))
-        if isinstance(policy, SequentialPolicy):
-            known = self.forecast(prompts, category)
-            scores, costs = (np.asarray(part, dtype=np.float64) for part in (known.scores, known.costs))
-            return Decisions(scores, costs, drawn(policy.first(known), prompts))
-        found = self.predict(prompts, category, policy.needs_neighbours)
-        choice = policy.choose(found.scores, found.costs, found.neighbours)
-        return Decisions(found.scores, found.costs, drawn(choice, prompts))
+        found = self.read_by(policy, prompts, category)
+        return Decisions(found.scores, found.costs, drawn(found.choice(policy), prompts))
 
     def priced(self, lambda_: float | None) -> Policy:
         """The policy of a lambda per shown unit of cost; the run's own where it is None. Raises ErpError."""
         if lambda_ is None:
             return self.policy
         return LambdaPolicy(require_lambda(lambda_) / UNITS[self.card.cost_kind].size)
+
+    def read_by(self, policy: Policy, prompts: Sequence[str], category: Sequence[object] | None = None) -> Predictions:
+        """What a policy reads of n prompts, at least one."""
+        if not isinstance(policy, SequentialPolicy):
+            return self.predict(prompts, category, policy.needs_neighbours)
+        known = self.forecast(prompts, category)
+        scores, costs = (np.asarray(part, dtype=np.float64) for part in (known.scores, known.costs))
+        return Predictions(scores, costs, None, known)
 
     def predict(
         self, prompts: Sequence[str], category: Sequence[object] | None = None, neighbours: bool = False

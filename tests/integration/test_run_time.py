@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 import erp as library
 from erp.decisions.sequential.simulate import simulate
 from erp.errors import ErpError
+from erp.serving.predict import Predictor
 from erp.table.samples import Samples
 from tests.integration.tables import results
 
@@ -140,6 +142,11 @@ def test_a_router_that_predicts_distributions_is_asked_for_them(asked, router):
     opened = library.load(run.folder)
     assert opened.policy.state()["law"] == ("predicted" if router == "quantile" else "normal")
     assert opened.session("How many primes are there?").next in opened.members
+    texts, gateway = [f"How many {n} are there?" for n in range(30)], Predictor(opened)
+    found = [asyncio.run(gateway.ask(text, None, 60)) for text in texts]
+    told = [gateway.weighed(one, text, gateway.policy) for one, text in zip(found, texts, strict=True)]
+    gateway.close()
+    assert [one.chosen for one in told] == opened.route(texts)["member"].tolist()
 
 
 def test_what_cannot_be_played_is_refused_before_anything_is_learnt(erp, tmp_path, scores):

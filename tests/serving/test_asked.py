@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from erp.config.serve import Capable
+from erp.config.serve import Capable, Endpoint
 from erp.serving.asked import UnreadableError, asked, lacks
 
 IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
@@ -79,15 +79,25 @@ def test_a_conversation_is_known_by_how_it_begins():
 
 
 def test_the_context_is_prompt_and_answer_by_their_length():
-    assert chat({"role": "user", "content": "x" * 400}, max_tokens=50).tokens == 150
-    assert chat({"role": "user", "content": "x" * 400}).tokens == 100 + 1024
-    capable = Capable(context=120, images=False, tools=False)
-    assert lacks(frozenset({"images", "tools"}), 121, capable) == [
+    turn = {"role": "user", "content": "x" * 400}
+    member = Endpoint(name="m", base_url="http://x/v1", capable=Capable(context=120, images=False, tools=False))
+    assert lacks(chat(turn, max_tokens=20), member) == []
+    assert lacks(chat({"role": "user", "content": [turn["content"], IMAGE]}, tools=[{}], max_tokens=20), member) == [
         "images",
         "tools",
         "context of 120 tokens, and about 121 are needed",
     ]
-    assert lacks(frozenset(), 120, capable) == []
+    assert lacks(chat(turn), member) == [f"context of 120 tokens, and about {100 + 1024} are needed"]
+    assert "are needed" in lacks(chat(turn, max_tokens=int("9" * 4300)), member)[0]
+
+
+def test_what_a_member_adds_of_its_own_counts_in_its_context():
+    turn = {"role": "user", "content": "x" * 400}
+    own = {"system": "s" * 40, "shots": [{"user": "u" * 20, "assistant": "a" * 20}], "defaults": {"max_tokens": 30}}
+    assert [
+        bool(lacks(chat(turn), Endpoint(name="m", base_url="http://x/v1", capable=Capable(context=n), **own)))
+        for n in (149, 150)
+    ] == [True, False]
 
 
 @pytest.mark.parametrize(

@@ -348,6 +348,16 @@ def test_what_an_answer_used_is_read_in_either_form(setting, tmp_path):
         assert (record["prompt_tokens"], record["completion_tokens"], record["model"]) == (5, 2, "upstream-model")
 
 
+def test_what_a_client_can_bring_about_leaves_no_member_alone(setting):
+    here = setting(*[reply({"error": {}}, 404)] * 3, breaker_failures=1)
+    assert here.chat({"model": "erp/auto", "input": PROMPT}, "/v1/responses").status_code == 502
+    for name in here.order:
+        here.members[name].script = reply(completion(name))
+    answer = here.chat(accept="text/\u00e9vent".encode("latin-1"))
+    assert answer.headers["x-erp-path"] == "routed"
+    assert here.members[here.order[0]].asked[-1].headers["accept"] == "text/\u00e9vent"
+
+
 def test_headers_that_are_no_text_pass(setting):
     answer = setting(reply(completion(), x_request_id="\u2713")).chat()
     assert (answer.status_code, answer.headers["x-request-id"]) == (200, "\u2713")

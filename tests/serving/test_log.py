@@ -73,18 +73,25 @@ def test_nothing_is_written_where_there_is_no_folder_and_no_empty_part_stays(tmp
 
 
 def test_a_torn_line_is_cut_off_at_the_start_but_not_one_that_a_worker_is_writing(tmp_path):
-    (tmp_path / "1.ndjson").write_text('{"id":"1"}\n{"id":"2"}\n{"id' + "x" * 100_000)
-    (tmp_path / "2.ndjson").write_text('{"id": "never whole')
-    (tmp_path / "3.ndjson").write_text("")
+    first, second, third = (tmp_path / f"20261129T23000{i}.000000Z-0123abcd.ndjson" for i in range(3))
+    first.write_text('{"id":"1"}\n{"id":"2"}\n{"id' + "x" * 100_000)
+    second.write_text('{"id": "never whole')
+    third.write_text("")
     alive = DecisionLog(Log(folder=str(tmp_path)))
     alive.write({"id": "3"})
-    part = next(part for part in tmp_path.glob("*.ndjson") if len(part.name) > 10)
+    part = next(part for part in tmp_path.glob("*.ndjson") if part not in (first, second, third))
     part.write_text('{"id":"half')
     DecisionLog(Log(folder=str(tmp_path))).close()
     assert part.read_text() == '{"id":"half'
     alive.close()
     part.unlink(missing_ok=True)
     assert [line["id"] for line in lines(tmp_path)] == ["1", "2"]
+
+
+def test_a_file_that_is_no_part_is_left_as_it_is(tmp_path):
+    (tmp_path / "mine.ndjson").write_text('{"id": 1}\n{"id": 2}')
+    DecisionLog(Log(folder=str(tmp_path))).close()
+    assert (tmp_path / "mine.ndjson").read_text() == '{"id": 1}\n{"id": 2}'
 
 
 def _write(folder, pipe):

@@ -59,6 +59,8 @@ def serve(trained, tmp_path, monkeypatch, run_folder):
         ({"urls": "http://me:secret@x/v1"}, (), "gateway.members.0.base_url: holds credentials"),
         ({"tokens": ["secret"]}, (), "is no SHA-256"),
         ({"explore": 1.5}, (), "gateway.explore = 1.5"),
+        ({"body_mb": float("inf")}, (), "gateway.body_mb = inf"),
+        ({"log": {"part_mb": float("inf")}}, (), "gateway.log.part_mb = inf"),
         ({"explor": 0.5}, (), "did you mean explore?"),
         ({"budget": {"usd_per_day": 1}}, (), "gateway.budget.usd_per_day = 1: nobody knows what"),
         ({"budget": {"mean_usd": 0.01}}, (), "gateway.budget.mean_usd = 0.01: nobody knows what"),
@@ -101,6 +103,15 @@ def test_a_trial_asks_every_endpoint_and_names_those_that_fail(serve, capsys, tr
         assert "is no chat completion" in faults[1]
         assert [asked.body["model"] for asked in good.asked] == [trained.members[0]]
         assert cli.main(serve("check=true", urls=good.url)) == 0
+
+
+@pytest.mark.parametrize(("arguments", "keys", "warned"), [
+    ((), {}, False), (("host=0.0.0.0",), {}, True), (("host=0.0.0.0",), {"tokens": ["0" * 64]}, False),
+])  # fmt: skip
+def test_a_gateway_that_is_open_to_all_says_so(serve, capsys, monkeypatch, arguments, keys, warned):
+    monkeypatch.setattr("uvicorn.Server.run", lambda *_, **__: None)
+    assert cli.main(serve(*arguments, **keys)) == 0
+    assert ("gateway.tokens names none" in capsys.readouterr().err) == warned
 
 
 class Process:
