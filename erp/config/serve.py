@@ -91,7 +91,7 @@ class Budget(Node):
         at_cap: the cheapest member that can, or a 429.
     """
 
-    mean_usd: float | None = Field(None, gt=0)
+    mean_usd: float | None = Field(None, gt=0, allow_inf_nan=False)
     window: int = Field(1000, ge=10)
     usd_per_hour: float | None = Field(None, gt=0)
     usd_per_day: float | None = Field(None, gt=0)

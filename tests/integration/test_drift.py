@@ -150,3 +150,5 @@ def test_what_was_measured_goes_with_an_export(erp, run, measured):
     assert erp("export", f"run={run}", "out=shared").code == 0
     assert not Path("shared/drift.json").exists()
     assert "was not measured" in refused("shared")
+    assert "note: `erp serve` will not use this encoder by it" in erp("evaluate", f"run={run}", *ASKED, "out=away").out
+    assert "was not measured" in refused(run)

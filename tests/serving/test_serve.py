@@ -61,6 +61,7 @@ def serve(trained, tmp_path, monkeypatch, run_folder):
         ({"explore": 1.5}, (), "gateway.explore = 1.5"),
         ({"body_mb": float("inf")}, (), "gateway.body_mb = inf"),
         ({"log": {"part_mb": float("inf")}}, (), "gateway.log.part_mb = inf"),
+        ({"budget": {"mean_usd": float("inf")}}, (), "gateway.budget.mean_usd = inf"),
         ({"explor": 0.5}, (), "did you mean explore?"),
         ({"budget": {"usd_per_day": 1}}, (), "gateway.budget.usd_per_day = 1: nobody knows what"),
         ({"budget": {"mean_usd": 0.01}}, (), "gateway.budget.mean_usd = 0.01: nobody knows what"),
