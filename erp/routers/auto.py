@@ -1,4 +1,4 @@
-"""Auto: the one of several routers that does best in cross-validation, for who only wants the best router."""
+"""Auto: the simplest of the routers that do best in cross-validation, for who only wants the best router."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from erp.decisions.choice import choose
 from erp.errors import ErpError
-from erp.rounding import MEAN
 from erp.routers.base import Batch, Dimensions, Features, Router, concatenated
 from erp.routers.fitting import fit_router
+from erp.routers.one_standard_error import simplest_of_the_best
 
 
 class Auto(Router):
@@ -25,11 +25,13 @@ class Auto(Router):
     seen, mean over all prompts; predicted costs are the other folds' means. Of the folds that it may see, the next one
     serves it as validation. Prompts of one group stay in one fold. Test is not looked at.
 
+    The winner is the simplest candidate that cannot be told from the best (`simplest_of_the_best`).
+
     Candidates that need categories drop out where the table has none; ordinal ones where lambda is above 0, since they
     have no price per reward.
 
     Args:
-        candidates: by name.
+        candidates: by name, the simplest first.
         folds: of the train half, 3 or more.
         lambda_: the price at which they compete, that of the run's policy; None for a policy without one, which may
             compare predicted rewards: they compete at no price then, and only those that predict rewards.
@@ -39,6 +41,7 @@ class Auto(Router):
     closed_form = True
     choice: Tensor
     utilities: Tensor
+    expected_loss: Tensor | None
 
     def __init__(
         self, candidates: dict[str, Router], folds: int = 5, lambda_: float | None = 0.0, seed: int = 0
@@ -54,6 +57,7 @@ class Auto(Router):
         self.categories = 0
         self.register_buffer("choice", torch.tensor(-1))
         self.register_buffer("utilities", torch.full((len(candidates),), torch.nan, dtype=torch.float64))
+        self.register_buffer("expected_loss", None)  # of choosing; runs of before there was one have none
 
     @property
     def winner(self) -> Router:
@@ -104,23 +108,23 @@ class Auto(Router):
             )
         everything = concatenated([*train, *validation])
         fold = folds_of(everything.groups.numpy(), self.folds, self.seed)
-        utilities = torch.full((len(self.names),), torch.nan, dtype=torch.float64)
-        if len(possible) > 1 and len(np.unique(fold)) == self.folds:
-            for name in possible:
-                utilities[self.names.index(name)] = self._utility(self._every()[name], everything, fold)
-            # Ties, and candidates that could not be told apart, go to the first.
-            known = utilities.nan_to_num(nan=-torch.inf)
-            best = int((known >= known.max() - MEAN * known.max().abs()).int().argmax())
-            self.choice = torch.tensor(best)
-        else:
-            self.choice = torch.tensor(self.names.index(possible[0]))
-        self.utilities = utilities
+        complete = ~torch.isnan(everything.rewards).any(dim=1).numpy()
+        choice = 0  # candidates that cannot be told apart: the simplest
+        self.utilities = torch.full((len(self.names),), torch.nan, dtype=torch.float64)
+        self.expected_loss = None
+        if len(possible) > 1 and len(np.unique(fold)) == self.folds and complete.any():
+            earned = np.stack([self._earned(self._every()[n], everything, fold, complete) for n in possible], axis=1)
+            choice, loss = simplest_of_the_best(earned, everything.groups.numpy()[complete], self.seed)
+            self.utilities[[self.names.index(name) for name in possible]] = torch.from_numpy(earned.mean(axis=0))
+            self.expected_loss = torch.tensor(loss, dtype=torch.float64)
+        self.choice = torch.tensor(self.names.index(possible[choice]))
         fit_router(self.winner, train, validation, self.seed)
 
     def chosen(self) -> dict[str, float | str]:
-        """The winner, what it chose, and the cross-validated utility of every candidate."""
+        """The winner, what it chose, every candidate's cross-validated utility, and the expected loss of choosing."""
         utilities = {f"utility of {n}": float(u) for n, u in zip(self.names, self.utilities, strict=True) if u == u}
-        return {"router": self.names[max(int(self.choice), 0)], **self.winner.chosen(), **utilities}
+        loss = {} if self.expected_loss is None else {"expected loss of choosing": float(self.expected_loss)}
+        return {"router": self.names[max(int(self.choice), 0)], **self.winner.chosen(), **utilities, **loss}
 
     def _every(self) -> Mapping[str, Router]:
         return dict(self.candidates.items())  # type: ignore[arg-type]  # a ModuleDict forgets what it holds
@@ -130,20 +134,25 @@ class Auto(Router):
             return False
         return self.lambda_ == 0 or candidate.scale == "reward"
 
-    def _utility(self, candidate: Router, everything: Batch, fold: NDArray[np.int64]) -> float:
-        """Mean over all complete prompts of what the candidate's decisions earn on folds that it has not seen."""
+    def _earned(
+        self, candidate: Router, everything: Batch, fold: NDArray[np.int64], complete: NDArray[np.bool_]
+    ) -> NDArray[np.float64]:
+        """What the candidate's decisions earn on every complete prompt, whose fold it has not seen."""
 
         def at(rows: NDArray[np.bool_]) -> Batch:
             return everything.take(torch.from_numpy(rows))
 
-        earned = []
+        earned = np.zeros(len(fold))
         for held_out in range(self.folds):
+            scored = complete & (fold == held_out)
+            if not scored.any():
+                continue
             validation = fold == (held_out + 1) % self.folds
             seen, chosen_on = (at(rows) for rows in (~validation & (fold != held_out), validation))
             fresh = copy.deepcopy(candidate)
             fit_router(fresh, [seen], [chosen_on], self.seed)
-            earned.append(utilities_on(fresh, at(fold == held_out), seen, self.lambda_ or 0.0))
-        return float(np.concatenate(earned).mean()) if sum(map(len, earned)) else float("nan")
+            earned[scored] = utilities_on(fresh, at(scored), seen, self.lambda_ or 0.0)
+        return earned[complete]
 
 
 def folds_of(groups: NDArray[np.int64], folds: int, seed: int) -> NDArray[np.int64]:
@@ -153,20 +162,16 @@ def folds_of(groups: NDArray[np.int64], folds: int, seed: int) -> NDArray[np.int
 
 
 def utilities_on(router: Router, batch: Batch, train: Batch, lambda_: float) -> NDArray[np.float64]:
-    """Realised reward - lambda * cost of the router's decision on every complete prompt of a batch.
+    """Realised reward - lambda * cost of the router's decision on every prompt of a batch.
 
     Args:
         router: fitted.
-        batch: prompts it has not seen.
+        batch: prompts it has not seen, each with a reward of every member.
         train: those it has: their mean costs are what is predicted.
         lambda_: price; at infinity the utility is the cost, negative.
     """
-    complete = ~torch.isnan(batch.rewards).any(dim=1)
-    held_out = batch.take(complete)
-    if not len(held_out.rows):
-        return np.zeros(0)
     with torch.no_grad():
-        scores = router.scores(held_out.features).to(torch.float64).numpy()
+        scores = router.scores(batch.features).to(torch.float64).numpy()
     chosen = torch.from_numpy(choose(scores, train.costs.mean(dim=0).numpy(), lambda_))[:, None]
-    reward, cost = (values.gather(1, chosen)[:, 0].numpy() for values in (held_out.rewards, held_out.costs))
+    reward, cost = (values.gather(1, chosen)[:, 0].numpy() for values in (batch.rewards, batch.costs))
     return np.asarray(-cost if np.isinf(lambda_) else reward - lambda_ * cost)

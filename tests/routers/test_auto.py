@@ -61,7 +61,7 @@ def cross_validated(candidate, train, validation, folds, lambda_=0.0):
     return np.concatenate(earned).mean()
 
 
-def test_the_winner_is_the_one_of_most_cross_validated_utility():
+def test_the_winner_is_the_one_of_clearly_most_cross_validated_utility():
     train, validation, test = problem(missing=0.05)
     candidates = {"noise": Noise(), "knn": KNN(k=10), "ridge": Ridge()}
     plain = {name: cross_validated(candidate, train, validation, 5) for name, candidate in candidates.items()}
@@ -73,6 +73,37 @@ def test_the_winner_is_the_one_of_most_cross_validated_utility():
     np.testing.assert_array_equal(scores(auto, test), scores(alone, test))  # fitted on train, chosen on validation
     assert auto.scale == "reward"
     assert auto.chosen()["alpha"] == alone.chosen()["alpha"]
+
+
+def test_of_candidates_that_do_as_well_the_first_wins():
+    train, validation, _ = problem()
+    for names in (("ridge", "again"), ("again", "ridge")):
+        auto = fitted(Auto({name: Ridge() for name in names}), train, validation)
+        told = auto.chosen()
+        assert told["router"] == names[0]
+        assert told["expected loss of choosing"] == 0
+
+
+def test_what_was_kept_before_there_was_an_expected_loss_still_loads():
+    train, validation, test = problem()
+    auto = fitted(Auto({"noise": Noise(), "ridge": Ridge()}), train, validation)
+    kept = auto.state_dict()
+    for state in (kept, {name: value for name, value in kept.items() if name != "expected_loss"}):
+        loaded = Auto({"noise": Noise(), "ridge": Ridge()})
+        loaded.prepare(dimensions(train))
+        loaded.load_state_dict(state)
+        np.testing.assert_array_equal(scores(loaded, test), scores(auto, test))
+        assert ("expected loss of choosing" in loaded.chosen()) == ("expected_loss" in state)
+
+
+def test_the_first_of_the_candidates_is_the_best_single_member():
+    node = compose("train", ["router=auto"])["router"]
+    auto = build(node, Router, key="router")
+    assert auto.names[0] == "best_single"
+    train, validation, test = problem(missing=0.2)
+    alone = fitted(auto.candidates["best_single"], train, validation)
+    expected = np.broadcast_to(np.nanmean(train.rewards, axis=0), (len(test), 4))
+    np.testing.assert_allclose(scores(alone, test), expected)
 
 
 def test_prompts_of_a_group_stay_in_one_fold_and_folds_are_even():

@@ -1,0 +1,153 @@
+"""The one-standard-error rule, and what it saves against taking the largest of many noisy means."""
+
+import copy
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from erp.routers.auto import Auto
+from erp.routers.category_mean import CategoryMean
+from erp.routers.cluster_mean import ClusterMean
+from erp.routers.fitting import fit_router
+from erp.routers.hierarchical_mean import HierarchicalMean
+from erp.routers.kernel_ridge import KernelRidge
+from erp.routers.knn import KNN
+from erp.routers.one_standard_error import simplest_of_the_best
+from erp.routers.ridge import Ridge
+from tests.routers.problems import Part, dimensions, scores
+
+
+def plain_choice(utilities, groups):
+    """By the definition: a group's mean counts by its size, and so does its difference."""
+    means = utilities.mean(axis=0)
+    difference = utilities[:, [means.argmax()]] - utilities
+    totals = np.array([difference[groups == g].sum(axis=0) for g in np.unique(groups)])
+    sizes = np.array([(groups == g).sum() for g in np.unique(groups)])
+    rest = totals - np.outer(sizes, difference.mean(axis=0))
+    error = np.sqrt((rest**2).sum(axis=0) * len(sizes) / (len(sizes) - 1)) / len(utilities)
+    return int(np.flatnonzero(difference.mean(axis=0) <= error + 1e-12)[0])
+
+
+def test_the_first_candidate_within_a_standard_error_of_the_difference_to_the_best():
+    picked = set()
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        utilities = rng.standard_normal((30, 1)) * 5 + rng.normal([0, 0.2, 0.4, 0.6], 1, (30, 4))
+        best = utilities[:, [utilities.mean(axis=0).argmax()]]
+        near = (best - utilities).mean(axis=0) <= stats.sem(best - utilities)
+        choice, loss = simplest_of_the_best(utilities, np.arange(30))
+        assert choice == np.flatnonzero(near)[0]
+        assert loss >= 0
+        picked.add(choice)
+    assert picked == {0, 1, 2, 3}
+
+
+def test_prompts_of_a_group_say_one_thing_together():
+    rng = np.random.default_rng(0)
+    apart = 0
+    for _ in range(40):
+        utilities = rng.normal([0, 0.2, 0.4], 1, (15, 3))
+        often = rng.integers(1, 5, 15)
+        repeated, groups = (np.repeat(values, often, axis=0) for values in (utilities, np.arange(15)))
+        assert simplest_of_the_best(repeated, groups)[0] == plain_choice(repeated, groups)
+        assert simplest_of_the_best(np.repeat(utilities, 3, axis=0), np.repeat(np.arange(15), 3)) == (
+            pytest.approx(simplest_of_the_best(utilities, np.arange(15)))
+        )
+        apart += simplest_of_the_best(repeated, groups)[0] != simplest_of_the_best(repeated, np.arange(len(groups)))[0]
+    assert apart
+    assert simplest_of_the_best(np.array([[0.0, 1.0]] * 5), np.zeros(5, dtype=int)) == (0, 0)  # a group alone
+
+
+def test_the_expected_loss_is_that_of_choosing_anew_on_resampled_prompts():
+    rng = np.random.default_rng(1)
+    utilities = rng.normal([0, 0.1, 0.3], 1, (80, 3))
+    means = utilities.mean(axis=0)
+    plain = [
+        means.max() - means[plain_choice(utilities[rows], np.arange(80))] for rows in rng.integers(0, 80, (2000, 80))
+    ]
+    assert simplest_of_the_best(utilities, np.arange(80))[1] == pytest.approx(np.mean(plain), rel=0.15)
+    assert simplest_of_the_best(utilities[:, [0, 0, 0]], np.arange(80)) == (0, 0)
+    assert simplest_of_the_best(utilities + np.array([0, 50, 0]), np.arange(80)) == (1, 0)
+
+
+@pytest.mark.parametrize("behind", [0.0, 0.1])
+def test_of_tied_candidates_it_loses_less_than_half_of_what_taking_the_largest_mean_loses(behind):
+    """Five candidates in six are a little worse than the simplest, by less than the noise of their means.
+
+    By ``behind`` at least, and by up to .2: of utilities of standard deviation 1 on 100 prompts.
+    """
+    rng = np.random.default_rng(2)
+    lost = []
+    for _ in range(200):
+        truth = -np.concatenate([[0.0], rng.uniform(behind, 0.2, 5)])
+        utilities = truth + rng.standard_normal((100, 6))
+        lost.append(
+            [-truth[simplest_of_the_best(utilities, np.arange(100))[0]], -truth[utilities.mean(axis=0).argmax()]]
+        )
+    ours, largest = np.mean(lost, axis=0)
+    assert ours <= largest / 2
+
+
+CANDIDATES = {
+    "category_mean": CategoryMean(),
+    "cluster_mean": ClusterMean((2, 4, 8)),
+    "hierarchical_mean": HierarchicalMean(),
+    "ridge": Ridge(),
+    "knn": KNN(),
+    "kernel_ridge": KernelRidge(),
+}
+
+
+def table(seed, of_embedding):
+    """Train, validation and noise-free test prompts: rewards by category, or linear in the embedding."""
+    rng = np.random.default_rng(seed)
+    n, d, members = 1400, 12, 5
+    category = rng.integers(0, 4, n)
+    centre = 2 * rng.standard_normal((4, d))
+    embedding = centre[category] + rng.standard_normal((n, d))
+    embedding /= np.linalg.norm(embedding, axis=1, keepdims=True)
+    truth = (
+        embedding @ rng.standard_normal((d, members)) if of_embedding else rng.standard_normal((4, members))[category]
+    )
+    truth *= 0.15 / truth.std()
+    seen = truth + 0.3 * rng.standard_normal((n, members))
+    whole = Part(embedding.astype(np.float32), seen, category)
+    return (
+        whole.take(np.arange(150)), whole.take(np.arange(150, 200)), whole.with_rewards(truth).take(np.arange(200, n))
+    )  # fmt: skip
+
+
+def worth(router, test):
+    """What its choices truly earn."""
+    return float(test.rewards[np.arange(len(test)), scores(router, test).argmax(axis=1)].mean())
+
+
+def lost_by_choosing(tables, of_embedding):
+    """Mean over tables of what two rules lose against the candidate that is best on average; and what is expected."""
+    earned, told, picks = [], [], []
+    for seed in range(tables):
+        train, validation, test = table(seed, of_embedding)
+        alone = copy.deepcopy(CANDIDATES)
+        for router in alone.values():
+            router.prepare(dimensions(train, 4))
+            fit_router(router, train.batches(), validation.batches())
+        earned.append([worth(router, test) for router in alone.values()])
+        auto = Auto(copy.deepcopy(CANDIDATES))
+        auto.prepare(dimensions(train, 4))
+        auto.fit(train.batches(), validation.batches())
+        chosen = auto.chosen()
+        utilities = [chosen[f"utility of {name}"] for name in CANDIDATES]
+        picks.append([list(CANDIDATES).index(chosen["router"]), int(np.argmax(utilities))])
+        told.append(chosen["expected loss of choosing"])
+    earned, picks = np.array(earned), np.array(picks)
+    constant = earned[:, earned.mean(axis=0).argmax()]
+    lost = [float((constant - earned[np.arange(tables), picks[:, rule]]).mean()) for rule in (0, 1)]
+    return lost, float(np.mean(told)), earned.mean(axis=0)
+
+
+@pytest.mark.slow
+def test_on_tables_whose_best_router_is_known_auto_loses_less_than_half_of_what_the_largest_mean_loses():
+    (ours, largest), _, earned = lost_by_choosing(200, of_embedding=False)
+    assert earned.argmax() == 0  # rewards are by category
+    assert ours <= largest / 2
