@@ -15,7 +15,7 @@ from erp.decisions.choice import choose
 from erp.errors import ErpError
 from erp.routers.base import Batch, Dimensions, Features, Router, concatenated
 from erp.routers.fitting import fit_router
-from erp.routers.one_standard_error import simplest_of_the_best
+from erp.routers.one_standard_error import loss_of_choosing, simplest_of_the_best
 
 
 class Auto(Router):
@@ -114,7 +114,8 @@ class Auto(Router):
         self.expected_loss = None
         if len(possible) > 1 and len(np.unique(fold)) == self.folds and complete.any():
             earned = np.stack([self._earned(self._every()[n], everything, fold, complete) for n in possible], axis=1)
-            choice, loss = simplest_of_the_best(earned, everything.groups.numpy()[complete], self.seed)
+            groups = everything.groups.numpy()[complete]
+            choice, loss = simplest_of_the_best(earned, groups), loss_of_choosing(earned, groups, self.seed)
             self.utilities[[self.names.index(name) for name in possible]] = torch.from_numpy(earned.mean(axis=0))
             self.expected_loss = torch.tensor(loss, dtype=torch.float64)
         self.choice = torch.tensor(self.names.index(possible[choice]))

@@ -8,39 +8,43 @@ from numpy.typing import NDArray
 from erp.metrics.draws import bags, drawn_counts
 from erp.rounding import MEAN, size_of
 
-DRAWS = 200
+DRAWS = 1_000
 
 
-def simplest_of_the_best(
-    utilities: NDArray[np.float64], groups: NDArray[np.integer], seed: int = 0
-) -> tuple[int, float]:
-    """The simplest candidate whose mean is within one standard error of the best mean, and what so choosing loses.
+def simplest_of_the_best(utilities: NDArray[np.float64], groups: NDArray[np.integer]) -> int:
+    """The simplest candidate whose mean is within one standard error of the best mean.
 
     The largest of many noisy means is too large, so the largest alone is no reason to choose. Candidates are scored on
     the same prompts: the standard error is that of the mean *difference* to the best, by groups of prompts.
 
-    The expected loss is the mean, over a bootstrap of the groups that chooses anew each time, of how far the choice
-    lies below the best, both by their means here. Means that noise has spread make it larger than it is.
-
     Args:
         utilities: (N, C) of every candidate, the simplest first, on the prompts that it has not seen.
         groups: (N,) code of each prompt's group.
-        seed: of the bootstrap.
-
-    Returns:
-        The candidate, and the expected loss in the utilities' unit.
     """
+    sums, sizes = _by_group(utilities, groups)
+    return _within_one_error(sums, sizes, np.ones(len(sizes)))
+
+
+def loss_of_choosing(utilities: NDArray[np.float64], groups: NDArray[np.integer], seed: int = 0) -> float:
+    """What `simplest_of_the_best` is expected to lose against the best candidate, in the utilities' unit.
+
+    By a bootstrap of the groups that chooses anew each time: how far, on average, the choice lies below the best, both
+    by their means on all prompts. Means lie further apart than what they estimate, so it rather says too much.
+    """
+    sums, sizes = _by_group(utilities, groups)
+    means = utilities.mean(axis=0)
+    draws = (counts.astype(np.float64) for block in drawn_counts(len(sizes), DRAWS, seed) for counts in block)
+    return float(np.mean([means.max() - means[_within_one_error(sums, sizes, counts)] for counts in draws]))
+
+
+def _by_group(
+    utilities: NDArray[np.float64], groups: NDArray[np.integer]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Sums of utilities (G, C) and numbers of prompts (G,), by group, or by bag of groups where these are many."""
     _, codes = np.unique(groups, return_inverse=True)
-    of_prompt = bags(int(codes.max()) + 1, seed)[codes]
-    sizes = np.bincount(of_prompt).astype(np.float64)
+    of_prompt = bags(int(codes.max()) + 1)[codes]
     sums = np.stack([np.bincount(of_prompt, weights=column) for column in utilities.T], axis=1)
-    means = sums.sum(axis=0) / sizes.sum()
-    losses = [
-        means.max() - means[_within_one_error(sums, sizes, counts.astype(np.float64))]
-        for block in drawn_counts(len(sizes), DRAWS, seed)
-        for counts in block
-    ]
-    return _within_one_error(sums, sizes, np.ones(len(sizes))), float(np.mean(losses))
+    return np.asarray(sums, dtype=np.float64), np.bincount(of_prompt).astype(np.float64)
 
 
 def _within_one_error(sums: NDArray[np.float64], sizes: NDArray[np.float64], counts: NDArray[np.float64]) -> int:
