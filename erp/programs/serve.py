@@ -69,7 +69,7 @@ def _serve(config: ServeConfig, container: dict[str, Any]) -> None:
         print(f"serving http://{host}:{port}/v1, model erp/auto, members {members}", flush=True)
         if (found := app.gateway.served.drift) is not None:
             told = drift_text(found.drift, found.level, found.cost_unit)
-            print(f"{told} Measured on {one_line(found.table)}.", flush=True)
+            print(f"{told} Measured on {one_line(found.table)}, by the run's own policy.", flush=True)
         if config.workers == 1:
             uvicorn.Server(uvicorn.Config(app, **options)).run(sockets=[at])
             return
