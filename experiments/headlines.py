@@ -34,7 +34,12 @@ def rows() -> Iterator[tuple[str, str, str]]:
         f"`yes_logit` {interval(behind[0], 'gain')}; `verifier` {interval(behind[1], 'gain')}",
     )
     larger = results("01_routers", "llmrouter9.csv")
-    names = {"auto": "`auto` as it was, the largest of sixteen means", "zooter": "`zooter`", "knn": "kNN", "ridge": "the ridge"}
+    names = {
+        "auto": "`auto` as it was, the largest of sixteen means",
+        "zooter": "`zooter`",
+        "knn": "kNN",
+        "ridge": "the ridge",
+    }
     yield (
         "01_routers",
         "Gain over the best single member on a larger table: LLMRouter's, nine LLMs, 14 benchmarks, "
