@@ -15,7 +15,7 @@ from erp.errors import ErpError
 from erp.routers.base import Batch, Features, Router
 from erp.routers.cluster_mean import MOST_KEPT, checked_seed, distinct_points
 from erp.routers.knn import scored_prompts
-from erp.routers.ridge import gather
+from erp.routers.ridge import coefficients, gather
 
 BLOCK = 1024  # query rows at once: bounds their kernel at BLOCK x train prompts
 
@@ -198,17 +198,8 @@ def _spanned(
 
     moments = gather(mapped())
     assert moments is not None  # there are landmarks
-    solutions = moments.solved()
-    members = moments.products.shape[1]
-    coefficients = np.zeros((len(alphas), root.shape[1], members))
-    intercepts = np.zeros((len(alphas), members))
-    for i, alpha in enumerate(alphas):
-        for solution in solutions:
-            coefficients[i][:, solution.members] = solution.weights(alpha)
-            intercepts[i, solution.members] = (
-                solution.mean_reward - solution.center @ coefficients[i][:, solution.members]
-            )
-    return root @ torch.from_numpy(coefficients), torch.from_numpy(intercepts)
+    found = torch.from_numpy(coefficients(moments.solved(), np.asarray(alphas)))
+    return root @ found[:, :-1], found[:, -1]
 
 
 def _squared_errors(kernel: Kernel, kept: Features, weights: Tensor, intercepts: Tensor, batch: Batch) -> Tensor:

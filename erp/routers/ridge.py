@@ -57,7 +57,7 @@ class Ridge(ArithmeticRouter):
             alphas = RELATIVE_ALPHAS * max(float(np.mean([s.eigenvalues.mean() for s in solutions])), 1e-12)
         else:
             alphas = np.asarray(sorted(self.alphas), dtype=np.float64)
-        candidates = np.stack([_coefficients(solutions, alpha) for alpha in alphas])
+        candidates = coefficients(solutions, alphas)
         best = 0
         if len(alphas) > 1 and (held_out := gather(validation)) is not None:
             best = int(np.argmin(held_out.squared_errors(candidates)))
@@ -154,9 +154,11 @@ class Solution:
     vectors: Array  # (d, d)
     rotated: Array  # (d, m) centred feature-reward products in the eigenbasis
 
-    def weights(self, alpha: float) -> Array:
-        """Ridge weights at this alpha, (d, m)."""
-        return np.asarray(self.vectors @ (self.rotated / (self.eigenvalues + alpha)[:, None]))
+    def weights(self, alphas: Array) -> Array:
+        """Ridge weights at A alphas, (A, d, m); by one product, as one for each takes twice as long."""
+        shrunk = self.rotated[:, None] / (self.eigenvalues[:, None] + alphas)[:, :, None]
+        found = self.vectors @ shrunk.reshape(len(shrunk), -1)
+        return np.asarray(found.reshape(shrunk.shape).swapaxes(0, 1))
 
 
 def gather(batches: Iterable[Batch]) -> Moments | None:
@@ -185,11 +187,11 @@ def _refined(
     return [(members[pattern.ravel() == code], gram.copy()) for code in range(int(pattern.max()) + 1)]
 
 
-def _coefficients(solutions: Sequence[Solution], alpha: float) -> Array:
-    """Weights and, in the last row, intercepts of all members at this alpha, (d + 1, M)."""
-    coefficients = np.zeros((len(solutions[0].center) + 1, sum(len(s.members) for s in solutions)))
+def coefficients(solutions: Sequence[Solution], alphas: Array) -> Array:
+    """Weights and, in the last row, intercepts of all members at A alphas, (A, d + 1, M)."""
+    found = np.zeros((len(alphas), len(solutions[0].center) + 1, sum(len(s.members) for s in solutions)))
     for solution in solutions:
-        weights = solution.weights(alpha)
-        coefficients[:-1, solution.members] = weights
-        coefficients[-1, solution.members] = solution.mean_reward - solution.center @ weights
-    return coefficients
+        weights = solution.weights(alphas)
+        found[:, :-1, solution.members] = weights
+        found[:, -1, solution.members] = solution.mean_reward - solution.center @ weights
+    return found
