@@ -99,7 +99,7 @@ class Moments:
         z = self.room[:rows]
         present = ~np.isnan(y)
         whole_rows = bool(present.all())
-        torch.from_numpy(z)[:, :d].copy_(torch.from_numpy(x))  # the same numbers as numpy's, in half of its time
+        z[:, :d] = x
         z[:, d] = 1.0
         z[:, d + 1 :] = y - self.about if whole_rows else np.where(present, y - self.about, 0.0)
         whole = np.matmul(z.T, z, out=self.product)  # numpy sees the same matrix twice and computes one triangle
