@@ -162,3 +162,26 @@ def test_two_llamas_answer_through_the_gateway_as_they_answer_alone(at, trained,
         routed = client(url).chat.completions.create(model="erp/auto", **options)
         best = names.index(trained.route([PROMPT])["member"][0])
         assert routed.choices[0].message.content == [*texts, texts[0]][best]
+
+
+def test_a_llama_is_given_tools_and_asked_for_logprobs_as_alone(at, trained, llamas):
+    """Also by the asynchronous client; what the server refuses is refused in its own words."""
+    options = {"model": trained.members[0], "messages": TALK, "max_tokens": 8, "temperature": 0}
+    cases = {"tools": {"tools": TOOLS}, "logprobs": {"logprobs": True, "top_logprobs": 2}, "refused": {"n": 2}}
+
+    async def asked(base):
+        found = {}
+        async with openai.AsyncOpenAI(base_url=base, api_key="none", max_retries=0) as one:
+            for name, case in cases.items():
+                body = {"cache_prompt": False}
+                try:
+                    found[name] = steady(await one.chat.completions.create(**options, **case, extra_body=body))
+                except openai.BadRequestError as error:
+                    found[name] = error.body
+        return found
+
+    with at([*llamas, llamas[0]]) as url:
+        direct = asyncio.run(asked(llamas[0]))
+        assert asyncio.run(asked(url)) == direct
+    assert direct["logprobs"]["choices"][0]["logprobs"]["content"]
+    assert "n" in direct["refused"]["message"]
