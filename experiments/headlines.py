@@ -16,8 +16,18 @@ HERE = Path(__file__).resolve().parent
 BEGIN, END = "<!-- results -->", "<!-- end of results -->"
 
 
-def rows() -> Iterator[tuple[str, str, str]]:
+Rows = Iterator[tuple[str, str, str]]
+
+
+def rows() -> Rows:
     """Folder, question, and what was measured."""
+    yield from of_routing()
+    yield from of_what_is_predicted()
+    yield from of_what_changes()
+
+
+def of_routing() -> Rows:
+    """What a router earns beside what anybody can have."""
     routing, pairs = results("03_routing"), results("03_routing", "pairs.csv")
     ridge, check = one(routing, contender="ridge", reward_model="yes_logit"), one(routing, contender="ridge")
     yield (
@@ -49,6 +59,10 @@ def rows() -> Iterator[tuple[str, str, str]]:
             + [f"{said} {interval(one(larger, contender=name), 'gain')}" for name, said in names.items()]
         ),
     )
+
+
+def of_what_is_predicted() -> Rows:
+    """How well, of which reward model and which members, and by which encoder."""
     pooled = results("02_predictability")
     shares = [one(pooled, member="pooled", reward_model=m) for m in ("yes_logit", "verifier")]
     yield (
@@ -74,6 +88,10 @@ def rows() -> Iterator[tuple[str, str, str]]:
         "An encoder five times as large (mpnet minus MiniLM, `verifier`): R^2; gain",
         f"{interval(mpnet, 'r2_less')}; {interval(mpnet, 'gain_less')}",
     )
+
+
+def of_what_changes() -> Rows:
+    """Other labels, a new member, other tasks, rewards that are seen."""
     budget = one(results("08_labels"), name="twice the prompts, half the samples")
     yield (
         "08_labels",

@@ -88,21 +88,21 @@ class Moments:
     squares: Array
     classes: list[tuple[NDArray[np.int64], Array]]
     room: Array = field(default_factory=lambda: np.empty((0, 0)), repr=False)  # for a batch; new memory costs time
-    product: Array = field(default_factory=lambda: np.empty((0, 0)), repr=False)  # of that with itself
+    whole: Array = field(default_factory=lambda: np.empty((0, 0)), repr=False)  # of that with itself
 
     def add(self, x: NDArray[np.float32], y: Array) -> None:
         """Add rows: features (n, d), rewards (n, M) with NaN where missing. Classes that now differ are split."""
         rows, d = x.shape
         width = d + 1 + y.shape[1]
         if len(self.room) < rows:
-            self.room, self.product = np.empty((rows, width)), np.empty((width, width))
+            self.room, self.whole = np.empty((rows, width)), np.empty((width, width))
         z = self.room[:rows]
         present = ~np.isnan(y)
         whole_rows = bool(present.all())
         z[:, :d] = x
         z[:, d] = 1.0
         z[:, d + 1 :] = y - self.about if whole_rows else np.where(present, y - self.about, 0.0)
-        whole = np.matmul(z.T, z, out=self.product)  # numpy sees the same matrix twice and computes one triangle
+        whole = np.matmul(z.T, z, out=self.whole)  # numpy sees the same matrix twice and computes one triangle
         d += 1
         self.products += whole[:d, d:]
         self.squares += np.diagonal(whole)[d:]
