@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,11 +27,12 @@ if TYPE_CHECKING:
 class SentenceTransformerBackbone(Backbone):
     """Sentence embeddings of an encoder, in 32 bits whatever its weights are stored in.
 
-    A folder without sentence-transformers' own files is read by transformers, and the states of its tokens averaged.
+    A folder without sentence-transformers' own files is read by transformers, and the states of its tokens averaged,
+    unless ``pooling`` says otherwise.
 
     Args:
         model: hub id, or a folder.
-        sha256: of its ``model.safetensors``; checked where given.
+        sha256: of its weight file; checked where given.
         package: import name of an installable package that carries the weights.
         revision: of the hub's repository.
         prefix: put before every prompt, for encoders trained with an instruction. It counts towards ``max_tokens``.
@@ -41,6 +44,9 @@ class SentenceTransformerBackbone(Backbone):
         finetune: train the encoder along with the router, which has to have a loss.
         encoder_learning_rate: of its top layer, then.
         layer_decay: what that rate is multiplied by from layer to layer, down to the embeddings; 1 for one rate.
+        file: its weight file, of releases older than safetensors ``pytorch_model.bin``.
+        pooling: what is made of the states of its tokens: the first one's (``cls``) or their ``mean``; None: as
+            released.
 
     Raises:
         ErpError: on a batch size below 1, a learning rate that is none, or a decay outside (0, 1].
@@ -60,6 +66,8 @@ class SentenceTransformerBackbone(Backbone):
         encoder_learning_rate: float = 2e-5,
         layer_decay: float = 0.9,
         long: Long = "head",
+        file: str = "model.safetensors",
+        pooling: Literal["cls", "mean"] | None = None,
     ) -> None:
         if batch_size < 1:
             raise ErpError(f"backbone.batch_size = {batch_size}: give 1 or more")
@@ -67,7 +75,7 @@ class SentenceTransformerBackbone(Backbone):
             raise ErpError(f"backbone.encoder_learning_rate = {encoder_learning_rate}: give a number above 0")
         if not 0 < layer_decay <= 1:
             raise ErpError(f"backbone.layer_decay = {layer_decay}: give a number above 0 and up to 1")
-        self.weights = Weights(model, sha256=sha256, package=package, revision=revision)
+        self.weights = Weights(model, file, sha256, package, revision)
         self.prefix = prefix
         self.max_tokens = max_tokens
         self.batch_size = batch_size
@@ -76,6 +84,7 @@ class SentenceTransformerBackbone(Backbone):
         self.encoder_learning_rate = encoder_learning_rate
         self.layer_decay = layer_decay
         self.long: Long = long
+        self.pooling = pooling
         self._window: Window | None = None
         self._weights_dir: str | None = None
         self._model: SentenceTransformer | None = None
@@ -96,6 +105,8 @@ class SentenceTransformerBackbone(Backbone):
         released = f"{self.kind()} {sha256} prefix={self.prefix!r} max_tokens={self.max_tokens}"
         if self.long != "head":
             released += f" long={self.long}"
+        if self.pooling is not None:
+            released += f" pooling={self.pooling}"
         return released if self._encoder is None else f"{released} weights={self._encoder.digest()}"
 
     def embed(self, prompts: Sequence[str]) -> NDArray[np.float32]:
@@ -179,6 +190,7 @@ class SentenceTransformerBackbone(Backbone):
 
         logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # its "Loading weights" bar would stand beside ours
         folder = find_weights(self.weights, self._weights_dir)
+        self._require_sentencepiece(folder)
         try:
             # In 16 bits, as some are released, a vector would depend on what it is batched with.
             encoder = SentenceTransformer(str(folder), local_files_only=True, model_kwargs={"dtype": "float32"})
@@ -189,4 +201,27 @@ class SentenceTransformerBackbone(Backbone):
             ) from None
         if self.max_tokens is not None:
             encoder.max_seq_length = self.max_tokens
+        if self.pooling is not None:
+            self._pool(encoder, self.pooling)
         return encoder
+
+    def _require_sentencepiece(self, folder: Path) -> None:
+        """Refuse a tokenizer that lies there as sentencepiece's model alone where nothing reads it. Raises ErpError."""
+        if (folder / "tokenizer.json").exists() or not any(folder.glob("*.model")):
+            return
+        if importlib.util.find_spec("sentencepiece") is None:
+            raise ErpError(
+                f"backbone.model = {self.weights.model}: its tokenizer needs the package sentencepiece; "
+                "pip install 'erp[mdeberta]'"
+            )
+
+    def _pool(self, encoder: SentenceTransformer, pooling: Literal["cls", "mean"]) -> None:
+        from sentence_transformers.sentence_transformer.modules import Pooling
+
+        at = next((at for at, part in enumerate(encoder) if isinstance(part, Pooling)), None)
+        if at is None:
+            raise ErpError(
+                f"backbone.pooling = {pooling}: {self.weights.model} makes its vectors without pooling over tokens; "
+                "give null"
+            )
+        encoder[at] = Pooling(encoder[at].embedding_dimension, pooling_mode=pooling)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from erp.errors import ErpError
+from erp.errors import ErpError, shorten
+from erp.importers.base import Row
 from erp.importers.by_record import ByRecord, Values, scored
 from erp.importers.fields import Misread, mapping, number, shown, split_of, text
 from erp.importers.files import SourceFile
@@ -21,33 +22,54 @@ class RouterDC(ByRecord):
     The files say nothing of which it is, nor of the number of attempts.
 
     Args:
-        n_samples: of how many attempts a score is the mean; one for all files.
+        n_samples: of how many attempts a score is the mean.
+        sampled: benchmarks of which that is said, by their files' names; None: all.
+        benchmarks: those that are read; None: all.
     """
 
     patterns = ("*.json",)
     harness = "RouterDC"
     reward = "score"
 
-    def __init__(self, n_samples: int = 1) -> None:
+    def __init__(
+        self, n_samples: int = 1, sampled: Sequence[str] | None = None, benchmarks: Sequence[str] | None = None
+    ) -> None:
         if n_samples < 1:
             raise ErpError(f"source.n_samples = {n_samples}: allowed is 1 or more; give the number of attempts")
         self._n = n_samples
+        self._chosen = {"benchmarks": benchmarks, "sampled": sampled}
+
+    def rows(self, files: Sequence[SourceFile], ledger: Ledger) -> Iterator[Row]:
+        """Of the chosen benchmarks. Raises ErpError: a benchmark is named that no file is of."""
+        there = sorted({split_of(file.last)[0] for file in files})
+        for key, named in self._chosen.items():
+            if unknown := [name for name in named or () if name not in there]:
+                raise ErpError(
+                    f"source.{key} = {shorten(unknown)}: no file is of it; allowed are {shorten(there, 30)}; "
+                    "correct the name"
+                )
+        yield from super().rows([file for file in files if self._is_of("benchmarks", split_of(file.last)[0])], ledger)
+
+    def _is_of(self, key: str, benchmark: str) -> bool:
+        named = self._chosen[key]
+        return named is None or benchmark in named
 
     def of_record(self, found: Found, ledger: Ledger) -> Iterator[Values]:
         """A row for every score; the question is known by its place in the benchmark's file."""
         del ledger
         category, split = split_of(found.file.last)
+        n = self._n if self._is_of("sampled", category) else 1
         shared = {
             "prompt_id": f"{found.file.last.rpartition('.')[0]}/{found.number - 1}",
             "prompt": text(found.values, "question"),
             "category": category or None,
             "split": split,
-            "n_samples": self._n,
+            "n_samples": n,
         }
         for model, score in mapping(found.values, "scores").items():
-            share = (number(score, "score") or 0.0) * self._n
-            if self._n > 1 and abs(share - round(share)) > 1e-6:
-                raise Misread(f"a score that is no share of {self._n} attempts", f"{model}: {shown(score)}")
+            share = (number(score, "score") or 0.0) * n
+            if n > 1 and abs(share - round(share)) > 1e-6:
+                raise Misread(f"a score that is no share of {n} attempts", f"{model}: {shown(score)}")
             yield {**shared, **scored(score), "model": model}
 
     def facts(self, file: SourceFile) -> dict[str, str | None]:

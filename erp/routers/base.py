@@ -40,6 +40,8 @@ class Batch:
         costs: (B, M) float64 cost of each member's answer.
         rows: (B,) int64 row of each prompt in the table.
         groups: (B,) int64 code of the group each prompt lies in: a split inside the train half must not part one.
+        released: (B, d) embeddings by the encoder as it was released, where it is trained along with the router; None
+            where it is not, and those of the features are these.
     """
 
     features: Features
@@ -50,15 +52,14 @@ class Batch:
     costs: Tensor
     rows: Tensor
     groups: Tensor
+    released: Tensor | None = None
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Batch:
         """The same function of every tensor: moved elsewhere, or fewer rows."""
         features = Features(function(self.features.embedding), function(self.features.category))
-        samples = None if self.samples is None else function(self.samples)
-        rewards, counts, variances = map(function, (self.rewards, self.counts, self.variances))
-        return Batch(
-            features, rewards, counts, variances, samples, *map(function, (self.costs, self.rows, self.groups))
-        )
+        others = (getattr(self, f.name) for f in fields(Batch) if f.name != "features")
+        mapped: list[Any] = [None if other is None else function(other) for other in others]
+        return Batch(features, *mapped)
 
     def to(self, device: torch.device, non_blocking: bool = False) -> Batch:
         """The batch on a device; float64 becomes float32 where the device has none (MPS)."""

@@ -34,17 +34,21 @@ class RouterDC(Router):
     prompts of other K-means clusters, with one of its own cluster on its side. Theirs draws those from a batch of 64;
     here 256 of a batch stand for them, each with its share, so that nothing is drawn.
 
-    h is a linear map of the embedding; with ``backbone.finetune=true`` the encoder below is trained along, as theirs.
+    h is a linear map of the embedding; with ``backbone.finetune=true`` the encoder below is trained along, as theirs,
+    and clusters stay those of the encoder as it was released. ``experiment=routerdc`` has their settings.
 
     Args:
-        dimension: of h and of a member's k.
+        dimension: of h and of a member's k; None: h is the embedding itself, as theirs.
         temperature: T.
         top: best members of a prompt that are drawn near, at most half of those that have a reward.
         last: worst ones that are pushed away, at most half likewise.
+        failure: only of members with a reward up to it, theirs .5; None: of any that are worse.
         negatives: prompts of other clusters.
         weight: of the sample-sample loss.
         clusters: of K-means; at most the number of distinct train prompts.
         seed: of K-means.
+        init_std: of the members' k before training, drawn one by one, theirs .78; None: all begin at one k, so that
+            none is ahead.
 
     Raises:
         ErpError: on a number below 1, a temperature of 0 or less, or a negative weight.
@@ -56,7 +60,7 @@ class RouterDC(Router):
 
     def __init__(
         self,
-        dimension: int = 128,
+        dimension: int | None = 128,
         temperature: float = 1.0,
         top: int = 3,
         last: int = 3,
@@ -64,21 +68,34 @@ class RouterDC(Router):
         weight: float = 1.0,
         clusters: int = 5,
         seed: int = 0,
+        failure: float | None = None,
+        init_std: float | None = None,
     ) -> None:
         super().__init__()
-        require_counts(dimension=dimension, top=top, last=last, negatives=negatives, clusters=clusters)
+        require_counts(
+            dimension=1 if dimension is None else dimension, top=top, last=last, negatives=negatives, clusters=clusters
+        )
         if not 0 < temperature < float("inf"):
             raise ErpError(f"router.temperature = {temperature}: give a number above 0")
         if not 0 <= weight < float("inf"):
             raise ErpError(f"router.weight = {weight}: give 0 or more")
+        if failure is not None and not abs(failure) < float("inf"):
+            raise ErpError(f"router.failure = {failure}: give a reward, or null")
+        if init_std is not None and not 0 < init_std < float("inf"):
+            raise ErpError(f"router.init_std = {init_std}: give a number above 0, or null")
         self.dimension, self.temperature, self.top, self.last = dimension, temperature, top, last
         self.negatives, self.weight, self.clusters, self.seed = negatives, weight, clusters, checked_seed(seed)
+        self.failure, self.init_std = failure, init_std
 
     def prepare(self, dimensions: Dimensions) -> None:
-        """Make the map and the members' vectors, which all start at the same one."""
+        """Make the map and the members' vectors."""
         self.gain = dimensions.embedding**0.5  # of an L2-normalised embedding, to entries of about 1
-        self.projection = nn.Linear(dimensions.embedding, self.dimension)
-        self.vectors = nn.Parameter(torch.randn(self.dimension).repeat(dimensions.members, 1))
+        given, members = dimensions.embedding, dimensions.members
+        self.projection = nn.Identity() if self.dimension is None else nn.Linear(given, self.dimension)
+        size = given if self.dimension is None else self.dimension
+        one = self.init_std is None
+        start = torch.randn(size).repeat(members, 1) if one else torch.randn(members, size) * self.init_std
+        self.vectors = nn.Parameter(start)
         self.register_buffer("centers", torch.zeros(self.clusters, dimensions.embedding, dtype=torch.float64))
 
     def begin(self, train: Iterable[Batch]) -> None:
@@ -97,11 +114,14 @@ class RouterDC(Router):
     def loss(self, batch: Batch) -> Tensor:
         """Sample-LLM loss and, weighted, sample-sample loss, a scalar."""
         hidden = self._hidden(batch.features.embedding)
-        loss = sample_llm_loss(self._cosines(hidden) / self.temperature, batch.rewards, self.top, self.last)
+        similarity = self._cosines(hidden) / self.temperature
+        loss = sample_llm_loss(similarity, batch.rewards, self.top, self.last, self.failure)
         if self.weight == 0:
             return loss
         scored = ~torch.isnan(batch.rewards).all(dim=1)
-        cluster = nearest_center(batch.features.embedding, self.centers)[scored]
+        # By the encoder as it was released: clusters that moved with it could be left by moving, with nothing learnt.
+        released = batch.features.embedding if batch.released is None else batch.released
+        cluster = nearest_center(released, self.centers)[scored]
         return loss + self.weight * sample_sample_loss(hidden[scored], cluster, self.negatives)
 
     def _hidden(self, embedding: Tensor) -> Tensor:
@@ -111,7 +131,7 @@ class RouterDC(Router):
         return hidden @ normalize(self.vectors, dim=1).T
 
 
-def sample_llm_loss(similarity: Tensor, rewards: Tensor, top: int, last: int) -> Tensor:
+def sample_llm_loss(similarity: Tensor, rewards: Tensor, top: int, last: int, failure: float | None = None) -> Tensor:
     """Sum over the best members of ``-log e^{s+} / (e^{s+} + sum_{-} e^{s-})``, mean over prompts, a scalar.
 
     A member is among the best (worst) where fewer than ``top`` (``last``), and fewer than half of the members that have
@@ -122,12 +142,14 @@ def sample_llm_loss(similarity: Tensor, rewards: Tensor, top: int, last: int) ->
         rewards: (B, M), NaN where missing.
         top: how many are best, at most.
         last: how many are worst, at most.
+        failure: the largest reward of a member that is pushed away; None: any.
     """
     above = rewards[:, None, :] > rewards[:, :, None]  # [b, m, n]: n is better than m; with NaN never
     present = ~torch.isnan(rewards)
     half = (present.sum(dim=1, keepdim=True) // 2).clamp(min=1)
     best = present & (above.sum(dim=2) < half.clamp(max=top))
     worst = present & (above.sum(dim=1) < half.clamp(max=last))
+    worst &= True if failure is None else rewards <= failure
     against = best[:, :, None] & worst[:, None, :] & above.mT  # [b, m, n]: m is drawn near, n is pushed away
     others = torch.where(against, similarity[:, None, :], -torch.inf)
     lost = -log_softmax(torch.cat([similarity[:, :, None], others], dim=2), dim=2)[:, :, 0]

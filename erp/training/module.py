@@ -75,7 +75,7 @@ class RoutingModule(pl.LightningModule):
         router = self.bundle.router
         if router.closed_form:
             return None
-        loss = router.loss(replace(batch, features=self.bundle.widened(self._current(batch))))
+        loss = router.loss(self._with(batch, self._current(batch)))
         self.log("train/loss", loss, batch_size=len(batch.rows), on_step=False, on_epoch=True)
         return loss
 
@@ -89,7 +89,7 @@ class RoutingModule(pl.LightningModule):
         loss = (
             masked_squared_error(scores, batch.rewards)
             if router.closed_form
-            else router.loss(replace(batch, features=bundle.widened(features)))
+            else router.loss(self._with(batch, features))
         )
         self.log("val/loss", loss, batch_size=len(batch.rows), prog_bar=True)
         self.validation_r2.update(scores, batch.rewards)
@@ -117,6 +117,13 @@ class RoutingModule(pl.LightningModule):
             return batch.features
         prompts = self._datamodule().prompts(batch.rows.cpu().numpy())
         return replace(batch.features, embedding=self.bundle.encoder(prompts))
+
+    def _with(self, batch: Batch, current: Features) -> Batch:
+        """A batch as the router's loss gets it: with these features, and the vectors of an encoder before training."""
+        features = self.bundle.widened(current)
+        if self.bundle.encoder is None:
+            return replace(batch, features=features)
+        return replace(batch, features=features, released=self.bundle.widened(batch.features).embedding)
 
     def _datamodule(self) -> RoutingDataModule:
         module = self.trainer.datamodule  # type: ignore[attr-defined]  # set by trainer.fit(datamodule=...)

@@ -8,6 +8,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import (
     BertConfig,
     BertModel,
+    DebertaV2Config,
+    DebertaV2Model,
     ModernBertConfig,
     ModernBertModel,
     MPNetConfig,
@@ -50,6 +52,10 @@ def _model(architecture: str, vocabulary: int) -> torch.nn.Module:
         return ModernBertModel(ModernBertConfig(**SIZES, **sharp, **room, **tokens))
     if architecture == "qwen3":
         return Qwen3Model(Qwen3Config(**SIZES, **SHARP, **room, num_key_value_heads=2, head_dim=8))
+    if architecture == "deberta":
+        v3 = {"relative_attention": True, "position_buckets": 16, "norm_rel_ebd": "layer_norm", "share_att_key": True}
+        biased = {"pos_att_type": ["p2c", "c2p"], "position_biased_input": False, "type_vocab_size": 0}
+        return DebertaV2Model(DebertaV2Config(**SIZES, **SHARP, **room, **v3, **biased))
     return BertModel(BertConfig(**SIZES, **SHARP, **room))
 
 

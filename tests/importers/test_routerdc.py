@@ -50,6 +50,19 @@ def test_a_mean_of_attempts_says_of_how_many(tmp_path):
         imported("routerdc", path, n_samples=0)
 
 
+def test_benchmarks_are_chosen_and_some_of_them_are_means_of_attempts(tmp_path):
+    path = write(
+        tmp_path / "a", gsm8k__train=[item("a", m=0.3, n=1.0)], mmlu_test=[item("b", m=0.31, n=1)],
+        arc_easy_test=[item("c", m=0.5, n=1)],
+    )  # fmt: skip
+    chosen = {"benchmarks": ["gsm8k", "mmlu"], "n_samples": 10, "sampled": ["gsm8k"]}
+    table, _ = imported("routerdc", path, **chosen)
+    assert table.prompts["category"].tolist() == ["gsm8k", "mmlu"]
+    assert cells(table, "n_samples")["n_samples"].tolist() == [10, 10, 1, 1]
+    with pytest.raises(ErpError, match=r"source\.sampled = math: no file is of it; allowed are arc_easy, gsm8k, mmlu"):
+        imported("routerdc", path, sampled=["math"])
+
+
 def test_a_copy_of_a_file_with_clusters_is_read_once(tmp_path):
     write(tmp_path / "all", mmlu_train=[item("a", m=1.0)]).rename(tmp_path / "model7")
     both = tmp_path / "both"
