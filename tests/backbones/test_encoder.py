@@ -1,7 +1,6 @@
 """An encoder that can be trained: its embeddings, its gradients, the rate of every layer, and its fingerprint."""
 
 import re
-import shutil
 
 import numpy as np
 import pytest
@@ -13,7 +12,6 @@ from erp.backbones.cache import embed_prompts
 from erp.backbones.joined import JoinedBackbone
 from erp.backbones.sentence_transformer import SentenceTransformerBackbone
 from erp.errors import ErpError
-from erp.files import sha256_file
 from tests.backbones.tiny_encoders import LAYERS, WIDTH, tiny_encoder
 
 KINDS = [("bert", "mean"), ("mpnet", "mean"), ("modernbert", "cls"), ("qwen3", "lasttoken"), ("deberta", "cls")]
@@ -127,40 +125,6 @@ def test_a_plain_transformers_model_is_averaged_over_its_tokens(folders):
         found = encoder_of(plain)([PROMPTS[0]])[0]
     torch.testing.assert_close(found, states / states.norm(), rtol=0, atol=1e-6)
     assert found.shape == (WIDTH,)
-
-
-def first_state(plain, prompt):
-    """Of length one."""
-    tokenizer, model = AutoTokenizer.from_pretrained(plain), AutoModel.from_pretrained(plain).eval()
-    with torch.no_grad():
-        state = model(**tokenizer(prompt, return_tensors="pt")).last_hidden_state[0, 0]
-    return state / state.norm()
-
-
-def test_the_first_token_s_state_is_read_where_it_is_asked_for(folders, tmp_path):
-    plain = folders["deberta"].parent / "deberta-plain"
-    mean, first = SentenceTransformerBackbone(str(plain)), SentenceTransformerBackbone(str(plain), pooling="cls")
-    expected = first_state(plain, PROMPTS[0]).numpy()
-    np.testing.assert_allclose(embed_prompts(PROMPTS[:1], first)[0], expected, atol=1e-6)
-    assert np.abs(embed_prompts(PROMPTS[:1], mean)[0] - expected).max() > 1e-2
-    assert first.fingerprint() != mean.fingerprint()
-
-
-def test_a_release_older_than_safetensors_is_read(folders, tmp_path):
-    plain = folders["deberta"].parent / "deberta-plain"
-    old = shutil.copytree(plain, tmp_path / "old", ignore=shutil.ignore_patterns("*.safetensors"))
-    torch.save(AutoModel.from_pretrained(plain).state_dict(), old / "pytorch_model.bin")
-    backbone = SentenceTransformerBackbone(str(old), file="pytorch_model.bin", pooling="cls")
-    np.testing.assert_allclose(embed_prompts(PROMPTS[:1], backbone)[0], first_state(plain, PROMPTS[0]), atol=1e-6)
-    assert sha256_file(old / "pytorch_model.bin") in backbone.fingerprint()
-
-
-def test_a_tokenizer_that_needs_sentencepiece_says_so(folders, tmp_path, monkeypatch):
-    other = shutil.copytree(folders["deberta"].parent / "deberta-plain", tmp_path / "spm")
-    (other / "tokenizer.json").rename(other / "spm.model")
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(ErpError, match=r"needs the package sentencepiece; pip install 'erp\[mdeberta\]'"):
-        encoder_of(other)
 
 
 def test_embeddings_and_fingerprint_follow_the_weights(folders):

@@ -1,5 +1,7 @@
 """Every released encoder's option file, over a tiny model of the same architecture: what is read, pooled and cut."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,8 @@ from erp.backbones.base import build_backbone
 from erp.backbones.cache import embed_prompts
 from erp.backbones.sentence_transformer import SentenceTransformerBackbone
 from erp.compose import compose, conf_folder, options
+from erp.errors import ErpError
+from erp.files import sha256_file
 from tests.backbones.tiny_encoders import ROOM, WIDTH, tiny_encoder
 
 # option -> architecture, and how the release pools (its 1_Pooling folder)
@@ -22,7 +26,9 @@ RELEASED = {
     "gte_base": ("bert", "mean"),
     "modernbert_embed": ("modernbert", "mean"),
     "qwen3_embedding": ("qwen3", "lasttoken"),
+    "mdeberta": ("deberta", "cls"),
 }
+PLAIN = {"mdeberta"}  # released without sentence-transformers' files
 PROMPTS = ["Is it?", "Write a poem about the sea.", "a", "Sum 1 and 2, please", ""]
 
 
@@ -34,12 +40,14 @@ def option(name):
 def folders(tmp_path_factory):
     base = tmp_path_factory.mktemp("encoders")
     kinds = sorted(set(RELEASED.values()))
-    return {kind: tiny_encoder(base / "-".join(kind), *kind) for kind in kinds}
+    made = {kind: tiny_encoder(base / "-".join(kind), *kind) for kind in kinds}
+    return {name: made[kind].with_name(made[kind].name + "-plain" * (name in PLAIN)) for name, kind in RELEASED.items()}
 
 
 def tiny(name, folders, **changes):
     node = compose("train", [f"backbone={name}"])["backbone"]
-    there = {"model": str(folders[RELEASED[name]]), "sha256": None, "package": None, "max_tokens": ROOM}
+    there = {"model": str(folders[name]), "sha256": None, "package": None, "max_tokens": ROOM}
+    there["file"] = "model.safetensors"
     return build_backbone({**node, **there, **changes}, None)
 
 
@@ -69,7 +77,7 @@ def test_vectors_are_a_forward_pass_by_hand_with_the_prefix_before(name, folders
     vectors = backbone.embed(PROMPTS)
     assert vectors.shape == (len(PROMPTS), WIDTH)
     for prompt, vector in zip(PROMPTS, vectors, strict=True):
-        expected = by_hand(folders[RELEASED[name]], backbone.prefix + prompt, pooling)
+        expected = by_hand(folders[name], backbone.prefix + prompt, pooling)
         assert vector == pytest.approx(expected, abs=1e-5)
 
 
@@ -86,7 +94,7 @@ def test_an_option_says_what_it_costs_and_where_a_prompt_is_cut(name):
     node = option(name)
     assert node["active_parameters"] > 1e6
     assert node["max_tokens"] >= 512
-    assert "revision" not in node
+    assert ("revision" in node) == ("sha256" in node)  # pinned whole, or not at all
     assert build_backbone(node, None).weights.model == node["model"]
 
 
@@ -99,6 +107,28 @@ def test_prefixes_are_those_of_the_cards():
         "qwen3_embedding": "Instruct: Given a web search query, retrieve relevant passages that answer the query\n"
         "Query:",
     }
+
+
+def test_the_first_token_s_state_is_read_where_it_is_asked_for(folders):
+    released, mean = tiny("mdeberta", folders), tiny("mdeberta", folders, pooling=None)
+    assert mean.embed(PROMPTS)[1] == pytest.approx(by_hand(folders["mdeberta"], PROMPTS[1], "mean"), abs=1e-5)
+    assert released.fingerprint() != mean.fingerprint()
+
+
+def test_a_release_older_than_safetensors_is_read(folders, tmp_path):
+    old = shutil.copytree(folders["mdeberta"], tmp_path / "old", ignore=shutil.ignore_patterns("*.safetensors"))
+    torch.save(AutoModel.from_pretrained(folders["mdeberta"]).state_dict(), old / "pytorch_model.bin")
+    backbone = tiny("mdeberta", folders, model=str(old), file="pytorch_model.bin")
+    np.testing.assert_array_equal(backbone.embed(PROMPTS), tiny("mdeberta", folders).embed(PROMPTS))
+    assert sha256_file(old / "pytorch_model.bin") in backbone.fingerprint()
+
+
+def test_a_tokenizer_that_needs_sentencepiece_says_so(folders, tmp_path, monkeypatch):
+    other = shutil.copytree(folders["mdeberta"], tmp_path / "spm")
+    (other / "tokenizer.json").rename(other / "spm.model")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ErpError, match=r"needs the package sentencepiece; pip install 'erp\[mdeberta\]'"):
+        tiny("mdeberta", folders, model=str(other)).embed(PROMPTS)
 
 
 def test_a_model_stored_in_16_bits_is_computed_in_32(tmp_path):
