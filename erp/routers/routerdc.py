@@ -93,8 +93,8 @@ class RouterDC(Router):
         given, members = dimensions.embedding, dimensions.members
         self.projection = nn.Identity() if self.dimension is None else nn.Linear(given, self.dimension)
         size = given if self.dimension is None else self.dimension
-        one = self.init_std is None
-        start = torch.randn(size).repeat(members, 1) if one else torch.randn(members, size) * self.init_std
+        std = self.init_std
+        start = torch.randn(size).repeat(members, 1) if std is None else torch.randn(members, size) * std
         self.vectors = nn.Parameter(start)
         self.register_buffer("centers", torch.zeros(self.clusters, dimensions.embedding, dtype=torch.float64))
 
