@@ -1,4 +1,4 @@
-"""A GGUF file of a tiny Llama with random weights and a byte-level vocabulary: what llama.cpp needs, in 200 kB."""
+"""GGUF files of a tiny Llama with random weights and a byte-level vocabulary, and of its eye: what llama.cpp needs."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import gguf
 import numpy as np
 
 WIDTH, HEADS, LAYERS, HIDDEN = 64, 4, 2, 128
+PATCH, PATCHES = 8, 4  # pixels of a patch's side; patches of an image, each of which is read as one token
 TEMPLATE = (
     "{% for message in messages %}<|{{ message['role'] }}|>{{ message['content'] }}<|end|>{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
@@ -66,6 +67,46 @@ def write_tiny_gguf(path: Path, seed: int = 0, sharpness: float = 8.0) -> Path:
         matrix(f"{block}ffn_down.weight", WIDTH, HIDDEN)
     writer.add_tensor("output_norm.weight", np.ones(WIDTH, dtype=np.float32))
     matrix("output.weight", len(tokens), WIDTH, sharpness)
+    return _written(writer, path)
+
+
+def write_tiny_projector(path: Path, seed: int = 0) -> Path:
+    """Write what shows images to the tiny model (llama.cpp's ``mmproj``): each patch by two layers, as LLaVA's.
+
+    Of LLaVA's blocks the last is never asked, so that one alone, of which nothing but its place is needed, is none.
+    """
+    side = round(PATCHES**0.5)
+    writer = gguf.GGUFWriter(path, "clip")
+    writer.add_clip_has_vision_encoder(True)
+    writer.add_clip_projector_type("mlp")
+    writer.add_vision_image_size(side * PATCH)
+    writer.add_vision_patch_size(PATCH)
+    writer.add_vision_embedding_length(WIDTH)
+    writer.add_vision_feed_forward_length(HIDDEN)
+    writer.add_vision_block_count(1)
+    writer.add_vision_head_count(HEADS)
+    writer.add_vision_attention_layernorm_eps(1e-5)
+    writer.add_vision_projection_dim(WIDTH)
+    writer.add_vision_image_mean([0.5] * 3)
+    writer.add_vision_image_std([0.5] * 3)
+    random = np.random.default_rng(seed)
+    shapes = {
+        "v.patch_embd.weight": (WIDTH, 3, PATCH, PATCH),
+        "v.position_embd.weight": (PATCHES, WIDTH),
+        "v.blk.0.attn_out.weight": (WIDTH, WIDTH),
+        "v.blk.0.ffn_up.weight": (HIDDEN, WIDTH),
+        "v.blk.0.ffn_down.weight": (WIDTH, HIDDEN),
+        "mm.0.weight": (HIDDEN, WIDTH),
+        "mm.0.bias": (HIDDEN,),
+        "mm.2.weight": (WIDTH, HIDDEN),
+        "mm.2.bias": (WIDTH,),
+    }
+    for name, shape in shapes.items():
+        writer.add_tensor(name, random.normal(size=shape).astype(np.float32))
+    return _written(writer, path)
+
+
+def _written(writer: gguf.GGUFWriter, path: Path) -> Path:
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import io
 import json
+import re
 from contextlib import contextmanager
 
 import pytest
+from PIL import Image
 
 from tests.serving.conftest import app_of
 from tests.serving.servers import Member, Served, chunk, completion, event, parts, reply
@@ -16,13 +20,18 @@ openai = pytest.importorskip("openai")
 PROMPT = "prove the triangle theorem"
 TALK = [{"role": "user", "content": PROMPT}]
 VARIES = {"id", "created", "timings"}  # of llama.cpp's answers: two direct calls differ in them too
-PIXEL = (
-    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAAC0lEQVR42mNgAAIAAAUAAen63NgAAAAASUVORK5CYII="
-)
 TOOLS = [{"type": "function", "function": {"name": "add", "parameters": {"type": "object", "properties": {"x": {}}}}}]
-PICTURE = [
-    {"role": "user", "content": [{"type": "text", "text": PROMPT}, {"type": "image_url", "image_url": {"url": PIXEL}}]}
-]
+
+
+def picture(colour):
+    """A question with a small picture, as a data URL."""
+    file = io.BytesIO()
+    Image.new("RGB", (3, 2), colour).save(file, "PNG")
+    url = f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+    content = [{"type": "text", "text": PROMPT}, {"type": "image_url", "image_url": {"url": url}}]
+    return [{"role": "user", "content": content}]
+
+
 REQUESTS = {
     "plain": {"messages": TALK},
     "numbers": {"messages": TALK, "temperature": 0.7, "n": 2, "seed": 7, "logprobs": True, "top_logprobs": 3},
@@ -33,7 +42,7 @@ REQUESTS = {
          "tool_calls": [{"id": "c1", "type": "function", "function": {"name": "add", "arguments": "{\"x\": 1}"}}]},
         {"role": "tool", "tool_call_id": "c1", "content": "2"},
     ], "tools": TOOLS},
-    "a picture": {"messages": PICTURE},
+    "a picture": {"messages": picture("red")},
     "a schema": {"messages": TALK, "response_format": {"type": "json_schema",
                                                        "json_schema": {"name": "n", "schema": {"type": "object"}}}},
 }  # fmt: skip
@@ -122,15 +131,16 @@ def test_models_and_headers(at, trained):
 
 @pytest.fixture(scope="module")
 def llamas(tmp_path_factory):
-    """The addresses of two llama.cpp servers with different tiny models."""
+    """The addresses of two llama.cpp servers with different tiny models, each with an eye of its own."""
     xllamacpp = pytest.importorskip("xllamacpp")
     pytest.importorskip("gguf")
-    from tests.engines.tiny_gguf import write_tiny_gguf
+    from tests.engines.tiny_gguf import write_tiny_gguf, write_tiny_projector
 
     folder, servers = tmp_path_factory.mktemp("weights"), []
     for seed in (0, 1):
         parameters = xllamacpp.CommonParams()
         parameters.model.path = str(write_tiny_gguf(folder / f"tiny{seed}.gguf", seed))
+        parameters.mmproj.path = str(write_tiny_projector(folder / f"eye{seed}.gguf", seed))
         parameters.n_ctx, parameters.n_parallel, parameters.cpuparams.n_threads, parameters.verbosity = 512, 1, 1, -1
         servers.append(xllamacpp.Server(parameters))
     yield [f"{server.listening_address}/v1" for server in servers]
@@ -185,3 +195,41 @@ def test_a_llama_is_given_tools_and_asked_for_logprobs_as_alone(at, trained, lla
         assert asyncio.run(asked(url)) == direct
     assert direct["logprobs"]["choices"][0]["logprobs"]["content"]
     assert "n" in direct["refused"]["message"]
+
+
+def raw(base, **ask):
+    """The bytes of an answer, but for the values that differ between two direct calls."""
+    ask = {"max_tokens": 12, "temperature": 0, "extra_body": {"cache_prompt": False}, **ask}
+    with client(base).chat.completions.with_streaming_response.create(**ask) as answer:
+        return re.sub(rb'"(id|created|timings)":("[^"]*"|\d+|{[^}]*})', rb'"\1":0', answer.read())
+
+
+def prompt_tokens(answer):
+    """What an answer says it read."""
+    return int(re.findall(rb'"prompt_tokens":(\d+)', answer)[-1])
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_llama_is_shown_a_picture_as_alone(at, trained, llamas, stream):
+    """By name and routed, byte by byte. The picture is read: it takes tokens, and another one is answered otherwise."""
+    from tests.engines.tiny_gguf import PATCHES
+
+    more = {"stream": True, "stream_options": {"include_usage": True}} if stream else {}
+    answers = {}
+    with at([*llamas, llamas[0]]) as url:
+        for name, direct in zip(trained.members, [*llamas, llamas[0]], strict=True):
+            for colour in ("red", "blue"):
+                ask = {"model": name, "messages": picture(colour), **more}
+                answers[name, colour] = raw(direct, **ask)
+                assert raw(url, **ask) == answers[name, colour]
+            blind = raw(direct, model=name, messages=TALK, **more)
+            assert prompt_tokens(answers[name, "red"]) == prompt_tokens(blind) + PATCHES
+        routed = raw(url, model="erp/auto", messages=picture("red"), **more)
+    best = trained.route([PROMPT])["member"][0]
+    assert routed == answers[best, "red"]
+    assert len({said(answer) for answer in answers.values()}) == 4  # the third is the first one's model
+
+
+def said(answer):
+    """The bytes without the model's name, which is the one that was asked for."""
+    return re.sub(rb'"model":"[^"]*"', b"", answer)
