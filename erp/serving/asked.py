@@ -14,6 +14,7 @@ from erp.values import estimated_tokens
 
 Kind = Literal["chat", "responses"]
 _DEFAULT_ANSWER = 1024  # tokens of an answer whose length nobody bounds: what the context is checked against
+_IMAGES = ("image_url", "input_image", "image", "computer_screenshot")  # types of parts
 _LONGEST_ANSWER = 10**9  # more than any; a number of thousands of digits could not be told
 
 
@@ -141,7 +142,7 @@ def _text_of(part: Any) -> str:
 
 
 def _is_image(part: Any) -> bool:
-    return isinstance(part, Mapping) and part.get("type") in ("image_url", "input_image", "image")
+    return isinstance(part, Mapping) and part.get("type") in _IMAGES
 
 
 def _wants_schema(body: Mapping[str, Any]) -> bool:

@@ -67,6 +67,8 @@ def test_responses_are_read_likewise():
     assert (of([turn]).prompt, of([turn]).needs) == ("hello", {"images"})
     called = [turn, {"type": "function_call", "name": "f"}, {"type": "function_call_output", "output": "42"}]
     assert (of(called).prompt, "tools" in of(called).needs) == ("hello", True)
+    for shown in ({"type": "computer_screenshot"}, [{"type": "input_image"}]):  # what a tool saw
+        assert "images" in of([{"role": "user", "content": "hello"}, {"output": shown}]).needs
     assert of("x", text={"format": {"type": "json_schema"}}).needs == {"json_schema"}
 
 

@@ -13,7 +13,7 @@ import httpx2
 import pytest
 
 from erp import import_table
-from erp.config.serve import Budget
+from erp.config.serve import Budget, Capable
 from erp.costs.prices import Price
 from erp.serving.gateway import Served as Bundle
 from erp.serving.logged import drawn_from
@@ -95,9 +95,12 @@ def test_an_answer_is_the_member_s_own_bytes(setting, trained):
 
 
 def test_what_a_member_is_sent_is_what_the_client_wrote(setting):
-    here = setting()
+    """A picture too; one at an address is the member's to fetch, and nobody else is asked."""
+    here = setting(endpoint={"capable": Capable(images=True)})
+    address = f"{here.members[here.order[2]].url}/a.png".replace("/", r"\/")
     values = [
-        '{"role":"user",  "content":[{"type":"text","text":"caf\\u00e9 \\ud83d\\ude00 é"}]}',
+        '{"role":"user",  "content":[{"type":"text","text":"caf\\u00e9 \\ud83d\\ude00 é"},'
+        f'{{"image_url":{{"detail" :"low","url":"{address}"}},"type":"image_url"}}]}}',
         '[{"type":"function","function":{"name":"f","parameters":{"x":1.0,"y":1e5,"z":12345678901234567890}}}]',
     ]
     raw = (
