@@ -9,9 +9,9 @@ import queue
 import random
 import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -21,7 +21,7 @@ from erp.engines.chat_answers import Completion, message_in, read_completion, re
 from erp.errors import ErpError, shorten
 
 if TYPE_CHECKING:
-    import httpx2
+    import aiohttp
 
 Job = TypeVar("Job")
 R = TypeVar("R")
@@ -136,7 +136,7 @@ class ChatAPI:
                     results.put((index, Failure(str(reason))))
 
         async def every_job() -> None:
-            async with session.client:
+            async with session.opened():
                 pending = iter(enumerate(jobs))
                 workers = [worker(pending) for _ in range(min(self.concurrency, len(jobs)))]
                 task = asyncio.create_task(together(workers))
@@ -174,25 +174,38 @@ def _cancel(started: Future[Callable[[], object]]) -> None:
 class _Session:
     """The connections of one ``each``, and what its calls learn from each other."""
 
+    _client: aiohttp.ClientSession
+
     def __init__(self, api: ChatAPI) -> None:
         self._api = api
         try:
-            import httpx2
+            import aiohttp
         except ModuleNotFoundError:
-            raise ErpError(f"{api.node}: needs the package httpx2; pip install 'erp[openai]'") from None
+            raise ErpError(f"{api.node}: needs the package aiohttp; pip install 'erp[openai]'") from None
         self._key = key_in(api.node, api.api_key_env)
-        self._errors = (httpx2.RequestError, httpx2.InvalidURL)
-        self._unconnected = (httpx2.ConnectError, httpx2.ConnectTimeout)
-        authorization = {"authorization": f"Bearer {self._key}"} if self._key else {}
-        self.client = httpx2.AsyncClient(
-            headers={"content-type": "application/json", **authorization},
-            limits=httpx2.Limits(max_connections=api.concurrency),
-            timeout=httpx2.Timeout(None, connect=min(CONNECT_S, api.timeout_s)),  # the whole is timed in _attempt
-        )
+        self._errors = aiohttp.ClientError
+        self._unconnected = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
         self._slots = asyncio.Semaphore(api.concurrency)
         self._heard = -math.inf  # when the server last said something
         self._served = False
         self._gone: str | None = None  # why nobody needs to try any longer
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[None]:
+        """Connections for as long as the context is open; a client belongs to the loop that it is made in."""
+        import aiohttp
+
+        authorization = {"authorization": f"Bearer {self._key}"} if self._key else {}
+        self._client = aiohttp.ClientSession(
+            headers={"content-type": "application/json", **authorization},
+            connector=aiohttp.TCPConnector(limit=self._api.concurrency),
+            timeout=aiohttp.ClientTimeout(  # the whole is timed in _attempt
+                total=None, sock_connect=min(CONNECT_S, self._api.timeout_s)
+            ),
+            trust_env=True,  # proxies
+        )
+        async with self._client:
+            yield
 
     async def post(self, body: Body) -> Completion:
         """The server's answer. Raises Unanswered, or ErpError where no call can succeed."""
@@ -216,28 +229,34 @@ class _Session:
             raise Unanswered(self._gone)
 
     async def _attempt(self, content: bytes) -> Completion:
+        url = f"{self._api.base_url}/chat/completions"
         try:
-            async with asyncio.timeout(self._api.timeout_s):
-                response = await self.client.post(f"{self._api.base_url}/chat/completions", content=content)
-        except TimeoutError:
+            async with (
+                asyncio.timeout(self._api.timeout_s),
+                self._client.post(url, data=content, allow_redirects=False) as response,
+            ):
+                status, headers, answer = response.status, response.headers, await response.read()
+        except TimeoutError as error:
+            if isinstance(error, self._unconnected):
+                raise _Again(f"{self._api.base_url}: no connection within {CONNECT_S:g} s", unconnected=True) from None
             raise _Again(f"{self._api.base_url}: no answer within {self._api.timeout_s:g} s") from None
         except self._errors as error:
             reason = self._hidden(f"{self._api.base_url}: {type(error).__name__} {error}".rstrip())
             raise _Again(reason, unconnected=isinstance(error, self._unconnected)) from None
         self._heard = time.monotonic()
-        if not response.is_success:
-            self._raise_for(response)
+        if not 200 <= status < 300:
+            self._raise_for(status, headers.get("retry-after", ""), answer)
         try:
-            completion = read_completion(response.content)
+            completion = read_completion(answer)
         except ValueError:  # half a body, a proxy's page, an error under status 200
-            raise _Again(f"{response.status_code}, but no chat completion: {self._said(response)}") from None
+            raise _Again(f"{status}, but no chat completion: {self._said(answer)}") from None
         self._served = True
         return completion
 
-    def _raise_for(self, response: httpx2.Response) -> None:
-        status, said = response.status_code, self._said(response)
+    def _raise_for(self, status: int, retry_after: str, answer: bytes) -> None:
+        said = self._said(answer)
         if status in TRY_AGAIN:
-            raise _Again(f"{status}: {said}", after_s=retry_after_s(response.headers.get("retry-after", "")))
+            raise _Again(f"{status}: {said}", after_s=retry_after_s(retry_after))
         if status < 400:
             remedy = "it points to another address: give that one, up to /v1"
         elif status in REMEDIES and not (status == 403 and self._served):  # 403 is also said of a single flagged prompt
@@ -246,8 +265,8 @@ class _Session:
             raise Unanswered(f"{status}: {said}", refused=True)
         raise ErpError(f"{self._api.node}.base_url = {self._api.base_url}: answers {status} ({said}); {remedy}")
 
-    def _said(self, response: httpx2.Response) -> str:
-        text = self._hidden(message_in(response.content))
+    def _said(self, answer: bytes) -> str:
+        text = self._hidden(message_in(answer))
         return text if len(text) <= 200 else f"{text[:200]}..."
 
     def _hidden(self, text: str) -> str:

@@ -217,8 +217,8 @@ def test_the_config_file_holds_the_defaults():
 
 
 def test_without_the_http_client_the_extra_is_named(monkeypatch):
-    monkeypatch.setitem(sys.modules, "httpx2", None)
-    with pytest.raises(ErpError, match=r"engine: needs the package httpx2; pip install 'erp\[openai\]'"):
+    monkeypatch.setitem(sys.modules, "aiohttp", None)
+    with pytest.raises(ErpError, match=r"engine: needs the package aiohttp; pip install 'erp\[openai\]'"):
         list(engine(NOWHERE).generate([request("a")], TINY, 1))
 
 
