@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
 from typing import Any
 
 import pandas as pd
 
 from erp.build import build
+from erp.collect.sampled import SampledUnit
 from erp.collect.store import Store
-from erp.collect.units import Report, Unit, request_seed
+from erp.collect.units import Clock, Report, Unit, request_seed
 from erp.config import Member
-from erp.engines.base import Engine, Failure, Request, Response
-from erp.files import whole_text
-from erp.values import token_count
-
-COLUMNS = [
-    *("prompt_id", "model", "sample", "response"),
-    *("prompt_tokens", "completion_tokens", "finish_reason", "seed"),
-]
+from erp.engines.base import Engine, Request
 
 
 class Sampler:
-    """Samples units into the store.
-
-    Files: ``samples/part-*`` (rows), ``failures/samples/*`` (which prompts failed and why), ``log/samples/*``.
+    """Samples units into the store; see ``SampledUnit`` for its files.
 
     Args:
         url: of the store.
@@ -35,6 +27,7 @@ class Sampler:
         seed: of the collection.
         block: prompts per unit.
         weights_dir: where weights may lie.
+        refused_too: whether prompts are asked again that would be refused again.
     """
 
     title = "sampling"
@@ -42,9 +35,10 @@ class Sampler:
 
     def __init__(
         self, url: str, engine: dict[str, Any], members: list[Member], k: int, seed: int, block: int,
-        weights_dir: str | None,
+        weights_dir: str | None, refused_too: bool = False,
     ) -> None:  # fmt: skip
         self.url, self.node, self.k, self.seed, self.block, self.weights_dir = url, engine, k, seed, block, weights_dir
+        self.refused_too = refused_too
         self.members = {member.name: member for member in members}
         self.tick: Callable[[int], object] | None = None
         self._engine: Engine | None = None
@@ -61,79 +55,66 @@ class Sampler:
         assert unit.member is not None
         return self.members[unit.member].resources
 
-    def run(self, unit: Unit) -> Report:
-        """Sample the unit's prompts that have no responses yet; write them beside those that have."""
-        assert unit.member is not None
-        store, member, started = Store(self.url), self.members[unit.member], time.monotonic()
+    def run(self, units: Sequence[Unit]) -> Iterator[Report]:
+        """Sample what the units lack: those of a member as one stream, each written as soon as it is whole."""
+        for name, own in groupby(units, key=lambda unit: unit.member):
+            assert name is not None
+            yield from self._stream(list(own), self.members[name])
+
+    def _stream(self, units: Sequence[Unit], member: Member) -> Iterator[Report]:
+        store, waiting = Store(self.url), list[SampledUnit]()
+        asked: dict[int, tuple[SampledUnit, Request, str]] = {}  # by position, while samples are to come
+        answers = self._opened().generate(self._requests(store, units, member, waiting, asked), member)
+        clock, left = Clock(), dict[int, int]()
+        try:
+            for position, sample, answer in answers:
+                unit, request, prompt_id = asked[position]
+                count = unit.take(prompt_id, sample, answer)
+                if self.tick is not None and count:
+                    self.tick(count)
+                left[position] = left.get(position, len(request.samples)) - 1
+                if not left[position]:
+                    del left[position], asked[position]
+                for whole in [unit for unit in waiting if unit.whole]:
+                    report = whole.written(clock.lap())
+                    waiting.remove(whole)
+                    yield report
+            for last in list(waiting):
+                report = last.written(clock.lap())
+                waiting.remove(last)
+                yield report
+        finally:
+            for unit in waiting:
+                unit.leave()
+
+    def _requests(
+        self, store: Store, units: Sequence[Unit], member: Member, waiting: list[SampledUnit],
+        asked: dict[int, tuple[SampledUnit, Request, str]],
+    ) -> Iterator[Request]:  # fmt: skip
+        """What the engine is asked, unit by unit, as it has room: it may be more than fits in memory."""
         if self._prompts is None:
             self._prompts = store.read_frame("prompts.parquet", ["prompt_id", "prompt"])
-        prompts = self._prompts.iloc[unit.block * self.block : (unit.block + 1) * self.block]
-        part = f"samples/{unit.part}"
-        before = store.read_frame(part) if store.exists(part) else pd.DataFrame(columns=COLUMNS)
-        todo = prompts[~prompts["prompt_id"].isin(before["prompt_id"])]
-        rows, failed = self._sample(todo, member)
-        after = pd.DataFrame(rows, columns=COLUMNS)
-        if len(before):
-            order = {identity: i for i, identity in enumerate(prompts["prompt_id"])}
-            after = pd.concat([before, after], ignore_index=True)
-            after = after.sort_values("sample", kind="stable")
-            after = after.sort_values("prompt_id", kind="stable", key=lambda ids: ids.map(order))
-        report = Report(unit, len(rows), failed, _tokens(rows), time.monotonic() - started)
-        _write(store, unit, after, report)
-        return report
+        greedy, position = member.decoding.temperature == 0, 0  # the likeliest response is asked for once
+        for unit in units:
+            prompts = self._prompts.iloc[unit.block * self.block : (unit.block + 1) * self.block]
+            texts = dict(prompts.itertuples(index=False, name=None))
+            seeds = {identity: request_seed(self.seed, member.name, identity) for identity in texts}
+            made = SampledUnit(store, unit, seeds, self.k, greedy, self.refused_too)
+            waiting.append(made)
+            for prompt_id, samples in made.lacking.items():
+                request = Request(member.messages(texts[prompt_id]), seeds[prompt_id], samples)
+                asked[position] = made, request, prompt_id
+                position += 1
+                yield request
 
-    def _sample(self, todo: pd.DataFrame, member: Member) -> tuple[list[tuple[Any, ...]], dict[str, str]]:
+    def _opened(self) -> Engine:
         if self._engine is None:
             self._engine = build(self.node, Engine, key="engine")
             self._engine.look_in(self.weights_dir)
-        ids = todo["prompt_id"].tolist()
-        seeds = [request_seed(self.seed, member.name, identity) for identity in ids]
-        requests = [Request(member.messages(p), s) for p, s in zip(todo["prompt"], seeds, strict=True)]
-        answers: dict[int, list[Response] | Failure] = {}
-        for i, answer in self._engine.generate(requests, member, self.k):
-            answers[i] = answer
-            if self.tick is not None and not isinstance(answer, Failure):
-                self.tick(len(answer))
-        rows, failed = [], {}
-        for i, identity in enumerate(ids):
-            answer = answers.get(i, Failure("the engine gave no answer"))
-            if isinstance(answer, Failure):
-                failed[identity] = whole_text(answer.error)
-                continue
-            for j, r in enumerate(answer):
-                tokens = token_count(r.prompt_tokens, "a prompt"), token_count(r.completion_tokens, r.text)
-                counted = (*tokens, r.finish_reason, seeds[i] + j)
-                rows.append((identity, member.name, j, whole_text(r.text), *counted))
-        return rows, failed
+        return self._engine
 
     def close(self) -> None:
         """Let the engine go."""
         if self._engine is not None:
             self._engine.close()
             self._engine = None
-
-
-def _tokens(rows: list[tuple[Any, ...]]) -> int:
-    return sum(row[COLUMNS.index("completion_tokens")] or 0 for row in rows)
-
-
-def _write(store: Store, unit: Unit, rows: pd.DataFrame, report: Report) -> None:
-    """Failures first: a process killed in between leaves a unit that is done again, never one that only looks done."""
-    rows = rows.astype({"prompt_tokens": "Int64", "completion_tokens": "Int64", "sample": "int64", "seed": "int64"})
-    rows = rows.astype({"prompt_id": "str", "model": "str", "response": "str", "finish_reason": "str"})
-    failures, log = f"failures/samples/{unit.file}", f"log/samples/{unit.file}"
-    if report.failed:
-        store.write_json(failures, report.failed)
-    store.write_json(
-        log, added_up(store, log, {"done": report.done, "tokens": report.tokens, "seconds": report.seconds})
-    )
-    if len(rows):
-        store.write_frame(f"samples/{unit.part}", rows)
-    if not report.failed:
-        store.remove(failures)
-
-
-def added_up(store: Store, log: str, said: dict[str, Any]) -> dict[str, Any]:
-    """A unit's log with what another round of it took."""
-    before = store.read_json(log) if store.exists(log) else {}
-    return {key: value + before.get(key, 0) for key, value in said.items()}

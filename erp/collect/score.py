@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
+import numpy as np
 import pandas as pd
 
 from erp.build import build
+from erp.collect.failures import write_failures
+from erp.collect.journal import Journal
 from erp.collect.rewards.base import Pair, RewardAdapter
 from erp.collect.store import Store
-from erp.collect.units import Report, Unit
+from erp.collect.units import Clock, Report, Unit
 from erp.engines.base import Failure
+from erp.errors import ErpError
 from erp.files import whole_text
 
 KEYS = ["prompt_id", "model", "sample"]
+FIRST = 64  # responses of which some must have a usable score, or the rest is not paid for
 
 
 def rewards_folder(reward_model: str) -> str:
@@ -29,6 +34,40 @@ def rewards_folder(reward_model: str) -> str:
 def adapter_node(node: Mapping[str, Any]) -> dict[str, Any]:
     """The adapter's own part of a reward model's config; ``resources`` is for the runner."""
     return {key: value for key, value in node.items() if key != "resources"}
+
+
+class Scores:
+    """Scores of a unit's distinct (prompt, response) pairs as they come, kept in a journal until the unit is written.
+
+    Attributes:
+        had: key of a pair -> its score, None where none can be had.
+        failed: prompt_id -> why.
+        counts: what the adapter counted.
+    """
+
+    def __init__(self, store: Store, journal: str) -> None:
+        self.journal = Journal(store, journal)
+        self.had: dict[tuple[str, str], float | None] = {}
+        self.failed: dict[str, Failure] = {}
+        self.counts: Counter[str] = Counter()
+        for prompt_id, digest, score, counts in self.journal.read():
+            self.had[prompt_id, digest] = score
+            self.counts.update(counts)
+
+    @staticmethod
+    def key(prompt_id: str, response: str) -> tuple[str, str]:
+        """Of a pair: a response may be long."""
+        return prompt_id, hashlib.sha256(response.encode("utf-8", "surrogatepass")).hexdigest()
+
+    def take(self, prompt_id: str, response: str, score: float | Failure | None, counts: Counter[str]) -> None:
+        """What came of a pair, and what was counted meanwhile."""
+        self.counts.update(counts)
+        if isinstance(score, Failure):
+            self.failed[prompt_id] = Failure(whole_text(score.error), score.final)
+            return
+        key = self.key(prompt_id, response)
+        self.had[key] = score
+        self.journal.add([*key, score, dict(counts)])
 
 
 class Scorer:
@@ -52,6 +91,9 @@ class Scorer:
         self.tick: Callable[[int], object] | None = None
         self._adapter: RewardAdapter | None = None
         self._prompts: dict[Any, dict[Any, Any]] = {}  # prompt_id -> its row
+        self._sampled: set[str] | None = None  # names of the parts with responses
+        self._seen = self._usable = 0  # responses that were scored, and those of which a score came
+        self._counted: Counter[str] = Counter()
 
     def loads(self, unit: Unit) -> str:  # noqa: ARG002
         """The one reward model."""
@@ -82,74 +124,97 @@ class Scorer:
         merged = samples.merge(scored, on=KEYS, how="left", indicator=True)
         return merged[merged["_merge"] == "left_only"].drop(columns="_merge").reset_index(drop=True)
 
-    def run(self, unit: Unit) -> Report:
+    def run(self, units: Sequence[Unit]) -> Iterator[Report]:
         """Score what has no score; identical (prompt, response) pairs once. Writes them beside those that have one."""
-        store, started = Store(self.url), time.monotonic()
-        part = f"{rewards_folder(self.name)}/{unit.part}"
+        store = Store(self.url)
+        for unit in units:
+            yield self._run(store, unit)
+
+    def _run(self, store: Store, unit: Unit) -> Report:
+        folder, clock = rewards_folder(self.name), Clock()
+        part = f"{folder}/{unit.part}"
         begun = store.exists(part)
-        rows = self._pending(store, unit, store.names("samples"), begun, ["response"])
-        scores, failed = self._scores(store, rows)
-        done = rows.merge(scores, on=["prompt_id", "response"], how="inner", validate="many_to_one")[[*KEYS, "reward"]]
-        report = Report(unit, len(done), failed, 0, time.monotonic() - started)
-        self._write(store, unit, pd.concat([store.read_frame(part), done]) if begun else done, report)
+        if self._sampled is None:
+            self._sampled = store.names("samples")  # all there, before scoring begins
+        rows = self._pending(store, unit, self._sampled, begun, ["response"])
+        pairs = rows[["prompt_id", "response"]].drop_duplicates().sort_values("prompt_id", kind="stable")
+        scores = Scores(store, f"journal/{folder}/{unit.name}.jsonl")
+
+        def write() -> Report:
+            keys = [scores.key(*pair) for pair in zip(*_columns(pairs), strict=True)]
+            found = pairs[np.array([key in scores.had for key in keys], bool)]
+            found = found.assign(reward=np.array([scores.had[key] for key in keys if key in scores.had], np.float64))
+            done = rows.merge(found, on=["prompt_id", "response"], how="inner", validate="many_to_one")
+            done = done[[*KEYS, "reward"]]
+            report = Report(unit, len(done), scores.failed, 0, clock.lap())
+            whole = pd.concat([store.read_frame(part), done]) if begun else done
+            self._write(store, unit, whole, report, scores.counts)
+            return report
+
+        try:
+            self._score(store, pairs, scores)
+        except BaseException:
+            if not scores.journal.kept and scores.had:
+                left = set(pairs["prompt_id"]) - set(scores.failed)
+                scores.failed.update(dict.fromkeys(left, Failure("not scored yet: the collection was stopped")))
+                write()
+            scores.journal.close()
+            raise
+        report = write()
+        scores.journal.remove()
         return report
 
-    def _scores(self, store: Store, rows: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
-        """prompt_id, response, reward of the distinct pairs that were scored; prompt_id -> why of those that failed."""
+    def _score(self, store: Store, pairs: pd.DataFrame, scores: Scores) -> None:
+        """Score the pairs that have no score yet."""
         if not self._prompts:
             self._prompts = store.read_frame("prompts.parquet").set_index("prompt_id").to_dict("index")
         if self._adapter is None:
             self._adapter = build(adapter_node(self.node), RewardAdapter, key="reward_model")
             self._adapter.look_in(self.weights_dir)
-        pairs = rows[["prompt_id", "response"]].drop_duplicates().sort_values("prompt_id", kind="stable")
-        self._adapter.counts.clear()
-        scores = (
-            self._adapter.score(
-                [as_pair(self._prompts[identity], text) for identity, text in pairs.itertuples(index=False)]
-            )
-            if len(pairs)
-            else []
-        )
-        failed = {
-            identity: whole_text(score.error)
-            for identity, score in zip(pairs["prompt_id"], scores, strict=True)
-            if isinstance(score, Failure)
-        }
-        had = [not isinstance(score, Failure) for score in scores]
-        pairs["reward"] = pd.Series([None if isinstance(s, Failure) else s for s in scores], pairs.index, "float64")
-        return pairs.loc[had], failed
+        todo = [pair for pair in zip(*_columns(pairs), strict=True) if scores.key(*pair) not in scores.had]
+        adapter = self._adapter
+        adapter.counts.clear()
+        for index, score in adapter.each([as_pair(self._prompts[p], text) for p, text in todo]) if todo else ():
+            scores.take(*todo[index], score, adapter.counts)
+            self._counted.update(adapter.counts)
+            adapter.counts.clear()
+            self._seen += not isinstance(score, Failure)
+            self._usable += score is not None and not isinstance(score, Failure)
+            if self._seen >= FIRST and not self._usable:
+                why = ", ".join(f"{count} {what}" for what, count in sorted(self._counted.items())) or "nothing counted"
+                raise ErpError(
+                    f"reward_model.name = {self.name}: none of the first {self._seen} responses has a usable score "
+                    f"({why}); look at what it answers, then mend the reward model's options"
+                )
 
-    def _write(self, store: Store, unit: Unit, rows: pd.DataFrame, report: Report) -> None:
+    def _write(self, store: Store, unit: Unit, rows: pd.DataFrame, report: Report, counts: Counter[str]) -> None:
         """Failures first, as in sampling."""
-        assert self._adapter is not None
         folder = rewards_folder(self.name)
         failures, log = f"failures/{folder}/{unit.file}", f"log/{folder}/{unit.file}"
         if report.failed:
-            store.write_json(failures, report.failed)
+            write_failures(store, failures, report.failed)
         before: dict[str, Any] = store.read_json(log) if store.exists(log) else {"seconds": 0.0, "counts": {}}
-        counts = Counter(before["counts"]) + self._adapter.counts
-        store.write_json(log, {"seconds": before["seconds"] + report.seconds, "counts": counts})
+        counted = Counter(before["counts"]) + counts
+        store.write_json(log, {"seconds": before["seconds"] + report.seconds, "counts": counted})
         if len(rows):
             rows = rows.sort_values(KEYS).astype({"prompt_id": "str", "model": "str", "sample": "int64"})
             store.write_frame(f"{folder}/{unit.part}", rows)
         if not report.failed:
             store.remove(failures)
 
-    def outcome(self, units: Sequence[Unit]) -> list[str]:
-        """Mean score of every member, and how many are missing: what one wants to see first."""
+    def outcome(self, units: Sequence[Unit]) -> pd.DataFrame:
+        """By member, the best first: ``mean`` score, responses that ``had`` one, and their number (``size``)."""
         store, folder = Store(self.url), rewards_folder(self.name)
-        there = store.names(folder)
-        frames = [store.read_frame(f"{folder}/{u.part}", ["model", "reward"]) for u in units if u.part in there]
-        if not frames:
-            return []
-        of_member = pd.concat(frames).groupby("model", sort=False)["reward"]
-        means, sizes, had = of_member.mean(), of_member.size(), of_member.count()
-        width = max(len(name) for name in means.index)
-        return [
-            f"  {name:<{width}}  mean {means[name]:.4f}"
-            + (f", {sizes[name] - had[name]:,} of {sizes[name]:,} missing" if sizes[name] > had[name] else "")
-            for name in means.sort_values(ascending=False).index
-        ]
+        there, sums = store.names(folder), pd.DataFrame()
+        for unit in units:  # one by one: all scores may be more than fits in memory
+            if unit.part in there:
+                of_member = store.read_frame(f"{folder}/{unit.part}", ["model", "reward"]).groupby("model")["reward"]
+                part = pd.DataFrame({"sum": of_member.sum(), "had": of_member.count(), "size": of_member.size()})
+                sums = part if sums.empty else sums.add(part, fill_value=0)
+        if sums.empty:
+            return pd.DataFrame(columns=["mean", "had", "size"])
+        sums["mean"] = sums["sum"] / sums["had"]
+        return sums.sort_values("mean", ascending=False, kind="stable").astype({"had": "int64", "size": "int64"})
 
     def about(self) -> dict[str, Any]:
         """What the adapter says of its scores."""
@@ -160,6 +225,10 @@ class Scorer:
     def close(self) -> None:
         """Let the reward model go."""
         self._adapter = None
+
+
+def _columns(pairs: pd.DataFrame) -> tuple[list[str], list[str]]:
+    return pairs["prompt_id"].tolist(), pairs["response"].tolist()
 
 
 def as_pair(prompt: Mapping[Any, Any], response: str) -> Pair:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from tqdm import tqdm
 
 from erp.build import build
@@ -20,6 +21,7 @@ from erp.collect.collection import (
     write_manifest,
     write_reward_manifest,
 )
+from erp.collect.failures import read_failures
 from erp.collect.sample import Sampler
 from erp.collect.score import Scorer
 from erp.collect.store import Store
@@ -45,19 +47,16 @@ def sample_all(store: Store, config: CollectConfig, prompts: int, held: dict[str
     done, failed = store.names("samples"), store.names("failures/samples")
     finished = store.exists(MANIFEST)
     retried = config.retry_failed or not finished
-    todo = [u for u in units if (u.file in failed and retried) or (u.part not in done and u.file not in failed)]
+    waiting = _failing(store, "failures/samples", [u for u in units if u.file in failed], config.retry_failed)
+    todo = [u for u in units if (u in waiting and retried) or (u.part not in done and u.file not in failed)]
     if todo:
         reopen(store)
         finished = False
         job = Sampler(
-            store.url, config.engine, members, config.k, config.seed, config.block, _absolute(config.weights_dir)
+            store.url, config.engine, members, config.k, config.seed, config.block, _absolute(config.weights_dir),
+            config.retry_failed,
         )  # fmt: skip
-        again = {u for u in todo if u.part in done and u.file in failed}  # only the prompts that failed
-        size = {
-            u: len(store.read_json(f"failures/samples/{u.file}")) if u in again
-            else min(config.block, prompts - u.block * config.block)
-            for u in todo
-        }  # fmt: skip
+        size = {u: waiting.get(u) or min(config.block, prompts - u.block * config.block) for u in todo}
         _rounds(config, job, todo, {u: count * config.k for u, count in size.items()})
     everything = [Unit(block, name) for name in held["members"] for block in range(blocks)]
     count, reason = _failed(store, "failures/samples", everything)
@@ -95,12 +94,14 @@ def score_all(store: Store, config: CollectConfig, prompts: int) -> str:
         _rounds(config, job, todo, {u: size.get(u, 0) for u in todo})
     count, reason = _failed(store, f"failures/{where}", units)
     _refuse_too_many(config, store, count, prompts, reason)
+    outcome = job.outcome(units)
     if todo or not finished:
+        _refuse_too_few(config, job.name, outcome)
         write_reward_manifest(store, job.name, about, count)
     return "\n".join(
         [
             f"{_counted(todo, units, f'scored by {job.name}')}, {count} failed prompts: {store.url}",
-            *job.outcome(units),
+            *_means(outcome),
             f"look at it: erp describe data=table data.path={store.url} reward_model.name={job.name}",
         ]
     )
@@ -110,6 +111,7 @@ def _rounds(config: CollectConfig, job: Job, units: Sequence[Unit], size: dict[U
     """Do the units; those with failures again, as often as ``retries`` says. Raises ErpError where some were lost."""
     runner = build(config.runner, Runner, key="runner")
     todo, lost, barren = list(units), dict[Unit, str](), 0
+    fresh = True  # a round of nothing but failures may well bring nothing
     pause = 0.1 if sys.stderr.isatty() else 30.0  # a log file wants a line now and then
     with tqdm(
         total=sum(size.values()), desc=job.title, unit="response", mininterval=pause, disable=not config.progress
@@ -125,17 +127,18 @@ def _rounds(config: CollectConfig, job: Job, units: Sequence[Unit], size: dict[U
                 if report.lost is not None:
                     lost[report.unit] = report.lost
                 elif report.failed:
-                    again.append(report.unit)
-                    reason = next(iter(report.failed.values()))[:200]
+                    if not all(why.final for why in report.failed.values()):
+                        again.append(report.unit)
+                    reason = next(iter(report.failed.values())).error[:200]
                     bar.write(f"{report.unit.name}: {len(report.failed)} prompts failed: {reason}", file=sys.stderr)
-                barren = barren + 1 if report.failed and not report.done else 0
+                barren = barren + 1 if fresh and report.failed and not report.done else 0
                 if barren == BARREN:
                     raise ErpError(
                         f"{job.title}: nothing came of {BARREN} units one after the other, the last by: {reason}; what "
                         f"succeeded is kept; mend the cause (is the server up, its address right?) and go on with the "
                         f"same command"
                     )
-            todo = again
+            todo, fresh = again, False
             if not todo:
                 break
     if lost:
@@ -160,10 +163,36 @@ def _failed(store: Store, folder: str, units: Sequence[Unit]) -> tuple[int, str]
     count, first, there = 0, "", store.names(folder)
     for unit in units:
         if unit.file in there:
-            failed = store.read_json(f"{folder}/{unit.file}")
+            failed = read_failures(store, f"{folder}/{unit.file}")
             count += len(failed)
-            first = first or next(iter(failed.values()))[:200]
+            first = first or next(iter(failed.values())).error[:200]
     return count, first
+
+
+def _failing(store: Store, folder: str, units: Sequence[Unit], refused_too: bool) -> dict[Unit, int]:
+    """How many prompts of each unit failed and are asked again."""
+    failed = {unit: read_failures(store, f"{folder}/{unit.file}") for unit in units}
+    counts = {unit: sum(refused_too or not why.final for why in of_it.values()) for unit, of_it in failed.items()}
+    return {unit: count for unit, count in counts.items() if count}
+
+
+def _means(outcome: pd.DataFrame) -> list[str]:
+    """Every member's mean score, and how many are missing: what one wants to see first."""
+    width = max(map(len, outcome.index), default=0)
+    return [
+        f"  {name:<{width}}  mean {mean:.4f}" + (f", {size - had:,} of {size:,} missing" if size > had else "")
+        for name, mean, had, size in outcome[["mean", "had", "size"]].itertuples(name=None)
+    ]
+
+
+def _refuse_too_few(config: CollectConfig, reward_model: str, outcome: pd.DataFrame) -> None:
+    """Raise ErpError where more scores are missing than ``max_missing`` allows."""
+    had, size = int(outcome["had"].sum()), int(outcome["size"].sum())
+    if size - had > config.max_missing * size:
+        raise ErpError(
+            f"max_missing = {config.max_missing}: {size - had:,} of {size:,} responses have no usable score by "
+            f"{reward_model}; allow a larger share, or mend the reward model's options under another reward_model.name"
+        )
 
 
 def _refuse_too_many(config: CollectConfig, store: Store, failed: int, total: int, reason: str) -> None:

@@ -39,6 +39,10 @@ class Store:
         """The full address of a file."""
         return f"{self._root}/{name}"
 
+    def on_disk(self, name: str) -> Path | None:
+        """Where the file lies on a disk; None in an object store."""
+        return Path(self.path(name)) if self._local else None
+
     def exists(self, name: str) -> bool:
         """Whether the file is there, whole."""
         return bool(self._fs.exists(self.path(name)))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 from urllib.parse import quote
 
 from erp.config import Member
+from erp.engines.base import Failure
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Report:
     Attributes:
         unit: which one.
         done: responses sampled, or scored.
-        failed: prompt_id -> why; tried again in the next round.
+        failed: prompt_id -> why; tried again in the next round, unless it would be told the same.
         tokens: generated.
         seconds: it took.
         lost: why it could not be done at all; None where it was.
@@ -54,10 +56,22 @@ class Report:
 
     unit: Unit
     done: int
-    failed: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, Failure] = field(default_factory=dict)
     tokens: int = 0
     seconds: float = 0.0
     lost: str | None = None
+
+
+class Clock:
+    """Time between the units of a stream, which are at work side by side: what they took adds up to the whole."""
+
+    def __init__(self) -> None:
+        self._since = time.monotonic()
+
+    def lap(self) -> float:
+        """Seconds since the last one was finished."""
+        before, self._since = self._since, time.monotonic()
+        return self._since - before
 
 
 class Job(Protocol):
@@ -73,8 +87,8 @@ class Job(Protocol):
     ticks: bool
     tick: Callable[[int], object] | None
 
-    def run(self, unit: Unit) -> Report:
-        """Do the unit, write what came of it, report. Done again, it replaces what it wrote."""
+    def run(self, units: Sequence[Unit]) -> Iterator[Report]:
+        """Do the units, write what came of each, report as they are finished. What is there already stays."""
 
     def loads(self, unit: Unit) -> str:
         """What has to be loaded for this unit: a worker that has it already is given the unit first."""

@@ -32,6 +32,7 @@ class CollectConfig(Node):
     block: int = Field(32, ge=1)
     seed: int = Field(0, ge=0, lt=2**31)
     max_failed: float = Field(0.01, ge=0, le=1)
+    max_missing: float = Field(0.1, ge=0, le=1)
     retries: int = Field(2, ge=0)
     retry_failed: bool = False
     out: str = "tables"

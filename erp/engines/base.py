@@ -1,8 +1,8 @@
-"""What an engine is: conversations in, sampled responses out, as they are finished."""
+"""What an engine is: conversations in, sampled responses out, each as it is finished."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol, runtime_checkable
 
@@ -13,16 +13,18 @@ Message = dict[str, str]
 
 @dataclass(frozen=True)
 class Request:
-    """A conversation to be answered K times.
+    """A conversation to be answered several times.
 
     Attributes:
         messages: turns with ``role`` and ``content``.
-        seed: of the first sample; sample j is drawn with ``seed + j`` wherever the engine lets every sample have its
-            own. The same request with the same seed asks for the same responses.
+        seed: of sample 0; sample j is drawn with ``seed + j`` wherever the engine lets every sample have its own. The
+            same request with the same seed asks for the same responses.
+        samples: numbers of those that are wanted, rising.
     """
 
     messages: tuple[Message, ...]
     seed: int
+    samples: tuple[int, ...] = (0,)
 
 
 @dataclass(frozen=True)
@@ -44,9 +46,18 @@ class Response:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a request, or a score, was not had. It is recorded and tried again; what succeeded beside it is kept."""
+    """Why a response, or a score, was not had. It is recorded; what succeeded beside it is kept.
+
+    Attributes:
+        error: in words.
+        final: whether another attempt would be told the same: then none is made unless it is asked for.
+    """
 
     error: str
+    final: bool = False
+
+
+Answer = tuple[int, int, Response | Failure]  # position of the request, number of the sample, what came
 
 
 class Engine:
@@ -62,16 +73,18 @@ class Engine:
     def look_in(self, weights_dir: str | None) -> None:
         """Say where weights already on disk may lie."""
 
-    def generate(
-        self, requests: Sequence[Request], member: Member, k: int
-    ) -> Iterator[tuple[int, list[Response] | Failure]]:
-        """Sample K responses to each request with the member's weights, chat template and decoding.
+    def generate(self, requests: Iterable[Request], member: Member) -> Iterator[Answer]:
+        """Sample responses to each request with the member's weights, chat template and decoding.
+
+        Args:
+            requests: taken as there is room for them, perhaps from another thread: they may be too many to hold.
+            member: whose responses.
 
         Yields:
-            (position in ``requests``, its K responses in order or a Failure), each once, as they are finished.
+            (position in ``requests``, number of the sample, the response or a Failure), each once, as it is finished.
 
         Raises:
-            ErpError: the member cannot be loaded, or the engine cannot do what it asks; nothing was sampled.
+            ErpError: the member cannot be loaded, or the engine cannot do what it asks, or not any longer.
         """
         raise NotImplementedError(f"{type(self).__name__} defines no generate")
 
@@ -95,3 +108,12 @@ class NextToken(Protocol):
             log P(first token in yes) - log P(first token in no), by ending. Words of several tokens stand for their
             first one.
         """
+
+
+def consecutive(samples: Sequence[int], at_most: int) -> Iterator[Sequence[int]]:
+    """Split numbers that rise into runs without a gap, for engines that count seeds up by themselves."""
+    start = 0
+    for at in range(1, len(samples) + 1):
+        if at == len(samples) or samples[at] != samples[at - 1] + 1 or at - start == at_most:
+            yield samples[start:at]
+            start = at

@@ -9,7 +9,7 @@ import queue
 import random
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -44,6 +44,10 @@ class Unanswered(Exception):  # noqa: N818  # no fault: it ends as a Failure
     def __init__(self, reason: str, refused: bool = False) -> None:
         super().__init__(reason)
         self.refused = refused
+
+    def failure(self) -> Failure:
+        """What is recorded."""
+        return Failure(str(self), final=self.refused)
 
 
 class _Again(Exception):  # noqa: N818
@@ -108,8 +112,8 @@ class ChatAPI:
         self.backoff_s = backoff_s
         self.backoff_max_s = backoff_max_s
 
-    def each(self, jobs: Sequence[Job], work: Callable[[Post, Job], Awaitable[R]]) -> Iterator[tuple[int, R | Failure]]:
-        """Do the work of every job, with as many calls at once as allowed.
+    def each(self, jobs: Iterable[Job], work: Callable[[Post, Job], Awaitable[R]]) -> Iterator[tuple[int, R | Failure]]:
+        """Do the work of every job, as many at once as there may be calls. Jobs are taken when they are begun.
 
         The calls run in a thread of their own, on while the caller is busy with a result. Leaving the iterator, by an
         exception too, cancels what is under way.
@@ -125,7 +129,7 @@ class ChatAPI:
             ErpError: every call would fail: the key, the model or the address is wrong.
         """
         session = _Session(self)
-        results: queue.SimpleQueue[tuple[int, R | Failure] | BaseException] = queue.SimpleQueue()
+        results: queue.SimpleQueue[tuple[int, R | Failure] | BaseException | None] = queue.SimpleQueue()
         started: Future[Callable[[], object]] = Future()  # to what cancels the work, and leaves the closing alone
 
         async def worker(pending: Iterator[tuple[int, Job]]) -> None:
@@ -133,12 +137,12 @@ class ChatAPI:
                 try:
                     results.put((index, await work(session.post, job)))
                 except Unanswered as reason:
-                    results.put((index, Failure(str(reason))))
+                    results.put((index, reason.failure()))
 
         async def every_job() -> None:
             async with session.opened():
                 pending = iter(enumerate(jobs))
-                workers = [worker(pending) for _ in range(min(self.concurrency, len(jobs)))]
+                workers = [worker(pending) for _ in range(self.concurrency)]
                 task = asyncio.create_task(together(workers))
                 started.set_result(partial(asyncio.get_running_loop().call_soon_threadsafe, task.cancel))
                 await task
@@ -146,6 +150,7 @@ class ChatAPI:
         def run() -> None:
             try:
                 asyncio.run(every_job())
+                results.put(None)
             except BaseException as error:
                 results.put(error)
                 if not started.done():
@@ -154,8 +159,7 @@ class ChatAPI:
         thread = threading.Thread(target=run, name=f"calls to {self.base_url}", daemon=True)
         try:
             thread.start()
-            for _ in jobs:
-                result = results.get()
+            while (result := results.get()) is not None:
                 if isinstance(result, BaseException):
                     raise result
                 yield result

@@ -7,13 +7,13 @@ import math
 import os
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from queue import SimpleQueue
 from typing import Any
 
 from erp.config import Member
-from erp.engines.base import Engine, Failure, Message, Request, Response
+from erp.engines.base import Answer, Engine, Failure, Message, Request, Response, consecutive
 from erp.errors import ErpError
 from erp.weights import Weights, find_file
 
@@ -53,24 +53,33 @@ class LlamaCpp(Engine):
         """Say where weights already on disk may lie."""
         self._weights_dir = weights_dir
 
-    def generate(
-        self, requests: Sequence[Request], member: Member, k: int
-    ) -> Iterator[tuple[int, list[Response] | Failure]]:
+    def generate(self, requests: Iterable[Request], member: Member) -> Iterator[Answer]:
         """Sample; see ``Engine.generate``. Floating-point sums depend on what shares a batch, and so may responses."""
         self._load(member)
-        # Enough prompts in flight that slots are never idle while one prompt's last sample is being written.
-        at_once = max(2, 2 * self.slots // k)
-        with ThreadPoolExecutor(at_once) as pool:
-            futures: dict[Future[list[Response] | Failure], int] = {
-                pool.submit(self._samples, request, member, k): i for i, request in enumerate(requests)
-            }
+        waiting = enumerate(requests)
+        running: dict[Future[list[Response] | Failure], tuple[int, Request]] = {}
+        sequences = 0
+        # Enough sequences in flight that slots are never idle while one prompt's last sample is being written.
+        with ThreadPoolExecutor(max(2, 2 * self.slots)) as pool:
             try:
-                for future in as_completed(futures):
-                    yield futures[future], future.result()
+                while True:
+                    while sequences < 2 * self.slots or len(running) < 2:
+                        if (following := next(waiting, None)) is None:
+                            break
+                        sequences += len(following[1].samples)
+                        running[pool.submit(self._samples, following[1], member)] = following
+                    if not running:
+                        return
+                    for future in wait(running, return_when=FIRST_COMPLETED).done:
+                        position, request = running.pop(future)
+                        sequences -= len(request.samples)
+                        found = future.result()
+                        for at, j in enumerate(request.samples):
+                            yield position, j, found if isinstance(found, Failure) else found[at]
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
 
-    def _samples(self, request: Request, member: Member, k: int) -> list[Response] | Failure:
+    def _samples(self, request: Request, member: Member) -> list[Response] | Failure:
         d = member.decoding
         body = {
             # All is said: the server's defaults (top_k 40, min_p .05) would otherwise sample from another law.
@@ -82,14 +91,14 @@ class LlamaCpp(Engine):
         found: list[Response] = []
         try:
             body["prompt"] = self._post("/apply-template", {"messages": list(request.messages)})["prompt"]
-            for first in range(0, k, self.slots):
-                n = min(self.slots, k - first)
-                answer = self._post("/completion", {**body, "n": n, "seed": request.seed + first})
+            for run in consecutive(request.samples, self.slots):  # the server counts seeds up itself
+                answer = self._post("/completion", {**body, "n": len(run), "seed": request.seed + run[0]})
                 choices = answer if isinstance(answer, list) else [answer]
                 found += [_response(c) for c in sorted(choices, key=lambda c: c.get("index", 0))]
         except _RefusedError as error:
             return Failure(str(error))
-        return found if len(found) == k else Failure(f"the server gave {len(found)} of {k} samples")
+        count = len(request.samples)
+        return found if len(found) == count else Failure(f"the server gave {len(found)} of {count} samples")
 
     def log_odds(
         self, prefix: tuple[Message, ...], endings: Sequence[str], member: Member, yes: Sequence[str], no: Sequence[str]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 from erp.config import Member
-from erp.engines.base import Engine, Failure, Request, Response
-from erp.engines.chat_answers import Completion
+from erp.engines.base import Answer, Engine, Failure, Request, Response
+from erp.engines.chat_answers import Choice, Completion
 from erp.engines.chat_api import Body, ChatAPI, Post, Unanswered, checked_extra, together
 from erp.errors import ErpError, shorten
 
@@ -25,6 +26,7 @@ OURS = frozenset(  # set from the request, the member's decoding, or an option o
         "logprobs",
     )
 )
+BROKEN_OFF = frozenset(("error", "abort"))  # what a server says under status 200 of a response that it could not end
 
 
 class OpenAIEngine(Engine):
@@ -60,6 +62,7 @@ class OpenAIEngine(Engine):
         logprobs: ask for log-probabilities where K samples come from one call, to count each one's tokens.
         seed_supported: whether seeds are sent.
         max_tokens_field: what the server calls the limit; OpenAI's reasoning models know the second only.
+        keep_filtered: whether what a server cut by its content filter counts as a response; else as a failure.
         extra_body: further fields of every call, as JSON; no field that is set otherwise.
     """
 
@@ -91,6 +94,7 @@ class OpenAIEngine(Engine):
         logprobs: bool = False,
         seed_supported: bool = True,
         max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens",
+        keep_filtered: bool = True,
         extra_body: dict[str, Any] | None = None,
     ) -> None:
         self._api = ChatAPI("engine", base_url, api_key_env, concurrency, timeout_s, retries, backoff_s, backoff_max_s)
@@ -98,19 +102,33 @@ class OpenAIEngine(Engine):
         self.logprobs = logprobs
         self.seed_supported = seed_supported
         self.max_tokens_field = max_tokens_field
+        self.keep_filtered = keep_filtered
         self.extra_body = checked_extra("engine", extra_body, OURS)
         self._takes_n: dict[str, bool] = {}  # by model, as found out
 
-    def generate(
-        self, requests: Sequence[Request], member: Member, k: int
-    ) -> Iterator[tuple[int, list[Response] | Failure]]:
-        """Sample K responses to each request, as many calls at once as ``concurrency`` says."""
-        shared = self._shared(member)
+    def generate(self, requests: Iterable[Request], member: Member) -> Iterator[Answer]:
+        """Sample responses to each request, as many calls at once as ``concurrency`` says."""
+        return self._answers(requests, self._shared(member))
 
-        async def sample(post: Post, request: Request) -> list[Response]:
-            return await self._sample(post, {**shared, "messages": list(request.messages)}, request.seed, k)
+    def _answers(self, requests: Iterable[Request], shared: Body) -> Iterator[Answer]:
+        positions: dict[int, int] = {}  # number of a call under way -> position of its request
 
-        return self._api.each(requests, sample)
+        def calls() -> Iterator[Request]:
+            number = 0
+            for position, request in enumerate(requests):
+                at_once = self.n_supported and self._takes_n.get(shared["model"]) is not False
+                for samples in [request.samples] if at_once else [(j,) for j in request.samples]:
+                    positions[number] = position
+                    number += 1
+                    yield replace(request, samples=samples)
+
+        async def call(post: Post, request: Request) -> list[tuple[int, Response | Failure]]:
+            return await self._call(post, {**shared, "messages": list(request.messages)}, request)
+
+        for number, answers in self._api.each(calls(), call):
+            position = positions.pop(number)
+            assert not isinstance(answers, Failure)  # each sample has its own
+            yield from ((position, j, answer) for j, answer in answers)
 
     def _shared(self, member: Member) -> Body:
         """What all calls for a member have in common."""
@@ -135,45 +153,51 @@ class OpenAIEngine(Engine):
             )
         return ours | self.extra_body
 
-    async def _sample(self, post: Post, body: Body, seed: int, k: int) -> list[Response]:
-        model = body["model"]
-        if k == 1 or not self.n_supported or self._takes_n.get(model) is False:
-            return await self._one_by_one(post, body, seed, range(k))
-        at_once = {"n": k, **({"logprobs": True} if self.logprobs else {}), **self._seed(seed)}
+    async def _call(self, post: Post, body: Body, request: Request) -> list[tuple[int, Response | Failure]]:
+        """One call for all samples of a request where that can be, else one for each."""
+        model, samples = body["model"], request.samples
+        if len(samples) == 1:
+            return [(samples[0], await self._single(post, body, request.seed + samples[0]))]
+        at_once = {"n": len(samples), **({"logprobs": True} if self.logprobs else {})}
         try:
-            completion = await post({**body, **at_once})
+            completion = await post({**body, **at_once, **self._seed(request.seed + samples[0])})
         except Unanswered as error:
             if not error.refused or self.n_supported is True or self._takes_n.get(model):
-                raise
-            first = await self._one_by_one(post, body, seed, range(1))  # refused as well: then it is not for the n
+                return [(j, error.failure()) for j in samples]
+            first = await self._single(post, body, request.seed + samples[0])
+            if isinstance(first, Failure):  # refused as well: then it is not for the n
+                return [(j, first) for j in samples]
             self._takes_n[model] = False
-            return first + await self._one_by_one(post, body, seed, range(1, k))
-        responses = _responses(completion)[:k]
-        if self.n_supported is True and len(responses) < k:
-            raise Unanswered(f"{len(responses)} of {k} choices came; set engine.n_supported=auto")
-        self._takes_n[model] = len(responses) == k
-        return responses + await self._one_by_one(post, body, seed, range(len(responses), k))
+            return [(samples[0], first), *await self._singles(post, body, request.seed, samples[1:])]
+        came = [self._read(completion, choice) for choice in completion.choices[: len(samples)]]
+        if self.n_supported is True and len(came) < len(samples):
+            few = Failure(f"{len(came)} of {len(samples)} choices came; set engine.n_supported=auto")
+            came += [few] * (len(samples) - len(came))
+        else:
+            self._takes_n[model] = len(came) == len(samples)
+        missing = samples[len(came) :]
+        return [*zip(samples, came, strict=False), *await self._singles(post, body, request.seed, missing)]
 
-    async def _one_by_one(self, post: Post, body: Body, seed: int, samples: range) -> list[Response]:
-        completions = await together(_awaited(post, {**body, **self._seed(seed + j)}) for j in samples)
-        return [_responses(completion)[0] for completion in completions]
+    async def _singles(
+        self, post: Post, body: Body, seed: int, samples: Sequence[int]
+    ) -> list[tuple[int, Response | Failure]]:
+        return list(zip(samples, await together(self._single(post, body, seed + j) for j in samples), strict=True))
+
+    async def _single(self, post: Post, body: Body, seed: int) -> Response | Failure:
+        try:
+            completion = await post({**body, **self._seed(seed)})
+        except Unanswered as error:
+            return error.failure()
+        return self._read(completion, completion.choices[0])
+
+    def _read(self, completion: Completion, choice: Choice) -> Response | Failure:
+        if choice.finish_reason in BROKEN_OFF:
+            return Failure(f"the server broke the response off: finish_reason = {choice.finish_reason}")
+        if choice.finish_reason == "content_filter" and not self.keep_filtered:
+            return Failure("the server held the response back: finish_reason = content_filter", final=True)
+        alone = len(completion.choices) == 1  # usage is then of this choice, whichever way the server counts
+        tokens = completion.completion_tokens if alone else choice.tokens
+        return Response(choice.text, completion.prompt_tokens, tokens, choice.finish_reason)
 
     def _seed(self, seed: int) -> Body:
         return {"seed": seed} if self.seed_supported else {}
-
-
-async def _awaited(post: Post, body: Body) -> Completion:
-    return await post(body)
-
-
-def _responses(completion: Completion) -> list[Response]:
-    alone = len(completion.choices) == 1  # usage is then of this choice, whichever way the server counts
-    return [
-        Response(
-            choice.text,
-            completion.prompt_tokens,
-            completion.completion_tokens if alone else choice.tokens,
-            choice.finish_reason,
-        )
-        for choice in completion.choices
-    ]

@@ -5,17 +5,18 @@ from __future__ import annotations
 import copy
 import gc
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import torch
 
 from erp.config import Decoding, Member
-from erp.engines.base import Engine, Failure, Message, Request, Response
+from erp.engines.base import Answer, Engine, Failure, Message, Request, Response
 from erp.engines.conversations import (
     ENDLESS,
     common_prefix,
@@ -28,6 +29,7 @@ from erp.engines.decoding import Draws, Ends
 from erp.errors import ErpError, shorten
 
 R = TypeVar("R")
+SORTED = 256  # requests looked at together, so that conversations of like length share a batch
 
 
 class TransformersEngine(Engine):
@@ -76,28 +78,21 @@ class TransformersEngine(Engine):
             gc.collect()
             torch.cuda.empty_cache()
 
-    def generate(
-        self, requests: Sequence[Request], member: Member, k: int
-    ) -> Iterator[tuple[int, list[Response] | Failure]]:
-        """Sample K responses to each request, short conversations first; see the base class."""
+    def generate(self, requests: Iterable[Request], member: Member) -> Iterator[Answer]:
+        """Sample responses to each request, of some at a time short conversations first; see the base class."""
         model = self._open(member)
-        prompts = [conversation_ids(model.tokenizer, request.messages, member) for request in requests]
-        distinct = 1 if member.decoding.temperature == 0 else k  # the likeliest response is drawn once
-        rows = []
-        for position, (request, ids) in enumerate(zip(requests, prompts, strict=True)):
-            limit = longest_response(member, model.context, len(ids))
-            if limit < 1:
-                yield position, model.too_long(ids)
-                continue
-            rows += [_Row(position, ids, limit, request.seed + j) for j in range(distinct)]
-        answers: dict[int, list[Response | Failure]] = {}
-        for row, answer in _in_batches(rows, self.batch_size, lambda batch: _sample(model, batch, member.decoding)):
-            answers.setdefault(row.position, []).append(answer)
-            if len(answers[row.position]) == distinct:
-                samples = answers.pop(row.position)
-                failure = next((sample for sample in samples if isinstance(sample, Failure)), None)
-                responses = [sample for sample in samples if isinstance(sample, Response)]
-                yield row.position, failure or responses * (k // distinct)
+        positions = enumerate(requests)
+        while some := list(islice(positions, SORTED)):
+            rows = []
+            for position, request in some:
+                ids = conversation_ids(model.tokenizer, request.messages, member)
+                limit = longest_response(member, model.context, len(ids))
+                if limit < 1:
+                    yield from ((position, j, model.too_long(ids)) for j in request.samples)
+                    continue
+                rows += [_Row(position, ids, limit, request.seed + j, j) for j in request.samples]
+            for row, answer in _in_batches(rows, self.batch_size, lambda batch: _sample(model, batch, member.decoding)):
+                yield row.position, row.sample, answer
 
     def log_odds(
         self, prefix: tuple[Message, ...], endings: Sequence[str], member: Member, yes: Sequence[str], no: Sequence[str]
@@ -172,7 +167,7 @@ class _Loaded:
     ends: torch.Tensor
 
     def too_long(self, ids: list[int]) -> Failure:
-        return Failure(f"a conversation of {len(ids)} tokens; {self.key[0]} has room for {self.context}")
+        return Failure(f"a conversation of {len(ids)} tokens; {self.key[0]} has room for {self.context}", final=True)
 
     def padded(self, ids: Sequence[list[int]], side: Literal["left", "right"]) -> tuple[torch.Tensor, torch.Tensor]:
         """Token ids and attention mask, (sequences, longest). What stands in the padding is never looked at."""
@@ -211,6 +206,7 @@ class _Row:
     ids: list[int]
     limit: int = 0
     seed: int = 0
+    sample: int = 0
 
 
 def _in_batches(

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import gc
 import importlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Any, Literal
 
 from erp.config import Member
-from erp.engines.base import Engine, Failure, Request, Response
+from erp.engines.base import Answer, Engine, Failure, Request, Response, consecutive
 from erp.engines.conversations import conversation_ids, model_folder
 from erp.errors import ErpError
 
@@ -70,28 +71,30 @@ class VllmEngine(Engine):
             self._loaded = None
             gc.collect()
 
-    def generate(
-        self, requests: Sequence[Request], member: Member, k: int
-    ) -> Iterator[tuple[int, list[Response] | Failure]]:
-        """Sample K responses to each request; see the base class."""
-        params = [_sampling_params(member, request.seed, k) for request in requests]
+    def generate(self, requests: Iterable[Request], member: Member) -> Iterator[Answer]:
+        """Sample responses to each request, ``batch_size`` handed over at once; see the base class."""
+        _sampling_params(member, 0, 1)  # refused before anything is loaded
         llm = self._open(member)
-        lengths = [len(conversation_ids(llm.get_tokenizer(), request.messages, member)) for request in requests]
         room = llm.llm_engine.model_config.max_model_len
-        for position, length in enumerate(lengths):
-            if length >= room:  # vLLM would refuse the whole batch for it
-                yield position, Failure(f"a conversation of {length} tokens; {member.weights} has room for {room}")
-        fitting = [position for position, length in enumerate(lengths) if length < room]
-        for start in range(0, len(fitting), self.batch_size):
-            batch = fitting[start : start + self.batch_size]
+        positions = enumerate(requests)
+        while batch := list(islice(positions, self.batch_size)):
+            fitting = []
+            for position, request in batch:
+                length = len(conversation_ids(llm.get_tokenizer(), request.messages, member))
+                if length < room:
+                    runs = consecutive(request.samples, len(request.samples))  # vLLM counts seeds up itself
+                    fitting += [(position, request, run) for run in runs]
+                    continue  # vLLM would refuse the whole batch for one that does not fit
+                why = f"a conversation of {length} tokens; {member.weights} has room for {room}"
+                yield from ((position, j, Failure(why, final=True)) for j in request.samples)
             outputs = llm.chat(
-                [list(requests[position].messages) for position in batch],
-                [params[position] for position in batch],
+                [list(request.messages) for _, request, _ in fitting],
+                [_sampling_params(member, request.seed + run[0], len(run)) for _, request, run in fitting],
                 use_tqdm=False,
                 chat_template=member.chat_template,
-            )
-            for position, output in zip(batch, outputs, strict=True):
-                yield position, _responses(output) * (k if member.decoding.temperature == 0 else 1)
+            ) if fitting else []  # fmt: skip
+            for (position, _, run), output in zip(fitting, outputs, strict=True):
+                yield from ((position, j, answer) for j, answer in zip(run, _responses(output), strict=True))
 
     def _open(self, member: Member) -> Any:
         """The member's model; the one before it makes room."""
@@ -116,12 +119,12 @@ def _vllm() -> Any:
         raise ErpError(f"engine = vllm: needs the package {error.name}; pip install 'erp[vllm]'") from None
 
 
-def _sampling_params(member: Member, seed: int, k: int) -> Any:
+def _sampling_params(member: Member, seed: int, n: int) -> Any:
     decoding = member.decoding
     given = {name: value for name in ("temperature", "top_p") if (value := getattr(decoding, name)) is not None}
     try:
         return _vllm().SamplingParams(
-            n=1 if decoding.temperature == 0 else k,  # vLLM refuses to be greedy twice; the one response is repeated
+            n=n,
             seed=seed,
             **given,
             top_k=decoding.top_k or -1,

@@ -6,12 +6,13 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 from erp.collect.rewards.base import Pair, RewardAdapter
 from erp.config import Member
-from erp.engines.base import Engine, Failure, Request, Response
+from erp.engines.base import Answer, Engine, Failure, Request, Response
 
 
 class KnownEngine(Engine):
@@ -39,23 +40,23 @@ class KnownEngine(Engine):
         self.cached, self.counts, self.counted = cached or [], counts, counted
         self.diary, self.seconds, self.fail, self.die, self.voice = Path(diary), seconds, fail or [], die, voice
 
-    def generate(
-        self, requests: Sequence[Request], member: Member, k: int
-    ) -> Iterator[tuple[int, list[Response] | Failure]]:
-        for i in reversed(range(len(requests))):  # finished in another order than asked
-            text = requests[i].messages[-1]["content"]
-            with self.diary.open("a") as stream:
-                stream.write(json.dumps([member.name, text, requests[i].seed]) + "\n")
-            time.sleep(self.seconds)
-            died = self.diary.parent / "died"
-            if text == self.die and not died.exists():
-                died.touch()
-                os._exit(137)
-            if text in self.fail and not (self.diary.parent / "mended").exists():
-                yield i, Failure("the server is not well")
-                continue
-            again = member.name in self.cached
-            yield i, [self._answer(text, member, requests[i].seed + (0 if again else j)) for j in range(k)]
+    def generate(self, requests: Iterable[Request], member: Member) -> Iterator[Answer]:
+        asked = enumerate(requests)
+        while some := list(islice(asked, 2)):
+            for i, request in reversed(some):  # finished in another order than asked
+                text = request.messages[-1]["content"]
+                with self.diary.open("a") as stream:
+                    stream.write(json.dumps([member.name, text, request.seed]) + "\n")
+                time.sleep(self.seconds)
+                died = self.diary.parent / "died"
+                if text == self.die and not died.exists():
+                    died.touch()
+                    os._exit(137)
+                failure = Failure("the server is not well")
+                fails = text in self.fail and not (self.diary.parent / "mended").exists()
+                again = member.name in self.cached
+                for j in request.samples:
+                    yield i, j, failure if fails else self._answer(text, member, request.seed + (0 if again else j))
 
     def _answer(self, text: str, member: Member, seed: int) -> Response:
         said = hashlib.sha256(f"{self.voice}{member.name}|{text}|{seed}".encode()).hexdigest()

@@ -368,7 +368,7 @@ def test_a_unit_that_is_scored_again_stays_as_it_is(collect, tmp_path):
     collect()
     before = samples(tmp_path)
     node = {"_target_": "tests.collect.fakes.Letters", "name": "letters"}
-    report = Scorer(str(tmp_path / "table"), node, ["small", "org/big"], None).run(Unit(1))
+    (report,) = Scorer(str(tmp_path / "table"), node, ["small", "org/big"], None).run([Unit(1)])
     assert report.done == 0
     pd.testing.assert_frame_equal(samples(tmp_path), before)
 

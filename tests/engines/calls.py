@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from erp.config import Decoding, Member
-from erp.engines.base import Request
+from erp.engines.base import Failure, Request
 from erp.engines.openai import OpenAIEngine
 from tests.engines.chat_server import ChatServer, completion
 
@@ -20,6 +22,22 @@ def engine(server, **options):
 
 def request(prompt, seed=0):
     return Request(({"role": "user", "content": prompt},), seed)
+
+
+def sampled(asked, requests, member, k):
+    """(position, K responses in order or the first Failure) of each request, as it is finished."""
+    stream = asked.generate([replace(r, samples=tuple(range(k))) for r in requests], member)
+    return _whole(stream, k)
+
+
+def _whole(stream, k):
+    came = {}
+    for position, sample, answer in stream:
+        of_it = came.setdefault(position, {})
+        of_it[sample] = answer
+        if len(of_it) == k:
+            in_order = [of_it[j] for j in range(k)]
+            yield position, next((a for a in in_order if isinstance(a, Failure)), in_order)
 
 
 def prompt_in(body):
@@ -39,6 +57,6 @@ def failing(times, reply, then=echo):
 def one(reply, k=1, seed=5, member=TINY, **options):
     """The result of a single request, and the server that answered it."""
     with ChatServer(reply if callable(reply) else lambda body, number: reply) as server:
-        results = list(engine(server, **options).generate([request("hi", seed)], member, k))
+        results = list(sampled(engine(server, **options), [request("hi", seed)], member, k))
     assert [index for index, _ in results] == [0]
     return results[0][1], server

@@ -7,6 +7,7 @@ import signal
 import socket
 import threading
 import time
+from dataclasses import replace
 from email.utils import formatdate
 from itertools import pairwise
 
@@ -15,7 +16,7 @@ import pytest
 from erp.engines.base import Failure
 from erp.engines.chat_answers import retry_after_s
 from erp.errors import ErpError
-from tests.engines.calls import ENV, KEY, NOWHERE, TINY, echo, engine, failing, one, prompt_in, request
+from tests.engines.calls import ENV, KEY, NOWHERE, TINY, echo, engine, failing, one, prompt_in, request, sampled
 from tests.engines.chat_server import ChatServer, Reply, completion, error
 
 
@@ -101,17 +102,21 @@ def test_a_refused_prompt_fails_alone_and_at_once(status):
         return error(status, "too long") if prompt_in(body) == "1" else echo(body, number)
 
     with ChatServer(refuses) as server:
-        results = dict(engine(server).generate([request(str(i)) for i in range(3)], TINY, 2))
-    assert results[1] == Failure(f"{status}: too long")
+        results = dict(sampled(engine(server), [request(str(i)) for i in range(3)], TINY, 2))
+    assert results[1] == Failure(f"{status}: too long", final=True)
     assert [r.text for r in results[0] + results[2]] == ["0 0", "0 1", "2 0", "2 1"]
 
 
-def test_one_sample_that_cannot_be_had_fails_the_request():
+def test_one_sample_that_cannot_be_had_costs_no_other():
     def refuses(body, number):
         return error(422, "unlucky") if body["seed"] == 6 else echo(body, number)
 
-    failure, _ = one(refuses, k=3)
-    assert failure == Failure("422: unlucky")
+    with ChatServer(refuses) as server:
+        came = {
+            j: answer for _, j, answer in engine(server).generate([replace(request("hi", 5), samples=(0, 1, 2))], TINY)
+        }
+    assert came[1] == Failure("422: unlucky", final=True)
+    assert [came[j].text for j in (0, 2)] == ["hi 5", "hi 7"]
 
 
 @pytest.mark.parametrize(
@@ -129,7 +134,7 @@ def test_what_every_call_would_be_told_ends_the_run(status, remedy):
         ChatServer(lambda body, number: error(status, f"no way with {KEY}")) as server,
         pytest.raises(ErpError) as caught,
     ):
-        list(engine(server, concurrency=2).generate([request(str(i)) for i in range(9)], TINY, 2))
+        list(sampled(engine(server, concurrency=2), [request(str(i)) for i in range(9)], TINY, 2))
     (line,) = caught.value.faults
     assert line.startswith(f"engine.base_url = {server.url}: answers {status} (no way with ***); ")
     assert remedy in line
@@ -139,8 +144,8 @@ def test_what_every_call_would_be_told_ends_the_run(status, remedy):
 def test_a_flagged_prompt_is_no_forbidden_key():
     """Some hosts say 403 of a single prompt; once they have answered another, the key is good."""
     with ChatServer(lambda body, n: error(403, "flagged") if prompt_in(body) == "b" else echo(body, n)) as server:
-        results = dict(engine(server, concurrency=1).generate([request("a"), request("b"), request("c")], TINY, 1))
-    assert results[1] == Failure("403: flagged")
+        results = dict(sampled(engine(server, concurrency=1), [request("a"), request("b"), request("c")], TINY, 1))
+    assert results[1] == Failure("403: flagged", final=True)
     assert results[2][0].text == "c 0"
 
 
@@ -149,7 +154,7 @@ def test_an_address_where_nobody_listens_fails_all_requests_quickly():
         taken.bind(("127.0.0.1", 0))
         gone = engine(f"http://127.0.0.1:{taken.getsockname()[1]}/v1", retries=4, backoff_s=0.1, backoff_max_s=0.1)
         start = time.monotonic()
-        results = dict(gone.generate([request(str(i)) for i in range(400)], TINY, 2))
+        results = dict(sampled(gone, [request(str(i)) for i in range(400)], TINY, 2))
     assert sorted(results) == list(range(400))
     assert all(isinstance(result, Failure) and "Cannot connect" in result.error for result in results.values())
     assert time.monotonic() - start < 3  # each on its own would wait for 0.2 s at least: 400 x 2 / 32 x 0.2 = 5 s
@@ -163,7 +168,7 @@ def test_calls_at_once_are_bounded_and_all_results_come():
         return Reply(echo(body, number), wait_s=0.01)
 
     with ChatServer(slow) as server:
-        results = list(engine(server, concurrency=4).generate([request(str(i), i) for i in range(12)], TINY, 3))
+        results = list(sampled(engine(server, concurrency=4), [request(str(i), i) for i in range(12)], TINY, 3))
     assert server.most_at_once == 4
     assert sorted(index for index, _ in results) == list(range(12))
     assert all([r.text for r in result] == [f"{i} {i + j}" for j in range(3)] for i, result in results)
@@ -174,12 +179,12 @@ def test_results_come_as_they_are_finished():
         return Reply(echo(body, number), wait_s=0.3 if prompt_in(body) == "0" else 0)
 
     with ChatServer(first_is_slow) as server:
-        order = [index for index, _ in engine(server).generate([request(str(i)) for i in range(4)], TINY, 1)]
+        order = [index for index, _ in sampled(engine(server), [request(str(i)) for i in range(4)], TINY, 1)]
     assert order[-1] == 0
 
 
 def test_no_requests_no_calls():
-    assert list(engine(NOWHERE).generate([], TINY, 2)) == []
+    assert list(sampled(engine(NOWHERE), [], TINY, 2)) == []
 
 
 def no_calls_left():
@@ -210,7 +215,7 @@ def test_leaving_the_results_cancels_what_is_under_way(how):
     with ChatServer(hangs) as server:
         start = time.monotonic()
         try:
-            leave(engine(server, concurrency=3, timeout_s=60).generate([request(str(i)) for i in range(9)], TINY, 1))
+            leave(sampled(engine(server, concurrency=3, timeout_s=60), [request(str(i)) for i in range(9)], TINY, 1))
         except KeyboardInterrupt:
             assert how == "raise"
         gc.collect()
@@ -235,7 +240,7 @@ def test_ctrl_c_while_waiting_for_a_result():
 
     with ChatServer(interrupts) as server:
         with pytest.raises(KeyboardInterrupt):
-            list(engine(server, timeout_s=60).generate([request("a")], TINY, 1))
+            list(sampled(engine(server, timeout_s=60), [request("a")], TINY, 1))
         assert no_calls_left()
 
 
@@ -243,7 +248,7 @@ def test_an_engine_goes_on_after_it_was_closed():
     with ChatServer(echo) as server:
         used = engine(server)
         for _ in range(2):
-            assert [r.text for _, (r,) in used.generate([request("a")], TINY, 1)] == ["a 0"]
+            assert [r.text for _, (r,) in sampled(used, [request("a")], TINY, 1)] == ["a 0"]
             used.close()
 
 
@@ -255,7 +260,7 @@ def test_the_key_is_in_no_log_error_or_representation(caplog):
     leaky = Reply(f"bad key: {KEY}", 400)
     with ChatServer(lambda body, number: leaky if number % 2 else error(500, f"for {KEY}")) as server:
         used = engine(server, retries=0)
-        results = list(used.generate([request(str(i)) for i in range(6)], TINY, 1))
+        results = list(sampled(used, [request(str(i)) for i in range(6)], TINY, 1))
     assert len(server.calls) == 6
     assert caplog.records
     for text in (caplog.text, str(results), repr(used), str(vars(used)), str(vars(used._api))):
@@ -266,7 +271,7 @@ def test_the_key_is_in_no_log_error_or_representation(caplog):
 def test_a_key_that_cannot_be_sent_is_not_quoted(monkeypatch, caplog):
     monkeypatch.setenv(ENV, f"{KEY}\n{KEY}")
     with pytest.raises(ErpError, match=f"engine.api_key_env = {ENV}: .*odd characters") as caught:
-        list(engine(NOWHERE).generate([request("a")], TINY, 1))
+        list(sampled(engine(NOWHERE), [request("a")], TINY, 1))
     assert KEY not in str(caught.value) + caplog.text
 
 

@@ -11,6 +11,7 @@ from erp.files import sha256_file
 pytest.importorskip("xllamacpp")
 pytest.importorskip("gguf")
 
+from tests.engines.calls import sampled
 from tests.engines.tiny_gguf import write_tiny_gguf
 
 
@@ -37,7 +38,7 @@ def member(**changes):
 def ask(engine, texts, k, seed=1, **changes):
     m = member(**changes)
     requests = [Request(m.messages(text), seed + 1000 * i) for i, text in enumerate(texts)]
-    answers = dict(engine.generate(requests, m, k))
+    answers = dict(sampled(engine, requests, m, k))
     return [answers[i] for i in range(len(texts))]
 
 

@@ -11,7 +11,7 @@ from erp.config import Decoding, Member, Shot
 from erp.engines.base import Engine, Failure, Request, Response
 from erp.engines.openai import OpenAIEngine
 from erp.errors import ErpError
-from tests.engines.calls import ENV, KEY, NOWHERE, TINY, echo, engine, one, prompt_in, request
+from tests.engines.calls import ENV, KEY, NOWHERE, TINY, echo, engine, one, prompt_in, request, sampled
 from tests.engines.chat_server import ChatServer, completion, error
 
 
@@ -34,8 +34,8 @@ def test_a_call_carries_model_conversation_decoding_and_key():
         decoding=Decoding(temperature=0.5, top_p=0.9, top_k=20, min_p=0.1, max_tokens=9, stop=["\n"]),
     )
     with ChatServer(echo) as server:
-        (result,) = engine(server, extra_body={"repetition_penalty": 1.1}).generate(
-            [Request(member.messages("2+2?"), 41)], member, 1
+        (result,) = sampled(
+            engine(server, extra_body={"repetition_penalty": 1.1}), [Request(member.messages("2+2?"), 41)], member, 1
         )
     ((_, path, headers, body),) = server.calls
     assert path == "/v1/chat/completions"
@@ -64,7 +64,7 @@ def test_what_is_not_set_is_not_sent():
     member = Member(name="gpt")
     with ChatServer(echo) as server:
         bare = engine(server, api_key_env=None, seed_supported=False, max_tokens_field="max_completion_tokens")
-        list(bare.generate([request("hi")], member, 1))
+        list(sampled(bare, [request("hi")], member, 1))
     ((_, _, headers, body),) = server.calls
     assert "authorization" not in headers
     assert body.keys() == {"model", "messages", "temperature", "top_p", "max_completion_tokens"}
@@ -80,7 +80,7 @@ def test_a_null_field_is_left_out(left_out):
 
     with ChatServer(strict) as server:
         member = Member(name="gpt", decoding=Decoding(**dict.fromkeys(left_out)))
-        ((_, answer),) = engine(server).generate([request("hi")], member, 1)
+        ((_, answer),) = sampled(engine(server), [request("hi")], member, 1)
     ((_, _, _, body),) = server.calls
     assert {"temperature", "top_p", "max_tokens"} - body.keys() == set(left_out)
     assert answer[0].text.startswith("hi")
@@ -89,7 +89,7 @@ def test_a_null_field_is_left_out(left_out):
 def test_a_key_that_was_named_and_is_not_there_is_refused(monkeypatch):
     monkeypatch.delenv(ENV)
     with ChatServer(echo) as server, pytest.raises(ErpError, match=f"api_key_env = {ENV}: is not set"):
-        list(engine(server).generate([request("hi")], TINY, 1))
+        list(sampled(engine(server), [request("hi")], TINY, 1))
     assert not server.calls
 
 
@@ -141,8 +141,8 @@ def test_auto_asks_for_missing_choices_one_by_one_and_remembers():
 
     with ChatServer(first_only) as server:
         auto = engine(server, n_supported="auto", concurrency=1)
-        results = dict(auto.generate([request("a", 10), request("b", 20)], TINY, 3))
-        again = dict(auto.generate([request("c", 30)], TINY, 2))
+        results = dict(sampled(auto, [request("a", 10), request("b", 20)], TINY, 3))
+        again = dict(sampled(auto, [request("c", 30)], TINY, 2))
     assert [response.text for response in results[0]] == ["a 10", "a 11", "a 12"]
     assert [response.text for response in results[1]] == ["b 20", "b 21", "b 22"]
     assert [response.text for response in again[0]] == ["c 30", "c 31"]
@@ -155,7 +155,7 @@ def test_auto_finds_out_that_n_is_refused():
         return error(400, "Only one completion choice is allowed") if "n" in body else echo(body, number)
 
     with ChatServer(refuses) as server:
-        results = dict(engine(server, n_supported="auto").generate([request(str(i), i) for i in range(6)], TINY, 3))
+        results = dict(sampled(engine(server, n_supported="auto"), [request(str(i), i) for i in range(6)], TINY, 3))
     assert {i: [r.text for r in responses] for i, responses in results.items()} == {
         i: [f"{i} {i + j}" for j in range(3)] for i in range(6)
     }
@@ -169,9 +169,9 @@ def test_auto_tells_a_prompt_that_is_refused_from_an_n_that_is():
 
     with ChatServer(overflows) as server:
         auto = engine(server, n_supported="auto", concurrency=1)
-        first = dict(auto.generate([request("long"), request("short")], TINY, 2))
-        second = dict(auto.generate([request("long")], TINY, 2))
-    assert first[0] == Failure("400: maximum context length is 8") == second[0]
+        first = dict(sampled(auto, [request("long"), request("short")], TINY, 2))
+        second = dict(sampled(auto, [request("long")], TINY, 2))
+    assert first[0] == Failure("400: maximum context length is 8", final=True) == second[0]
     assert [r.text for r in first[1]] == ["short 0", "short 1"]
     assert [body.get("n") for body in server.bodies] == [2, None, 2, 2]
 
@@ -201,7 +201,7 @@ def test_what_counts_as_said(message, text):
 
 def test_half_an_emoji_can_be_asked():
     with ChatServer(echo) as server:
-        ((_, (response,)),) = engine(server).generate([request("\ud83d")], TINY, 1)
+        ((_, (response,)),) = sampled(engine(server), [request("\ud83d")], TINY, 1)
     assert response.text == "? 0"
 
 
@@ -219,7 +219,7 @@ def test_the_config_file_holds_the_defaults():
 def test_without_the_http_client_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "aiohttp", None)
     with pytest.raises(ErpError, match=r"engine: needs the package aiohttp; pip install 'erp\[openai\]'"):
-        list(engine(NOWHERE).generate([request("a")], TINY, 1))
+        list(sampled(engine(NOWHERE), [request("a")], TINY, 1))
 
 
 @pytest.mark.parametrize(
@@ -244,13 +244,13 @@ def test_bad_options_are_refused_by_name(options, line):
 def test_decoding_given_twice_is_refused():
     member = Member(name="tiny", decoding=Decoding(top_k=5))
     with pytest.raises(ErpError, match=r"extra_body: top_k is set in the decoding of tiny too"):
-        engine(NOWHERE, extra_body={"top_k": -1}).generate([request("a")], member, 1)
+        sampled(engine(NOWHERE, extra_body={"top_k": -1}), [request("a")], member, 1)
 
 
 def test_a_chat_template_is_refused_unless_it_is_sent():
     member = Member(name="tiny", chat_template="{{ messages }}")
     with pytest.raises(ErpError, match="tiny has a chat_template"):
-        engine(NOWHERE).generate([request("a")], member, 1)
+        sampled(engine(NOWHERE), [request("a")], member, 1)
     (response,), server = one(echo, member=member, extra_body={"chat_template": "{{ messages }}"})
     assert response.text == "hi 5"
     assert server.bodies[0]["chat_template"] == "{{ messages }}"

@@ -13,7 +13,7 @@ from erp.collect.rewards.base import Pair
 from erp.collect.rewards.judge import Judge
 from erp.config import Decoding, Member
 from erp.engines.base import Failure
-from tests.engines.calls import ENV, TINY, engine, request
+from tests.engines.calls import ENV, TINY, engine, request, sampled
 
 
 @pytest.fixture(autouse=True)
@@ -44,8 +44,8 @@ def test_llamacpp(llamacpp):
     options = {"timeout_s": 120, "concurrency": 2, "extra_body": {"top_k": 0, "min_p": 0, "cache_prompt": False}}
     # half a letter is no text: tokens that are bytes beyond ASCII are kept out, so that counts can be told from texts
     options["extra_body"]["logit_bias"] = [[byte, False] for byte in range(128, 256)]
-    single = dict(engine(llamacpp, **options).generate(requests, TINY, 2))
-    at_once = dict(engine(llamacpp, n_supported="auto", logprobs=True, **options).generate(requests, TINY, 2))
+    single = dict(sampled(engine(llamacpp, **options), requests, TINY, 2))
+    at_once = dict(sampled(engine(llamacpp, n_supported="auto", logprobs=True, **options), requests, TINY, 2))
     assert isinstance(single[1], Failure)
     assert "exceeds the available context size" in single[1].error
     assert at_once[1] == single[1]
@@ -59,10 +59,10 @@ def test_llamacpp(llamacpp):
 def test_llamacpp_with_fewer_slots_than_samples(llamacpp):
     """It refuses an n above its number of slots."""
     auto = engine(llamacpp, n_supported="auto", timeout_s=120)
-    ((_, responses),) = auto.generate([request("Name a fruit.", 3)], TINY, 4)
+    ((_, responses),) = sampled(auto, [request("Name a fruit.", 3)], TINY, 4)
     assert len(responses) == 4
     assert all(response.completion_tokens for response in responses)
-    ((_, failure),) = engine(llamacpp, n_supported=True, timeout_s=120).generate([request("Hi.", 3)], TINY, 4)
+    ((_, failure),) = sampled(engine(llamacpp, n_supported=True, timeout_s=120), [request("Hi.", 3)], TINY, 4)
     assert failure.error.startswith("400: ")
 
 
@@ -128,8 +128,8 @@ def test_transformers_serve(transformers_serve, tiny_model):
     options = {"retries": 60, "backoff_s": 1.0, "backoff_max_s": 1.0, "timeout_s": 60, "concurrency": 1}
     options["extra_body"] = {"generation_config": '{"do_sample": true, "max_new_tokens": 12}'}
     requests = [request("abc", 1), request("abcdefg", 1)]
-    single = dict(engine(transformers_serve, **options).generate(requests, member, 3))
-    auto = dict(engine(transformers_serve, n_supported="auto", **options).generate(requests, member, 3))
+    single = dict(sampled(engine(transformers_serve, **options), requests, member, 3))
+    auto = dict(sampled(engine(transformers_serve, n_supported="auto", **options), requests, member, 3))
     assert single == auto
     assert [{r.prompt_tokens for r in single[i]} for i in (0, 1)] == [{4}, {8}]  # bytes, and the template's colon
     assert len({r.text for r in single[0]}) == 3

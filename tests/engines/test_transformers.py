@@ -27,6 +27,7 @@ from erp.engines.base import Engine, Failure, NextToken, Request, Response
 from erp.engines.transformers import TransformersEngine
 from erp.errors import ErpError
 from erp.files import sha256_file
+from tests.engines.calls import sampled
 from tests.engines.tiny import TEMPLATE, WITHOUT_BOS, tiny_llama, tiny_tokenizer
 
 PROMPTS = [
@@ -71,7 +72,7 @@ def requests(prompts=PROMPTS, seed=0):
 
 
 def run(engine, asked, who, k=1):
-    answers = list(engine.generate(asked, who, k))
+    answers = list(sampled(engine, asked, who, k))
     assert sorted(position for position, _ in answers) == list(range(len(asked)))
     return [answer for _, answer in sorted(answers, key=lambda pair: pair[0])]
 
@@ -139,7 +140,7 @@ def shares(who, draws=3000):
 def test_null_is_the_models_own_distribution_up_to_its_context(engine, folder):
     def said(**decoding):
         who = member(folder, **decoding)
-        return dict(engine.generate([Request(who.messages("hello"), 3)], who, 2))
+        return dict(sampled(engine, [Request(who.messages("hello"), 3)], who, 2))
 
     assert said(temperature=None, top_p=None) == said(temperature=1.0, top_p=1.0)
     assert said(max_tokens=None) == said(max_tokens=10**6)

@@ -14,6 +14,7 @@ from erp.engines.base import Engine, Failure, NextToken, Request, Response
 from erp.engines.vllm import VllmEngine
 from erp.errors import ErpError
 from erp.files import sha256_file
+from tests.engines.calls import sampled
 from tests.engines.tiny import TEMPLATE, tiny_llama, tiny_tokenizer
 
 CONTEXT = 64
@@ -107,7 +108,7 @@ def requests(prompts=("good day", "what now"), seed=10):
 
 
 def test_every_request_is_sampled_with_its_own_seed_and_samples_come_in_order(folder):
-    answers = dict(VllmEngine().generate(requests(), member(folder), 3))
+    answers = dict(sampled(VllmEngine(), requests(), member(folder), 3))
     tokens = [
         len(tiny_tokenizer().apply_chat_template(list(r.messages), add_generation_prompt=True)["input_ids"])
         for r in requests()
@@ -120,7 +121,7 @@ def test_every_request_is_sampled_with_its_own_seed_and_samples_come_in_order(fo
 
 def test_null_is_vllms_own_default(folder):
     engine = VllmEngine()
-    list(engine.generate(requests(), member(folder, temperature=None, top_p=None, max_tokens=None), 4))
+    list(sampled(engine, requests(), member(folder, temperature=None, top_p=None, max_tokens=None), 4))
     ((_, params, _),) = LLM.alive[-1].calls
     assert params[0] == SamplingParams(n=4, seed=10, max_tokens=None, top_k=-1)
 
@@ -128,8 +129,8 @@ def test_null_is_vllms_own_default(folder):
 def test_the_members_decoding_is_handed_over_and_nothing_else(folder):
     decoding = {"temperature": 0.7, "top_p": 0.9, "top_k": 40, "min_p": 0.05, "max_tokens": 99, "stop": ["\nUser:"]}
     engine = VllmEngine()
-    list(engine.generate(requests(), member(folder, **decoding), 4))
-    list(engine.generate(requests(), member(folder), 4))
+    list(sampled(engine, requests(), member(folder, **decoding), 4))
+    list(sampled(engine, requests(), member(folder), 4))
     (_, full, template), (_, bare, _) = LLM.alive[0].calls
     assert full == [SamplingParams(n=4, seed=10, **decoding), SamplingParams(n=4, seed=20, **decoding)]
     assert template is None
@@ -137,22 +138,17 @@ def test_the_members_decoding_is_handed_over_and_nothing_else(folder):
     assert bare[0] == SamplingParams(n=4, seed=10, top_k=bare[0].top_k, max_tokens=1024)
 
 
-def test_greedy_is_asked_for_once_and_repeated(folder):
-    answers = dict(VllmEngine().generate(requests(), member(folder, temperature=0), 3))
-    assert [[response.text for response in answer] for answer in answers.values()] == [[" day 10"] * 3, [" now 20"] * 3]
-
-
 def test_a_conversation_without_room_fails_alone(folder):
     asked = requests(["good day", "long " * CONTEXT, "what now"])
-    answers = dict(VllmEngine().generate(asked, member(folder), 2))
+    answers = dict(sampled(VllmEngine(), asked, member(folder), 2))
     assert isinstance(answers[1], Failure)
     assert f"{folder} has room for {CONTEXT}" in answers[1].error
     assert [len(answers[i]) for i in (0, 2)] == [2, 2]
-    assert dict(VllmEngine(max_model_len=8).generate(asked, member(folder), 2))[0].error.endswith("has room for 8")
+    assert dict(sampled(VllmEngine(max_model_len=8), asked, member(folder), 2))[0].error.endswith("has room for 8")
 
 
 def test_requests_are_handed_over_in_batches_and_yielded_between(folder):
-    stream = VllmEngine(batch_size=2).generate(requests(["a", "b", "c", "d", "e"]), member(folder), 1)
+    stream = sampled(VllmEngine(batch_size=2), requests(["a", "b", "c", "d", "e"]), member(folder), 1)
     assert [next(stream)[0] for _ in range(2)] == [0, 1]
     (llm,) = LLM.alive
     assert [len(messages) for messages, *_ in llm.calls] == [2]
@@ -163,9 +159,9 @@ def test_requests_are_handed_over_in_batches_and_yielded_between(folder):
 def test_a_template_of_the_members_own(folder, tmp_path):
     base = tiny_llama(tmp_path / "base", chat_template=None)
     with pytest.raises(ErpError, match=r"tiny\.chat_template = null"):
-        list(VllmEngine().generate(requests(), member(base), 1))
+        list(sampled(VllmEngine(), requests(), member(base), 1))
     own = member(base).model_copy(update={"chat_template": TEMPLATE})
-    assert len(list(VllmEngine().generate(requests(), own, 1))) == 2
+    assert len(list(sampled(VllmEngine(), requests(), own, 1))) == 2
     assert LLM.alive[-1].calls[0][2] == TEMPLATE
 
 
@@ -177,9 +173,9 @@ def test_the_engine_is_made_with_the_options_and_one_is_held(folder, tmp_path):
     engine.look_in(str(tmp_path))
     other = Member(name="other", model="hub/other")
     for who in (member(folder), member(folder, temperature=0), other):
-        list(engine.generate(requests(), who, 1))
+        list(sampled(engine, requests(), who, 1))
     engine.close()
-    list(engine.generate(requests(), other, 1))
+    list(sampled(engine, requests(), other, 1))
     assert [llm.options for llm in LLM.alive] == [
         {"model": str(place), **options} for place in (folder, tmp_path / "other", tmp_path / "other")
     ]
@@ -187,23 +183,23 @@ def test_the_engine_is_made_with_the_options_and_one_is_held(folder, tmp_path):
 
 def test_what_vllm_refuses_is_told_in_a_line(folder):
     with pytest.raises(ErpError, match=r"pool\.members\.tiny\.decoding: vLLM refuses it \(temperature must be in"):
-        list(VllmEngine().generate(requests(), member(folder, temperature=3), 1))
+        list(sampled(VllmEngine(), requests(), member(folder, temperature=3), 1))
     assert LLM.alive == []
     with pytest.raises(ErpError, match=r"vLLM cannot load .*Unknown quantization method"):
-        list(VllmEngine(quantization="unheard of").generate(requests(), member(folder), 1))
+        list(sampled(VllmEngine(quantization="unheard of"), requests(), member(folder), 1))
 
 
 def test_other_weights_than_the_released_are_refused(folder):
     right = member(folder).model_copy(update={"sha256": sha256_file(folder / "model.safetensors")})
-    assert len(list(VllmEngine().generate(requests(), right, 1))) == 2
+    assert len(list(sampled(VllmEngine(), requests(), right, 1))) == 2
     with pytest.raises(ErpError, match="has sha256"):
-        list(VllmEngine().generate(requests(), right.model_copy(update={"sha256": "0" * 64}), 1))
+        list(sampled(VllmEngine(), requests(), right.model_copy(update={"sha256": "0" * 64}), 1))
 
 
 def test_without_the_package_the_extra_is_named(folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "vllm", None)
     with pytest.raises(ErpError, match=r"engine = vllm: needs the package vllm; pip install 'erp\[vllm\]'"):
-        list(VllmEngine().generate(requests(), member(folder), 1))
+        list(sampled(VllmEngine(), requests(), member(folder), 1))
 
 
 def test_the_option_file_builds_and_wrong_options_are_refused():

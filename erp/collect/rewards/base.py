@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from erp.engines.base import Failure
+
+AT_ONCE = 256  # pairs scored before what came is kept; enough to fill a GPU's batches with pairs of like length
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,11 @@ class RewardAdapter:
             ErpError: the reward model cannot be loaded or called at all.
         """
         raise NotImplementedError(f"{type(self).__name__} defines no score")
+
+    def each(self, pairs: Sequence[Pair]) -> Iterator[tuple[int, float | Failure | None]]:
+        """Position and raw score of each pair, once, as they are had: some at a time, so that little is lost."""
+        for start in range(0, len(pairs), AT_ONCE):
+            yield from enumerate(self.score(pairs[start : start + AT_ONCE]), start)
 
     def about(self) -> dict[str, Any]:
         """What the manifest says of these scores: model id, revision, dtype, attention implementation."""

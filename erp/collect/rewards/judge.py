@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 from erp.collect.rewards.base import Pair, RewardAdapter
@@ -108,10 +108,13 @@ class Judge(RewardAdapter):
 
     def score(self, pairs: Sequence[Pair]) -> list[float | Failure | None]:
         """The judge's number for each pair, in order; None where it gave none that counts."""
-        scores: list[float | Failure | None] = [None] * len(pairs)
+        scores = dict(self.each(pairs))
+        return [scores[index] for index in range(len(pairs))]
+
+    def each(self, pairs: Sequence[Pair]) -> Iterator[tuple[int, float | Failure | None]]:
+        """Position and number of each pair, as verdicts come."""
         for index, verdict in self._api.each(pairs, self._verdict):
-            scores[index] = verdict if isinstance(verdict, Failure) else self._read(verdict)
-        return scores
+            yield index, verdict if isinstance(verdict, Failure) else self._read(verdict)
 
     def about(self) -> dict[str, Any]:
         """What the manifest says of these scores."""

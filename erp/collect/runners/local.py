@@ -1,4 +1,4 @@
-"""One process, one unit after the other."""
+"""One process: all units, one after the other."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ class LocalRunner(Runner):
     def run(self, job: Job, units: Sequence[Unit]) -> Iterator[Report]:
         """Do the units in order."""
         try:
-            for unit in units:
-                yield job.run(unit)
+            yield from job.run(units)
         finally:
             job.close()

@@ -146,7 +146,8 @@ class _Worker:
         self.job = job
 
     def run(self, unit: Unit) -> Report:
-        return self.job.run(unit)
+        (report,) = self.job.run([unit])
+        return report
 
 
 def _line(error: Exception) -> str:

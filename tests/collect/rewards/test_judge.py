@@ -128,7 +128,7 @@ def test_scores_stand_in_the_order_of_the_pairs_and_failures_among_them():
         scores = used.score([Pair("p", str(i)) for i in range(40)])
     assert scores[0] is None
     assert scores[2] == Failure("503: busy (attempt 2, the last)")
-    assert scores[3] == Failure("400: too long")
+    assert scores[3] == Failure("400: too long", final=True)
     assert scores[4:] == [float(i) for i in range(4, 40)]
     assert used.counts == {"out_of_range": 1}
     assert used.score([]) == []

@@ -1,0 +1,65 @@
+"""What came of a unit before the unit is written: kept line by line, so that a killed process loses no paid answer."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from typing import IO, Any
+
+from erp.collect.store import Store
+
+
+class Journal:
+    """Lines of JSON beside a collection on a disk. An object store takes no lines: there ``kept`` is False.
+
+    A line is handed to the system before the next answer is looked at. It outlives the process, however that ends; what
+    outlives a power cut is the parts.
+
+    Args:
+        store: of the collection.
+        name: of the file.
+    """
+
+    def __init__(self, store: Store, name: str) -> None:
+        self._path = store.on_disk(name)
+        self._stream: IO[str] | None = None
+
+    @property
+    def kept(self) -> bool:
+        """Whether lines are written at all."""
+        return self._path is not None
+
+    def read(self) -> list[Any]:
+        """The lines of a process that ended before its unit was written; one that was cut off is left out."""
+        if self._path is None or not self._path.exists():
+            return []
+        found = []
+        for line in self._path.read_text(encoding="utf-8").splitlines():
+            with suppress(ValueError):
+                found.append(json.loads(line))
+        return found
+
+    def add(self, line: Any) -> None:
+        """Write a line."""
+        if self._path is None:
+            return
+        if self._stream is None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            whole = not self._path.exists() or self._path.read_bytes()[-1:] in (b"", b"\n")
+            self._stream = self._path.open("a", encoding="utf-8")
+            if not whole:
+                self._stream.write("\n")
+        self._stream.write(json.dumps(line) + "\n")
+        self._stream.flush()
+
+    def close(self) -> None:
+        """Write no more lines for now."""
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+
+    def remove(self) -> None:
+        """The unit is written: its lines stand there too."""
+        self.close()
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)

@@ -1,0 +1,175 @@
+"""What was paid for is kept: single samples, answers before an error, verdicts; what is refused is not asked again."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from erp import cli
+from tests.collect.commands import command, diary, samples
+from tests.engines.chat_server import ChatServer, completion, error
+
+OPENAI = ["engine=openai", "engine.api_key_env=null", "engine.backoff_s=0", "engine.concurrency=4"]
+JUDGE = ["reward_model=judge", "reward_model.model=j", "reward_model.api_key_env=null", "reward_model.concurrency=2"]
+
+
+@pytest.fixture(autouse=True)
+def _direct(monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "*")
+
+
+@pytest.fixture
+def collect(tmp_path, capsys):
+    def run(*more, prompts=7):
+        code = cli.main(command(tmp_path, *more, prompts=prompts))
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    return run
+
+
+def prompt(body):
+    return body["messages"][-1]["content"]
+
+
+def echo(body, number):
+    return completion(f"{prompt(body)} {body['seed']}")
+
+
+def test_a_table_ends_though_some_prompts_are_refused(collect, tmp_path):
+    """Refused prompts are asked once, and units of nothing else are no sign of a server that is down."""
+    long = ["apple", "chair", "eagle", "grape"]  # one in each of four blocks
+
+    def answer(body, number):
+        return error(400, "maximum context length is 8") if prompt(body) in long else echo(body, number)
+
+    with ChatServer(answer) as server:
+        code, out, err = collect(*OPENAI, f"engine.base_url={server.url}", "k=1", "max_failed=0.6", "retries=2")
+        assert code == 0, err
+        assert "8 failed prompts" in out
+        assert len(server.calls) == 7 * 2  # each once
+        assert collect(*OPENAI, f"engine.base_url={server.url}", "k=1", "max_failed=0.6")[0] == 0
+        assert len(server.calls) == 7 * 2
+
+
+@pytest.mark.parametrize("status", [402, 404])
+def test_answers_before_an_error_that_ends_the_run_are_kept(collect, tmp_path, status):
+    good, stopped = 25, threading.Event()
+
+    def answer(body, number):
+        return error(status, "no more") if number >= good and not stopped.is_set() else echo(body, number)
+
+    with ChatServer(answer) as server:
+        code, _, err = collect(*OPENAI, f"engine.base_url={server.url}", "k=8", "block=7")
+        assert code == 2
+        assert f"answers {status} (no more)" in err
+        stopped.set()
+        asked = len(server.calls)
+        assert collect(*OPENAI, f"engine.base_url={server.url}", "k=8", "block=7")[0] == 0
+        assert len(server.calls) - asked <= 7 * 2 * 8 - good + 4  # those that were under way
+    rows = samples(tmp_path)
+    assert len(rows) == 7 * 2 * 8
+    assert not list((tmp_path / "table/journal").rglob("*.jsonl"))
+
+
+def test_a_sample_that_is_refused_costs_no_other_and_one_that_fails_is_asked_alone(collect, tmp_path):
+    seen = set()
+
+    def answer(body, number):
+        once = (prompt(body), body["seed"])
+        if body["seed"] % 10 == 3 and once not in seen:
+            seen.add(once)
+            return error(422, "unlucky")
+        return echo(body, number)
+
+    with ChatServer(answer) as server:
+        arguments = (*OPENAI, f"engine.base_url={server.url}", "k=10", "max_failed=1")
+        code, out, _ = collect(*arguments, "pool.members=[{name: small}]")
+        assert code == 0
+        assert len(samples(tmp_path)) == 7 * 9
+        assert "7 failed prompts" in out
+        assert len(server.calls) == 7 * 10
+        assert collect(*arguments, "pool.members=[{name: small}]", "retry_failed=true")[0] == 0
+        assert len(server.calls) == 7 * 10 + 7
+    assert len(samples(tmp_path)) == 7 * 10
+
+
+@pytest.mark.parametrize("reason", ["error", "abort"])
+def test_a_response_that_the_server_broke_off_is_asked_for_again(collect, tmp_path, reason):
+    def answer(body, number):
+        return completion("", finish_reason=reason) if number % 5 == 0 else echo(body, number)
+
+    with ChatServer(answer) as server:
+        code, _, err = collect(*OPENAI, f"engine.base_url={server.url}", "retries=9", "engine.concurrency=1")
+    assert code == 0, err
+    rows = samples(tmp_path)
+    assert (rows["response"] != "").all()
+    assert set(rows["finish_reason"]) == {"stop"}
+
+
+def test_filtered_responses_count_or_fail(collect, tmp_path):
+    def answer(body, number):
+        return completion("cut", finish_reason="content_filter") if prompt(body) == "bread" else echo(body, number)
+
+    with ChatServer(answer) as server:
+        arguments = (*OPENAI, f"engine.base_url={server.url}", "max_failed=0.2")
+        assert collect(*arguments, "engine.keep_filtered=false")[0] == 0
+        assert len(samples(tmp_path)) == 6 * 2 * 3
+        assert collect(*arguments, "name=other")[0] == 0
+
+
+def test_greedy_is_asked_for_once_and_repeated(collect, tmp_path):
+    assert collect("pool.decoding={temperature: 0}")[0] == 0
+    assert len(diary(tmp_path)) == 7 * 2
+    rows = samples(tmp_path)
+    assert len(rows) == 7 * 2 * 3
+    assert (rows.groupby(["prompt_id", "model"])["response"].nunique() == 1).all()
+
+
+def test_verdicts_before_an_error_that_ends_the_run_are_kept(collect, tmp_path):
+    good, stopped = 15, threading.Event()
+
+    def verdict(body, number):
+        return error(402, "no more") if number >= good and not stopped.is_set() else completion("Score: 7")
+
+    with ChatServer(verdict) as server:
+        arguments = (*JUDGE, f"reward_model.base_url={server.url}", "block=7")
+        code, _, err = collect(*arguments)
+        assert code == 2
+        assert "answers 402" in err
+        stopped.set()
+        asked = len(server.calls)
+        assert collect(*arguments)[0] == 0
+        pairs = len(samples(tmp_path, None)[["prompt_id", "response"]].drop_duplicates())
+        assert len(server.calls) - asked <= pairs - good + 2
+    assert (samples(tmp_path, "judge")["reward"] == 7).all()
+
+
+def test_a_judge_that_never_gives_a_score_is_not_paid_to_the_end(collect, tmp_path):
+    with ChatServer(lambda body, number: completion("It is fine.")) as server:
+        arguments = (*JUDGE, f"reward_model.base_url={server.url}")
+        code, _, err = collect(*arguments, "k=9")
+        assert code == 2
+        assert "none of the first 64 responses has a usable score (64 unparsable)" in err
+        assert len(server.calls) < 7 * 2 * 9
+        code, _, err = collect(*arguments, "name=short", prompts=7)
+        assert code == 2
+        assert "max_missing = 0.1: 42 of 42 responses have no usable score by judge" in err
+    assert not (tmp_path / "short/rewards/judge/manifest.json").exists()
+
+
+def test_a_stated_share_may_be_missing(collect):
+    def verdict(body, number):
+        return completion("Hm." if "apple" in prompt(body) else "Score: 3")
+
+    with ChatServer(verdict) as server:
+        arguments = (*JUDGE, f"reward_model.base_url={server.url}")
+        code, _, err = collect(*arguments)
+        assert code == 2
+        assert "6 of 42 responses have no usable score" in err
+        asked = len(server.calls)
+        code, out, _ = collect(*arguments, "max_missing=0.2")
+        assert code == 0
+        assert "3 of 21 missing" in out
+        assert len(server.calls) == asked
