@@ -2,7 +2,7 @@
 
 The same 135M model (its GGUF file, and the same file unpacked to fp32 for transformers), the same prompts, K samples of
 each. The plain loop is what one would write first: ``generate`` for one prompt and one sample at a time. Writes
-``benchmarks/ENGINES.md``.
+its part of ``benchmarks/ENGINES.md``.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import torch
 import yaml
 
 from benchmarks.__main__ import machine
+from benchmarks.calls import write_part
 from erp.compose import conf_folder
 from erp.config import Member, Pool
 from erp.engines.base import Engine, Failure, Request, Response
@@ -44,7 +45,8 @@ def member(weights: str) -> Member:
 
 def requests(of: Member, count: int) -> list[Request]:
     """Prompts that want a long answer."""
-    return [Request(of.messages(f"Tell a story about a fox and {n} geese."), 1000 * n) for n in range(count)]
+    told = [of.messages(f"Tell a story about a fox and {n} geese.") for n in range(count)]
+    return [Request(messages, 1000 * n, tuple(range(K))) for n, messages in enumerate(told)]
 
 
 def unpacked(of: Member, weights_dir: str, folder: Path) -> Path:
@@ -85,15 +87,15 @@ def of_engine(engine: Engine, of: Member) -> Callable[[int], int]:
     """All of it through an engine."""
 
     def run(count: int) -> int:
-        return sum(_tokens(answer) for _, answer in engine.generate(requests(of, count), of, K))
+        return sum(_tokens(answer) for _, _, answer in engine.generate(requests(of, count), of))
 
     return run
 
 
-def _tokens(answer: list[Response] | Failure) -> int:
+def _tokens(answer: Response | Failure) -> int:
     if isinstance(answer, Failure):
         sys.exit(answer.error)
-    return sum(response.completion_tokens or 0 for response in answer)
+    return answer.completion_tokens or 0
 
 
 def rates(subjects: dict[str, Callable[[int], int]]) -> Iterable[tuple[str, float]]:
@@ -136,8 +138,6 @@ def main(weights_dir: str) -> None:
     lines += [f"| {name} | {rate:,.0f} | {rate / base:.1f}x |" for name, rate in rows]
     about = f"{PROMPTS} prompts x {K} samples of at most {TOKENS} tokens, SmolLM2-135M; mean of {ROUNDS} runs in turn"
     text = [
-        "# Engines",
-        "",
         f"`python -m benchmarks.engines <weights folder>`; {about}.",
         "",
         *machine()[:2],
@@ -145,7 +145,7 @@ def main(weights_dir: str) -> None:
         *lines,
     ]
     print("\n".join(lines))
-    Path(__file__).with_name("ENGINES.md").write_text("\n".join([*text, ""]), encoding="utf-8")
+    write_part("## Tokens per second", text)
 
 
 if __name__ == "__main__":
