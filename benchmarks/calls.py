@@ -2,7 +2,8 @@
 
 The server, a process of its own, answers at once, or after a time drawn from an exponential law that depends on the
 call alone. Beside the engine stands a bare loop of aiohttp over the same bodies, in turn; beside a whole ``erp
-collect`` the time that as many callers need who never wait for each other. Writes its part of ``benchmarks/ENGINES.md``.
+collect`` the time that as many callers need who never wait for each other. Writes its part of
+``benchmarks/ENGINES.md``.
 """
 
 from __future__ import annotations

@@ -95,6 +95,11 @@ def score_all(store: Store, config: CollectConfig, prompts: int) -> str:
     count, reason = _failed(store, f"failures/{where}", units)
     _refuse_too_many(config, store, count, prompts, reason)
     outcome = job.outcome(units)
+    if not store.exists(MANIFEST):  # the lock on samples was free meanwhile
+        raise ErpError(
+            f"steps = [score]: more was sampled in {store.url} while {job.name} scored it; what it scored is kept; "
+            f"give the same command when the sampling is done"
+        )
     if todo or not finished:
         _refuse_too_few(config, job.name, outcome)
         write_reward_manifest(store, job.name, about, count)

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pandas as pd
 from filelock import Timeout
@@ -98,15 +99,20 @@ class Store:
             os.fsync(stream.fileno())  # on the disk before it has its name
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Hold the folder for one collection, where it lies on a disk. Raises ErpError if another one has it."""
+    def alone(self, part: str = "") -> Iterator[None]:
+        """Hold the samples, or a reward model's scores, for one collection, where the folder lies on a disk.
+
+        Raises:
+            ErpError: another one has it.
+        """
         if not self._local:
             yield
             return
         try:
-            with locked(Path(self.path(".collect")), timeout_s=0):
+            with locked(Path(self.path(f".collect{quote(part, safe='')}")), timeout_s=0):
                 yield
         except Timeout:
             raise ErpError(
-                f"out = {self.url}: another collection is writing there; wait for it, or give another name"
+                f"out = {self.url}: another collection is writing there{f' ({part})' if part else ''}; wait for it, or "
+                f"give another name"
             ) from None

@@ -58,7 +58,8 @@ def run(config: CollectConfig) -> str:
             if said := summary(store, config, prompts):
                 print(said)
             print(sample_all(store, config, len(prompts), held))
-        if "score" in config.steps:
+    if "score" in config.steps:
+        with store.alone(str(config.reward_model["name"])):  # others may score at the same time
             print(score_all(store, config, len(prompts)))
     return store.url
 

@@ -173,3 +173,28 @@ def test_a_stated_share_may_be_missing(collect):
         assert code == 0
         assert "3 of 21 missing" in out
         assert len(server.calls) == asked
+
+
+def test_two_reward_models_score_at_the_same_time(collect, tmp_path):
+    assert collect("steps=[sample]")[0] == 0
+    asked, go_on = threading.Event(), threading.Event()
+
+    def verdict(body, number):
+        asked.set()
+        go_on.wait(20)
+        return completion("Score: 7")
+
+    with ChatServer(verdict) as server:
+        arguments = (*JUDGE, f"reward_model.base_url={server.url}")
+        judged = threading.Thread(target=lambda: cli.main(command(tmp_path, *arguments)))
+        judged.start()
+        assert asked.wait(20)
+        code, _, err = collect()  # by letters
+        assert code == 0, err
+        code, _, err = collect(*arguments)
+        assert code == 2
+        assert "another collection is writing there (judge)" in err
+        go_on.set()
+        judged.join()
+    assert samples(tmp_path, "letters")["reward"].notna().all()
+    assert (samples(tmp_path, "judge")["reward"] == 7).all()
