@@ -79,7 +79,8 @@ def prompts_of(store: Store, config: CollectConfig, source: PromptSet) -> pd.Dat
 def _settings(config: CollectConfig, prompts: pd.DataFrame) -> dict[str, Any]:
     """All that the responses depend on, and what is told of the members, as JSON."""
     members = config.pool.members or []
-    engine = None if config.engine is None else engine_settings(config.engine)
+    node = config.engine
+    engines = {m.name: None if node is None else engine_settings(m.engine_in(node)) for m in members}
     facts = {m.name: {key: getattr(m, key) for key in MEMBER_FACTS if getattr(m, key) is not None} for m in members}
     settings: dict[str, Any] = jsonable(
         {
@@ -88,7 +89,7 @@ def _settings(config: CollectConfig, prompts: pd.DataFrame) -> dict[str, Any]:
             "k": config.k,
             "seed": config.seed,
             "block": config.block,
-            "members": {member.name: {**_member_settings(member), "engine": engine} for member in members},
+            "members": {m.name: {**_member_settings(m), "engine": engines[m.name]} for m in members},
             "facts": facts,
             "prices_as_of": config.pool.prices_as_of,
         }
@@ -97,7 +98,7 @@ def _settings(config: CollectConfig, prompts: pd.DataFrame) -> dict[str, Any]:
 
 
 def _member_settings(member: Member) -> dict[str, Any]:
-    said = member.model_dump(mode="json", exclude={*MEMBER_FACTS, "resources"}, exclude_defaults=True)
+    said = member.model_dump(mode="json", exclude={*MEMBER_FACTS, "resources", "engine"}, exclude_defaults=True)
     return {**said, "decoding": member.decoding.model_dump(mode="json")}
 
 

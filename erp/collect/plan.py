@@ -111,8 +111,11 @@ def _share(
         length, basis = config.assume.completion_tokens, "assume.completion_tokens"
     hours = None
     if measured is not None:
-        length, basis = measured[0], "measured in the finished units"
         hours = responses * measured[1] / 3600
+        if measured[0] is not None:
+            length, basis = measured[0], "measured in the finished units"
+        else:
+            basis += "; the server does not tell"
     prompt_tokens, completion_tokens = float(sum(each)), responses * length
     usd = gpu_hours = None
     if member.input_usd_per_mtok is not None and member.output_usd_per_mtok is not None:
@@ -126,14 +129,16 @@ def _share(
     )  # fmt: skip
 
 
-def _measured(store: Store, done: list[Unit]) -> tuple[float, float] | None:
-    """Tokens of a response, and seconds a response took, over a member's finished units."""
+def _measured(store: Store, done: list[Unit]) -> tuple[float | None, float] | None:
+    """Tokens of a response (None: nobody counted), and seconds one took, over a member's finished units."""
     there = store.names("log/samples")
     logs = [store.read_json(f"log/samples/{unit.file}") for unit in done[-LOGS:] if unit.file in there]
     responses = sum(entry["done"] for entry in logs)
     if not responses:
         return None
-    return sum(entry["tokens"] for entry in logs) / responses, sum(entry["seconds"] for entry in logs) / responses
+    counted = sum(entry.get("counted", entry["done"] if entry["tokens"] else 0) for entry in logs)
+    tokens = sum(entry["tokens"] for entry in logs) / counted if counted else None
+    return tokens, sum(entry["seconds"] for entry in logs) / responses
 
 
 def _total(shares: list[Share]) -> Share:

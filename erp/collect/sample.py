@@ -41,14 +41,14 @@ class Sampler:
         self.refused_too = refused_too
         self.members = {member.name: member for member in members}
         self.tick: Callable[[int], object] | None = None
-        self._engine: Engine | None = None
+        self._engine: tuple[dict[str, Any], Engine] | None = None
         self._prompts: pd.DataFrame | None = None
 
     def loads(self, unit: Unit) -> str:
         """The member's weights."""
         assert unit.member is not None
         member = self.members[unit.member]
-        return f"{member.weights} {member.file} {member.revision} {member.chat_template}"
+        return f"{member.weights} {member.file} {member.revision} {member.chat_template} {member.engine}"
 
     def resources(self, unit: Unit) -> dict[str, float]:
         """The member's."""
@@ -64,7 +64,7 @@ class Sampler:
     def _stream(self, units: Sequence[Unit], member: Member) -> Iterator[Report]:
         store, waiting = Store(self.url), list[SampledUnit]()
         asked: dict[int, tuple[SampledUnit, Request, str]] = {}  # by position, while samples are to come
-        answers = self._opened().generate(self._requests(store, units, member, waiting, asked), member)
+        answers = self._opened(member).generate(self._requests(store, units, member, waiting, asked), member)
         clock, left = Clock(), dict[int, int]()
         try:
             for position, sample, answer in answers:
@@ -107,14 +107,17 @@ class Sampler:
                 position += 1
                 yield request
 
-    def _opened(self) -> Engine:
-        if self._engine is None:
-            self._engine = build(self.node, Engine, key="engine")
-            self._engine.look_in(self.weights_dir)
-        return self._engine
+    def _opened(self, member: Member) -> Engine:
+        node = member.engine_in(self.node)
+        if self._engine is None or self._engine[0] != node:
+            self.close()
+            engine = build(node, Engine, key="engine")
+            engine.look_in(self.weights_dir)
+            self._engine = node, engine
+        return self._engine[1]
 
     def close(self) -> None:
         """Let the engine go."""
         if self._engine is not None:
-            self._engine.close()
+            self._engine[1].close()
             self._engine = None

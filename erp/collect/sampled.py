@@ -55,7 +55,7 @@ class SampledUnit:
         already = len(self._rows)
         for prompt_id, sample, *said in self._journal.read():
             self._add(prompt_id, sample, said)
-        self._done, self._tokens = len(self._rows) - already, 0
+        self._done, self._tokens, self._counted = len(self._rows) - already, 0, 0
         self._failed: dict[str, Failure] = {}
         if not refused_too and store.exists(self._failures):
             self._failed = {p: why for p, why in read_failures(store, self._failures).items() if why.final}
@@ -94,6 +94,7 @@ class SampledUnit:
             self._add(prompt_id, j, said)
         self._done += len(samples)
         self._tokens += (tokens[1] or 0) * len(samples)
+        self._counted += (tokens[1] is not None) * len(samples)
         return len(samples)
 
     def _add(self, prompt_id: str, sample: int, said: list[Any]) -> None:
@@ -111,8 +112,9 @@ class SampledUnit:
         store, log = self._store, f"log/samples/{self._unit.file}"
         if self._failed:
             write_failures(store, self._failures, self._failed)
-        said = {"done": self._done, "tokens": self._tokens, "seconds": seconds}
+        said = {"done": self._done, "tokens": self._tokens, "counted": self._counted, "seconds": seconds}
         before = store.read_json(log) if store.exists(log) else {}
+        before.setdefault("counted", before.get("done", 0) if before.get("tokens") else 0)  # an older erp's
         store.write_json(log, {key: value + before.get(key, 0) for key, value in said.items()})
         if self._rows:
             store.write_frame(f"samples/{self._unit.part}", self._frame())

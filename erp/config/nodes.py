@@ -131,6 +131,7 @@ class Member(Node):
         system: system message; None for no message (a template may then put its own).
         shots: worked examples before the prompt.
         template: what the user's turn says, with ``{prompt}`` in it.
+        engine: options of the engine that are other for this member, such as ``{base_url: ...}``.
         resources: what one copy takes on a cluster, e.g. ``{num_gpus: 1}``.
     """
 
@@ -147,6 +148,7 @@ class Member(Node):
     shots: list[Shot] = []
     template: str = "{prompt}"
     decoding: Decoding = Decoding()
+    engine: dict[str, Any] = {}
     resources: dict[str, float] = {}
 
     @model_validator(mode="after")
@@ -166,6 +168,10 @@ class Member(Node):
     def weights(self) -> str:
         """What an engine loads: members of equal weights differ in style only."""
         return self.model or self.name
+
+    def engine_in(self, node: Mapping[str, Any]) -> dict[str, Any]:
+        """The engine's node as it is for this member."""
+        return {**node, **self.engine}
 
     def messages(self, prompt: str) -> tuple[dict[str, str], ...]:
         """The conversation that is sent: system message, worked examples, the prompt in its template."""

@@ -35,6 +35,7 @@ REMEDIES = {  # for what the next call would be told too
     403: "the key of {node}.api_key_env = {env} may not do this: use another key, or another model",
     404: "check the address up to /v1, and the model's name as the server lists it at /models",
 }
+UNHEARD_S = 4.0  # a server that never was there is not waited for any longer
 CONNECT_S = 10.0  # an address that takes longer to open a connection is not there
 
 
@@ -221,6 +222,12 @@ class _Session:
                     return await self._attempt(content)
                 except _Again as error:
                     again, attempts = error, attempts + 1
+                late = attempts > self._api.retries or time.monotonic() - since > UNHEARD_S
+                if again.unconnected and self._heard == -math.inf and late:
+                    raise ErpError(
+                        f"{self._api.node}.base_url = {self._api.base_url}: nobody answers there ({again}); start the "
+                        f"server, or correct the address"
+                    )
                 if attempts > self._api.retries:
                     reason = f"{again} (attempt {attempts}, the last)"
                     if again.unconnected and self._heard < since:  # nobody else got through either
@@ -242,11 +249,12 @@ class _Session:
                 status, headers, answer = response.status, response.headers, await response.read()
         except TimeoutError as error:
             if isinstance(error, self._unconnected):
-                raise _Again(f"{self._api.base_url}: no connection within {CONNECT_S:g} s", unconnected=True) from None
+                raise _Again(f"no connection within {CONNECT_S:g} s", unconnected=True) from None
             raise _Again(f"{self._api.base_url}: no answer within {self._api.timeout_s:g} s") from None
         except self._errors as error:
-            reason = self._hidden(f"{self._api.base_url}: {type(error).__name__} {error}".rstrip())
-            raise _Again(reason, unconnected=isinstance(error, self._unconnected)) from None
+            unconnected = isinstance(error, self._unconnected)
+            reason = str(error) if unconnected else f"{self._api.base_url}: {type(error).__name__} {error}".rstrip()
+            raise _Again(self._hidden(reason), unconnected=unconnected) from None
         self._heard = time.monotonic()
         if not 200 <= status < 300:
             self._raise_for(status, headers.get("retry-after", ""), answer)

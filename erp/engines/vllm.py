@@ -26,7 +26,7 @@ class VllmEngine(Engine):
     tokens are kept.
 
     Args:
-        tensor_parallel_size: GPUs that hold one copy of the weights.
+        tensor_parallel_size: GPUs that hold one copy of the weights; None for the member's ``resources.num_gpus``.
         gpu_memory_utilization: share of each GPU's memory that vLLM may take.
         max_model_len: tokens of a conversation and its response; None for the model's own context.
         dtype: of the weights; ``auto`` as they are stored (float32 becomes 16 bits).
@@ -39,7 +39,7 @@ class VllmEngine(Engine):
 
     def __init__(
         self,
-        tensor_parallel_size: int = 1,
+        tensor_parallel_size: int | None = None,
         gpu_memory_utilization: float = 0.9,
         max_model_len: int | None = None,
         dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
@@ -50,8 +50,8 @@ class VllmEngine(Engine):
         if batch_size < 1:
             raise ErpError(f"engine.batch_size = {batch_size}: give 1 or more")
         self.batch_size = batch_size
+        self.tensor_parallel_size = tensor_parallel_size
         self.options = {
-            "tensor_parallel_size": tensor_parallel_size,
             "gpu_memory_utilization": gpu_memory_utilization,
             "max_model_len": max_model_len,
             "dtype": dtype,
@@ -59,7 +59,7 @@ class VllmEngine(Engine):
             "trust_remote_code": trust_remote_code,
         }
         self._weights_dir: str | None = None
-        self._loaded: tuple[tuple[str | None, ...], Any] | None = None
+        self._loaded: tuple[tuple[object, ...], Any] | None = None
 
     def look_in(self, weights_dir: str | None) -> None:
         """Say where weights already on disk may lie."""
@@ -98,12 +98,13 @@ class VllmEngine(Engine):
 
     def _open(self, member: Member) -> Any:
         """The member's model; the one before it makes room."""
-        key = (member.weights, member.revision, member.file, member.sha256)
+        gpus = self.tensor_parallel_size or max(1, round(member.resources.get("num_gpus", 1)))
+        key = (member.weights, member.revision, member.file, member.sha256, gpus)
         if self._loaded is None or self._loaded[0] != key:
             self.close()
             folder = model_folder(member, self._weights_dir)
             try:
-                llm = _vllm().LLM(model=str(folder), **self.options)
+                llm = _vllm().LLM(model=str(folder), tensor_parallel_size=gpus, **self.options)
             except (OSError, ValueError, RuntimeError) as error:
                 raise ErpError(
                     f"{folder}: vLLM cannot load {member.weights} ({repr(error)[:200]}); see its log above"

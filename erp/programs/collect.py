@@ -80,6 +80,8 @@ def _check_plug_points(config: CollectConfig) -> RewardAdapter:
     ]
     if config.engine is not None:
         nodes.insert(1, (config.engine, Engine, "engine"))
+        own = [member for member in config.pool.members or [] if member.engine]
+        nodes[2:2] = [(m.engine_in(config.engine), Engine, f"pool.members.{m.name}.engine") for m in own]
     built: Any = None
     for node, expect, key in nodes:
         try:

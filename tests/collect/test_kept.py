@@ -198,3 +198,28 @@ def test_two_reward_models_score_at_the_same_time(collect, tmp_path):
         judged.join()
     assert samples(tmp_path, "letters")["reward"].notna().all()
     assert (samples(tmp_path, "judge")["reward"] == 7).all()
+
+
+def test_a_member_behind_another_server(collect, tmp_path):
+    with ChatServer(echo) as one, ChatServer(echo) as other:
+        members = f"[{{name: small}}, {{name: big, engine: {{base_url: '{other.url}'}}}}]"
+        arguments = (*OPENAI, f"engine.base_url={one.url}", "k=1", f"pool.members={members}")
+        assert collect(*arguments)[0] == 0
+        assert [body["model"] for body in one.bodies] == ["small"] * 7
+        assert [body["model"] for body in other.bodies] == ["big"] * 7
+        assert collect(*arguments)[0] == 0
+        _, _, err = collect(*arguments[:-1], "pool.members=[{name: big, engine: {base_url: 3, colour: red}}]")
+        assert "pool.members.big.engine.colour" in err
+
+
+def test_a_plan_does_not_take_unknown_tokens_for_none(collect, tmp_path):
+    """A server that does not tell tokens: the most they can be is planned, and said to be that."""
+
+    def silent(body, number):
+        return {**echo(body, number), "usage": None}
+
+    with ChatServer(silent) as server:
+        arguments = (*OPENAI, f"engine.base_url={server.url}", "k=1", "pool.decoding={max_tokens: 50}")
+        assert collect(*arguments, "pool.members=[{name: small}]")[0] == 0
+        _, out, _ = collect(*arguments, "dry_run=true", "pool.members=[{name: small}]", "name=table", "k=1")
+        assert "max_tokens, the most it can be; the server does not tell" in out

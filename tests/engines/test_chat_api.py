@@ -149,15 +149,31 @@ def test_a_flagged_prompt_is_no_forbidden_key():
     assert results[2][0].text == "c 0"
 
 
-def test_an_address_where_nobody_listens_fails_all_requests_quickly():
+def test_an_address_where_nobody_ever_listened_is_told_at_once():
     with socket.socket() as taken:  # bound, not listening
         taken.bind(("127.0.0.1", 0))
-        gone = engine(f"http://127.0.0.1:{taken.getsockname()[1]}/v1", retries=4, backoff_s=0.1, backoff_max_s=0.1)
+        address = f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
+        gone = engine(address, retries=100, backoff_s=1, backoff_max_s=60)
         start = time.monotonic()
-        results = dict(sampled(gone, [request(str(i)) for i in range(400)], TINY, 2))
-    assert sorted(results) == list(range(400))
-    assert all(isinstance(result, Failure) and "Cannot connect" in result.error for result in results.values())
-    assert time.monotonic() - start < 3  # each on its own would wait for 0.2 s at least: 400 x 2 / 32 x 0.2 = 5 s
+        with pytest.raises(ErpError, match=f"engine.base_url = {address}: nobody answers there .Cannot connect"):
+            list(sampled(gone, [request(str(i)) for i in range(400)], TINY, 2))
+    assert time.monotonic() - start < 10
+
+
+def test_a_server_that_goes_away_fails_the_rest_quickly():
+    def answer(body, number):
+        return Reply(echo(body, number), headers={"connection": "close"}, wait_s=0.02)
+
+    with ChatServer(answer) as server:
+        used = engine(server, retries=4, backoff_s=0.1, backoff_max_s=0.1, concurrency=4)
+        stream = used.generate([request(str(i)) for i in range(400)], TINY)
+        results = [next(stream)]
+    start = time.monotonic()
+    results += stream
+    assert sorted(position for position, _, _ in results) == list(range(400))
+    assert isinstance(results[-1][2], Failure)
+    assert "Cannot connect" in results[-1][2].error
+    assert time.monotonic() - start < 5  # each on its own would wait for 0.2 s at least: 400 / 4 x 0.2 = 20 s
 
 
 # ---- many at once

@@ -249,7 +249,8 @@ def test_a_conversation_without_room_fails_alone_and_a_response_ends_with_the_co
     assert 0 < room < 12
     (short, long, near) = run(another, requests(["Yes?", "Yes. No. " * 30, fitting]), member(small), k=2)
     assert len(short) == 2
-    assert long == Failure(f"a conversation of {len(prompt_ids('Yes. No. ' * 30))} tokens; {small} has room for 40")
+    tokens = len(prompt_ids("Yes. No. " * 30))
+    assert long == Failure(f"a conversation of {tokens} tokens; {small} has room for 40", final=True)
     assert {response.completion_tokens for response in near} == {room}
     assert near == run(another, requests([fitting]), member(small), k=2)[0]
 

@@ -181,6 +181,12 @@ def test_the_engine_is_made_with_the_options_and_one_is_held(folder, tmp_path):
     ]
 
 
+def test_a_copy_is_spread_over_the_gpus_that_its_member_asks_for(folder):
+    for resources in ({"num_gpus": 4}, {}):
+        list(sampled(VllmEngine(), requests(), member(folder).model_copy(update={"resources": resources}), 1))
+    assert [llm.options["tensor_parallel_size"] for llm in LLM.alive] == [4, 1]
+
+
 def test_what_vllm_refuses_is_told_in_a_line(folder):
     with pytest.raises(ErpError, match=r"pool\.members\.tiny\.decoding: vLLM refuses it \(temperature must be in"):
         list(sampled(VllmEngine(), requests(), member(folder, temperature=3), 1))
