@@ -50,4 +50,5 @@ def with_run_time(results: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-RESULTS = Form(told_in_full, as_it_was, with_run_time)  # 2: there may be a section `drift`
+# 2: there may be a section `drift`; 4: there may be `run.fit_seconds`
+RESULTS = Form(told_in_full, as_it_was, with_run_time, as_it_was)

@@ -148,7 +148,9 @@ def _fit_and_test(plan: Plan, data: RoutingData, tracker: Tracker, start: float)
     from erp.training.learn import learn
 
     config, folder = plan.config, plan.folder
+    begun = time.perf_counter()
     bundle, data = learn(plan, data, tracker.log)
+    fitted = time.perf_counter()
     at_once = config.trainer.batch_size
     scores = scores_of(bundle, data, data.split.validation, at_once)
     policy = build(bundle.card.policy, Policy, key="policy")
@@ -168,7 +170,8 @@ def _fit_and_test(plan: Plan, data: RoutingData, tracker: Tracker, start: float)
         whole=plan.whole,
     )
     results["objective"] = {"name": config.objective, "value": objective}
-    results["run"] |= {"name": folder.path.name, "seconds": round(time.perf_counter() - start, 2)}
+    took = {"seconds": time.perf_counter() - start, "fit_seconds": fitted - begun}
+    results["run"] |= {"name": folder.path.name, **{name: round(value, 2) for name, value in took.items()}}
     parts = [("validation", validation, data.split.validation), ("test", test, data.split.test)]
     folder.keep_split(plan.split.frame(plan.table.prompts))
     plan.origin.keep(folder)

@@ -39,6 +39,10 @@ class Run(Section):
     name: str = told("its folder's name")
     evaluated_on: str | None = told("only in `erp evaluate`: the table", default=None)
     seconds: Finite = told("wall time", "s")
+    fit_seconds: Finite | None = told(
+        "of it, fitting: from embeddings at hand to a saved router; of an interrupted training, since then",
+        "s", "evaluated or extended runs; runs of before it was told", default=None,
+    )  # fmt: skip
 
 
 class Objective(Section):

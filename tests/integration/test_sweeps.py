@@ -235,7 +235,8 @@ def counted(tmp_path, table, monkeypatch):
 
 def numbers(folder: Path) -> dict:
     results = json.loads((folder / "results.json").read_text())
-    results["run"] = {key: value for key, value in results["run"].items() if key not in ("seconds", "sweep")}
+    for name in ("seconds", "fit_seconds", "sweep"):
+        results["run"].pop(name, None)
     return results
 
 
