@@ -20,7 +20,7 @@ from erp.build import LABEL, plain_name
 from erp.compose import conf_folder
 from erp.config import PROGRAMS, Decoding, Member, Pool, Shot
 from erp.config.learn import Cost, Tracking, Trainer
-from erp.config.serve import Capable, Endpoint, Gateway
+from erp.config.serve import Capable, Endpoint, Gateway, Judge
 
 SCHEMAS: dict[str, type[BaseModel]] = {
     "cost": Cost, "gateway": Gateway, "pool": Pool, "tracking": Tracking, "trainer": Trainer,
@@ -31,6 +31,7 @@ PARTS: dict[str, type[BaseModel]] = {
     "pool.decoding": Decoding,
     "gateway.members[]": Endpoint,
     "gateway.members[].capable": Capable,
+    "gateway.judge": Judge,
 }
 
 

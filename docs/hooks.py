@@ -15,7 +15,7 @@ import yaml
 from erp.cli import summaries
 from erp.config import PROGRAMS
 
-PARTS = {"pool": "Members, worked examples, decoding { #members }", "gateway": "Endpoints { #endpoints }"}
+PARTS = {"pool": "Members, worked examples, decoding { #members }", "gateway": "Endpoints, judge { #endpoints }"}
 LONGEST = 60  # characters of a default that are shown
 
 

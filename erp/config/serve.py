@@ -112,6 +112,28 @@ class Log(Node):
     part_mb: float = Field(64.0, gt=0, allow_inf_nan=False)
 
 
+class Judge(Node):
+    """What scores answers while others may still be asked, for a run whose policy looks at rewards.
+
+    Attributes:
+        url: where ``{"prompt", "messages", "response"}`` is posted, and ``{"reward": <number>}`` answered, in the units
+            of the run's rewards.
+        api_key_env: environment variable that holds its key; null sends none.
+        usd_per_call: what one call costs, counted as spend; the policy weighs the run's own ``cost.scoring``.
+        timeout_s: longest wait for one reward; an answer without one counts as what was predicted of it, and stands or
+            falls by that.
+        within_s: how long after the request another member may be asked; then the best answer in hand is sent.
+        concurrency: calls at once; more wait.
+    """
+
+    url: str
+    api_key_env: str | None = None
+    usd_per_call: float = Field(0.0, ge=0, allow_inf_nan=False)
+    timeout_s: float = Field(10.0, gt=0)
+    within_s: float = Field(60.0, gt=0)
+    concurrency: int = Field(64, ge=1)
+
+
 class Gateway(Node):
     """Who answers, who may ask, and within what bounds.
 
@@ -147,6 +169,16 @@ class Gateway(Node):
     pins: Pins = Pins()
     budget: Budget = Budget()
     log: Log = Log()
+    judge: Judge | None = None
+
+    @model_validator(mode="after")
+    def _within_the_request(self) -> Self:
+        if self.judge is not None and self.judge.within_s > self.request_s:
+            raise ValueError(
+                f"gateway.judge.within_s = {self.judge.within_s:g}: is longer than a request may take "
+                f"(gateway.request_s = {self.request_s:g}); lower it"
+            )
+        return self
 
     @model_validator(mode="after")
     def _named_once(self) -> Self:

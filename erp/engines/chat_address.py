@@ -8,17 +8,17 @@ from urllib.parse import urlsplit
 from erp.errors import ErpError
 
 
-def address_faults(node: str, base_url: str) -> list[str]:
-    """What is wrong with an address. One that may hold a secret is not repeated."""
-    remedy = "give http(s)://<host>[:<port>]/v1"
+def address_faults(node: str, url: str, key: str = "base_url", path: str = "/v1") -> list[str]:
+    """What is wrong with an address, the value of ``node``'s ``key``. One that may hold a secret is not repeated."""
+    remedy = f"give http(s)://<host>[:<port>]{path}"
     try:
-        parts = urlsplit(base_url)
+        parts = urlsplit(url)
         usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
     except ValueError:
-        return [f"{node}.base_url: is no address; {remedy}"]
+        return [f"{node}.{key}: is no address; {remedy}"]
     if parts.username or parts.password or parts.query or parts.fragment:
-        return [f"{node}.base_url: holds credentials or a query; {remedy}; a key goes where {node}.api_key_env says"]
-    return [] if usable else [f"{node}.base_url = {base_url}: is no address; {remedy}"]
+        return [f"{node}.{key}: holds credentials or a query; {remedy}; a key goes where {node}.api_key_env says"]
+    return [] if usable else [f"{node}.{key} = {url}: is no address; {remedy}"]
 
 
 def key_in(node: str, api_key_env: str | None) -> str:

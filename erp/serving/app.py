@@ -19,6 +19,7 @@ from erp.errors import ErpError
 from erp.serving.asked import Kind
 from erp.serving.door import Call, Door
 from erp.serving.gateway import AUTO, Gateway
+from erp.serving.judge import Judge
 from erp.serving.log import DecisionLog
 from erp.serving.metrics import Metrics
 from erp.serving.page import page
@@ -41,6 +42,7 @@ class App:
         log: keeps decisions.
         metrics: count.
         again: loads the run anew and puts it in the place of the one that decides; raises ErpError.
+        judge: scores answers; None for none.
     """
 
     def __init__(
@@ -50,10 +52,11 @@ class App:
         log: DecisionLog,
         metrics: Metrics,
         again: Callable[[], None] = lambda: None,
+        judge: Judge | None = None,
     ) -> None:
         self.gateway, self.upstreams, self.log, self.metrics = gateway, upstreams, log, metrics
-        self._again = again
-        self.relay = Relay(gateway, upstreams, log, metrics)
+        self._again, self._judge = again, judge
+        self.relay = Relay(gateway, upstreams, log, metrics, judge)
         self.door = Door(gateway.config.tokens, int(gateway.config.body_mb * 1e6))
         self.paths: Mapping[str, Mapping[str, Handler]] = {
             **({"/": {"GET": self.page}} if gateway.config.page else {}),
@@ -106,6 +109,8 @@ class App:
         await send({"type": "lifespan.startup.complete"})
         await receive()
         await self.upstreams.close()
+        if self._judge is not None:
+            await self._judge.close()
         self.log.close()
         self.gateway.state.close()
         await send({"type": "lifespan.shutdown.complete"})

@@ -40,6 +40,7 @@ class Asked:
         conversation: hash of how the conversation begins, by which it is known again.
         continues: whether an assistant has spoken in it already.
         stream: whether the answer is streamed.
+        judgeable: whether what comes back is one text that can be judged: a chat completion, one, and no tools.
     """
 
     model: str
@@ -50,6 +51,7 @@ class Asked:
     conversation: str
     continues: bool
     stream: bool
+    judgeable: bool
 
 
 def asked(body: Mapping[str, Any], kind: Kind, rule: PromptFrom) -> Asked:
@@ -80,6 +82,7 @@ def asked(body: Mapping[str, Any], kind: Kind, rule: PromptFrom) -> Asked:
         conversation=_beginning(turns),
         continues=any(turn.get("role") == "assistant" for turn in turns),
         stream=body.get("stream") is True,
+        judgeable=kind == "chat" and "tools" not in needs and body.get("n") in (None, 1),
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from erp.errors import ErpError
+from erp.serving.asked import Asked
 
 Path = Literal["routed", "named", "pinned", "explored", "filtered", "fallback", "budget", "timeout"]
 
@@ -108,6 +109,15 @@ def decide(predicted: Predicted | None, now: Moment) -> Decision:
     if now.draw[0] < now.explore:
         usual, path = now.capable[min(int(now.draw[1] * len(now.capable)), len(now.capable) - 1)], "explored"
     return _first(usual, ranked, path, (1 - now.explore) * _weight(predicted, ranked, now, usual) + share, utilities)
+
+
+def is_judged(asked: Asked, decision: Decision) -> bool:
+    """Whether the answers of a run whose policy looks at rewards are judged, before one of them is sent.
+
+    They are where the policy chose, and what comes back is a text: not where a conversation stays with its member or a
+    budget is spent, not where a member was named or drawn, and not where tools are in play.
+    """
+    return decision.path in ("routed", "filtered") and asked.judgeable
 
 
 def _weight(predicted: Predicted, ranked: Sequence[str], now: Moment, member: str) -> float:

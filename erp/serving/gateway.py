@@ -7,19 +7,21 @@ import random
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from erp.config.serve import Gateway as Config
 from erp.decisions.policy import Policy
 from erp.serving.asked import Asked, lacks
-from erp.serving.decide import Decision, Moment, Predicted, decide
+from erp.serving.decide import Decision, Moment, Predicted, decide, is_judged
 from erp.serving.predict import Predictor
 from erp.serving.refusal import Refusal, unfit
 from erp.serving.spend import Spend
 from erp.serving.state import State
 from erp.serving.wishes import Wishes, wishes
 from erp.trained.drift import Measured
+from erp.trained.model import Predictions
+from erp.trained.session import Session
 
 AUTO = "erp/auto"
 """The model that a request names to be routed."""
@@ -56,6 +58,7 @@ class Decided:
         served: the run that decided.
         seconds: that the decision took.
         category: of the prompt, as given; None where it is unknown.
+        session: says whom to ask by what a judge says of the answers; None where they are not judged.
     """
 
     id: str
@@ -68,6 +71,7 @@ class Decided:
     served: Served
     seconds: float
     category: str | None = None
+    session: Session | None = None
 
 
 class Gateway:
@@ -122,7 +126,8 @@ class Gateway:
             seconds = time.perf_counter() - began
             return Decided(_new_id(), asked, decision, None, 0.0, lacking, pin, served, seconds, wish.category)
         policy, lambda_ = self._policy(wish, served)
-        predicted, late = await self._predicted(asked.prompt, wish, policy, served, self.config.decision_ms / 1e3)
+        found, late = await self._found(asked.prompt, wish, served, self.config.decision_ms / 1e3)
+        predicted = self._predicted(found, asked.prompt, policy, served)
         known = asked.continues or wish.session is not None
         moment = Moment(
             capable=capable,
@@ -134,16 +139,21 @@ class Gateway:
             draw=(self.draw(), self.draw()),
             late=late,
         )
-        decision = decide(predicted, moment)
+        decision, session = decide(predicted, moment), None
+        if self.config.judge is not None and found is not None and policy is served.predictor.policy:
+            decision, session = _judged(asked, decision, served.predictor.session(found, capable))
         seconds = time.perf_counter() - began
-        return Decided(_new_id(), asked, decision, predicted, lambda_, lacking, pin, served, seconds, wish.category)
+        return Decided(
+            _new_id(), asked, decision, predicted, lambda_, lacking, pin, served, seconds, wish.category, session
+        )
 
     async def would(self, asked: Asked, wish: Wishes) -> Decided:
         """What would be decided of a new conversation: nothing is drawn, remembered or held against a budget."""
         began, served = time.perf_counter(), self.served
         capable, lacking = self._capable(asked, wish, served)
         policy, lambda_ = self._policy(wish, served)
-        predicted, late = await self._predicted(asked.prompt, wish, policy, served, self.config.request_s)
+        found, late = await self._found(asked.prompt, wish, served, self.config.request_s)
+        predicted = self._predicted(found, asked.prompt, policy, served)
         constant = served.predictor.constant(lambda_)
         decision = decide(predicted, Moment(capable, constant, lambda_, late=late))
         seconds = time.perf_counter() - began
@@ -176,17 +186,30 @@ class Gateway:
             return predictor.policy, predictor.lambda_
         return predictor.priced(price), price
 
-    async def _predicted(
-        self, prompt: str | None, wish: Wishes, policy: Policy, served: Served, within_s: float
-    ) -> tuple[Predicted | None, bool]:
-        """What the router says of a prompt, and whether it took too long."""
+    async def _found(
+        self, prompt: str | None, wish: Wishes, served: Served, within_s: float
+    ) -> tuple[Predictions | None, bool]:
+        """What is predicted of a prompt, and whether it took too long."""
         if prompt is None:
             return None, False
         try:
-            found = await served.predictor.ask(prompt, wish.category, within_s)
+            return await served.predictor.ask(prompt, wish.category, within_s), False
         except TimeoutError:
             return None, True
-        return None if found is None else served.predictor.weighed(found, prompt, policy), False
+
+    def _predicted(
+        self, found: Predictions | None, prompt: str | None, policy: Policy, served: Served
+    ) -> Predicted | None:
+        """What a policy makes of it; None where there is nothing to make."""
+        return None if found is None or prompt is None else served.predictor.weighed(found, prompt, policy)
+
+
+def _judged(asked: Asked, decision: Decision, session: Session | None) -> tuple[Decision, Session | None]:
+    """A decision with the session that asks for it, which begins by the policy's order among those that can answer."""
+    if session is None or session.next is None or not is_judged(asked, decision):
+        return decision, None
+    order = (session.next, *(name for name in decision.order if name != session.next))
+    return replace(decision, member=session.next, order=order), session
 
 
 def _new_id() -> str:

@@ -42,6 +42,10 @@ class DecisionLog:
     ``prompt_tokens``, ``completion_tokens`` (as reported), ``cost_usd`` (as spend counts it: by length where no tokens
     are reported), ``latency_ms``, ``first_byte_ms``. What is not known is null or left out.
 
+    Where answers are judged before one is sent, ``asked`` is a list of them in order (``member``, ``reward`` as the
+    judge gave it, ``model``, tokens and ``cost_usd`` as above), ``judge_usd`` is what the judge cost, and
+    ``propensity`` is null: which answer is sent depends on how good they were.
+
     Args:
         log: where, what, and the size of a part.
 

@@ -60,6 +60,9 @@ class _Draws(Gateway):
         for row in super().of_record(found, ledger):
             values = found.values
             order, propensity = values.get("order"), number(values.get("propensity"), "propensity")
+            if values.get("asked") is not None:
+                ledger.leave_out("requests whose answers were judged before one was sent")
+                continue
             if not isinstance(order, list) or row["model"] not in order or not 0 < (propensity or 0) <= 1:
                 raise Misread("no order and propensity of the choice", f"id = {str(values.get('id'))[:60]}")
             if row.get("reward") is None:

@@ -37,6 +37,11 @@ class Metrics:
         self.failures = counter("erp_upstream_failures", "Members that did not begin to answer", "member")
         self.broken = counter("erp_upstream_broken", "Answers that ended before their end", "member")
         self.usd = counter("erp_usd", "USD by usage, where prices and usage are known", "member")
+        self.judge_calls = counter("erp_judge_calls", "Answers that a judge was asked about")
+        self.judge_failures = counter("erp_judge_failures", "Answers of which it gave no reward")
+        self.judge_usd = counter("erp_judge_usd", "USD of its calls")
+        self.asked = Histogram("erp_asked", "Members asked for a request whose answers were judged",
+                               registry=self._registry, buckets=range(1, 11))  # fmt: skip
         self.overhead = seconds("erp_overhead_seconds", "From a whole request to the first call of a member")
         self.first_byte = seconds("erp_first_byte_seconds", "From a whole request to the first byte of its answer")
         self.active = Gauge("erp_active", "Requests that are being answered", registry=self._registry,

@@ -10,11 +10,13 @@ from erp.config import Plug
 from erp.config.serve import Gateway as Config
 from erp.config.serve import ServeConfig
 from erp.costs.prices import PRICES, Price
+from erp.decisions.sequential.policy import SequentialPolicy
 from erp.errors import ErpError, shorten
 from erp.runs import RunFolder
 from erp.serving.app import App
 from erp.serving.breaker import Breakers
 from erp.serving.gateway import AUTO, Gateway, Served
+from erp.serving.judge import Judge
 from erp.serving.log import DecisionLog
 from erp.serving.metrics import FOLDER, Metrics
 from erp.serving.predict import Predictor
@@ -42,7 +44,7 @@ def opened(config: ServeConfig) -> App:
             f"gateway.state = null: {config.workers} workers share pins and spend by a file; give one, or workers=1"
         )
     gateway, metrics = config.gateway, Metrics(os.environ.get(FOLDER) if config.workers > 1 else None)
-    upstreams = upstreams_of(gateway, metrics)
+    upstreams, judge = upstreams_of(gateway, metrics), judge_of(gateway, metrics)
     state = State(gateway.state, gateway.pins)
     made = Gateway(gateway, served(config, state), state)
 
@@ -54,7 +56,7 @@ def opened(config: ServeConfig) -> App:
                   lambda: made.served.predictor.failed)  # fmt: skip
     metrics.watch("erp_state_faults", "Accesses to the file of pins and spend that failed", lambda: state.faults)
     metrics.watch("erp_log_lines_lost", "Lines of the decision log that could not be written", lambda: log.lost)
-    return App(made, upstreams, log, metrics, again)
+    return App(made, upstreams, log, metrics, again, judge)
 
 
 def upstreams_of(gateway: Config, metrics: Metrics) -> Upstreams:
@@ -65,6 +67,18 @@ def upstreams_of(gateway: Config, metrics: Metrics) -> Upstreams:
         _log.warning("%s did not answer: %s", member, reason)
 
     return Upstreams(gateway, Breakers(gateway.breaker_failures, gateway.breaker_s), noted)
+
+
+def judge_of(gateway: Config, metrics: Metrics) -> Judge | None:
+    """What scores answers. Raises ErpError."""
+
+    def noted(reason: str) -> None:
+        metrics.judge_failures.inc()
+        _log.warning("the judge gave no reward: %s", reason)
+
+    if gateway.judge is None:
+        return None
+    return Judge(gateway.judge, Breakers(gateway.breaker_failures, gateway.breaker_s), noted)
 
 
 def served(config: ServeConfig, state: State) -> Served:
@@ -83,6 +97,7 @@ def served(config: ServeConfig, state: State) -> Served:
     trained.predict(["hello"], [None])  # weights that are nowhere are missed here, and the first request does not wait
     _require_costs(config, trained)
     predictor = Predictor(trained, config.lambda_)
+    _require_use_of_judge(config, predictor)
     return Served(predictor, Spend(config.gateway.budget, predictor.lambda_, _prices(folder, trained), state,
                                    _mean_cost(trained)), drift)  # fmt: skip
 
@@ -114,6 +129,22 @@ def _require_costs(config: ServeConfig, trained: TrainedRouter) -> None:
         )
     if budget.at_cap == "cheapest" and (budget.usd_per_hour or budget.usd_per_day):
         raise ErpError(f"gateway.budget.at_cap = cheapest: {why}; give refuse, or train with cost=usd")
+
+
+def _require_use_of_judge(config: ServeConfig, predictor: Predictor) -> None:
+    """A judge is for a policy that looks at rewards, and that nothing stands in the place of. Raises ErpError."""
+    if config.gateway.judge is None:
+        return
+    policy, why = predictor.policy, None
+    if config.gateway.budget.mean_usd is not None:
+        why = "gateway.budget.mean_usd decides by a lambda of its own; give usd_per_hour or usd_per_day"
+    elif config.lambda_ is not None:
+        why = f"lambda = {config.lambda_:g} decides in place of the run's policy; leave it out"
+    elif not isinstance(policy, SequentialPolicy):
+        why = f"run = {config.run} has policy={policy.name}; serve one of cascade, cascade_routing or reservation"
+    if why is not None:
+        url = config.gateway.judge.url
+        raise ErpError(f"gateway.judge.url = {url}: nobody would look at its rewards: {why}, or take the judge out")
 
 
 def _prices(folder: Path, trained: TrainedRouter) -> dict[str, Price | None]:

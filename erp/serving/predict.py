@@ -6,7 +6,7 @@ import asyncio
 import logging
 import math
 from bisect import bisect_left, insort
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import count
@@ -14,9 +14,11 @@ from itertools import count
 import numpy as np
 
 from erp.decisions.policy import LambdaPolicy, Policy
+from erp.decisions.sequential.policy import SequentialPolicy
 from erp.serving.decide import Predicted
 from erp.trained.model import Predictions
 from erp.trained.router import TrainedRouter, drawn
+from erp.trained.session import Session
 from erp.units import UNITS
 
 MOST = 64
@@ -148,6 +150,13 @@ class Predictor:
             return None
         weights = dict(zip(self.members, map(float, choice.weights[0]), strict=True))
         return Predicted(rewards, costs, weights, self.members[int(drawn(choice, [prompt])[0])])
+
+    def session(self, found: Predictions, able: Collection[str]) -> Session | None:
+        """One prompt asked by the rewards that come, of the members that are able; None where nobody is to be asked."""
+        if not isinstance(self.policy, SequentialPolicy) or found.forecast is None:
+            return None
+        session = Session(self.policy, self.members, found.forecast, able)
+        return None if session.next is None else session
 
     def priced(self, lambda_: float) -> Policy:
         """The policy of a lambda per base unit of cost."""

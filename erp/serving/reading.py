@@ -8,6 +8,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from erp.engines.chat_answers import read_completion
+from erp.files import whole_text
 from erp.values import CHARACTERS_PER_TOKEN
 
 _EVENT_ENDS = re.compile(rb"\r?\n\r?\n")
@@ -87,6 +89,20 @@ class Reading:
             return False
         self.usage = found["usage"]
         return found.get("choices") == []
+
+
+def text_of(content: bytes, events: bool) -> str:
+    """What a chat completion says, be it whole or a stream of events. Raises ValueError where it is none."""
+    if not events:
+        return read_completion(content).choices[0].text
+    said: list[str] = []
+    try:
+        for data in map(_data_of, _EVENT_ENDS.split(content)):
+            if data not in (b"", b"[DONE]"):
+                said += [choice["delta"].get("content") or "" for choice in json.loads(data)["choices"]]
+        return whole_text("".join(said))
+    except (AttributeError, KeyError, TypeError, RecursionError) as error:
+        raise ValueError(f"no chat completion: {error}") from None
 
 
 def _data_of(event: bytes) -> bytes:

@@ -86,10 +86,14 @@ class Spend:
         usd = self.cost(member, usage)
         if usd is None:
             return None
-        self._state.add_spend(usd, now)
+        self.add(usd, now)
         if self._budget.mean_usd is not None:
             self._level = self._moved(usd / self._budget.mean_usd - 1)
         return usd
+
+    def add(self, usd: float, now: float) -> None:
+        """Count what was paid beside the members, of a judge for instance, against the caps."""
+        self._state.add_spend(usd, now)
 
     def _moved(self, over: float) -> float:
         """Lambda's level after a request that cost ``over`` times the budget more than the budget."""

@@ -15,6 +15,7 @@ from erp.engines.chat_answers import message_in
 from erp.errors import one_line
 from erp.serving.breaker import Breakers
 from erp.serving.edited import edited, values_of
+from erp.serving.judge import Judge, Unjudged
 from erp.serving.reading import Reading
 from erp.serving.refusal import Refusal
 from erp.serving.upstream import BrokenError, Upstreams
@@ -30,7 +31,7 @@ class Trial:
     Attributes:
         member, address: which.
         seconds: until its answer was over.
-        model: who answered, as it says.
+        model: who answered, as it says; of the judge its reward.
         fault: an error line; None where it answered.
     """
 
@@ -42,12 +43,16 @@ class Trial:
 
 
 async def tried(gateway: Gateway) -> list[Trial]:
-    """Ask all of them at once. Raises ErpError where a key or an address is none."""
+    """Ask all of them at once, the judge too. Raises ErpError where a key or an address is none."""
     upstreams = Upstreams(gateway.model_copy(update={"retries": 0}), Breakers(1, 0.0), lambda *_: None)
+    judge = None if gateway.judge is None else Judge(gateway.judge, Breakers(1, 0.0))
     try:
-        return await asyncio.gather(*(_tried(upstreams, i, one) for i, one in enumerate(gateway.members)))
+        trials = [_tried(upstreams, i, one) for i, one in enumerate(gateway.members)]
+        return await asyncio.gather(*trials, *([] if judge is None else [_judged(judge)]))
     finally:
         await upstreams.close()
+        if judge is not None:
+            await judge.close()
 
 
 def as_text(trials: Sequence[Trial]) -> str:
@@ -58,6 +63,16 @@ def as_text(trials: Sequence[Trial]) -> str:
         rows.append((one_line(trial.member), trial.address, said if trial.fault is None else "failed"))
     widths = [max(len(row[i]) for row in rows) for i in range(2)]
     return "\n".join(f"{member:<{widths[0]}}  {address:<{widths[1]}}  {said}" for member, address, said in rows)
+
+
+async def _judged(judge: Judge) -> Trial:
+    """A word scored."""
+    began, said, fault = time.perf_counter(), None, None
+    try:
+        said = f"reward {await judge.reward('Say ok.', json.loads(_ASKED)['messages'], 'ok'):g}"
+    except Unjudged as error:
+        fault = f"gateway.judge = {judge.config.url}: {error}; see to url and api_key_env"
+    return Trial("(judge)", judge.config.url, time.perf_counter() - began, said, fault)
 
 
 async def _tried(upstreams: Upstreams, number: int, endpoint: Endpoint) -> Trial:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from itertools import islice
 
 import httpx2
 
@@ -56,6 +57,11 @@ class Begun:
     rest: AsyncIterator[bytes]
     waited: Sequence[tuple[str, str]] = ()
 
+    @property
+    def streams(self) -> bool:
+        """Whether it comes as events."""
+        return self.headers.get("content-type", "").startswith("text/event-stream")
+
 
 class Upstreams:
     """All members' servers, a pool of connections for each. Nothing but the config says where a request goes.
@@ -81,7 +87,8 @@ class Upstreams:
             try:
                 faults += (wrong := address_faults(node, endpoint.base_url))
                 if not wrong:
-                    self._clients[endpoint.name] = _client(endpoint, key_in(node, endpoint.api_key_env))
+                    key = key_in(node, endpoint.api_key_env)
+                    self._clients[endpoint.name] = client(endpoint.base_url, key, endpoint.concurrency)
             except ErpError as error:
                 faults += error.faults
         if faults:
@@ -98,13 +105,13 @@ class Upstreams:
         return self.breakers.open(member) or time.monotonic() < self._resting.get(member, 0.0)
 
     async def begin(
-        self, stack: AsyncExitStack, order: Sequence[str], path: str, body: Callable[[Endpoint], bytes], accept: str
+        self, stack: AsyncExitStack, order: Iterable[str], path: str, body: Callable[[Endpoint], bytes], accept: str
     ) -> Begun:
         """Ask members in this order until one begins to answer.
 
         Args:
             stack: closes the answer.
-            order: members.
+            order: members; the next is taken once the one before did not answer.
             path: behind ``base_url``.
             body: what a member is sent.
             accept: of the client.
@@ -113,7 +120,7 @@ class Upstreams:
             Refusal: none did.
         """
         failures: list[tuple[str, Failed]] = []
-        for member in [name for name in order if not self.rests(name)][: self.config.retries + 1]:
+        for member in islice((name for name in order if not self.rests(name)), self.config.retries + 1):
             if failures:
                 await asyncio.sleep(self.config.backoff_s * 2 ** (len(failures) - 1))
             self.breakers.asked(member)
@@ -169,15 +176,16 @@ async def _chunks(first: bytes, rest: AsyncIterator[bytes], pause_s: float) -> A
             raise BrokenError(type(error).__name__) from None
 
 
-def _client(endpoint: Endpoint, key: str) -> httpx2.AsyncClient:
+def client(base_url: str, key: str, concurrency: int) -> httpx2.AsyncClient:
+    """A pool of connections to one server. Without a key none is sent."""
     headers = {"user-agent": "erp", "accept-encoding": "identity"}  # usage is read as the bytes go by
-    if key and endpoint.api_key_env:
+    if key:
         headers["authorization"] = f"Bearer {key}"
     return httpx2.AsyncClient(
-        base_url=endpoint.base_url.rstrip("/"),
+        base_url=base_url.rstrip("/"),
         headers=headers,
         timeout=httpx2.Timeout(None, connect=CONNECT_S),  # the longest waits are the endpoint's own
-        limits=httpx2.Limits(max_connections=endpoint.concurrency, max_keepalive_connections=endpoint.concurrency),
+        limits=httpx2.Limits(max_connections=concurrency, max_keepalive_connections=concurrency),
         follow_redirects=False,
         trust_env=False,  # no proxy that the environment names gets to see prompts and keys
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -29,16 +30,30 @@ class Returned:
 class Session:
     """Asks one prompt's members in turn: ``next``, then `observe`, until ``next`` is None; then ``answer``.
 
-    The same rewards lead to the same decisions as in the simulation that a report tells of.
+    The same rewards lead to the same decisions as in the simulation that a report tells of. A member that does not
+    answer is passed over: `pass_over`, and ``next`` names another.
+
+    Args:
+        policy: of a run.
+        members: its pool.
+        forecast: of the prompt.
+        able: members that may be asked; None for all.
 
     Attributes:
         next: name of the member to ask; None where nobody is asked any more.
     """
 
-    def __init__(self, policy: SequentialPolicy, members: tuple[str, ...], forecast: Forecast) -> None:
+    def __init__(
+        self,
+        policy: SequentialPolicy,
+        members: tuple[str, ...],
+        forecast: Forecast,
+        able: Collection[str] | None = None,
+    ) -> None:
         self._members = members
         self._plan = policy.start(forecast)
-        self._seen = Seen.nothing(1, len(members), self._plan.repeats)
+        self._away = np.array([[able is not None and name not in able for name in members]])
+        self._seen = replace(Seen.nothing(1, len(members), self._plan.repeats), away=self._away)
         self._asked: list[tuple[int, int]] = []  # member, and which of its answers, in the order they came
         self._next = int(self._plan.next(self._seen)[0])
 
@@ -61,6 +76,13 @@ class Session:
         self._seen.rewards[0, self._next, at] = float(reward)
         self._seen.last[0] = self._next
         self._asked.append((self._next, at))
+        self._next = int(self._plan.next(self._seen)[0])
+
+    def pass_over(self) -> None:
+        """The member that was to be asked does not answer, and is not asked again. Raises ErpError: nobody was."""
+        if self._next == STOP:
+            raise ErpError("next: nobody was to be asked any more; return `answer`, or start a new session")
+        self._away[0, self._next] = True
         self._next = int(self._plan.next(self._seen)[0])
 
     @property

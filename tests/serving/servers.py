@@ -155,7 +155,8 @@ class Served:
 
     async def _serve(self) -> None:
         await self._server.serve()
-        await self._app.upstreams.close()
+        if hasattr(self._app, "upstreams"):  # a gateway, and no judge
+            await self._app.upstreams.close()
 
     def __enter__(self) -> Served:
         self._thread.start()

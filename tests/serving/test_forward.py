@@ -7,7 +7,6 @@ import json
 import math
 import random
 import time
-from contextlib import ExitStack
 
 import httpx2
 import pytest
@@ -20,63 +19,11 @@ from erp.serving.logged import drawn_from
 from erp.serving.spend import Spend
 from erp.serving.state import State
 from erp.table.read import read_table
-from tests.serving.conftest import app_of
-from tests.serving.servers import Member, Served, chunk, completion, event, parts, reply
+from tests.serving.conftest import CHAT, PROMPT, TALK
+from tests.serving.servers import chunk, completion, event, parts, reply
 
-PROMPT = "prove the triangle theorem"
-TALK = [{"role": "user", "content": PROMPT}]
-CHAT = {"model": "erp/auto", "messages": TALK}
 STREAM = [event(chunk("hel")), event(chunk("lo")), event(b"[DONE]")]
 USED = event({**chunk(""), "choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 3}})
-
-
-class Setting:
-    """A gateway on a port in front of three members' servers; ``order`` is in which order they are asked."""
-
-    def __init__(self, stack, gateway, trained, scripts, endpoint, **options):
-        self.members = {name: stack.enter_context(Member(reply(completion(name)))) for name in trained.members}
-        made = gateway(backoff_s=0.01, **options)
-        nodes = [
-            node.model_copy(update={"base_url": self.members[node.name].url, "first_byte_s": 0.5,
-                                    "between_bytes_s": 0.5, **endpoint})
-            for node in made.config.members
-        ]  # fmt: skip
-        made.config = made.config.model_copy(update={"members": nodes})
-        made.endpoints = {node.name: node for node in nodes}
-        scores = trained.scores([PROMPT]).iloc[0].sort_values(ascending=False)
-        self.order = list(scores.index)
-        for name, script in zip(self.order, scripts, strict=False):
-            self.members[name].script = script
-        self.gateway = made
-        self.served = stack.enter_context(Served(app_of(made)))
-        self.client = stack.enter_context(httpx2.Client(base_url=self.served.url, timeout=20))
-
-    def chat(self, body=None, path="/v1/chat/completions", **headers):
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        return self.client.post(path, content=json.dumps(body or CHAT), headers=named)
-
-    def kept(self, folder, count):
-        """The lines of the decision log, once there are so many: the last is written when its answer is over."""
-        until = time.monotonic() + 5
-        while True:
-            lines = [line for file in sorted(folder.glob("*.ndjson")) for line in file.read_text().splitlines()]
-            if len(lines) >= count or time.monotonic() > until:
-                assert len(lines) == count
-                return [json.loads(line) for line in lines]
-            time.sleep(0.01)
-
-    @property
-    def asked(self):
-        return [len(self.members[name].asked) for name in self.order]
-
-
-@pytest.fixture
-def setting(gateway, trained):
-    """``setting(*scripts of the members in the order they are asked, endpoint={...}, **gateway options)``."""
-    with ExitStack() as stack:
-        yield lambda *scripts, endpoint=None, **options: Setting(
-            stack, gateway, trained, scripts, endpoint or {}, **options
-        )
 
 
 def test_an_answer_is_the_member_s_own_bytes(setting, trained):

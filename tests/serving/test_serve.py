@@ -66,6 +66,10 @@ def serve(trained, tmp_path, monkeypatch, run_folder):
         ({"budget": {"usd_per_day": 1}}, (), "gateway.budget.usd_per_day = 1: nobody knows what"),
         ({"budget": {"mean_usd": 0.01}}, (), "gateway.budget.mean_usd = 0.01: nobody knows what"),
         ({"state": "missing/folder/state.db", "log": {"folder": "conf/gateway/mine.yaml"}}, (), "gateway.log.folder"),
+        ({"judge": {"url": "ftp://x/a"}}, (), "gateway.judge.url = ftp://x/a: is no address"),
+        ({"judge": {"url": "http://x/a", "api_key_env": "NO_SUCH_KEY"}}, (), "gateway.judge.api_key_env = NO_SUCH_KEY"),
+        ({"judge": {"url": "http://x/a", "within_s": 700}}, (), "gateway.judge.within_s = 700: is longer than"),
+        ({"judge": {"url": "http://x/a"}}, (), "nobody would look at its rewards: run = run has policy=lambda; serve"),
         ({}, ("workers=2",), "gateway.state = null"),
         ({}, ("run=nowhere",), "run = nowhere: there is no such folder"),
         ({}, ("lambda=-1",), "lambda = -1"),
@@ -103,7 +107,13 @@ def test_a_trial_asks_every_endpoint_and_names_those_that_fail(serve, capsys, tr
         assert f"gateway.members.1 = {trained.members[1]}: status 404; see to" in faults[0]
         assert "is no chat completion" in faults[1]
         assert [asked.body["model"] for asked in good.asked] == [trained.members[0]]
-        assert cli.main(serve("check=true", urls=good.url)) == 0
+        judge = {"url": good.url}
+        good.script = reply({**completion(), "reward": 0.7})
+        assert cli.main(serve("check=true", urls=good.url, judge=judge)) == 0
+        assert "reward 0.7" in capsys.readouterr().out.splitlines()[-1]
+        good.script = reply(completion())
+        assert cli.main(serve("check=true", urls=good.url, judge=judge)) == 2
+        assert f"gateway.judge = {good.url}: what it answers is no" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("arguments", "keys", "warned"), [
@@ -197,7 +207,7 @@ def test_the_docs_page_works_as_it_is_printed(serve, tmp_path, monkeypatch, caps
         assert capsys.readouterr().out.count(" ok, ") == 2
         assert [asked.headers.get("authorization") for asked in member.asked].count("Bearer sk-large") == 1
         with Process([*start, "port=0"]) as server:
-            (code,) = (block.code for block in printed if block.kind == "python")
+            (code,) = (block.code for block in printed if block.kind == "python" and block.path is None)
             assert "http://127.0.0.1:8400" in code
             exec(code.replace("http://127.0.0.1:8400", server.url), {})  # what a reader copies
             server.process.terminate()  # and its last line is written

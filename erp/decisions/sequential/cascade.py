@@ -36,15 +36,14 @@ class InTurn(Plan):
     returns_best: bool = False
 
     def next(self, seen: Seen) -> Rows:
-        """The next of the chain; nobody behind the last, or behind a reward that reaches its bar."""
-        asked = seen.count.sum(axis=1)
-        k = len(asked)
-        member = np.append(self.chain, STOP)[asked]
-        began = (asked > 0) & (asked < len(self.chain))
-        last = seen.rewards[np.arange(k), seen.last, 0]
-        bar = np.full(k, np.inf)
-        bar[began] = self.bars[seen.rows[began], asked[began] - 1]
-        return np.asarray(np.where(began & (last >= bar), STOP, member))
+        """The next of the chain that is left; nobody behind the last, or behind a reward that reaches its bar."""
+        k, began = len(seen.rows), seen.last != STOP
+        left = seen.left(1)[:, self.chain] > 0
+        member = np.where(left.any(axis=1), self.chain[left.argmax(axis=1)], STOP)
+        place = (self.chain == seen.last[:, None]).argmax(axis=1)  # of who answered last
+        bars = np.column_stack([self.bars[seen.rows], np.full(k, np.inf)])
+        reached = seen.rewards[np.arange(k), seen.last, 0] >= bars[np.arange(k), place]
+        return np.asarray(np.where(began & reached, STOP, member))
 
 
 class CascadePolicy(SequentialPolicy):

@@ -48,7 +48,7 @@ class Repriced(Plan):
         return np.concatenate([self._next(part) for part in parts]) if len(seen.rows) else seen.rows
 
     def _next(self, seen: Seen) -> Rows:
-        left = self.repeats - seen.count
+        left = seen.left(self.repeats)
         price = self.price[seen.rows]
         mean, ratio = self.residuals.posterior(self.scores[seen.rows], seen)
         below, at_most = self._distributions(self.laws.take(seen.rows).moved(mean, ratio))

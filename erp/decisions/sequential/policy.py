@@ -30,21 +30,28 @@ class Seen:
     Attributes:
         rows: (k,) positions of these prompts in the forecast.
         rewards: (k, M, J) of each member's answers in the order they came; NaN where there is none yet.
-        last: (k,) who was asked last; `STOP` where nobody was.
+        last: (k,) whose answer came last; `STOP` where none did.
+        away: (k, M) who does not answer; None where everybody does.
     """
 
     rows: Rows
     rewards: NDArray[np.float64]
     last: Rows
+    away: NDArray[np.bool_] | None = None
 
     def part(self, at: slice) -> Seen:
         """Some of these prompts."""
-        return Seen(self.rows[at], self.rewards[at], self.last[at])
+        return Seen(self.rows[at], self.rewards[at], self.last[at], None if self.away is None else self.away[at])
 
     @property
     def count(self) -> Rows:
         """(k, M) answers of each member."""
         return np.asarray((~np.isnan(self.rewards)).sum(axis=2), dtype=np.int64)
+
+    def left(self, repeats: int) -> Rows:
+        """(k, M) answers of each member that may still come, where each may be asked ``repeats`` times."""
+        left = repeats - self.count
+        return left if self.away is None else np.where(self.away, 0, left)
 
     @property
     def best(self) -> NDArray[np.float64]:
@@ -72,7 +79,7 @@ class Plan(ABC):
 
     @abstractmethod
     def next(self, seen: Seen) -> Rows:
-        """(k,) position of the member to ask next, `STOP` for none. Somebody is always asked first."""
+        """(k,) position of the member to ask next, `STOP` for none. Somebody who is not away is always asked first."""
 
     def returned(self, seen: Seen) -> tuple[Rows, Rows]:
         """(k,) the member whose answer is returned, and which of its answers. Equal rewards: pool order, the first."""

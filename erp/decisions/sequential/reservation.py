@@ -30,7 +30,7 @@ class ByIndex(Plan):
     def next(self, seen: Seen) -> Rows:
         """The largest index that is left, where it is above the best reward in hand."""
         index, price = self.index[seen.rows], self.price[seen.rows]
-        left = seen.count < self.repeats
+        left = seen.left(self.repeats) > 0
         z = np.where(left, index, -np.inf)
         member = np.where(z == z.max(axis=1, keepdims=True), price, np.inf).argmin(axis=1)
         return np.where(z.max(axis=1) > seen.best, member, STOP)

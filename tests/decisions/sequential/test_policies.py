@@ -19,6 +19,7 @@ from erp.decisions.sequential.reservation import ReservationPolicy
 from erp.decisions.sequential.residuals import Residuals
 from erp.decisions.sequential.simulate import simulate
 from erp.errors import ErpError
+from erp.trained.session import Session
 from tests.decisions.draws import full
 
 MEMBERS, COSTS = ("small", "middle", "large"), np.array([1.0, 3.0, 10.0])
@@ -197,3 +198,40 @@ def test_a_policy_says_what_it_cannot_do_without():
     for faulty in ({"lambda_": float("inf")}, {"lambda_": -1.0}, {"budget": -1.0}, {"repeats": 0}):
         with pytest.raises(ErpError, match="allowed"):
             ReservationPolicy(**faulty)
+
+
+@pytest.mark.parametrize("away", range(3))
+@pytest.mark.parametrize("policy", [CascadePolicy, ReservationPolicy, CascadeRoutingPolicy])
+def test_who_does_not_answer_is_as_one_who_is_not_there(policy, away):
+    seen, here = known(), [m for m in range(3) if m != away]
+    policy = policy(**({"threshold": 0.5} if policy is CascadePolicy else {"lambda_": 0.02}))
+    policy.calibrate(seen)
+    state = policy.state()
+    if "chain" in state:
+        state["chain"] = [float(here.index(int(m))) for m in state["chain"] if m != away]
+    else:
+        state["shared"] = np.reshape(state["shared"], (3, 3))[np.ix_(here, here)].ravel().tolist()
+        state["single"] = [state["single"][m] for m in here]
+    fewer = type(policy)()
+    fewer.restore(state)
+    forecast, names = seen.validation.forecast, [MEMBERS[m] for m in here]
+    asked = 0
+    for i in range(40):
+        one = forecast.take(np.array([i]))
+        two = Forecast(one.scores[:, here], one.costs[:, here])
+        sessions = [Session(policy, MEMBERS, one, names), Session(fewer, tuple(names), two)]
+        if not isinstance(policy, CascadeRoutingPolicy):  # whose sets one belongs to until it does not answer
+            sessions.append(Session(policy, MEMBERS, one))
+        while sessions[1].next is not None:
+            if sessions[-1].next == MEMBERS[away]:  # found out only when it is asked
+                sessions[-1].pass_over()
+            assert {session.next for session in sessions} == {sessions[1].next}
+            reward = seen.validation.samples.reward[i, MEMBERS.index(sessions[1].next), 0]
+            for session in sessions:
+                session.observe(reward)
+            asked += 1
+        assert sessions[0].next is None
+        assert len({session.answer for session in sessions}) == 1
+    assert asked >= 40
+    with pytest.raises(ErpError, match="nobody was to be asked any more"):
+        sessions[0].pass_over()
