@@ -108,12 +108,16 @@ class App:
         gc.freeze()  # what is loaded stays: no request waits while it is searched for garbage
         await send({"type": "lifespan.startup.complete"})
         await receive()
-        await self.upstreams.close()
-        if self._judge is not None:
-            await self._judge.close()
+        await self.close()
         self.log.close()
         self.gateway.state.close()
         await send({"type": "lifespan.shutdown.complete"})
+
+    async def close(self) -> None:
+        """Let go of all connections."""
+        await self.upstreams.close()
+        if self._judge is not None:
+            await self._judge.close()
 
     def _reload(self) -> None:
         """The run as its folder is now; one that cannot be served leaves the gateway as it is."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from erp.errors import ErpError
@@ -111,13 +111,24 @@ def decide(predicted: Predicted | None, now: Moment) -> Decision:
     return _first(usual, ranked, path, (1 - now.explore) * _weight(predicted, ranked, now, usual) + share, utilities)
 
 
-def is_judged(asked: Asked, decision: Decision) -> bool:
-    """Whether the answers of a run whose policy looks at rewards are judged, before one of them is sent.
+def judged(decision: Decision, asked: Asked, first: str, capable: Sequence[str]) -> tuple[Decision, bool]:
+    """What becomes of a decision where answers may be judged before one is sent, and whether this request's are.
 
-    They are where the policy chose, and what comes back is a text: not where a conversation stays with its member or a
-    budget is spent, not where a member was named or drawn, and not where tools are in play.
+    They are where the policy chose and what comes back is a text: not where a conversation stays with its member or a
+    budget is spent, not where a member was drawn, and not where tools are in play.
+
+    Args:
+        decision: of a policy that looks at rewards.
+        asked: the request.
+        first: whom that policy asks first, of those that can answer.
+        capable: these.
     """
-    return decision.path in ("routed", "filtered") and asked.judgeable
+    if not asked.judgeable or decision.path not in ("routed", "filtered", "explored"):
+        return decision, False
+    if decision.path == "explored":  # requests like this one that are not drawn say nothing of another policy, so that
+        return replace(decision, propensity=1 / len(capable)), False  # among those that do it was one of so many
+    order = (first, *(name for name in decision.order if name != first))
+    return replace(decision, member=first, order=order), True
 
 
 def _weight(predicted: Predicted, ranked: Sequence[str], now: Moment, member: str) -> float:

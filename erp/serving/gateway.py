@@ -7,13 +7,13 @@ import random
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from erp.config.serve import Gateway as Config
 from erp.decisions.policy import Policy
 from erp.serving.asked import Asked, lacks
-from erp.serving.decide import Decision, Moment, Predicted, decide, is_judged
+from erp.serving.decide import Decision, Moment, Predicted, decide, judged
 from erp.serving.predict import Predictor
 from erp.serving.refusal import Refusal, unfit
 from erp.serving.spend import Spend
@@ -141,7 +141,10 @@ class Gateway:
         )
         decision, session = decide(predicted, moment), None
         if self.config.judge is not None and found is not None and policy is served.predictor.policy:
-            decision, session = _judged(asked, decision, served.predictor.session(found, capable))
+            session = served.predictor.session(found, capable)
+        if session is not None and session.next is not None:
+            decision, is_judged = judged(decision, asked, session.next, capable)
+            session = session if is_judged else None
         seconds = time.perf_counter() - began
         return Decided(
             _new_id(), asked, decision, predicted, lambda_, lacking, pin, served, seconds, wish.category, session
@@ -202,14 +205,6 @@ class Gateway:
     ) -> Predicted | None:
         """What a policy makes of it; None where there is nothing to make."""
         return None if found is None or prompt is None else served.predictor.weighed(found, prompt, policy)
-
-
-def _judged(asked: Asked, decision: Decision, session: Session | None) -> tuple[Decision, Session | None]:
-    """A decision with the session that asks for it, which begins by the policy's order among those that can answer."""
-    if session is None or session.next is None or not is_judged(asked, decision):
-        return decision, None
-    order = (session.next, *(name for name in decision.order if name != session.next))
-    return replace(decision, member=session.next, order=order), session
 
 
 def _new_id() -> str:

@@ -50,8 +50,9 @@ class Judging:
             Refusal: no member answered.
         """
         held: list[Attempt] = []
+        tried: set[str] = set()
         while not held or (session.next is not None and self._may_ask(turn)):
-            names = _in_turn(session, turn, bool(held))
+            names = _in_turn(session, [] if held else turn.decided.decision.order, tried)
             try:
                 attempt = await self._whole(turn, names, begin, strip, self._left_s(turn) if held else None)
             except (Refusal, TimeoutError):
@@ -122,10 +123,13 @@ class Judging:
         return await self.judge.reward(turn.decided.asked.prompt or "", messages, text, left_s)
 
 
-def _in_turn(session: Session, turn: Turn, has_answer: bool) -> Iterator[str]:
-    """Whom to ask until one answers: the session's, and where none of them did, the others in the decision's order."""
+def _in_turn(session: Session, others: Iterable[str], tried: set[str]) -> Iterator[str]:
+    """Whom to ask until one answers: those of the session, then others that were not tried."""
     while (name := session.next) is not None:
+        tried.add(name)
         yield name
         session.pass_over()
-    tried = {attempt.member for attempt in turn.attempts}
-    yield from (name for name in turn.decided.decision.order if not has_answer and name not in tried)
+    for name in others:
+        if name not in tried:
+            tried.add(name)
+            yield name

@@ -155,8 +155,8 @@ class Served:
 
     async def _serve(self) -> None:
         await self._server.serve()
-        if hasattr(self._app, "upstreams"):  # a gateway, and no judge
-            await self._app.upstreams.close()
+        if hasattr(self._app, "close"):  # a gateway, and no judge
+            await self._app.close()
 
     def __enter__(self) -> Served:
         self._thread.start()

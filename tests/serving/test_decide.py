@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from erp.errors import ErpError
-from erp.serving.decide import Moment, Predicted, decide
+from erp.serving.asked import asked
+from erp.serving.decide import Moment, Predicted, decide, judged
 
 POOL = ("small", "middle", "large")
 REWARDS = {"small": 0.2, "middle": 0.6, "large": 0.7}
@@ -81,6 +82,25 @@ def test_odds_of_a_policy_that_mixes_two_members_are_its_propensity():
 
 def test_an_infinite_lambda_ranks_by_cost():
     assert decide(predicted("small"), moment(lambda_=math.inf)).order == ("small", "middle", "large")
+
+
+def test_a_decision_is_judged_where_the_policy_chose_and_the_answer_is_a_text():
+    chat = {"model": "erp/auto", "messages": [{"role": "user", "content": "hello"}]}
+    text, many, tool = (asked({**chat, **more}, "chat", "last_user") for more in ({}, {"n": 2}, {"tools": [{}]}))
+    usual = decide(predicted("small"), moment())
+    found, is_judged = judged(usual, text, "large", POOL)
+    assert (is_judged, found.member, found.order, found.path) == (True, "large", ("large", "small", "middle"), "routed")
+    other = asked({"model": "erp/auto", "input": "hello"}, "responses", "last_user")
+    for body in (many, tool, other):
+        assert judged(usual, body, "large", POOL) == (usual, False)
+    for now in (moment(pinned="middle"), moment(capped=True), moment(late=True)):
+        kept = decide(predicted("small"), now)
+        assert judged(kept, text, "large", POOL) == (kept, False)
+    # An explored one is compared with explored ones alone, of which each member has the same share.
+    drawn = decide(predicted("small"), moment(explore=0.5, draw=(0.0, 0.0)))
+    found, is_judged = judged(drawn, text, "large", POOL)
+    assert (is_judged, found.member, found.propensity) == (False, "small", pytest.approx(1 / 3))
+    assert drawn.propensity == pytest.approx(0.5 + 0.5 / 3)
 
 
 numbers = st.fixed_dictionaries(dict.fromkeys(POOL, st.floats(0, 1)))

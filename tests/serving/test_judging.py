@@ -275,7 +275,10 @@ def test_what_is_judged_and_what_is_not(gateway, trained):
     assert decide(served, GONE_ON).session is not None  # nobody is pinned yet
     served.state.pins[found.pin] = first
     assert decide(served, GONE_ON).session is None
-    assert decide(gateway(judge=judge, explore=1.0, draw=lambda: 0.0)).session is None
+    drawn = decide(gateway(judge=judge, explore=0.1, draw=lambda: 0.0))
+    # Judged ones say nothing of another policy; of those that do, each member has the same share.
+    assert (drawn.session, drawn.decision.propensity) == (None, pytest.approx(1 / 3))
+    assert decide(gateway(judge=judge, explore=0.1, draw=lambda: 0.0), n=2).decision.propensity < 0.95
     assert decide(gateway()).session is None
     able = [name for name in trained.members if name != first]
     fewer = decide(gateway(judge=judge, capable={first: {"context": 1}}))
