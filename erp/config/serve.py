@@ -117,8 +117,10 @@ class Judge(Node):
 
     Attributes:
         url: where ``{"prompt", "messages", "response"}`` is posted, and ``{"reward": <number>}`` answered, in the units
-            of the run's rewards.
-        api_key_env: environment variable that holds its key; null sends none.
+            of the run's rewards; null where ``reward_model`` says who is asked.
+        reward_model: an LLM with a rubric, as ``reward_model=judge`` of `erp collect` names one: the same node as when
+            the table was scored; null for ``url``.
+        api_key_env: environment variable that holds the key of ``url``; null sends none.
         usd_per_call: what one call costs, counted as spend; the policy weighs the run's own ``cost.scoring``.
         timeout_s: longest wait for one reward; an answer without one counts as what was predicted of it, and stands or
             falls by that.
@@ -126,12 +128,19 @@ class Judge(Node):
         concurrency: calls at once; more wait.
     """
 
-    url: str
+    url: str | None = None
+    reward_model: Plug | None = None
     api_key_env: str | None = None
     usd_per_call: float = Field(0.0, ge=0, allow_inf_nan=False)
     timeout_s: float = Field(10.0, gt=0)
     within_s: float = Field(60.0, gt=0)
     concurrency: int = Field(64, ge=1)
+
+    @model_validator(mode="after")
+    def _one_address(self) -> Self:
+        if (self.url is None) == (self.reward_model is None):
+            raise ValueError("gateway.judge: is asked at one address; give url, or reward_model, and not both")
+        return self
 
 
 class Gateway(Node):

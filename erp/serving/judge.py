@@ -11,8 +11,12 @@ from typing import Any
 
 import httpx2
 
+from erp.build import build
+from erp.collect.rewards.base import Pair
+from erp.collect.rewards.judge import Judge as Grader
 from erp.config.serve import Judge as Config
 from erp.engines.chat_address import address_faults, key_in
+from erp.engines.chat_answers import read_completion
 from erp.errors import ErpError
 from erp.serving.breaker import Breakers
 from erp.serving.upstream import client
@@ -38,10 +42,15 @@ class Judge:
     """
 
     def __init__(self, config: Config, breakers: Breakers, noted: Callable[[str], None] = lambda _: None) -> None:
-        if faults := address_faults(_NODE, config.url, "url", "/<path>"):
-            raise ErpError(*faults)
         self.config, self._breakers, self._noted = config, breakers, noted
-        self._client = client("", key_in(_NODE, config.api_key_env), config.concurrency)
+        self._grader, node, self.url, key_env = None, _NODE, config.url or "", config.api_key_env
+        if config.reward_model is not None:
+            node = f"{_NODE}.reward_model"
+            self._grader = build(config.reward_model, Grader, key=node)
+            self.url, key_env = f"{self._grader.base_url}/chat/completions", self._grader.api_key_env
+        elif faults := address_faults(_NODE, self.url, "url", "/<path>"):
+            raise ErpError(*faults)
+        self._client = client("", key_in(node, key_env), config.concurrency)
 
     async def close(self) -> None:
         """Let go of all connections."""
@@ -64,7 +73,10 @@ class Judge:
         Raises:
             Unjudged: the judge says nothing in time, or no reward.
         """
-        content = json.dumps({"prompt": prompt, "messages": messages, "response": response}).encode()
+        asked: dict[str, Any] = {"prompt": prompt, "messages": messages, "response": response}
+        if self._grader is not None:
+            asked = self._grader.asks(Pair(prompt, response))
+        content = json.dumps(asked).encode()
         self._breakers.asked(_NODE)
         try:
             reward = await self._asked(content, min(self.config.timeout_s, within_s))
@@ -81,7 +93,7 @@ class Judge:
         try:
             async with (
                 asyncio.timeout(within_s),
-                self._client.stream("POST", self.config.url, content=content, headers=headers) as answer,
+                self._client.stream("POST", self.url, content=content, headers=headers) as answer,
                 aclosing(answer.aiter_raw()) as parts,
             ):
                 if answer.status_code != 200:
@@ -94,7 +106,7 @@ class Judge:
             raise Unjudged(f"no reward within {within_s:g} s") from None
         except httpx2.HTTPError as error:
             raise Unjudged(type(error).__name__) from None
-        return _reward_in(said)
+        return _reward_in(said) if self._grader is None else _grade_in(said, self._grader)
 
 
 def _reward_in(said: bytes) -> float:
@@ -107,3 +119,14 @@ def _reward_in(said: bytes) -> float:
     if not sound:
         raise Unjudged('what it answers is no {"reward": <number>}')
     return float(reward)
+
+
+def _grade_in(said: bytes, grader: Grader) -> float:
+    """The number of an LLM's verdict. Raises Unjudged."""
+    try:
+        grade = grader.read(read_completion(said).choices[0])
+    except ValueError:
+        grade = None
+    if grade is None:
+        raise Unjudged("its verdict has no grade that counts")
+    return grade

@@ -143,8 +143,7 @@ def _require_use_of_judge(config: ServeConfig, predictor: Predictor) -> None:
     elif not isinstance(policy, SequentialPolicy):
         why = f"run = {config.run} has policy={policy.name}; serve one of cascade, cascade_routing or reservation"
     if why is not None:
-        url = config.gateway.judge.url
-        raise ErpError(f"gateway.judge.url = {url}: nobody would look at its rewards: {why}, or take the judge out")
+        raise ErpError(f"gateway.judge: nobody would look at its rewards: {why}, or take the judge out")
 
 
 def _prices(folder: Path, trained: TrainedRouter) -> dict[str, Price | None]:

@@ -71,8 +71,8 @@ async def _judged(judge: Judge) -> Trial:
     try:
         said = f"reward {await judge.reward('Say ok.', json.loads(_ASKED)['messages'], 'ok'):g}"
     except Unjudged as error:
-        fault = f"gateway.judge = {judge.config.url}: {error}; see to url and api_key_env"
-    return Trial("(judge)", judge.config.url, time.perf_counter() - began, said, fault)
+        fault = f"gateway.judge = {judge.url}: {error}; see to its address, key and model"
+    return Trial("(judge)", judge.url, time.perf_counter() - began, said, fault)
 
 
 async def _tried(upstreams: Upstreams, number: int, endpoint: Endpoint) -> Trial:

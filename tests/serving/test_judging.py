@@ -136,6 +136,28 @@ def test_members_are_asked_as_a_session_asks_them_and_its_answer_is_sent_unchang
         drawn_from(str(tmp_path), trained.members)  # which one was sent is no chance
 
 
+def test_an_llm_grades_as_it_did_when_the_table_was_scored(setting, trained, monkeypatch):
+    monkeypatch.setenv("JUDGE_KEY", "sk-judge")
+    grades = dict(zip(trained.members, (3, 9, 5), strict=True))
+
+    async def verdict(asked, writer):
+        name = next(name for name in grades if f"<response>\n{name}\n" in asked.body["messages"][0]["content"])
+        await reply(completion(f"It is so.\nScore: {grades[name]}"))(asked, writer)
+
+    with Member(verdict) as server:
+        node = yaml.safe_load((ROOT / "conf" / "reward_model" / "judge.yaml").read_text())
+        node |= {"base_url": server.url, "api_key_env": "JUDGE_KEY", "rescale": "unit"}
+        here = setting(judge={"reward_model": node})
+        answer = here.chat()
+        assert (answer.headers["x-erp-member"], answer.headers["x-erp-path"]) == (trained.members[1], "routed")
+        (first, *_) = server.asked
+        assert (first.path, first.headers["authorization"]) == ("/v1/chat/completions", "Bearer sk-judge")
+        assert f"<prompt>\n{PROMPT}\n" in first.body["messages"][0]["content"]
+        assert len(server.asked) == 3
+        server.script = reply(completion("Score: 11"))
+        assert here.chat().headers["x-erp-path"] == "unjudged"
+
+
 async def hangs(_, writer):
     await asyncio.sleep(5)
 
@@ -310,5 +332,5 @@ def test_the_judge_of_the_docs_works_as_it_is_printed(setting, trained):
 def test_what_would_decide_without_looking_is_refused_beside_a_judge(judged_runs, trained, keys, gateway, words):
     members = [{"name": name, "base_url": "http://x/v1"} for name in trained.members]
     gateway = {"members": members, "judge": {"url": "http://x/reward"}, **gateway}
-    with pytest.raises(ErpError, match=f"gateway.judge.url = http://x/reward: nobody .*{words}"):
+    with pytest.raises(ErpError, match=f"gateway.judge: nobody .*{words}"):
         opened(ServeConfig.model_validate({"run": str(judged_runs / "reservation"), "gateway": gateway, **keys}))

@@ -68,6 +68,7 @@ def serve(trained, tmp_path, monkeypatch, run_folder):
         ({"state": "missing/folder/state.db", "log": {"folder": "conf/gateway/mine.yaml"}}, (), "gateway.log.folder"),
         ({"judge": {"url": "ftp://x/a"}}, (), "gateway.judge.url = ftp://x/a: is no address"),
         ({"judge": {"url": "http://x/a", "api_key_env": "NO_SUCH_KEY"}}, (), "gateway.judge.api_key_env = NO_SUCH_KEY"),
+        ({"judge": {}}, (), "gateway.judge: is asked at one address; give url, or reward_model"),
         ({"judge": {"url": "http://x/a", "within_s": 700}}, (), "gateway.judge.within_s = 700: is longer than"),
         ({"judge": {"url": "http://x/a"}}, (), "nobody would look at its rewards: run = run has policy=lambda; serve"),
         ({}, ("workers=2",), "gateway.state = null"),

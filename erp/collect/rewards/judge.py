@@ -87,6 +87,7 @@ class Judge(RewardAdapter):
         extra_body: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
+        self.base_url, self.api_key_env = base_url.rstrip("/"), api_key_env
         self._api = ChatAPI(
             "reward_model", base_url, api_key_env, concurrency, timeout_s, retries, backoff_s, backoff_max_s
         )
@@ -114,12 +115,12 @@ class Judge(RewardAdapter):
     def each(self, pairs: Sequence[Pair]) -> Iterator[tuple[int, float | Failure | None]]:
         """Position and number of each pair, as verdicts come."""
         for index, verdict in self._api.each(pairs, self._verdict):
-            yield index, verdict if isinstance(verdict, Failure) else self._read(verdict)
+            yield index, verdict if isinstance(verdict, Failure) else self.read(verdict)
 
     def about(self) -> dict[str, Any]:
         """What the manifest says of these scores."""
         return {
-            "base_url": self._api.base_url,
+            "base_url": self.base_url,
             **self.fields,
             "rubric_sha256": hashlib.sha256(self.rubric.encode()).hexdigest(),
             "pattern": self.pattern.pattern,
@@ -129,8 +130,11 @@ class Judge(RewardAdapter):
         }
 
     async def _verdict(self, post: Post, pair: Pair) -> Choice:
-        completion = await post({**self.fields, "messages": [{"role": "user", "content": self._question(pair)}]})
-        return completion.choices[0]
+        return (await post(self.asks(pair))).choices[0]
+
+    def asks(self, pair: Pair) -> Body:
+        """The call that grades a pair."""
+        return {**self.fields, "messages": [{"role": "user", "content": self._question(pair)}]}
 
     def _question(self, pair: Pair) -> str:
         """The rubric filled in, in one go: a placeholder in a prompt or response stays as it is."""
@@ -143,7 +147,8 @@ class Judge(RewardAdapter):
         }
         return PLACEHOLDERS.sub(lambda match: values[match[1]], self.rubric)
 
-    def _read(self, verdict: Choice) -> float | None:
+    def read(self, verdict: Choice) -> float | None:
+        """The number of a verdict; None where it gives none that counts."""
         if verdict.finish_reason == "length":
             self.counts["truncated"] += 1
             return None
