@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -13,6 +14,7 @@ from erp.build import build
 from erp.collect.prompts.base import PromptSet, prompt_frame, with_ids_of
 from erp.collect.score import Scorer, rewards_folder
 from erp.collect.store import Store
+from erp.collect.units import Blocks, Unit
 from erp.config import CollectConfig, Member
 from erp.engines.base import Engine
 from erp.errors import ErpError, shorten
@@ -26,13 +28,19 @@ PROMPTS = "prompts.parquet"
 _PACKAGES = ("erp", "torch", "transformers", "xllamacpp", "vllm", "reasoning_gym", "datasets")
 
 
-def open_collection(store: Store, config: CollectConfig, prompts: pd.DataFrame, write: bool = True) -> dict[str, Any]:
-    """Check that the folder was made from the same settings, or begin it; returns what it is made from.
+def open_collection(
+    store: Store, config: CollectConfig, prompts: pd.DataFrame, write: bool = True
+) -> tuple[dict[str, Any], pd.DataFrame]:
+    """Check that the folder was made from the same settings, or begin it.
 
-    Sampling may add members to a collection, finished or not: what is there stays. Prices and parameters may change: no
-    response depends on them. Everything else has to be the same.
+    Sampling may add members, prompts and samples of a prompt (``k``) to a collection, finished or not: what is there
+    stays, in its order. Prices and parameters may change: no response depends on them. Everything else has to be the
+    same.
 
     A dry run only checks: ``write=False``.
+
+    Returns:
+        What the collection is made from, and its prompts.
 
     Raises:
         ErpError: the folder holds something else, one line for each setting that differs.
@@ -44,9 +52,15 @@ def open_collection(store: Store, config: CollectConfig, prompts: pd.DataFrame, 
         if write:
             store.write_json(SETTINGS, wanted)
             store.write_frame(PROMPTS, prompts)
-        return wanted
+        return wanted, prompts
     held = store.read_json(SETTINGS)
-    _refuse_others(store, held, wanted)
+    held.setdefault("added", [len(prompts)])
+    before = store.read_frame(PROMPTS) if store.exists(PROMPTS) else prompts  # killed between the two
+    if held["prompts"] != wanted["prompts"]:
+        more, other = _beside(before, prompts)
+    else:
+        more, other = prompts.iloc[:0], []
+    _refuse_others(store, config, held, wanted, other)
     samples = "sample" in config.steps  # scoring takes the members that are there
     new = {name: said for name, said in wanted["members"].items() if samples and name not in held["members"]}
     members = {**held["members"], **new}
@@ -55,14 +69,49 @@ def open_collection(store: Store, config: CollectConfig, prompts: pd.DataFrame, 
         "members": members,
         "facts": {**held["facts"], **{name: told for name, told in wanted["facts"].items() if name in members}},
         "source": wanted["source"],
+        "prompts": wanted["prompts"],
         "prices_as_of": wanted["prices_as_of"] or held["prices_as_of"],
     }
+    if wanted["k"] > held["k"]:
+        merged |= {"k": wanted["k"], "fewer_samples": min(held["k"], held.get("fewer_samples", held["k"]))}
+    there = len(before) + len(more)
+    if there > sum(held["added"]):
+        merged["added"] = [*held["added"], there - sum(held["added"])]
+    prompts = pd.concat([before, more], ignore_index=True) if len(more) else before
     if write:
+        if merged["k"] > held["k"] or merged["added"] != held["added"]:
+            reopen(store)
+        if len(more) or not store.exists(PROMPTS):  # prompts first: what the settings count is then there
+            store.write_frame(PROMPTS, prompts)
         if merged != held:
             store.write_json(SETTINGS, merged)
-        if not store.exists(PROMPTS):  # killed between the two
-            store.write_frame(PROMPTS, prompts)
-    return merged
+    return merged, prompts
+
+
+def blocks_of(held: dict[str, Any]) -> Blocks:
+    """How the prompts of a collection are cut."""
+    return Blocks(held["block"], tuple(held["added"]))
+
+
+def sampled_with_less(store: Store, held: dict[str, Any], units: Sequence[Unit]) -> dict[Unit, int]:
+    """Units that were done when ``k`` was smaller, with the samples that they have of a prompt."""
+    if "fewer_samples" not in held:
+        return {}
+    there = store.names("log/samples")
+    had = {
+        unit: int(store.read_json(f"log/samples/{unit.file}").get("k", held["fewer_samples"]))
+        for unit in units
+        if unit.file in there
+    }
+    return {unit: k for unit, k in had.items() if k < held["k"]}
+
+
+def _beside(held: pd.DataFrame, prompts: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Prompts that a collection does not have yet, and ids of those it has, and that are not what they were."""
+    known = prompts["prompt_id"].isin(held["prompt_id"])
+    now = prompts.set_index("prompt_id").reindex(held["prompt_id"])
+    same = (now.fillna("") == held.set_index("prompt_id").fillna("")).all(axis=1)
+    return prompts[~known], same.index[~same].tolist()
 
 
 def prompts_of(store: Store, config: CollectConfig, source: PromptSet) -> pd.DataFrame:
@@ -88,7 +137,8 @@ def _settings(config: CollectConfig, prompts: pd.DataFrame) -> dict[str, Any]:
             "prompts": hashlib.sha256(prompts.to_json(orient="split", index=False).encode()).hexdigest(),
             "k": config.k,
             "seed": config.seed,
-            "block": config.block,
+            "block": config.block or _block(len(prompts)),
+            "added": [len(prompts)],
             "members": {m.name: {**_member_settings(m), "engine": engines[m.name]} for m in members},
             "facts": facts,
             "prices_as_of": config.pool.prices_as_of,
@@ -108,15 +158,29 @@ def engine_settings(node: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in node.items() if key not in pace and key != "name"}
 
 
-def _refuse_others(store: Store, held: dict[str, Any], wanted: dict[str, Any]) -> None:
+def _block(prompts: int) -> int:
+    """Prompts of a unit where nobody says: few files of a large table, quick ones of a small one."""
+    return min(max(32, prompts // 1000), 1024)
+
+
+def _refuse_others(
+    store: Store, config: CollectConfig, held: dict[str, Any], wanted: dict[str, Any], other: list[str]
+) -> None:
     advice = f"{store.url} was collected otherwise; give another name, or the same settings"
     faults = [
         f"{key} = {wanted[key]}: the table has {key} = {held[key]}; {advice}"
-        for key in ("k", "seed", "block")
-        if held[key] != wanted[key]
+        for key, differs in (
+            ("k", wanted["k"] < held["k"] or (wanted["k"] > held["k"] and "sample" not in config.steps)),
+            ("seed", wanted["seed"] != held["seed"]),
+            ("block", config.block not in (None, held["block"])),
+        )
+        if differs
     ]
-    if held["prompts"] != wanted["prompts"]:
-        faults.append(f"prompts: are not those of the table (other texts, ids or references); {advice}")
+    if other:
+        faults.append(
+            f"prompts: {len(other):,} of the table's are not what they were, or are not there: {shorten(other)} "
+            f"(text, category, group, split or reference); prompts may be added; {advice}"
+        )
     for name, said in wanted["members"].items():
         before = held["members"].get(name, said)
         if said["engine"] is None:  # only scored now
@@ -196,7 +260,7 @@ def write_manifest(store: Store, held: dict[str, Any], failed: int) -> None:
                 "prices_as_of": held["prices_as_of"],
                 "sampled_in_seconds": round(seconds, 1),
                 "made_with": {"python": platform.python_version(), **_versions()},
-                "settings": {key: held[key] for key in ("source", "prompts", "seed", "block", "members")},
+                "settings": {key: held[key] for key in ("source", "prompts", "seed", "block", "added", "members")},
             }
         ),
     )

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
+from erp.collect.collection import blocks_of, sampled_with_less
 from erp.collect.store import Store
-from erp.collect.units import Unit, sampling_units
+from erp.collect.units import Blocks, Unit, sampling_units
 from erp.config import CollectConfig, Member
 from erp.values import CHARACTERS_PER_TOKEN
 
@@ -41,11 +43,11 @@ class Share:
     basis: str
 
 
-def plan(store: Store, config: CollectConfig, prompts: pd.DataFrame) -> str:
+def plan(store: Store, config: CollectConfig, prompts: pd.DataFrame, held: dict[str, Any]) -> str:
     """The plan as text, member by member."""
-    shares = _shares(store, config, prompts)
+    shares = _shares(store, config, prompts, held)
     lines = [
-        _head(config, prompts, shares),
+        _head(config, blocks_of(held), shares),
         f"in {store.url}",
         "",
         f"  {'member':<32} {'units':>6} {'responses':>10} {'prompt tok':>11} {'compl. tok':>11} {'USD':>9} "
@@ -62,9 +64,9 @@ def plan(store: Store, config: CollectConfig, prompts: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def summary(store: Store, config: CollectConfig, prompts: pd.DataFrame) -> str:
+def summary(store: Store, config: CollectConfig, prompts: pd.DataFrame, held: dict[str, Any]) -> str:
     """The plan in a line, said before sampling starts; nothing where nothing is left to sample."""
-    shares = _shares(store, config, prompts)
+    shares = _shares(store, config, prompts, held)
     if not any(share.units for share in shares):
         return ""
     total = _total(shares)
@@ -73,35 +75,34 @@ def summary(store: Store, config: CollectConfig, prompts: pd.DataFrame) -> str:
     ]
     about = f"{total.prompt_tokens:,.0f} prompt and {total.completion_tokens:,.0f} completion tokens"
     bases = dict.fromkeys(share.basis for share in shares if share.units)
-    return f"{_head(config, prompts, shares)}: {', '.join([about, *costs])} (length of a response: {'; '.join(bases)})"
+    head = _head(config, blocks_of(held), shares)
+    return f"{head}: {', '.join([about, *costs])} (length of a response: {'; '.join(bases)})"
 
 
-def _head(config: CollectConfig, prompts: pd.DataFrame, shares: list[Share]) -> str:
-    members, blocks = len(shares), -(-len(prompts) // config.block)
+def _head(config: CollectConfig, blocks: Blocks, shares: list[Share]) -> str:
+    prompts, members = blocks.prompts, len(shares)
     return (
-        f"{len(prompts):,} prompts x {members} members x {config.k} samples = "
-        f"{len(prompts) * members * config.k:,} responses; {sum(s.units for s in shares):,} of {members * blocks:,} "
-        "units left"
+        f"{prompts:,} prompts x {members} members x {config.k} samples = {prompts * members * config.k:,} responses; "
+        f"{sum(s.units for s in shares):,} of {members * len(blocks.rows):,} units left"
     )
 
 
-def _shares(store: Store, config: CollectConfig, prompts: pd.DataFrame) -> list[Share]:
-    members = config.pool.members or []
-    parts = store.names("samples")
-    units = sampling_units(members, -(-len(prompts) // config.block))
-    left = [unit for unit in units if unit.part not in parts]
-    return [_share(store, config, prompts, member, units, left) for member in members]
+def _shares(store: Store, config: CollectConfig, prompts: pd.DataFrame, held: dict[str, Any]) -> list[Share]:
+    members, blocks, parts = config.pool.members or [], blocks_of(held), store.names("samples")
+    units = sampling_units(members, len(blocks.rows))
+    had = sampled_with_less(store, held, units)
+    left = {unit: config.k - had.get(unit, 0) for unit in units if unit.part not in parts or unit in had}
+    return [_share(store, config, prompts, blocks, member, units, left) for member in members]
 
 
 def _share(
-    store: Store, config: CollectConfig, prompts: pd.DataFrame, member: Member, units: list[Unit], left: list[Unit]
-) -> Share:
+    store: Store, config: CollectConfig, prompts: pd.DataFrame, blocks: Blocks, member: Member, units: list[Unit],
+    left: dict[Unit, int],
+) -> Share:  # fmt: skip
     own = [unit for unit in left if unit.member == member.name]
-    texts = pd.concat([prompts["prompt"].iloc[u.block * config.block : (u.block + 1) * config.block] for u in own]) \
-        if own else prompts["prompt"].iloc[:0]  # fmt: skip
-    responses = len(texts) * config.k
-    waiting = set(own)
-    measured = _measured(store, [u for u in units if u.member == member.name and u not in waiting])
+    texts = [text for unit in own for text in prompts["prompt"].iloc[blocks.rows[unit.block]]]
+    responses = sum(blocks.held_by(unit.block) * left[unit] for unit in own)
+    measured = _measured(store, [u for u in units if u.member == member.name and u not in left])
     around = sum(len(turn["content"]) for turn in member.messages(""))
     each = [math.ceil((len(text) + around) / CHARACTERS_PER_TOKEN) for text in texts]
     length, basis = float(_GUESS), f"a guess of {_GUESS:,} tokens, as max_tokens is null"

@@ -11,7 +11,7 @@ import pandas as pd
 from erp.build import build
 from erp.collect.sampled import SampledUnit
 from erp.collect.store import Store
-from erp.collect.units import Clock, Report, Unit, request_seed
+from erp.collect.units import Blocks, Clock, Report, Unit, request_seed
 from erp.config import Member
 from erp.engines.base import Engine, Request
 
@@ -25,7 +25,7 @@ class Sampler:
         members: of the pool.
         k: samples per prompt.
         seed: of the collection.
-        block: prompts per unit.
+        blocks: of its prompts.
         weights_dir: where weights may lie.
         refused_too: whether prompts are asked again that would be refused again.
     """
@@ -34,10 +34,17 @@ class Sampler:
     ticks = True
 
     def __init__(
-        self, url: str, engine: dict[str, Any], members: list[Member], k: int, seed: int, block: int,
+        self, url: str, engine: dict[str, Any], members: list[Member], k: int, seed: int, blocks: Blocks,
         weights_dir: str | None, refused_too: bool = False,
     ) -> None:  # fmt: skip
-        self.url, self.node, self.k, self.seed, self.block, self.weights_dir = url, engine, k, seed, block, weights_dir
+        self.url, self.node, self.k, self.seed, self.blocks, self.weights_dir = (
+            url,
+            engine,
+            k,
+            seed,
+            blocks,
+            weights_dir,
+        )
         self.refused_too = refused_too
         self.members = {member.name: member for member in members}
         self.tick: Callable[[int], object] | None = None
@@ -96,7 +103,7 @@ class Sampler:
             self._prompts = store.read_frame("prompts.parquet", ["prompt_id", "prompt"])
         greedy, position = member.decoding.temperature == 0, 0  # the likeliest response is asked for once
         for unit in units:
-            prompts = self._prompts.iloc[unit.block * self.block : (unit.block + 1) * self.block]
+            prompts = self._prompts.iloc[self.blocks.rows[unit.block]]
             texts = dict(prompts.itertuples(index=False, name=None))
             seeds = {identity: request_seed(self.seed, member.name, identity) for identity in texts}
             made = SampledUnit(store, unit, seeds, self.k, greedy, self.refused_too)

@@ -65,7 +65,7 @@ class SampledUnit:
             for p, samples in self._every.items()
             if samples and p not in self._failed
         }
-        self._greedy = greedy
+        self._greedy, self._k = greedy, k
         self._left = sum(map(len, self.lacking.values()))
 
     @property
@@ -115,7 +115,7 @@ class SampledUnit:
         said = {"done": self._done, "tokens": self._tokens, "counted": self._counted, "seconds": seconds}
         before = store.read_json(log) if store.exists(log) else {}
         before.setdefault("counted", before.get("done", 0) if before.get("tokens") else 0)  # an older erp's
-        store.write_json(log, {key: value + before.get(key, 0) for key, value in said.items()})
+        store.write_json(log, {**{key: value + before.get(key, 0) for key, value in said.items()}, "k": self._k})
         if self._rows:
             store.write_frame(f"samples/{self._unit.part}", self._frame())
         if not self._failed:

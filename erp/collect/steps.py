@@ -18,6 +18,7 @@ from erp.collect.collection import (
     read_manifest,
     reopen,
     same_reward_model,
+    sampled_with_less,
     write_manifest,
     write_reward_manifest,
 )
@@ -25,7 +26,7 @@ from erp.collect.failures import read_failures
 from erp.collect.sample import Sampler
 from erp.collect.score import Scorer
 from erp.collect.store import Store
-from erp.collect.units import Job, Runner, Unit, sampling_units
+from erp.collect.units import Blocks, Job, Runner, Unit, sampling_units
 from erp.config import CollectConfig
 from erp.errors import ErpError, shorten
 from erp.table.folder import MANIFEST
@@ -33,45 +34,48 @@ from erp.table.folder import MANIFEST
 BARREN = 3  # units in a row of which nothing comes: then something is wrong that trying the next will not mend
 
 
-def sample_all(store: Store, config: CollectConfig, prompts: int, held: dict[str, Any]) -> str:
+def sample_all(store: Store, config: CollectConfig, blocks: Blocks, held: dict[str, Any]) -> str:
     """Sample what is left of every member of the pool; returns what became of it in a line, after what is odd.
 
-    ``prompts`` is how many there are; ``held`` what the collection is made from, perhaps more members than this pool's.
+    ``held`` is what the collection is made from, perhaps more members than this pool's.
 
     Raises:
         ErpError: units were lost, or more prompts failed than ``max_failed`` allows; what succeeded is kept.
     """
     assert config.engine is not None  # the schema's affair
-    members, blocks = list(config.pool.members or []), -(-prompts // config.block)
-    units = sampling_units(members, blocks)
+    members = list(config.pool.members or [])
+    units = sampling_units(members, len(blocks.rows))
     done, failed = store.names("samples"), store.names("failures/samples")
     finished = store.exists(MANIFEST)
     retried = config.retry_failed or not finished
     waiting = _failing(store, "failures/samples", [u for u in units if u.file in failed], config.retry_failed)
     todo = [u for u in units if (u in waiting and retried) or (u.part not in done and u.file not in failed)]
+    short = sampled_with_less(store, held, units)
+    if short:
+        todo = [u for u in units if u in short or u in set(todo)]
     if todo:
         reopen(store)
         finished = False
         job = Sampler(
-            store.url, config.engine, members, config.k, config.seed, config.block, _absolute(config.weights_dir),
+            store.url, config.engine, members, config.k, config.seed, blocks, _absolute(config.weights_dir),
             config.retry_failed,
         )  # fmt: skip
-        size = {u: waiting.get(u) or min(config.block, prompts - u.block * config.block) for u in todo}
+        size = {u: waiting.get(u) or blocks.held_by(u.block) for u in todo}
         _rounds(config, job, todo, {u: count * config.k for u, count in size.items()})
-    everything = [Unit(block, name) for name in held["members"] for block in range(blocks)]
+    everything = [Unit(block, name) for name in held["members"] for block in range(len(blocks.rows))]
     count, reason = _failed(store, "failures/samples", everything)
-    _refuse_too_many(config, store, count, prompts * len(held["members"]), reason)
+    _refuse_too_many(config, store, count, blocks.prompts * len(held["members"]), reason)
     done, failed = store.names("samples"), store.names("failures/samples")
     lacking = dict.fromkeys(u.member for u in everything if u.part not in done and u.file not in failed)
     if lacking:
         return f"{len(units)} units sampled; unfinished: {shorten(lacking)}, which are not of this pool: {store.url}"
     if not finished or facts_changed(store, held):
         write_manifest(store, held, count)
-    odd = warnings(store, held, blocks) if todo else []
+    odd = warnings(store, held, len(blocks.rows)) if todo else []
     return "\n".join([*odd, f"{_counted(todo, units, 'sampled')}, {count} failed prompts: {store.url}"])
 
 
-def score_all(store: Store, config: CollectConfig, prompts: int) -> str:
+def score_all(store: Store, config: CollectConfig, blocks: Blocks) -> str:
     """Score what has no score yet; returns what became of it in a line.
 
     Raises:
@@ -83,7 +87,7 @@ def score_all(store: Store, config: CollectConfig, prompts: int) -> str:
         )
     job = Scorer(store.url, config.reward_model, read_manifest(store)["members"], _absolute(config.weights_dir))
     about = same_reward_model(store, job)
-    units = [Unit(block) for block in range(-(-prompts // config.block))]
+    units = [Unit(block) for block in range(len(blocks.rows))]
     where = f"{score.rewards_folder(job.name)}"
     finished = store.exists(f"{where}/{MANIFEST}")
     failed = store.names(f"failures/{where}")
@@ -93,7 +97,7 @@ def score_all(store: Store, config: CollectConfig, prompts: int) -> str:
         store.remove(f"{where}/{MANIFEST}")
         _rounds(config, job, todo, {u: size.get(u, 0) for u in todo})
     count, reason = _failed(store, f"failures/{where}", units)
-    _refuse_too_many(config, store, count, prompts, reason)
+    _refuse_too_many(config, store, count, blocks.prompts, reason)
     outcome = job.outcome(units)
     if not store.exists(MANIFEST):  # the lock on samples was free meanwhile
         raise ErpError(

@@ -6,6 +6,7 @@ import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Protocol
 from urllib.parse import quote
 
@@ -39,6 +40,38 @@ class Unit:
     def file(self) -> str:
         """Name of its other files: the log, and the failures, which is there only where some prompt failed."""
         return f"{self.name}.json"
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """How a collection's prompts are cut: those that were added at a time, into blocks of their own.
+
+    Attributes:
+        size: prompts of a block; the last of an addition may have fewer.
+        added: how many prompts came at a time.
+    """
+
+    size: int
+    added: tuple[int, ...]
+
+    @property
+    def prompts(self) -> int:
+        """How many there are."""
+        return sum(self.added)
+
+    @cached_property
+    def rows(self) -> tuple[slice, ...]:
+        """Which prompts each block holds, by their places."""
+        found, start = [], 0
+        for count in self.added:
+            found += [slice(at, min(at + self.size, start + count)) for at in range(start, start + count, self.size)]
+            start += count
+        return tuple(found)
+
+    def held_by(self, block: int) -> int:
+        """Prompts of a block."""
+        rows = self.rows[block]
+        return int(rows.stop - rows.start)
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ class CollectConfig(Node):
     runner: Plug
     k: int = Field(8, ge=1)
     steps: list[Literal["sample", "score"]] = Field(["sample", "score"], min_length=1)
-    block: int = Field(32, ge=1)
+    block: int | None = Field(None, ge=1)
     seed: int = Field(0, ge=0, lt=2**31)
     max_failed: float = Field(0.01, ge=0, le=1)
     max_missing: float = Field(0.1, ge=0, le=1)

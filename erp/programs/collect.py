@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from erp.build import build
-from erp.collect.collection import open_collection, prompts_of
+from erp.collect.collection import blocks_of, open_collection, prompts_of
 from erp.collect.plan import plan, summary
 from erp.collect.prompts.base import PromptSet
 from erp.collect.rewards.base import RewardAdapter
@@ -47,20 +47,20 @@ def run(config: CollectConfig) -> str:
         print(f"prompts: {note}")
     adapter.check([as_pair(row, "") for row in prompts.to_dict("records")])
     if config.dry_run:
-        open_collection(store, config, prompts, write=False)
-        print(plan(store, config, prompts))
+        held, prompts = open_collection(store, config, prompts, write=False)
+        print(plan(store, config, prompts, held))
         return store.url
     if "://" not in store.url:
         make_folder(Path(store.url), Path(config.out))
     with store.alone():
-        held = open_collection(store, config, prompts)
+        held, prompts = open_collection(store, config, prompts)
         if "sample" in config.steps:
-            if said := summary(store, config, prompts):
+            if said := summary(store, config, prompts, held):
                 print(said)
-            print(sample_all(store, config, len(prompts), held))
+            print(sample_all(store, config, blocks_of(held), held))
     if "score" in config.steps:
         with store.alone(str(config.reward_model["name"])):  # others may score at the same time
-            print(score_all(store, config, len(prompts)))
+            print(score_all(store, config, blocks_of(held)))
     return store.url
 
 

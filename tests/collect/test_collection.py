@@ -91,7 +91,7 @@ def test_identical_responses_are_scored_once(collect, tmp_path):
         (["k=2"], "k = 2: the table has k = 3"),
         (["seed=1"], "seed = 1: the table has seed = 0"),
         (["block=3"], "block = 3: the table has block = 2"),
-        (["prompts.limit=3"], "prompts: are not those of the table"),
+        (["prompts.limit=3"], "are not what they were, or are not there"),
         (["pool.decoding={temperature: 0.5}"], "pool.members.small: differs in decoding"),
         (["engine.voice=low"], "pool.members.small: differs in engine"),
         (["reward_model.letter=b"], "reward_model.name = letters: "),
@@ -468,7 +468,7 @@ def test_a_file_that_has_changed_is_noticed(collect, tmp_path):
     file.write_text(file.read_text().replace("chair", "choir"))
     code, _, err = collect()
     assert code == 2
-    assert "prompts: are not those of the table" in err
+    assert "are not what they were, or are not there" in err
 
 
 def test_a_reward_model_that_never_scored_does_not_hold_its_name(collect):

@@ -1,0 +1,109 @@
+"""A table grows: more prompts, more samples of each. What is there stays, and only the rest is asked for."""
+
+from __future__ import annotations
+
+import json
+
+import pandas as pd
+import pytest
+
+from erp import cli
+from erp.collect.collection import _block
+from erp.collect.units import Blocks
+from erp.table.read import read_table
+from tests.collect.commands import command, diary, samples
+
+
+@pytest.fixture
+def collect(tmp_path, capsys):
+    def run(*more, prompts=7):
+        code = cli.main(command(tmp_path, *more, prompts=prompts))
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    return run
+
+
+def grown(tmp_path, prompts):
+    """The prompts' file with others in front of and among those that were there."""
+    file = tmp_path / "prompts.jsonl"
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    new = [{"prompt_id": f"n{i}", "prompt": f"new {i}", "category": "odd"} for i in range(prompts)]
+    file.write_text("".join(json.dumps(row) + "\n" for row in [*new, *reversed(rows)]))
+
+
+def test_prompts_are_added_and_only_they_are_asked(collect, tmp_path):
+    assert collect()[0] == 0
+    before, asked = samples(tmp_path), len(diary(tmp_path))
+    parts = {p.name: p.read_bytes() for p in (tmp_path / "table/samples").glob("part-*")}
+    grown(tmp_path, 3)
+    _, out, _ = collect("dry_run=true")
+    assert "10 prompts x 2 members x 3 samples = 60 responses; 4 of 12 units left" in out
+    code, out, err = collect()
+    assert code == 0, err
+    assert sorted({entry[1] for entry in diary(tmp_path)[asked:]}) == ["new 0", "new 1", "new 2"]
+    after = samples(tmp_path)
+    assert after["reward"].notna().all()
+    old = after[~after["prompt_id"].str.startswith("n")].reset_index(drop=True)
+    pd.testing.assert_frame_equal(old, before)
+    assert all((tmp_path / "table/samples" / name).read_bytes() == content for name, content in parts.items())
+    assert len(read_table(tmp_path / "table").prompts) == 10
+    assert "already" in collect()[1]
+    grown(tmp_path, 4)  # n3 is new
+    assert collect()[0] == 0
+    assert len(read_table(tmp_path / "table").prompts) == 11
+
+
+def test_more_samples_of_every_prompt(collect, tmp_path):
+    assert collect("k=2", "engine.fail=[bread]", "max_failed=1", "retries=0")[0] == 0
+    before = samples(tmp_path, None)
+    (tmp_path / "mended").touch()
+    _, out, _ = collect("k=5", "dry_run=true")
+    assert "70 responses; 8 of 8 units left" in out
+    code, out, err = collect("k=5")
+    assert code == 0, err
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    cli.main(command(whole, "k=5"))
+    pd.testing.assert_frame_equal(samples(tmp_path), samples(whole))
+    kept = samples(tmp_path, None).merge(before, on=["prompt_id", "model", "sample"], suffixes=("", "_before"))
+    assert len(kept) == len(before)
+    assert (kept["response"] == kept["response_before"]).all()
+    assert "already" in collect("k=5")[1]
+    code, _, err = collect("k=3")
+    assert code == 2
+    assert "k = 3: the table has k = 5" in err
+
+
+def test_a_prompt_that_is_gone_or_another_is_refused_by_name(collect, tmp_path):
+    assert collect()[0] == 0
+    file = tmp_path / "prompts.jsonl"
+    file.write_text("".join(line + "\n" for line in file.read_text().splitlines()[1:]))
+    code, _, err = collect()
+    assert code == 2
+    assert "1 of the table's are not what they were, or are not there: p0" in err
+
+
+def test_killed_while_prompts_are_added(collect, tmp_path):
+    """The prompts are written before what counts them."""
+    assert collect()[0] == 0
+    settings = (tmp_path / "table/collect.json").read_text()
+    grown(tmp_path, 2)
+    assert collect("steps=[sample]")[0] == 0
+    (tmp_path / "table/collect.json").write_text(settings)
+    (tmp_path / "table/manifest.json").unlink()
+    assert collect()[0] == 0
+    assert len(samples(tmp_path)) == 9 * 2 * 3
+
+
+@pytest.mark.parametrize(("prompts", "block"), [(1, 32), (32_000, 32), (100_000, 100), (1_420_909, 1024)])
+def test_blocks_of_large_tables_are_large(prompts, block):
+    assert _block(prompts) == block
+
+
+def test_an_addition_begins_a_block_of_its_own():
+    blocks = Blocks(3, (7, 2, 4))
+    places = [list(range(13))[rows] for rows in blocks.rows]
+    assert places == [[0, 1, 2], [3, 4, 5], [6], [7, 8], [9, 10, 11], [12]]
+    assert [blocks.held_by(i) for i in range(6)] == [3, 3, 1, 2, 3, 1]
+    assert blocks.prompts == 13
