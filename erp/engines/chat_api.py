@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from erp.engines.base import Failure
 from erp.engines.chat_address import address_faults, key_in
 from erp.engines.chat_answers import Completion, message_in, read_completion, retry_after_s
+from erp.engines.pace import Pace
 from erp.errors import ErpError, shorten
 
 if TYPE_CHECKING:
@@ -191,6 +192,7 @@ class _Session:
         self._errors = aiohttp.ClientError
         self._unconnected = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
         self._slots = asyncio.Semaphore(api.concurrency)
+        self._pace = Pace()
         self._heard = -math.inf  # when the server last said something
         self._served = False
         self._gone: str | None = None  # why nobody needs to try any longer
@@ -218,6 +220,7 @@ class _Session:
         async with self._slots:
             since, attempts = time.monotonic(), 0
             while not self._gone:
+                await self._pace.turn()
                 try:
                     return await self._attempt(content)
                 except _Again as error:
@@ -256,6 +259,8 @@ class _Session:
             reason = str(error) if unconnected else f"{self._api.base_url}: {type(error).__name__} {error}".rstrip()
             raise _Again(self._hidden(reason), unconnected=unconnected) from None
         self._heard = time.monotonic()
+        if status == 429:
+            self._pace.refused(retry_after_s(headers.get("retry-after", "")))
         if not 200 <= status < 300:
             self._raise_for(status, headers.get("retry-after", ""), answer)
         try:
@@ -263,6 +268,7 @@ class _Session:
         except ValueError:  # half a body, a proxy's page, an error under status 200
             raise _Again(f"{status}, but no chat completion: {self._said(answer)}") from None
         self._served = True
+        self._pace.answered(headers)
         return completion
 
     def _raise_for(self, status: int, retry_after: str, answer: bytes) -> None:

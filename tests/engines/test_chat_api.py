@@ -2,11 +2,13 @@
 
 import gc
 import logging
+import math
 import os
 import signal
 import socket
 import threading
 import time
+from collections import deque
 from dataclasses import replace
 from email.utils import formatdate
 from itertools import pairwise
@@ -15,6 +17,7 @@ import pytest
 
 from erp.engines.base import Failure
 from erp.engines.chat_answers import retry_after_s
+from erp.engines.pace import Pace
 from erp.errors import ErpError
 from tests.engines.calls import ENV, KEY, NOWHERE, TINY, echo, engine, failing, one, prompt_in, request, sampled
 from tests.engines.chat_server import ChatServer, Reply, completion, error
@@ -174,6 +177,46 @@ def test_a_server_that_goes_away_fails_the_rest_quickly():
     assert isinstance(results[-1][2], Failure)
     assert "Cannot connect" in results[-1][2].error
     assert time.monotonic() - start < 5  # each on its own would wait for 0.2 s at least: 400 / 4 x 0.2 = 20 s
+
+
+# ---- a server that counts
+
+
+def test_a_limit_of_requests_is_kept_to_once_it_is_met():
+    """100 calls a second are answered. 64 callers who come back together would be refused half of the time."""
+    lately, lock, refused = deque(), threading.Lock(), []
+
+    def answer(body, number):
+        now = time.monotonic()
+        with lock:
+            while lately and now - lately[0] > 1:
+                lately.popleft()
+            if len(lately) >= 100:
+                refused.append(now)
+                return error(429, "slow down", retry_after="0.2")
+            lately.append(now)
+        return echo(body, number)
+
+    with ChatServer(answer) as server:
+        results = list(engine(server, concurrency=64, retries=50).generate((request(str(i)) for i in range(400)), TINY))
+    assert not any(isinstance(answer, Failure) for _, _, answer in results)
+    assert len(refused) < 0.2 * 400
+
+
+def test_what_is_left_is_not_used_up():
+    def left(remaining, reset):
+        names = ("limit", "remaining", "reset")
+        return {
+            f"x-ratelimit-{name}-requests": said for name, said in zip(names, ("500", remaining, reset), strict=True)
+        }
+
+    now = Pace()
+    now.answered(left("400", "12s"))
+    assert now.per_second == math.inf
+    now.answered(left("50", "1m30s"))
+    assert now.per_second == pytest.approx(5)
+    now.answered(left("0", "soon"))
+    assert now.per_second == pytest.approx(5, abs=0.1)
 
 
 # ---- many at once
