@@ -1,4 +1,4 @@
-"""Sampled responses that were hardly drawn one by one, or whose tokens nobody counted: said, never mended."""
+"""Sampled responses that were cut, hardly drawn one by one, or whose tokens nobody counted: said, never mended."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from erp.collect.store import Store
 from erp.collect.units import Unit
 from erp.table.copies import MOST_ALIKE
 
-_COLUMNS = ["prompt_id", "response", "completion_tokens"]
+_COLUMNS = ["prompt_id", "response", "completion_tokens", "finish_reason"]
 
 
 def warnings(store: Store, held: dict[str, Any], blocks: int) -> list[str]:
@@ -35,6 +35,12 @@ def warnings(store: Store, held: dict[str, Any], blocks: int) -> list[str]:
                 "something between here and the model answer from a cache? Copies are no samples, and what is said of "
                 "noise will not be to be believed"
             )
+        if cut := int(facts["cut"].sum()):
+            limit, total = said["decoding"]["max_tokens"], int(facts["size"].sum())
+            found.append(
+                f"note: {name}: {cut:,} of {total:,} responses ({cut / total:.1%}) were cut"
+                + ("" if limit is None else f" at max_tokens = {limit:,}")
+            )
         if unknown := int(facts["unknown"].sum()):
             found.append(
                 f"warning: {name}: the tokens of {unknown:,} of {several * k:,} responses are unknown: the server did "
@@ -44,6 +50,9 @@ def warnings(store: Store, held: dict[str, Any], blocks: int) -> list[str]:
 
 
 def _facts(rows: pd.DataFrame) -> pd.DataFrame:
-    """By prompt: distinct texts, and responses with a text of unknown length."""
-    rows = rows.assign(unknown=rows["completion_tokens"].isna() & (rows["response"] != ""))
-    return rows.groupby("prompt_id").agg(texts=("response", "nunique"), unknown=("unknown", "sum"))
+    """By prompt: distinct texts, responses, those with a text of unknown length, and those that were cut."""
+    unknown, cut = rows["completion_tokens"].isna() & (rows["response"] != ""), rows["finish_reason"] == "length"
+    by_prompt = rows.assign(unknown=unknown, cut=cut).groupby("prompt_id")
+    return by_prompt.agg(
+        texts=("response", "nunique"), size=("response", "size"), unknown=("unknown", "sum"), cut=("cut", "sum")
+    )

@@ -119,6 +119,15 @@ def test_filtered_responses_count_or_fail(collect, tmp_path):
         assert collect(*arguments, "name=other")[0] == 0
 
 
+def test_responses_that_were_cut_are_counted(collect):
+    def answer(body, number):
+        return completion("so far", finish_reason="length" if prompt(body) == "bread" else "stop")
+
+    with ChatServer(answer) as server:
+        _, out, _ = collect(*OPENAI, f"engine.base_url={server.url}", "pool.decoding={max_tokens: 5}")
+    assert "note: small: 3 of 21 responses (14.3%) were cut at max_tokens = 5" in out
+
+
 def test_greedy_is_asked_for_once_and_repeated(collect, tmp_path):
     assert collect("pool.decoding={temperature: 0}")[0] == 0
     assert len(diary(tmp_path)) == 7 * 2
