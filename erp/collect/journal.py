@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import json
+import shutil
 from contextlib import suppress
 from typing import IO, Any
 
 from erp.collect.store import Store
+
+
+def forget(store: Store, folder: str) -> None:
+    """Remove the journals of units that are all written: one is left where a process was killed right after that."""
+    path = store.on_disk(folder)
+    if path is not None and path.is_dir():
+        shutil.rmtree(path)
 
 
 class Journal:

@@ -23,6 +23,7 @@ from erp.collect.collection import (
     write_reward_manifest,
 )
 from erp.collect.failures import read_failures
+from erp.collect.journal import forget
 from erp.collect.sample import Sampler
 from erp.collect.score import Scorer
 from erp.collect.store import Store
@@ -71,6 +72,7 @@ def sample_all(store: Store, config: CollectConfig, blocks: Blocks, held: dict[s
         return f"{len(units)} units sampled; unfinished: {shorten(lacking)}, which are not of this pool: {store.url}"
     if not finished or facts_changed(store, held):
         write_manifest(store, held, count)
+        forget(store, "journal/samples")
     odd = warnings(store, held, len(blocks.rows)) if todo else []
     return "\n".join([*odd, f"{_counted(todo, units, 'sampled')}, {count} failed prompts: {store.url}"])
 
@@ -107,6 +109,7 @@ def score_all(store: Store, config: CollectConfig, blocks: Blocks) -> str:
     if todo or not finished:
         _refuse_too_few(config, job.name, outcome)
         write_reward_manifest(store, job.name, about, count)
+        forget(store, f"journal/{where}")
     return "\n".join(
         [
             f"{_counted(todo, units, f'scored by {job.name}')}, {count} failed prompts: {store.url}",
