@@ -68,7 +68,7 @@ def test_killed_a_hundred_times_nothing_paid_for_is_lost(tmp_path, monkeypatch):
         of_judge = [f"reward_model.{key}" for key in ("model=judge", f"base_url={address}", "api_key_env=null")]
         return command(
             folder, "engine=openai", *of_engine, "engine.backoff_s=0.01", "reward_model=judge", *of_judge,
-            f"reward_model.concurrency={AT_ONCE}", "reward_model.backoff_s=0.01", "k=6", "block=16", prompts=63,
+            f"reward_model.concurrency={AT_ONCE}", "+reward_model.backoff_s=0.01", "k=6", "block=16", prompts=63,
         )  # fmt: skip
 
     with ChatServer(answer) as server:
