@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from erp import cli
+from erp.collect.runners.ray import room_on
 from tests.collect.commands import command, diary, samples
 
 ray = pytest.importorskip("ray")
@@ -62,6 +63,15 @@ def test_resources_that_no_node_has_are_refused(cluster, tmp_path, capsys):
     members = "[{name: small, resources: {num_gpus: 4}}]"
     assert cli.main(command(tmp_path, "runner=ray", members=members)) == 2
     assert "a worker needs CPU 1, GPU 4" in capsys.readouterr().err
+
+
+def test_a_worker_lies_on_one_node():
+    two = [{"CPU": 2.0, "GPU": 1.0}, {"CPU": 2.0}]
+    assert room_on(two, {"CPU": 1}) == 4
+    assert room_on(two, {"CPU": 1, "GPU": 1}) == 1
+    assert room_on(two, {"CPU": 4}) == 0  # the cluster has four
+    assert room_on(two, {"CPU": 0.5, "GPU": 0.25}) == 4
+    assert room_on([], {"CPU": 1}) == 0
 
 
 def test_a_worker_goes_on_with_the_model_it_holds():

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from tqdm import tqdm
+
 from erp.collect.units import Job, Report, Runner, Unit
 from erp.errors import ErpError
+
+QUIET_S = 60.0  # after which it is said, once, that nothing comes
 
 
 class RayRunner(Runner):
@@ -74,12 +79,14 @@ class RayRunner(Runner):
 
     def _actors(self, ray: Any, needs: dict[str, float]) -> int:
         """How many actors fit. Raises ErpError where not even one does."""
-        have = ray.cluster_resources()
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         named = {{"num_cpus": "CPU", "num_gpus": "GPU"}.get(key, key): amount for key, amount in needs.items()}
-        room = min((int(have.get(key, 0) // amount) for key, amount in named.items() if amount > 0), default=1)
+        room = room_on(nodes, named)
         if room < 1:
+            largest = "; ".join(dict.fromkeys(_shown(node) for node in nodes))
             raise ErpError(
-                f"runner = ray: a worker needs {_shown(named)}, the cluster has {_shown(have)}; add nodes, or ask less"
+                f"runner = ray: a worker needs {_shown(named)} on one node, and nodes have {largest}; add larger ones, "
+                f"or ask less under resources"
             )
         return room if self.workers is None else min(self.workers, room)
 
@@ -100,6 +107,7 @@ class _Group:
             left.setdefault(self.job.loads(unit), deque()).append(unit)
         running: dict[Any, tuple[Any, Unit]] = {}
         loaded: dict[Any, str] = {}
+        told = False
         idle = [self.actor_class.remote(self.job) for _ in range(min(self.count, len(units)))]
         try:
             while any(left.values()) or running:
@@ -108,10 +116,19 @@ class _Group:
                     loaded[actor] = which_model({model: len(of_it) for model, of_it in left.items()}, loaded.get(actor))
                     unit = left[loaded[actor]].popleft()
                     running[actor.run.remote(unit)] = actor, unit
-                (ready,), _ = self.ray.wait(list(running), num_returns=1)
-                actor, unit = running.pop(ready)
+                found, _ = self.ray.wait(list(running), num_returns=1, timeout=QUIET_S)
+                if not found:
+                    if not told:
+                        told = True
+                        tqdm.write(
+                            f"runner = ray: no unit has ended in {QUIET_S:.0f} s; free on the cluster: "
+                            f"{_shown(self.ray.available_resources())} (`ray status` says what waits)",
+                            file=sys.stderr,
+                        )
+                    continue
+                actor, unit = running.pop(found[0])
                 try:
-                    report = self.ray.get(ready)
+                    report = self.ray.get(found[0])
                 except self.ray.exceptions.RayTaskError as error:  # what the job itself raised
                     raise error.cause if isinstance(error.cause, ErpError) else error from None
                 except self.ray.exceptions.RuntimeEnvSetupError as error:
@@ -130,6 +147,13 @@ class _Group:
         finally:
             for actor in [*idle, *(actor for actor, _ in running.values())]:
                 self.ray.kill(actor)
+
+
+def room_on(nodes: Sequence[Mapping[str, float]], needs: Mapping[str, float]) -> int:
+    """How many workers fit: one lies on one node, whatever the others have to spare."""
+    wanted = {key: amount for key, amount in needs.items() if amount > 0}
+    fitting = [min((int(node.get(key, 0) // amount) for key, amount in wanted.items()), default=1) for node in nodes]
+    return sum(fitting)
 
 
 def which_model(left: Mapping[str, int], loaded: str | None) -> str:
