@@ -101,8 +101,10 @@ def test_streams_sync_and_async(at):
 def test_errors_are_the_client_s_own_kinds(at):
     with (
         Member(reply({"error": {"message": "too long", "code": "context"}}, 400)) as member,
-        at([member.url] * 3) as url,
+        at([member.url] * 3, body_mb=1.0) as url,
     ):
+        with pytest.raises(openai.APIStatusError, match="larger than 1,000,000 bytes"):  # said before it is read
+            client(url).chat.completions.create(model="erp/auto", messages=[{"role": "user", "content": "x" * 8**8}])
         with pytest.raises(openai.BadRequestError, match="too long"):
             client(url).chat.completions.create(model="erp/auto", messages=TALK)
         with pytest.raises(openai.NotFoundError, match="there is none of this name"):
