@@ -1,4 +1,4 @@
-"""Auto: the simplest of the routers that do best in cross-validation, for who only wants the best router."""
+"""Auto: the simplest of the routers that do best inside the train half, for who only wants the best router."""
 
 from __future__ import annotations
 
@@ -11,31 +11,36 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from erp.decisions.choice import choose
 from erp.errors import ErpError
 from erp.routers.base import Batch, Dimensions, Features, Router, concatenated
+from erp.routers.competing import complete, earned_by
 from erp.routers.fitting import fit_router
-from erp.routers.one_standard_error import loss_of_choosing, simplest_of_the_best
+from erp.routers.halving import Round, parts, rounds
+from erp.routers.one_standard_error import loss_of_choosing, simplest_and_best
+
+FEWEST_GROUPS = 8  # of prompts; of fewer nothing is learnt about who does better
 
 
 class Auto(Router):
-    """Cross-validate every candidate inside the train half, then fit the winner on train and validation as given.
+    """The simplest of the candidates that cannot be told from the best, fitted on train and validation as given.
 
-    A candidate's value is the utility, reward - lambda * cost, of the decisions that it makes on the fold it has not
-    seen, mean over all prompts; predicted costs are the other folds' means. Of the folds that it may see, the next one
-    serves it as validation. Prompts of one group stay in one fold. Test is not looked at.
-
-    The winner is the simplest candidate that cannot be told from the best (`simplest_of_the_best`).
+    They compete inside the train half by successive halving (Jamieson & Talwalkar, AISTATS 2016): in each round every
+    candidate is fitted on some of the prompts and scored on the others, and one in three goes on (`rounds`): the
+    simplest that cannot be told from the best, and those of most utility (`simplest_and_best`). The first round's fits
+    see a ninth of the prompts, if there are many candidates, the next a third; the last few are cross-validated. A
+    candidate that learns by gradient has that share of the epochs, too. A utility is reward - lambda * cost of the
+    decisions; predicted costs are the means of the prompts learnt from. Prompts of one group stay together. Test is not
+    looked at.
 
     Candidates that need categories drop out where the table has none; ordinal ones where lambda is above 0, since they
     have no price per reward.
 
     Args:
         candidates: by name, the simplest first.
-        folds: of the train half, 3 or more.
+        folds: of the last round, 2 or more.
         lambda_: the price at which they compete, that of the run's policy; None for a policy without one, which may
             compare predicted rewards: they compete at no price then, and only those that predict rewards.
-        seed: of the folds, and of candidates that draw.
+        seed: of the rounds' prompts, and of candidates that draw.
     """
 
     closed_form = True
@@ -44,19 +49,19 @@ class Auto(Router):
     expected_loss: Tensor | None
 
     def __init__(
-        self, candidates: dict[str, Router], folds: int = 5, lambda_: float | None = 0.0, seed: int = 0
+        self, candidates: dict[str, Router], folds: int = 2, lambda_: float | None = 0.0, seed: int = 0
     ) -> None:
         super().__init__()
         if not candidates:
             raise ErpError("router.candidates: is empty; give one router or more, by name")
-        if folds < 3:
-            raise ErpError(f"router.folds = {folds}: one fold to learn from, one to choose on, one to score; 3 or more")
+        if folds < 2:
+            raise ErpError(f"router.folds = {folds}: one fold to learn from, one to score; give 2 or more")
         self.candidates = nn.ModuleDict(candidates)
         self.names = tuple(candidates)
         self.folds, self.lambda_, self.seed = folds, lambda_, seed
         self.categories = 0
         self.register_buffer("choice", torch.tensor(-1))
-        self.register_buffer("utilities", torch.full((len(candidates),), torch.nan, dtype=torch.float64))
+        self.register_buffer("utilities", self._unknown(1))  # (rounds, candidates); (candidates,) before there were any
         self.register_buffer("expected_loss", None)  # of choosing; runs of before there was one have none
 
     @property
@@ -99,33 +104,37 @@ class Auto(Router):
         return self.winner.scores(features)
 
     def fit(self, train: Iterable[Batch], validation: Iterable[Batch]) -> None:
-        """Choose by cross-validation, then fit the winner."""
-        possible = [name for name in self.names if self._may_compete(self._every()[name])]
-        if not possible:
+        """Let the candidates compete, then fit the winner."""
+        competing = [k for k, name in enumerate(self.names) if self._may_compete(self._every()[name])]
+        if not competing:
             raise ErpError(
                 f"router.candidates = {', '.join(self.names)}: none can be used here (no categories, or lambda above 0 "
                 "with ordinal scores); give one that needs no category and predicts rewards, like ridge"
             )
         everything = concatenated([*train, *validation])
-        fold = folds_of(everything.groups.numpy(), self.folds, self.seed)
-        complete = ~torch.isnan(everything.rewards).any(dim=1).numpy()
-        choice = 0  # candidates that cannot be told apart: the simplest
-        self.utilities = torch.full((len(self.names),), torch.nan, dtype=torch.float64)
+        groups = everything.groups.unique().numel()
         self.expected_loss = None
-        if len(possible) > 1 and len(np.unique(fold)) == self.folds and complete.any():
-            earned = np.stack([self._earned(self._every()[n], everything, fold, complete) for n in possible], axis=1)
-            groups = everything.groups.numpy()[complete]
-            choice, loss = simplest_of_the_best(earned, groups), loss_of_choosing(earned, groups, self.seed)
-            self.utilities[[self.names.index(name) for name in possible]] = torch.from_numpy(earned.mean(axis=0))
-            self.expected_loss = torch.tensor(loss, dtype=torch.float64)
-        self.choice = torch.tensor(self.names.index(possible[choice]))
+        self.utilities = self._unknown(1)
+        if len(competing) > 1 and groups >= FEWEST_GROUPS:
+            competing = self._competed(competing, everything, rounds(len(competing), groups, self.folds))
+        self.choice = torch.tensor(competing[0])  # candidates that cannot be told apart: the simplest
         fit_router(self.winner, train, validation, self.seed)
 
     def chosen(self) -> dict[str, float | str]:
-        """The winner, what it chose, every candidate's cross-validated utility, and the expected loss of choosing."""
-        utilities = {f"utility of {n}": float(u) for n, u in zip(self.names, self.utilities, strict=True) if u == u}
-        loss = {} if self.expected_loss is None else {"expected loss of choosing": float(self.expected_loss)}
-        return {"router": self.names[max(int(self.choice), 0)], **self.winner.chosen(), **utilities, **loss}
+        """The winner, what it chose, each candidate's utility in its last round, and the expected loss of choosing."""
+        found: dict[str, float | str] = {}
+        utilities = torch.atleast_2d(self.utilities)
+        for k, name in enumerate(self.names):
+            known = [(number, u) for number, u in enumerate(utilities[:, k].tolist(), start=1) if u == u]
+            if known:
+                number, utility = known[-1]
+                found[f"utility of {name}" + (f" in round {number}" if number < len(utilities) else "")] = utility
+        if self.expected_loss is not None:
+            found["expected loss of choosing"] = float(self.expected_loss)
+        return {"router": self.names[max(int(self.choice), 0)], **self.winner.chosen(), **found}
+
+    def _unknown(self, rounds: int) -> Tensor:
+        return torch.full((rounds, len(self.names)), torch.nan, dtype=torch.float64)
 
     def _every(self) -> Mapping[str, Router]:
         return dict(self.candidates.items())  # type: ignore[arg-type]  # a ModuleDict forgets what it holds
@@ -135,44 +144,36 @@ class Auto(Router):
             return False
         return self.lambda_ == 0 or candidate.scale == "reward"
 
+    def _competed(self, competing: list[int], everything: Batch, planned: list[Round]) -> list[int]:
+        """Those left after all rounds; what they earned, and may have lost by choosing, is kept."""
+        groups, judged = everything.groups.numpy(), complete(everything)
+        made, loss = [], 0.0
+        for number, this in enumerate(planned):
+            fits = [parts(groups, window, (self.seed, number)) for window in this.windows]
+            fits = [(learnt, chosen_on, scored & judged) for learnt, chosen_on, scored in fits]
+            fits = [rows for rows in fits if rows[2].any()]
+            if not fits or len(competing) == 1:
+                break
+            earned = np.concatenate([self._earned(competing, everything, rows, this.epochs) for rows in fits])
+            of = np.concatenate([groups[scored] for _, _, scored in fits])
+            made.append(self._unknown(1))
+            made[-1][0, competing] = torch.from_numpy(earned.mean(axis=0))
+            loss += loss_of_choosing(earned, of, this.places, self.seed)
+            competing = [competing[k] for k in simplest_and_best(earned, of, this.places)]
+        if made:
+            self.utilities, self.expected_loss = torch.cat(made), torch.tensor(loss, dtype=torch.float64)
+        return competing
+
     def _earned(
-        self, candidate: Router, everything: Batch, fold: NDArray[np.int64], complete: NDArray[np.bool_]
+        self, competing: list[int], everything: Batch, rows: tuple[NDArray[np.bool_], ...], epochs: int
     ) -> NDArray[np.float64]:
-        """What the candidate's decisions earn on every complete prompt, whose fold it has not seen."""
-
-        def at(rows: NDArray[np.bool_]) -> Batch:
-            return everything.take(torch.from_numpy(rows))
-
-        earned = np.zeros(len(fold))
-        for held_out in range(self.folds):
-            scored = complete & (fold == held_out)
-            if not scored.any():
-                continue
-            validation = fold == (held_out + 1) % self.folds
-            seen, chosen_on = (at(rows) for rows in (~validation & (fold != held_out), validation))
-            fresh = copy.deepcopy(candidate)
-            fit_router(fresh, [seen], [chosen_on], self.seed)
-            earned[scored] = utilities_on(fresh, at(scored), seen, self.lambda_ or 0.0)
-        return earned[complete]
-
-
-def folds_of(groups: NDArray[np.int64], folds: int, seed: int) -> NDArray[np.int64]:
-    """Fold of every prompt (N,): groups in a seeded order, dealt out in turn."""
-    codes, of_prompt = np.unique(groups, return_inverse=True)
-    return np.random.default_rng(seed).permutation(len(codes))[of_prompt] % folds
-
-
-def utilities_on(router: Router, batch: Batch, train: Batch, lambda_: float) -> NDArray[np.float64]:
-    """Realised reward - lambda * cost of the router's decision on every prompt of a batch.
-
-    Args:
-        router: fitted.
-        batch: prompts it has not seen, each with a reward of every member.
-        train: those it has: their mean costs are what is predicted.
-        lambda_: price; at infinity the utility is the cost, negative.
-    """
-    with torch.no_grad():
-        scores = router.scores(batch.features).to(torch.float64).numpy()
-    chosen = torch.from_numpy(choose(scores, train.costs.mean(dim=0).numpy(), lambda_))[:, None]
-    reward, cost = (values.gather(1, chosen)[:, 0].numpy() for values in (batch.rewards, batch.costs))
-    return np.asarray(-cost if np.isinf(lambda_) else reward - lambda_ * cost)
+        """What the decisions of each candidate earn (n, C) on the last of three parts, fitted on the others."""
+        learnt, chosen_on, scored = (everything.take(torch.from_numpy(part)) for part in rows)
+        costs, columns = learnt.costs.mean(dim=0).numpy(), []
+        for k in competing:
+            fresh = copy.deepcopy(self._every()[self.names[k]])
+            fit_router(fresh, [learnt], [chosen_on], self.seed, epochs)
+            with torch.no_grad():
+                scores = fresh.scores(scored.features).to(torch.float64).numpy()
+            columns.append(earned_by(scores, scored, costs, self.lambda_ or 0.0))
+        return np.stack(columns, axis=1)

@@ -8,9 +8,16 @@ from erp.routers.base import Batch, Router
 from erp.routers.training_loop import train_by_gradient
 
 
-def fit_router(router: Router, train: Iterable[Batch], validation: Iterable[Batch], seed: int = 0) -> None:
-    """Solve a closed form, or train by gradient with the defaults of `train_by_gradient`."""
+def fit_router(
+    router: Router,
+    train: Iterable[Batch],
+    validation: Iterable[Batch],
+    seed: int = 0,
+    max_epochs: int | None = None,
+) -> None:
+    """Solve a closed form, or train by gradient with the defaults of `train_by_gradient`, for fewer epochs if asked."""
     if router.closed_form:
         router.fit(train, validation)
     else:
-        train_by_gradient(router, train, validation, seed=seed)
+        less = {} if max_epochs is None else {"max_epochs": max_epochs}
+        train_by_gradient(router, train, validation, seed=seed, **less)

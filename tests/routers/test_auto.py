@@ -11,7 +11,7 @@ from erp.build import build
 from erp.compose import compose
 from erp.decisions.choice import choose
 from erp.errors import ErpError
-from erp.routers.auto import Auto, folds_of
+from erp.routers.auto import Auto
 from erp.routers.base import Dimensions, Router
 from erp.routers.category_mean import CategoryMean
 from erp.routers.fitting import fit_router
@@ -44,17 +44,17 @@ def fitted(router, train, validation, categories=3):
     return router
 
 
-def cross_validated(candidate, train, validation, folds, lambda_=0.0):
-    """Utilities by the plain definition, prompt by prompt."""
+def cross_validated(candidate, train, validation, lambda_=0.0):
+    """Utility by the plain definition: fitted on one half, three in four of it to learn from, scored on the other."""
     every = Part(*(np.concatenate(pair) for pair in zip(vars(train).values(), vars(validation).values(), strict=True)))
-    fold = folds_of(every.ids, folds, 0)
+    order = np.random.default_rng((0, 0)).permutation(len(every)).argsort()  # each prompt is its own group here
     earned = []
-    for k in range(folds):
+    for seen in np.split(order, [len(order) // 2]):
         fresh = copy.deepcopy(candidate)
         fresh.prepare(dimensions(train))
-        learnt = every.take(np.flatnonzero((fold != k) & (fold != (k + 1) % folds)))
-        fit_router(fresh, learnt.batches(), every.take(np.flatnonzero(fold == (k + 1) % folds)).batches())
-        test = every.take(np.flatnonzero(fold == k))
+        cut = -(-3 * len(seen) // 4)
+        fit_router(fresh, every.take(np.sort(seen[:cut])).batches(), every.take(np.sort(seen[cut:])).batches())
+        test = every.take(np.setdiff1d(order, seen))
         complete = test.take(np.flatnonzero(~np.isnan(test.rewards).any(axis=1)))
         chosen = choose(scores(fresh, complete), np.ones(4), lambda_)
         earned.append(complete.rewards[np.arange(len(complete)), chosen] - lambda_)
@@ -64,7 +64,7 @@ def cross_validated(candidate, train, validation, folds, lambda_=0.0):
 def test_the_winner_is_the_one_of_clearly_most_cross_validated_utility():
     train, validation, test = problem(missing=0.05)
     candidates = {"noise": Noise(), "knn": KNN(k=10), "ridge": Ridge()}
-    plain = {name: cross_validated(candidate, train, validation, 5) for name, candidate in candidates.items()}
+    plain = {name: cross_validated(candidate, train, validation) for name, candidate in candidates.items()}
     auto = fitted(Auto(copy.deepcopy(candidates)), train, validation)
     told = auto.chosen()
     assert {name: told[f"utility of {name}"] for name in candidates} == pytest.approx(plain)
@@ -88,12 +88,24 @@ def test_what_was_kept_before_there_was_an_expected_loss_still_loads():
     train, validation, test = problem()
     auto = fitted(Auto({"noise": Noise(), "ridge": Ridge()}), train, validation)
     kept = auto.state_dict()
-    for state in (kept, {name: value for name, value in kept.items() if name != "expected_loss"}):
+    before = {name: value for name, value in kept.items() if name != "expected_loss"}
+    for state in (kept, before | {"utilities": kept["utilities"][0]}):  # one round of all candidates, then
         loaded = Auto({"noise": Noise(), "ridge": Ridge()})
         loaded.prepare(dimensions(train))
         loaded.load_state_dict(state)
         np.testing.assert_array_equal(scores(loaded, test), scores(auto, test))
         assert ("expected loss of choosing" in loaded.chosen()) == ("expected_loss" in state)
+
+
+def test_rounds_of_larger_fits_find_the_best_of_many_candidates_and_tell_who_fell_when():
+    train, validation, _ = problem(sizes=(400, 100, 10))
+    noises = {f"noise {k}": Noise() for k in range(12)}
+    told = fitted(Auto(noises | {"ridge": Ridge(), "again": Ridge(), "knn": KNN(k=10)}), train, validation).chosen()
+    assert told["router"] == "ridge"
+    utilities = {name.removeprefix("utility of ") for name in told if name.startswith("utility of ")}
+    assert {"ridge", "again"} == {name for name in utilities if "round" not in name}  # the two of the last round
+    assert {f"{name} in round 1" for name in noises} <= utilities
+    assert 0 <= told["expected loss of choosing"] < 0.05
 
 
 def test_the_first_of_the_candidates_is_the_best_single_member():
@@ -104,14 +116,6 @@ def test_the_first_of_the_candidates_is_the_best_single_member():
     alone = fitted(auto.candidates["best_single"], train, validation)
     expected = np.broadcast_to(np.nanmean(train.rewards, axis=0), (len(test), 4))
     np.testing.assert_allclose(scores(alone, test), expected)
-
-
-def test_prompts_of_a_group_stay_in_one_fold_and_folds_are_even():
-    groups = np.repeat(np.arange(50), 3)
-    fold = folds_of(groups, 5, seed=1)
-    assert all(len(set(fold[groups == g])) == 1 for g in range(50))
-    assert np.bincount(fold).tolist() == [30] * 5
-    assert not (folds_of(groups, 5, seed=2) == fold).all()
 
 
 def test_candidates_that_cannot_compete_drop_out():
@@ -134,14 +138,23 @@ def test_candidates_that_cannot_compete_drop_out():
 def test_bad_settings_are_refused_by_name():
     with pytest.raises(ErpError, match=r"router\.candidates: is empty"):
         Auto({})
-    with pytest.raises(ErpError, match=r"router\.folds = 2"):
-        Auto({"ridge": Ridge()}, folds=2)
+    with pytest.raises(ErpError, match=r"router\.folds = 1"):
+        Auto({"ridge": Ridge()}, folds=1)
     with pytest.raises(ErpError, match=r"router\.parts: is empty"):
         Stack({})
 
 
-def test_weights_of_a_stack_are_the_convex_least_squares():
-    train, validation, test = problem(missing=0.1)
+def of_two_minds(missing=0.0):
+    """A problem in which embedding and category tell as much: who knows one of them lacks half."""
+    bonus = 2 * np.random.default_rng(5).standard_normal((3, 4))
+    return [
+        part.with_rewards(part.rewards + bonus[part.category])
+        for part in problem(sizes=(160, 400, 50), missing=missing)
+    ]
+
+
+def test_weights_of_a_stack_are_the_convex_least_squares_where_all_together_are_better_than_each_alone():
+    train, validation, test = of_two_minds(missing=0.1)
     parts = {"ridge": Ridge([0.01]), "knn": KNN(k=5), "mean": CategoryMean()}
     stack = fitted(Stack(copy.deepcopy(parts)), train, validation)
     each = np.stack([scores(fitted(part, train, validation), validation) for part in parts.values()])
@@ -168,10 +181,23 @@ def test_an_ordinal_part_is_brought_to_rewards_and_noise_gets_no_weight():
     train, validation, _ = problem(sizes=(300, 200, 50))
     stack = fitted(Stack({"noise": Noise(), "ridge": Ridge()}), train, validation)
     assert stack.scale == "reward"
-    assert stack.chosen()["weight of ridge"] > 0.9
+    assert {name: stack.chosen()[f"weight of {name}"] for name in ("noise", "ridge")} == {"noise": 0, "ridge": 1}
     alone = fitted(Stack({"noise": Noise()}), train, validation)
     mean = validation.rewards.mean(axis=0)
     assert scores(alone, validation).mean(axis=0) == pytest.approx(mean)
+
+
+def test_all_the_weight_of_a_stack_is_the_simplest_parts_where_the_others_add_nothing():
+    train, validation, _ = problem()
+    told = fitted(Stack({"ridge": Ridge(), "again": Ridge(), "knn": KNN(k=5)}), train, validation).chosen()
+    assert {name: told[f"weight of {name}"] for name in ("ridge", "again", "knn")} == {"ridge": 1, "again": 0, "knn": 0}
+    assert 0 <= told["expected loss of choosing"] < 0.05
+    train, validation, _ = of_two_minds()
+    unjudged = validation.rewards.copy()
+    unjudged[np.arange(400), np.arange(400) % 4] = np.nan  # on no prompt it is known what every decision earns
+    told = fitted(Stack({"mean": CategoryMean(), "knn": KNN(k=5)}), train, validation.with_rewards(unjudged)).chosen()
+    assert 0 < told["weight of knn"] < 1
+    assert "expected loss of choosing" not in told
 
 
 @pytest.mark.parametrize("name", ["auto", "stack"])

@@ -13,9 +13,14 @@ from erp.routers.fitting import fit_router
 from erp.routers.hierarchical_mean import HierarchicalMean
 from erp.routers.kernel_ridge import KernelRidge
 from erp.routers.knn import KNN
-from erp.routers.one_standard_error import loss_of_choosing, simplest_of_the_best
+from erp.routers.one_standard_error import loss_of_choosing, simplest_and_best
 from erp.routers.ridge import Ridge
 from tests.routers.problems import Part, dimensions, scores
+
+
+def chosen_of(utilities, groups):
+    (choice,) = simplest_and_best(utilities, groups)
+    return choice
 
 
 def plain_choice(utilities, groups):
@@ -36,7 +41,7 @@ def test_the_first_candidate_within_a_standard_error_of_the_difference_to_the_be
         utilities = rng.standard_normal((30, 1)) * 5 + rng.normal([0, 0.1, 0.2, 0.3], 1, (30, 4))
         best = utilities[:, [utilities.mean(axis=0).argmax()]]
         near = (best - utilities).mean(axis=0) <= stats.sem(best - utilities)
-        choice = simplest_of_the_best(utilities, np.arange(30))
+        choice = chosen_of(utilities, np.arange(30))
         assert choice == np.flatnonzero(near)[0]
         picked.add(choice)
     assert picked == {0, 1, 2, 3}
@@ -49,15 +54,27 @@ def test_prompts_of_a_group_say_one_thing_together():
         utilities = rng.normal([0, 0.2, 0.4], 1, (15, 3))
         often = rng.integers(1, 5, 15)
         repeated, groups = (np.repeat(values, often, axis=0) for values in (utilities, np.arange(15)))
-        choice = simplest_of_the_best(repeated, groups)
+        choice = chosen_of(repeated, groups)
         assert choice == plain_choice(repeated, groups)
         threefold, in_threes = np.repeat(utilities, 3, axis=0), np.repeat(np.arange(15), 3)
-        assert simplest_of_the_best(threefold, in_threes) == simplest_of_the_best(utilities, np.arange(15))
-        apart += choice != simplest_of_the_best(repeated, np.arange(len(groups)))
+        assert chosen_of(threefold, in_threes) == chosen_of(utilities, np.arange(15))
+        apart += choice != chosen_of(repeated, np.arange(len(groups)))
     assert apart
-    assert (
-        simplest_of_the_best(np.array([[0.0, 1.0]] * 5), np.zeros(5, dtype=int)) == 0
-    )  # of one group nothing is known
+    assert chosen_of(np.array([[0.0, 1.0]] * 5), np.zeros(5, dtype=int)) == 0  # of one group nothing is known
+
+
+def test_with_more_places_those_of_the_best_means_come_too_if_they_may_still_win():
+    rng = np.random.default_rng(3)
+    for _ in range(20):
+        utilities = rng.normal(np.linspace(0, 0.6, 8), 1, (60, 8))
+        means = utilities.mean(axis=0)
+        difference = utilities[:, [means.argmax()]] - utilities
+        simplest = plain_choice(utilities, np.arange(60))
+        near = difference.mean(axis=0) <= 2 * stats.sem(difference)
+        best = [c for c in np.argsort(-means) if c != simplest and near[c]]
+        assert simplest_and_best(utilities, np.arange(60), 3) == sorted([simplest, *best[:2]])
+        assert simplest_and_best(utilities, np.arange(60), 8) == sorted([simplest, *best])
+    assert simplest_and_best(np.eye(3)[np.ones(9, dtype=int)], np.arange(9), 3) == [1]
 
 
 def test_the_expected_loss_is_that_of_choosing_anew_on_resampled_prompts():
@@ -69,6 +86,8 @@ def test_the_expected_loss_is_that_of_choosing_anew_on_resampled_prompts():
     ]
     assert loss_of_choosing(utilities, np.arange(80)) == pytest.approx(np.mean(plain), abs=5 * stats.sem(plain))
     assert loss_of_choosing(utilities[:, [0, 0, 0]], np.arange(80)) == 0
+    assert 0 < loss_of_choosing(utilities, np.arange(80), places=2) < loss_of_choosing(utilities, np.arange(80))
+    assert loss_of_choosing(utilities, np.arange(80), places=3) <= loss_of_choosing(utilities, np.arange(80), places=2)
     assert loss_of_choosing(utilities + np.array([0, 50, 0]), np.arange(80)) == 0
 
 
@@ -83,7 +102,7 @@ def test_of_tied_candidates_it_loses_less_than_half_of_what_taking_the_largest_m
     for _ in range(200):
         truth = -np.concatenate([[0.0], rng.uniform(behind, 0.2, 5)])
         utilities = truth + rng.standard_normal((100, 6))
-        lost.append([-truth[simplest_of_the_best(utilities, np.arange(100))], -truth[utilities.mean(axis=0).argmax()]])
+        lost.append([-truth[chosen_of(utilities, np.arange(100))], -truth[utilities.mean(axis=0).argmax()]])
     ours, largest = np.mean(lost, axis=0)
     assert ours <= largest / 2
 
@@ -122,6 +141,23 @@ def worth(router, test):
     return float(test.rewards[np.arange(len(test)), scores(router, test).argmax(axis=1)].mean())
 
 
+def of_largest_mean(train, validation):
+    """The rule before: the largest of the means by cross-validation, three folds in five to learn, one to choose on."""
+    every = Part(*(np.concatenate(pair) for pair in zip(vars(train).values(), vars(validation).values(), strict=True)))
+    fold = np.random.default_rng(0).permutation(len(every)) % 5
+    earned = np.zeros(len(CANDIDATES))
+    for k in range(5):
+        learnt, chosen_on, scored = (
+            every.take(np.flatnonzero(which))
+            for which in (((fold - k) % 5 > 1), ((fold - k) % 5 == 1), (fold == k))
+        )  # fmt: skip
+        for c, candidate in enumerate(copy.deepcopy(CANDIDATES).values()):
+            candidate.prepare(dimensions(train, 4))
+            fit_router(candidate, learnt.batches(), chosen_on.batches())
+            earned[c] += worth(candidate, scored) * len(scored)
+    return int(earned.argmax())
+
+
 def lost_by_choosing(tables, of_embedding):
     """Mean over tables of what two rules lose against the candidate that is best on average; and what is expected."""
     earned, told, picks = [], [], []
@@ -136,8 +172,7 @@ def lost_by_choosing(tables, of_embedding):
         auto.prepare(dimensions(train, 4))
         auto.fit(train.batches(), validation.batches())
         chosen = auto.chosen()
-        utilities = [chosen[f"utility of {name}"] for name in CANDIDATES]
-        picks.append([list(CANDIDATES).index(chosen["router"]), int(np.argmax(utilities))])
+        picks.append([list(CANDIDATES).index(chosen["router"]), of_largest_mean(train, validation)])
         told.append(chosen["expected loss of choosing"])
     earned, picks = np.array(earned), np.array(picks)
     constant = earned[:, earned.mean(axis=0).argmax()]
