@@ -1,9 +1,11 @@
-"""Stack: a convex combination of routers, weighted on validation."""
+"""Stack: a convex combination of routers, weighted on validation, where it is better than one of them alone."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import ClassVar, Literal
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -13,9 +15,49 @@ from torch import Tensor, nn
 from erp.errors import ErpError
 from erp.rounding import size_of
 from erp.routers.base import Batch, Dimensions, Features, Router, concatenated
+from erp.routers.competing import complete, earned_by, places_of
 from erp.routers.fitting import fit_router
+from erp.routers.one_standard_error import loss_of_choosing, simplest_and_best
 
+FOLDS = 5  # of validation, on which all parts together have to be better than each alone
+Values = TypeVar("Values", Tensor, NDArray[np.float64])
 SUM_TO_ONE = 1e3  # weight of that condition beside the squared errors, relative to the rewards' size
+
+
+@dataclass(frozen=True, eq=False)
+class Mixture:
+    """What is learnt on validation: how the scores of ordinal parts become rewards, and the weights of all.
+
+    Attributes:
+        slopes: (parts,), 1 where scores are rewards.
+        intercepts: (parts, M), 0 there.
+        weights: (parts,) 0 or more, of sum 1.
+    """
+
+    slopes: NDArray[np.float64]
+    intercepts: NDArray[np.float64]
+    weights: NDArray[np.float64]
+
+    @classmethod
+    def of(
+        cls,
+        scores: NDArray[np.float64],
+        rewards: NDArray[np.float64],
+        train_mean: NDArray[np.float64],
+        ordinal: Sequence[bool],
+    ) -> Mixture:
+        """By least squares of rewards (N, M) on the parts' scores (parts, N, M).
+
+        Args:
+            scores: of every part.
+            rewards: NaN where missing.
+            train_mean: (M,) rewards, for a member without one here.
+            ordinal: which parts are.
+        """
+        slopes, intercepts = np.ones(len(scores)), np.zeros((len(scores), rewards.shape[1]))
+        for k in np.flatnonzero(ordinal):
+            slopes[k], intercepts[k] = _to_rewards(scores[k], rewards, train_mean)
+        return cls(slopes, intercepts, _convex_weights(in_rewards(scores, slopes, intercepts), rewards))
 
 
 class Stack(Router):
@@ -25,9 +67,13 @@ class Stack(Router):
     first brought to reward units on validation, by one slope and an intercept per member. Parts are fitted on train;
     what they choose on validation, they choose on the prompts that weigh them too, which flatters those that choose.
 
+    A combination has to earn its place: it and every part alone are scored on folds of validation, by the reward of
+    the decisions at no price, with weights, slopes and intercepts of the other folds; the simplest that cannot be told
+    from the best has all the weight (`simplest_and_best`; the combination comes last).
+
     Args:
-        parts: the routers, by name.
-        seed: for parts that draw.
+        parts: the routers, by name, the simplest first.
+        seed: for parts that draw, and of the folds.
     """
 
     scale: ClassVar[Literal["reward", "ordinal"]] = "reward"
@@ -35,6 +81,7 @@ class Stack(Router):
     weights: Tensor
     slopes: Tensor
     intercepts: Tensor
+    expected_loss: Tensor | None
 
     def __init__(self, parts: dict[str, Router], seed: int = 0) -> None:
         super().__init__()
@@ -47,6 +94,7 @@ class Stack(Router):
         self.register_buffer("weights", torch.full((count,), 1.0 / count, dtype=torch.float64))
         self.register_buffer("slopes", torch.ones(count, dtype=torch.float64))
         self.register_buffer("intercepts", torch.zeros(count, 1, dtype=torch.float64))  # (parts, M)
+        self.register_buffer("expected_loss", None)  # of choosing; runs of before there was one have none
 
     @property
     def reads_category(self) -> bool:  # type: ignore[override]
@@ -75,40 +123,66 @@ class Stack(Router):
 
     def scores(self, features: Features) -> Tensor:
         """Predicted expected rewards, (B, M) float64."""
-        return torch.einsum("k,kbm->bm", self.weights, self._each(features))
+        each = in_rewards(self._each(features), self.slopes, self.intercepts)
+        return torch.einsum("k,kbm->bm", self.weights, each)
 
     def fit(self, train: Iterable[Batch], validation: Iterable[Batch]) -> None:
         """Fit every part on train, then weigh them on validation."""
         for part in self._every().values():
             fit_router(part, train, validation, self.seed)
-        held_out = concatenated(validation)
-        members = held_out.rewards.shape[1]
-        self.slopes = torch.ones(len(self.names), dtype=torch.float64)
-        self.intercepts = torch.zeros(len(self.names), members, dtype=torch.float64)
+        held_out, learnt = concatenated(validation), concatenated(train)
         with torch.no_grad():
             scores = self._each(held_out.features).numpy()
-        rewards = held_out.rewards.numpy()
-        learnt = concatenated(train).rewards
         # A member that nobody scored at all is thought as good as the pool.
-        known = torch.where(torch.isnan(learnt).all(dim=0), torch.nanmean(learnt), torch.nanmean(learnt, dim=0)).numpy()
-        for k, part in enumerate(self._every().values()):
-            if part.scale == "ordinal":
-                slope, intercept = _to_rewards(scores[k], rewards, known)
-                self.slopes[k], self.intercepts[k] = slope, torch.from_numpy(intercept)
-                scores[k] = slope * scores[k] + intercept
-        self.weights = torch.from_numpy(_convex_weights(scores, rewards))
+        known = learnt.rewards.nanmean(dim=0).nan_to_num(float(learnt.rewards.nanmean())).numpy()
+        ordinal = [part.scale == "ordinal" for part in self._every().values()]
+        mixed = partial(Mixture.of, train_mean=known, ordinal=ordinal)
+        found = mixed(scores, held_out.rewards.numpy())
+        candidates = [*np.eye(len(scores)), found.weights]
+        choice = self._choose(mixed, scores, held_out, learnt.costs.mean(dim=0).numpy())
+        kept = (found.slopes, found.intercepts, candidates[choice])
+        self.slopes, self.intercepts, self.weights = map(torch.from_numpy, kept)
 
     def chosen(self) -> dict[str, float]:
-        """The weight of every part."""
-        return {f"weight of {name}": float(w) for name, w in zip(self.names, self.weights, strict=True)}
+        """The weight of every part, and what choosing between each alone and all together is expected to lose."""
+        loss = {} if self.expected_loss is None else {"expected loss of choosing": float(self.expected_loss)}
+        return {f"weight of {name}": float(w) for name, w in zip(self.names, self.weights, strict=True)} | loss
+
+    def _choose(
+        self, mixed: Callable[..., Mixture], scores: NDArray[np.float64], held_out: Batch, costs: NDArray[np.float64]
+    ) -> int:
+        """The part that gets all the weight, or -1: all parts together, also where nothing can be judged."""
+        self.expected_loss = None
+        groups, judged = held_out.groups.numpy(), complete(held_out)
+        fold = places_of(groups, self.seed) % FOLDS
+        earned = np.full((len(fold), len(scores) + 1), np.nan)
+        for k in range(FOLDS):
+            scored = judged & (fold == k)
+            if not scored.any() or not (fold != k).any():
+                continue
+            there = mixed(scores[:, fold != k], held_out.rewards.numpy()[fold != k])
+            each = in_rewards(scores[:, scored], there.slopes, there.intercepts)
+            batch = held_out.take(torch.from_numpy(scored))
+            for column, predicted in enumerate([*each, np.einsum("k,knm->nm", there.weights, each)]):
+                earned[scored, column] = earned_by(predicted, batch, costs, 0.0)
+        seen = ~np.isnan(earned[:, 0])
+        if not seen.any():
+            return -1
+        loss = loss_of_choosing(earned[seen], groups[seen], seed=self.seed)
+        self.expected_loss = torch.tensor(loss, dtype=torch.float64)
+        return simplest_and_best(earned[seen], groups[seen])[0]
 
     def _each(self, features: Features) -> Tensor:
-        """Scores of every part in reward units, (parts, B, M) float64."""
-        scores = torch.stack([part.scores(features).to(torch.float64) for part in self._every().values()])
-        return self.slopes[:, None, None] * scores + self.intercepts[:, None, :]
+        """Scores of every part, (parts, B, M) float64."""
+        return torch.stack([part.scores(features).to(torch.float64) for part in self._every().values()])
 
     def _every(self) -> Mapping[str, Router]:
         return dict(self.parts.items())  # type: ignore[arg-type]  # a ModuleDict forgets what it holds
+
+
+def in_rewards(scores: Values, slopes: Values, intercepts: Values) -> Values:
+    """Scores (parts, N, M) by one slope a part and (parts, M) intercepts."""
+    return slopes[:, None, None] * scores + intercepts[:, None, :]
 
 
 def _to_rewards(
