@@ -112,7 +112,7 @@ class Auto(Router):
                 "with ordinal scores); give one that needs no category and predicts rewards, like ridge"
             )
         everything = concatenated([*train, *validation])
-        groups = everything.groups.unique().numel()
+        groups = len(np.unique(everything.groups.numpy()))
         self.expected_loss = None
         self.utilities = self._unknown(1)
         if len(competing) > 1 and groups >= FEWEST_GROUPS:
@@ -123,7 +123,7 @@ class Auto(Router):
     def chosen(self) -> dict[str, float | str]:
         """The winner, what it chose, each candidate's utility in its last round, and the expected loss of choosing."""
         found: dict[str, float | str] = {}
-        utilities = torch.atleast_2d(self.utilities)
+        utilities = self.utilities.reshape(-1, len(self.names))
         for k, name in enumerate(self.names):
             known = [(number, u) for number, u in enumerate(utilities[:, k].tolist(), start=1) if u == u]
             if known:
