@@ -151,6 +151,35 @@ class DescribeConfig(Node):
     output: Literal["text", "json"] = "text"
 
 
+class ShowConfig(Node):
+    """``erp show``."""
+
+    data: Table
+    reward_model: RewardModel = RewardModel()
+    prompt_id: list[str] | None = Field(None, min_length=1)
+    member: list[str] | None = Field(None, min_length=1)
+    worst: int | None = Field(None, ge=1)
+    best: int | None = Field(None, ge=1)
+    prompts: int = Field(3, ge=1)
+    samples: int | None = Field(2, ge=1)
+    width: int | None = Field(160, ge=1)
+    output: Literal["text", "json"] = "text"
+
+    @field_validator("prompt_id", "member", mode="before")
+    @classmethod
+    def _one_or_more(cls, value: Any) -> Any:
+        """A bare one stands for a list of one; an id may look like a number."""
+        if value is None:
+            return None
+        return [str(v) if isinstance(v, int) else v for v in (value if isinstance(value, list) else [value])]
+
+    @model_validator(mode="after")
+    def _one_end(self) -> Self:
+        if self.worst is not None and self.best is not None:
+            raise ValueError("worst and best are both given; give one")
+        return self
+
+
 class TrainConfig(Node):
     """``erp train``: one table, one reward model, one pool, one backbone, one router, one policy."""
 

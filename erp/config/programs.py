@@ -15,6 +15,7 @@ from erp.config.learn import (
     PushConfig,
     ReportConfig,
     RouteConfig,
+    ShowConfig,
     TrainConfig,
 )
 from erp.config.nodes import Node
@@ -33,6 +34,7 @@ PROGRAMS: dict[str, type[Node]] = {
     "collect": CollectConfig,
     "import": ImportConfig,
     "describe": DescribeConfig,
+    "show": ShowConfig,
     "train": TrainConfig,
     "evaluate": EvaluateConfig,
     "report": ReportConfig,

@@ -15,7 +15,13 @@ MINI = Path(__file__).resolve().parent.parent / "mini"
 class Mini(TableSource):
     """Real responses of six small members, scored by two reward models: the verifier, unless one is named."""
 
+    preferred = "verifier"
+
+    def folder(self) -> Path:
+        """Beside the package's code."""
+        return MINI
+
     def read(self, reward_model: str | None = None, prompt_from: PromptFrom | None = None) -> RewardTable:
         """The table of one reward model. No prompt of it is a conversation."""
         del prompt_from
-        return read_table(MINI, reward_model=reward_model or "verifier")
+        return read_table(MINI, reward_model=reward_model or self.preferred)

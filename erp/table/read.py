@@ -94,6 +94,10 @@ class TableFiles(TableSource):
         self.prompt_from = prompt_from
         self.config_name = config_name
 
+    def folder(self) -> Path | None:
+        """The path, where the folder form lies there."""
+        return Path(self.path) if is_folder_form(self.path) else None
+
     def read(self, reward_model: str | None = None, prompt_from: PromptFrom | None = None) -> RewardTable:
         """The table of one reward model. Raises ErpError as `read_table`, and where a router is asked otherwise."""
         if prompt_from is not None and self.prompt_from not in (None, prompt_from):

@@ -28,7 +28,12 @@ class TableSource:
 
     An argument that is called ``path`` is one: ``~`` is the home folder, a local one stands absolute in a run's
     ``config.yaml``, and reports call the table by its last part.
+
+    Attributes:
+        preferred: reward model of a table with several, where none is named.
     """
+
+    preferred: str | None = None
 
     def rows(self) -> pd.DataFrame:
         """The table in the long form, a row a reward: prompt, model, reward, and any other column of a table of files.
@@ -36,6 +41,10 @@ class TableSource:
         Values are raw: they are checked, and every fault is named, after this.
         """
         raise NotImplementedError(f"{type(self).__name__} defines no rows")
+
+    def folder(self) -> Path | None:
+        """Where the folder form of the table lies, which may hold the responses; None: it has none."""
+        return None
 
     def read(self, reward_model: str | None = None, prompt_from: PromptFrom | None = None) -> RewardTable:
         """The table of one reward model.
