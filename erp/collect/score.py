@@ -23,6 +23,7 @@ from erp.errors import ErpError
 from erp.files import whole_text
 
 KEYS = ["prompt_id", "model", "sample"]
+PROMPTS_AT_ONCE = 10_000
 FIRST = 64  # responses of which some must have a usable score, or the rest is not paid for
 
 
@@ -90,7 +91,7 @@ class Scorer:
         self.ticks = False
         self.tick: Callable[[int], object] | None = None
         self._adapter: RewardAdapter | None = None
-        self._prompts: dict[Any, dict[Any, Any]] = {}  # prompt_id -> its row
+        self._prompts: pd.DataFrame | None = None  # by prompt_id
         self._sampled: set[str] | None = None  # names of the parts with responses
         self._seen = self._usable = 0  # responses that were scored, and those of which a score came
         self._counted: Counter[str] = Counter()
@@ -166,15 +167,16 @@ class Scorer:
 
     def _score(self, store: Store, pairs: pd.DataFrame, scores: Scores) -> None:
         """Score the pairs that have no score yet."""
-        if not self._prompts:
-            self._prompts = store.read_frame("prompts.parquet").set_index("prompt_id").to_dict("index")
+        if self._prompts is None:
+            columns = ["prompt_id", "prompt", "category", "reference"]
+            self._prompts = store.read_frame("prompts.parquet", columns).set_index("prompt_id")
         if self._adapter is None:
             self._adapter = build(adapter_node(self.node), RewardAdapter, key="reward_model")
             self._adapter.look_in(self.weights_dir)
         todo = [pair for pair in zip(*_columns(pairs), strict=True) if scores.key(*pair) not in scores.had]
-        adapter = self._adapter
+        adapter, prompts = self._adapter, self._prompts.loc[list(dict.fromkeys(p for p, _ in todo))].to_dict("index")
         adapter.counts.clear()
-        for index, score in adapter.each([as_pair(self._prompts[p], text) for p, text in todo]) if todo else ():
+        for index, score in adapter.each([as_pair(prompts[p], text) for p, text in todo]) if todo else ():
             scores.take(*todo[index], score, adapter.counts)
             self._counted.update(adapter.counts)
             adapter.counts.clear()
@@ -229,6 +231,12 @@ class Scorer:
 
 def _columns(pairs: pd.DataFrame) -> tuple[list[str], list[str]]:
     return pairs["prompt_id"].tolist(), pairs["response"].tolist()
+
+
+def unanswered(prompts: pd.DataFrame) -> Iterator[Pair]:
+    """The prompts as pairs whose responses are empty; some at a time, as there may be millions."""
+    for start in range(0, len(prompts), PROMPTS_AT_ONCE):
+        yield from (as_pair(row, "") for row in prompts.iloc[start : start + PROMPTS_AT_ONCE].to_dict("records"))
 
 
 def as_pair(prompt: Mapping[Any, Any], response: str) -> Pair:

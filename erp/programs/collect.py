@@ -11,7 +11,7 @@ from erp.collect.collection import blocks_of, open_collection, prompts_of
 from erp.collect.plan import plan, summary
 from erp.collect.prompts.base import PromptSet
 from erp.collect.rewards.base import RewardAdapter
-from erp.collect.score import adapter_node, as_pair
+from erp.collect.score import adapter_node, unanswered
 from erp.collect.steps import sample_all, score_all
 from erp.collect.store import Store
 from erp.collect.units import Runner
@@ -45,7 +45,7 @@ def run(config: CollectConfig) -> str:
     prompts = prompts_of(store, config, source)
     for note in source.notes:
         print(f"prompts: {note}")
-    adapter.check([as_pair(row, "") for row in prompts.to_dict("records")])
+    adapter.check(unanswered(prompts))
     if config.dry_run:
         held, prompts = open_collection(store, config, prompts, write=False)
         print(plan(store, config, prompts, held))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,7 +42,7 @@ class RewardAdapter:
     def look_in(self, weights_dir: str | None) -> None:
         """Say where weights already on disk may lie."""
 
-    def check(self, prompts: Sequence[Pair]) -> None:
+    def check(self, prompts: Iterable[Pair]) -> None:
         """Refuse prompts that no response to could ever be scored, before anything is sampled. Responses are empty."""
 
     def score(self, pairs: Sequence[Pair]) -> list[float | Failure | None]:

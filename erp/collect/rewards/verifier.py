@@ -7,7 +7,7 @@ import json
 import math
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any, Literal
 
@@ -99,22 +99,22 @@ class Verifier(RewardAdapter):
         """1 for right, 0 for wrong. Raises ErpError where a prompt has no reference to check against."""
         return [self._score(pair) for pair in pairs]
 
-    def check(self, prompts: Sequence[Pair]) -> None:
+    def check(self, prompts: Iterable[Pair]) -> None:
         """Every prompt has a reference that its method can use. Raises ErpError: the first that has not, how many."""
-        faults = []
+        faults, count = dict[str, None](), 0
         for pair in prompts:
+            count += 1
             try:
                 method = self._method(pair)
                 wanted = self._reference(method, pair)
                 if method == "math" and not (self._numbers.only(wanted) or self._mathematics.reads(wanted)):
                     raise _unreadable(wanted, pair)
             except ErpError as error:
-                faults.append(str(error))
+                faults[str(error)] = None
         self._mathematics.close()
-        faults = list(dict.fromkeys(faults))
         if faults:
-            more = f" (and {len(faults) - 1:,} more of {len(prompts):,} prompts)" if len(faults) > 1 else ""
-            raise ErpError(faults[0] + more)
+            more = f" (and {len(faults) - 1:,} more of {count:,} prompts)" if len(faults) > 1 else ""
+            raise ErpError(next(iter(faults)) + more)
 
     def _method(self, pair: Pair) -> str:
         reference = pair.reference or {}
