@@ -37,6 +37,8 @@ POLICIES = {
     "cascade_routing": ("cascade_routing.CascadeRoutingPolicy", {**NORMAL, "lambda": 1e-5}),
 }
 
+PATIENT = {"first_byte_s": 30.0, "between_bytes_s": 30.0}  # a busy machine passes nobody over
+
 
 @pytest.fixture(scope="session")
 def judged_runs(tmp_path_factory):
@@ -70,7 +72,7 @@ def judged(setting):
 
         server = Member(script or scored).__enter__()
         servers.append(server)
-        here = setting(judge={"url": f"{server.url}/reward", **(judge or {})}, **options)
+        here = setting(judge={"url": f"{server.url}/reward", **(judge or {})}, endpoint=PATIENT, **options)
         here.judge = server
         return here
 
@@ -147,7 +149,7 @@ def test_an_llm_grades_as_it_did_when_the_table_was_scored(setting, trained, mon
     with Member(verdict) as server:
         node = yaml.safe_load((ROOT / "conf" / "reward_model" / "judge.yaml").read_text())
         node |= {"base_url": server.url, "api_key_env": "JUDGE_KEY", "rescale": "unit"}
-        here = setting(judge={"reward_model": node})
+        here = setting(judge={"reward_model": node}, endpoint=PATIENT)
         answer = here.chat()
         assert (answer.headers["x-erp-member"], answer.headers["x-erp-path"]) == (trained.members[1], "routed")
         (first, *_) = server.asked
@@ -268,7 +270,7 @@ def test_who_the_policy_would_not_ask_answers_where_those_fail(judged, trained, 
 
 @pytest.mark.parametrize("policy", ["cascade"])
 def test_nobody_is_asked_once_there_is_no_time(judged, trained, policy):
-    here = judged(dict.fromkeys(trained.members, 0.0), judge={"within_s": 0.5}, endpoint={"first_byte_s": 10.0})
+    here = judged(dict.fromkeys(trained.members, 0.0), judge={"within_s": 1.5})
     chain = [trained.members[m] for m in (2, 0, 1)]
     here.members[chain[1]].script = hangs
     answer = here.chat()
@@ -280,7 +282,7 @@ def test_nobody_is_asked_once_there_is_no_time(judged, trained, policy):
 def test_a_client_that_goes_away_takes_the_call_of_the_judge_along(judged):
     here = judged(script=hangs)
     with pytest.raises(httpx2.ReadTimeout):
-        here.client.post("/v1/chat/completions", content=json.dumps(CHAT), timeout=0.5)
+        here.client.post("/v1/chat/completions", content=json.dumps(CHAT), timeout=1.5)
     assert here.judge.asked[0].gone.wait(2)
     assert sum(here.asked) == 1
 
@@ -318,7 +320,7 @@ def test_the_judge_of_the_docs_works_as_it_is_printed(setting, trained):
     space = {}
     exec(code, space)
     with Served(space["app"]) as judge:
-        here = setting(judge={**node, "url": f"{judge.url}{urlsplit(node['url']).path}"})
+        here = setting(judge={**node, "url": f"{judge.url}{urlsplit(node['url']).path}"}, endpoint=PATIENT)
         asked, _ = by_hand(trained, dict.fromkeys(trained.members, 0.0))
         here.members[asked[1]].script = reply(completion("a prime"))
         answer = here.chat()
