@@ -160,7 +160,7 @@ def engine_settings(node: dict[str, Any]) -> dict[str, Any]:
 
 def _block(prompts: int) -> int:
     """Prompts of a unit where nobody says: few files of a large table, quick ones of a small one."""
-    return min(max(32, prompts // 1000), 1024)
+    return min(max(32, prompts // 1000), 512)
 
 
 def _refuse_others(
