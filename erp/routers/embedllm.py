@@ -1,4 +1,4 @@
-"""EmbedLLM, RouteLLM's matrix factorisation: a learned vector for each member, met by a projected embedding."""
+"""EmbedLLM: a learned vector for each member, met by a projected embedding."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from erp.routers.mlp import require_choice
 
 
 class EmbedLLM(Router):
-    """``s_m(x) = w' (v_m * (W e + b)) + b_m``, noise on e in training (EmbedLLM, 2410.02223; RouteLLM, 2406.18665).
+    """``s_m(x) = w' (v_m * (W e + b)) + b_m``, noise on e in training (EmbedLLM, 2410.02223).
 
-    Theirs classify a response as right or wrong (EmbedLLM) or as the better of two (RouteLLM). Ours, for rewards of any
-    kind: squared error of the standardised reward, and a bias for each member, the train mean at the start.
+    Theirs classifies a response as right or wrong. Ours, for rewards of any kind: squared error of the standardised
+    reward, and a bias for each member, the train mean at the start. RouteLLM's, of games, is `MatrixFactorisation`.
 
     Args:
-        dimension: of a member's vector; 232 in EmbedLLM, 128 in RouteLLM.
+        dimension: of a member's vector; 232 in EmbedLLM.
         noise: length of the noise beside an embedding of length 1, Gaussian; EmbedLLM's .05 an entry, of 768, is 1.4.
         weights: ``none``, or ``precision``: cells count by 1 / (tau^2 + s^2 / K), where samples tell; ours.
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from scipy.optimize import minimize
 
+from erp.errors import ErpError
 from erp.routers.bradley_terry import BradleyTerry, SimilarityWeighted, strengths_of
 from tests.routers.problems import problem, scores
 
@@ -57,6 +58,39 @@ def test_each_prompt_weighs_the_games_by_its_similarity(monkeypatch):
     for e, told in zip(test.embedding.astype(float), found, strict=True):
         cosine = train.embedding.astype(float) @ e
         np.testing.assert_allclose(told, most_likely(train.rewards, 10 * 10 ** (cosine / cosine.max())), atol=1e-5)
+
+
+def test_gamma_is_the_likeliest_on_validation():
+    """Each candidate's strengths are those of an optimiser; the likelihood is taken game by game."""
+    train, test = tied()
+    held = problem(sizes=(60, 25, 1))[1]
+    held = held.with_rewards(np.round(held.rewards / 2))
+    held.rewards[::3, 1] = np.nan
+    candidates = [1.0, 10.0, 1e4]
+
+    def lost(gamma):
+        total = 0.0
+        for e, row in zip(held.embedding.astype(float), held.rewards, strict=True):
+            cosine = train.embedding.astype(float) @ e
+            beta = most_likely(train.rewards, gamma ** (1 + cosine / cosine.max()))
+            for i, j in combinations(np.flatnonzero(~np.isnan(row)), 2):
+                won = (np.sign(row[i] - row[j]) + 1) / 2
+                total += won * np.logaddexp(0, beta[j] - beta[i]) + (1 - won) * np.logaddexp(0, beta[i] - beta[j])
+        return total
+
+    router = SimilarityWeighted(gammas=candidates)
+    router.fit(train.batches(50), held.batches(10))
+    best = min(candidates, key=lost)
+    assert router.chosen() == {"gamma": best}
+    alone = SimilarityWeighted(gammas=[best])
+    alone.fit(train.batches(50), ())
+    np.testing.assert_allclose(scores(router, test), scores(alone, test), rtol=1e-12)
+
+
+def test_a_gamma_that_weighs_nothing_is_refused():
+    for gammas in ([], [0.5], [float("nan")], [1e101]):
+        with pytest.raises(ErpError, match=r"router.gammas = \[.*\]: give one number or more, each from 1 to 1e\+100"):
+            SimilarityWeighted(gammas=gammas)
 
 
 def test_two_members_have_the_log_odds_of_their_wins():

@@ -16,6 +16,7 @@ from erp.routers.graph import Graph
 from erp.routers.irt import IRT
 from erp.routers.label_classifier import LabelClassifier
 from erp.routers.low_rank import LowRank
+from erp.routers.matrix_factorisation import MatrixFactorisation
 from erp.routers.mean_and_spread import MeanAndSpread
 from erp.routers.mlp import MLP
 from erp.routers.p2l import P2L
@@ -33,6 +34,7 @@ MAKERS = {
     "low_rank_weighted": lambda: LowRank(rank=3, weights="precision"),
     "embedllm": lambda: EmbedLLM(dimension=16),
     "embedllm_weighted": lambda: EmbedLLM(dimension=16, noise=0.0, weights="precision"),
+    "matrix_factorisation": lambda: MatrixFactorisation(dimension=16),
     "zooter": lambda: Zooter(hidden=(16,)),
     "ranking": lambda: Ranking(hidden=(16,)),
     "regret": lambda: Regret(hidden=(16,)),
@@ -44,7 +46,13 @@ MAKERS = {
     "routerdc": lambda: RouterDC(dimension=16),
     "graph": lambda: Graph(dimension=16),
 }
-ORDERED = {"label_classifier", "p2l", "routerdc", "graph"}  # these see who is better, not by how much
+ORDERED = {
+    "label_classifier",
+    "matrix_factorisation",
+    "p2l",
+    "routerdc",
+    "graph",
+}  # these see who is better, not by how much
 ORDINAL = {"zooter", "ranking", "regret"} | ORDERED
 every_router = pytest.mark.parametrize("name", MAKERS)
 
