@@ -40,9 +40,10 @@ NOT_IDENTITY = (
     "split.from",  # the parts that follow from it stand for it
     "trainer.accelerator",
     "trainer.progress",
+    "votes",  # what is learnt from them stands for it
 )
 # Keys that came later: null, they name no run, so that one that was made before is found again.
-SINCE = ("cost.scoring",)
+SINCE = ("cost.scoring", "router.gammas")
 
 LONGEST_LABEL = 60
 """Letters of a router's or backbone's label in a folder's name: of four bytes each, two of them leave a system room."""

@@ -107,6 +107,19 @@ class Labels(Node):
     samples: int | None = Field(None, ge=1)
 
 
+class Votes(Node):
+    """Which of two members answered better, by prompt: what routers that learn from games read."""
+
+    path: str | None = None
+    beside_rewards: bool = False
+
+    @model_validator(mode="after")
+    def _of_a_file(self) -> Self:
+        if self.beside_rewards and self.path is None:
+            raise ValueError("beside_rewards: is read with votes.path only; give a file of votes, or leave it out")
+        return self
+
+
 class Trainer(Node):
     """How routers with a loss are trained; closed-form routers use ``batch_size`` only."""
 
@@ -194,6 +207,7 @@ class TrainConfig(Node):
     tracking: Tracking
     split: Split = Split()
     labels: Labels = Labels()
+    votes: Votes = Votes()
     target: Target = Target()
     category: Literal["given", "predicted"] = "given"
     category_block: float = Field(0.0, ge=0, le=1000)

@@ -140,8 +140,9 @@ def _sweep_name(jobs: Sequence[dict[str, Any]], parsed: Arguments) -> str:
 def _read_by(job: dict[str, Any], content: Callable[[str], str]) -> list[str]:
     """What a job reads, which `run_hash` leaves to the table itself: its data's settings, and its files' content."""
     data, prices = dict(job.get("data") or {}), (job.get("cost") or {}).get("prices")
-    path = data.pop("path", None)
-    return [json.dumps(data, sort_keys=True), *(content(str(file)) if file else "" for file in (path, prices))]
+    path, votes = data.pop("path", None), job.get("votes") or {}
+    voted = [json.dumps(votes, sort_keys=True), content(str(votes["path"]))] if votes.get("path") else []
+    return [json.dumps(data, sort_keys=True), *(content(str(file)) if file else "" for file in (path, prices)), *voted]
 
 
 def _for_hydra(parsed: Arguments, record: Path) -> list[str]:

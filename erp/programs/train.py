@@ -165,7 +165,11 @@ def _fit_and_test(plan: Plan, data: RoutingData, tracker: Tracker, start: float)
         policy,
         scores_of(bundle, data, data.split.test, at_once),
         choose(data, validation, config, for_each_cost=policy.needs_samples),
-        [*plan.split.notes, *spread_notes(bundle.router, plan.targets)],
+        [
+            *plan.split.notes,
+            *(plan.votes.votes.notes if plan.votes else ()),
+            *spread_notes(bundle.router, plan.targets),
+        ],
         label=table_label(config.data),
         whole=plan.whole,
     )

@@ -116,7 +116,8 @@ class Router(Fitted):
     order within a prompt means something). ``reads_category``: scores need the prompt's category; ``learns_category``:
     only fitting does. ``learns_spread``: it learns how single responses differ, which means of several do not tell.
     ``reads_samples``: its batches hold the single rewards, K times the memory of their means. ``decides_between_two``:
-    a pool of any other size is refused.
+    a pool of any other size is refused. ``learns_games``: of rewards it sees who beats whom and no more, so that votes
+    may stand for them.
     """
 
     scale: ClassVar[Literal["reward", "ordinal"]]
@@ -125,6 +126,7 @@ class Router(Fitted):
     learns_spread: ClassVar[bool] = False
     reads_samples: ClassVar[bool] = False
     decides_between_two: ClassVar[bool] = False
+    learns_games: ClassVar[bool] = False
     closed_form: ClassVar[bool]
 
     def __init__(self) -> None:  # a router without settings needs no constructor of its own: torch's takes *args

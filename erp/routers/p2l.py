@@ -38,6 +38,7 @@ class P2L(Router):
     """
 
     scale: ClassVar[Literal["reward", "ordinal"]] = "ordinal"
+    learns_games = True
     closed_form = False
     level: Tensor
 

@@ -86,7 +86,7 @@ def split_table(
         part = _hashed_parts(by_hash, seed, test, validation, calibration)
         if kept is not None:
             part, notes = keep_parts(kept, table, grouped, part, PARTS, by == "group")
-            part = _with_calibration(part, _unit_interval(by_hash, seed) - test - validation, calibration)
+            part = _with_calibration(part, unit_interval(by_hash, seed) - test - validation, calibration)
     rows = [np.flatnonzero(part == number).astype(np.int64) for number in range(len(PARTS))]
     _check_parts(rows, by, groups, calibration)
     notes += _near_duplicate_notes(grouped, by, rows, near_duplicates)
@@ -100,7 +100,7 @@ def _hashed_parts(
     """Part of every prompt (N,) by the hash of its key."""
     bounds = np.cumsum([test, validation, calibration])
     parts = np.array([_TEST, _VALIDATION, _CALIBRATION, _TRAIN], dtype=np.int64)
-    return parts[np.searchsorted(bounds, _unit_interval(keys, seed), side="right")]
+    return parts[np.searchsorted(bounds, unit_interval(keys, seed), side="right")]
 
 
 def _with_calibration(part: NDArray[np.int64], place: NDArray[np.float64], calibration: float) -> NDArray[np.int64]:
@@ -112,7 +112,7 @@ def _with_calibration(part: NDArray[np.int64], place: NDArray[np.float64], calib
     return np.where((part == _TRAIN) & (place >= 0) & (place < calibration), _CALIBRATION, part)
 
 
-def _unit_interval(keys: NDArray[np.object_], seed: int) -> NDArray[np.float64]:
+def unit_interval(keys: NDArray[np.object_], seed: int) -> NDArray[np.float64]:
     """A number in [0, 1) for every key (N,), from its hash with the seed."""
     codes, distinct = pd.factorize(keys)
     digests = [hashlib.sha256(f"{seed}:{key}".encode("utf-8", "surrogatepass")).digest()[:8] for key in distinct]
@@ -160,7 +160,7 @@ def _own_parts(
             "correct the column or use split.by=group"
         )
     part = np.array([_OWN_NAMES[value] for value in own], dtype=np.int64)
-    unit = _unit_interval(keys, seed)
+    unit = unit_interval(keys, seed)
     is_train = part == _TRAIN
     carved = 0.0 if (part == _VALIDATION).any() else validation
     part[is_train & (unit < carved)] = _VALIDATION

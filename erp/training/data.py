@@ -17,9 +17,25 @@ from erp.routers.base import Batch, Dimensions, Features
 from erp.table.samples import padded_samples
 from erp.table.schema import RewardTable
 from erp.table.split import Split
+from erp.table.votes import LearntVotes
 from erp.targets import Targets
 
 Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class EmbeddedVotes:
+    """Votes with the embeddings of their prompts.
+
+    Attributes:
+        learnt: the votes.
+        embeddings: of the distinct prompts.
+        beside_rewards: whether the router learns from the table's rewards too.
+    """
+
+    learnt: LearntVotes
+    embeddings: Embeddings
+    beside_rewards: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +52,7 @@ class RoutingData:
         category: (N,) codes; -1 for none, or one that train does not have.
         backbone_state: what a fitted backbone learnt from the train prompts.
         of_means: whether targets are means of the samples; else a cell's target stands for its only sample.
+        votes: what the router learns from in place of rewards, or beside them; None: rewards alone.
     """
 
     table: RewardTable
@@ -47,6 +64,7 @@ class RoutingData:
     category: Rows
     backbone_state: dict[str, Any] = field(default_factory=dict)
     of_means: bool = True
+    votes: EmbeddedVotes | None = None
 
     @property
     def dimensions(self) -> Dimensions:

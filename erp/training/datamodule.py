@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader
 
 from erp.routers.base import Batch
 from erp.training.data import BatchesByRows, RoutingData, RowBatches, Rows
+from erp.training.votes import BatchesWithVotes
 
 
 class RoutingDataModule(pl.LightningDataModule):
@@ -33,6 +34,7 @@ class RoutingDataModule(pl.LightningDataModule):
         self.seed = seed
         self.cache = cache
         self._batches = BatchesByRows(data, samples)
+        self._with_votes = None if data.votes is None else BatchesWithVotes(self._batches, data, data.votes)
         self._prompts = data.table.prompts["prompt"].to_numpy(dtype=object)
 
     def prompts(self, rows: Rows | slice) -> list[str]:
@@ -44,10 +46,21 @@ class RoutingDataModule(pl.LightningDataModule):
         batches = self._batches if embeddings else BatchesByRows(self.data, embeddings=False)
         return DataLoader(batches, sampler=RowBatches(rows, self.batch_size, seed), batch_size=None)
 
+    def learnt(self, seed: int | None = None) -> DataLoader[Batch]:
+        """Train batches as the router learns from them, in order, or shuffled when given a seed."""
+        return self._of_part(self.data.split.train, False, seed)
+
     def train_dataloader(self) -> DataLoader[Batch]:
         """Train batches, shuffled: only routers trained by gradient care."""
-        return self.loader(self.data.split.train, self.seed)
+        return self.learnt(self.seed)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Validation batches, in order."""
-        return self.loader(self.data.split.validation)
+        return self._of_part(self.data.split.validation, True, None)
+
+    def _of_part(self, rows: Rows, validation: bool, seed: int | None) -> DataLoader[Batch]:
+        batches = self._with_votes
+        if batches is None:
+            return self.loader(rows, seed)
+        sampler = RowBatches(batches.part(rows, validation), self.batch_size, seed)
+        return DataLoader(batches, sampler=sampler, batch_size=None)

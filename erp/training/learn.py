@@ -17,7 +17,7 @@ from erp.table.categories import category_codes
 from erp.trained.bundle import Bundle
 from erp.trained.card import Card
 from erp.trained.checkpoint import load_bundle
-from erp.training.data import RoutingData
+from erp.training.data import EmbeddedVotes, RoutingData
 from erp.training.datamodule import RoutingDataModule
 from erp.training.finetuning import settled
 from erp.training.fitting import fit
@@ -36,11 +36,15 @@ def assemble(plan: Plan) -> RoutingData:
         "embeddings", lambda: cached_embeddings(prompts.tolist(), backbone, cache, config.trainer.progress),
         table.prompts, backbone.fingerprint(), str(cache),
     )  # fmt: skip
+    voted = None
+    if plan.votes is not None:
+        of_votes = cached_embeddings(plan.votes.votes.texts, backbone, cache, config.trainer.progress)
+        voted = EmbeddedVotes(plan.votes, of_votes, config.votes.beside_rewards)
     category = table.prompts["category"]
     categories = tuple(sorted({str(c) for c in category.iloc[plan.split.train] if isinstance(c, str)}))
     return RoutingData(
         table, plan.targets, plan.costs, plan.split, embeddings, categories,
-        category_codes(category.tolist(), categories), backbone_state, config.target.kind == "mean",
+        category_codes(category.tolist(), categories), backbone_state, config.target.kind == "mean", voted,
     )  # fmt: skip
 
 

@@ -55,7 +55,7 @@ class RoutingModule(pl.LightningModule):
         """Fit the references, and a closed-form router."""
         data, bundle = self._datamodule(), self.bundle
         fit_references(bundle, data)
-        train = data.loader(data.data.split.train)
+        train = data.learnt()
         if bundle.router.closed_form:
             bundle.router.fit(_Shown(train, bundle.widened), _Shown(data.val_dataloader(), bundle.seen))
         else:

@@ -29,15 +29,18 @@ from erp.table.schema import RewardTable
 from erp.table.source import load_table, with_absolute_path
 from erp.table.split import Split
 from erp.table.splits import split_table
+from erp.table.votes import LearntVotes, learnable, read_votes
 from erp.targets import Targets, expected_target
 from erp.trained.origin import Origin
 from erp.training.suited import (
     require_categories,
+    require_games,
     require_judged,
     require_loss,
     require_pair,
     require_spread,
     require_train_rewards,
+    require_votes,
 )
 
 CALIBRATION = 0.1  # share of prompts carved out of the train half for a policy that promises something
@@ -55,6 +58,7 @@ class Plan:
         targets: what is predicted of the table.
         costs: what each answer cost.
         split: which prompts are train, validation and test.
+        votes: what the router learns from in place of rewards, or beside them; None: rewards alone.
         origin: what the run is made from.
         folder: where the run goes; its name ends in the run's hash.
     """
@@ -65,6 +69,7 @@ class Plan:
     targets: Targets
     costs: Costs
     split: Split
+    votes: LearntVotes | None
     origin: Origin
     folder: RunFolder
 
@@ -88,6 +93,7 @@ def prepare(config: TrainConfig) -> Plan:
     require_categories(router, config.router.get("name"), table, config.category)
     require_spread(router, config.router.get("name"), table)
     require_pair(router, config.router.get("name"), table.members)
+    require_games(router, config.router.get("name"), config.votes.path)
     if config.category_block > 0 and not table.has_categories:
         raise ErpError(
             f"category_block = {config.category_block}: the table has no column `category`; add one, or give 0"
@@ -109,13 +115,15 @@ def prepare(config: TrainConfig) -> Plan:
     )
     require_train_rewards(table, targets, split)
     require_judged(table, targets, split)
+    votes = _votes(config, table, split)
     prices = sha256_file(Path(config.cost.prices)) if config.cost.prices else ""
     fingerprint = shared("fingerprint", table.fingerprint, table)
     rule = () if table.prompt_from == DEFAULT_RULE else (table.prompt_from,)  # what the router will be asked by
-    identity = run_hash(_as_built(config), fingerprint, prices, *table.members, *content, *rule)
+    voted = () if votes is None else (f"votes {votes.content()} {config.votes.beside_rewards}",)
+    identity = run_hash(_as_built(config), fingerprint, prices, *table.members, *content, *rule, *voted)
     folder = RunFolder(Path(config.out) / run_name(config.router, config.backbone, identity))
     origin = Origin(shared("origin", lambda: Origin.of(whole, {}).table, whole), facts)
-    return Plan(_with_absolute_paths(config), table, whole, targets, costs, split, origin, folder)
+    return Plan(_with_absolute_paths(config), table, whole, targets, costs, split, votes, origin, folder)
 
 
 def table_split(
@@ -132,6 +140,26 @@ def table_split(
         kept = Kept(folder.load_split("split.from"), folder.path.name)
     split = split_table(table, calibration=calibration, kept=kept, cache=cache, **asked.model_dump(exclude={"from_"}))
     return split, () if kept is None else (hashlib.sha256("\n".join(split.parts).encode()).hexdigest(),)
+
+
+def _votes(config: TrainConfig, table: RewardTable, split: Split) -> LearntVotes | None:
+    """What the router learns from beside the table, where votes are given. Raises ErpError with every fault."""
+    asked = config.votes
+    if asked.path is None:
+        return None
+    if config.backbone.get("finetune"):
+        raise ErpError(
+            "votes.path: an encoder (backbone.finetune=true) is trained on the table's prompts alone; give "
+            "backbone.finetune=false, or leave votes.path out"
+        )
+    votes = learnable(
+        read_votes(asked.path, table.members, table.prompt_from), table.prompts, split, seed=config.split.seed,
+        validation=config.split.validation, near_duplicates=config.split.near_duplicates,
+        cache=cache_folder(config.cache_dir),
+    )  # fmt: skip
+    if not asked.beside_rewards:
+        require_votes(votes, table.members)
+    return votes
 
 
 def _as_built(config: TrainConfig) -> dict[str, Any]:
@@ -168,9 +196,12 @@ def _require_area(config: TrainConfig, costs: Costs) -> None:
 
 def _with_absolute_paths(config: TrainConfig) -> TrainConfig:
     """So that ``config.yaml`` repeats the run from any working directory."""
-    cost, split = config.cost, config.split
+    cost, split, votes = config.cost, config.split, config.votes
     if cost.prices is not None:
         cost = cost.model_copy(update={"prices": str(Path(cost.prices).expanduser().resolve())})
     if split.from_ is not None:
         split = split.model_copy(update={"from_": str(Path(split.from_).expanduser().resolve())})
-    return config.model_copy(update={"data": with_absolute_path(config.data), "cost": cost, "split": split})
+    votes = votes.model_copy(update=with_absolute_path({"path": votes.path}))
+    return config.model_copy(
+        update={"data": with_absolute_path(config.data), "cost": cost, "split": split, "votes": votes}
+    )

@@ -11,6 +11,7 @@ from erp.table.complete import lacking, lacking_text
 from erp.table.samples import tells_responses
 from erp.table.schema import RewardTable
 from erp.table.split import Split
+from erp.table.votes import LearntVotes
 from erp.targets import Targets, samples_per_cell
 
 
@@ -34,6 +35,25 @@ def require_pair(router: Router, name: object, members: Sequence[str]) -> None:
         raise ErpError(
             f"router = {name}: decides between two members, and the pool has {len(members)}: {shorten(list(members))}; "
             "name two (pool.members=[a,b]), or choose a router for any number (label_classifier, ridge)"
+        )
+
+
+def require_games(router: Router, name: object, votes: str | None) -> None:
+    """Refuse votes to a router that learns from rewards. Raises ErpError."""
+    if votes is not None and not router.learns_games:
+        raise ErpError(
+            f"votes.path = {votes}: router = {name} learns from rewards; those that learn from votes are "
+            "matrix_factorisation, p2l, similarity_weighted and bradley_terry; choose one, or leave votes.path out"
+        )
+
+
+def require_votes(votes: LearntVotes, members: Sequence[str]) -> None:
+    """Refuse votes without some member: nothing could be learnt about it. Raises ErpError."""
+    known = set(votes.votes.members[~votes.validation].ravel().tolist())
+    if unknown := [name for m, name in enumerate(members) if m not in known]:
+        raise ErpError(
+            f"votes.path: no vote of train is on {shorten(unknown)}, so nothing can be learnt about it; give more "
+            "votes, name the other members in pool.members, or votes.beside_rewards=true"
         )
 
 
