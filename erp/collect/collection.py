@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from erp.build import build
+from erp.collect.journal import forget
 from erp.collect.prompts.base import PromptSet, prompt_frame, with_ids_of
 from erp.collect.score import Scorer, rewards_folder
 from erp.collect.store import Store
@@ -201,12 +202,16 @@ def reopen(store: Store) -> None:
 
 def same_reward_model(store: Store, scorer: Scorer) -> dict[str, Any]:
     """What gives the scores. Raises ErpError where the folder has scores of that name from something else."""
-    file, about = f"{rewards_folder(scorer.name)}/{SETTINGS}", jsonable(scorer.about())
-    if not any(name.startswith("part-") for name in store.names(rewards_folder(scorer.name))):
-        store.write_json(file, about)  # nothing is scored yet, whatever was tried
-    held = store.read_json(file)
+    folder, about = rewards_folder(scorer.name), jsonable(scorer.about())
+    file, there = f"{folder}/{SETTINGS}", store.names(folder)
+    held = store.read_json(file) if SETTINGS in there else about
     where = {"device", "base_url"}  # may differ between two runs of one scoring
-    if differing := sorted(key for key in {*held, *about} - where if held.get(key) != about.get(key)):
+    differing = sorted(key for key in {*held, *about} - where if held.get(key) != about.get(key))
+    if not any(name.startswith("part-") for name in there):  # nothing is written yet, whatever was tried
+        if differing:
+            forget(store, f"journal/{folder}")
+        store.write_json(file, about)
+    elif differing:
         raise ErpError(
             f"reward_model.name = {scorer.name}: {store.url} has scores of that name with other {shorten(differing)}; "
             f"give reward_model.name=<another>"

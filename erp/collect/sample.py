@@ -91,6 +91,7 @@ class Sampler:
                 waiting.remove(last)
                 yield report
         finally:
+            getattr(answers, "close", bool)()  # no more requests are taken
             for unit in waiting:
                 unit.leave()
 

@@ -62,7 +62,7 @@ def sample_all(store: Store, config: CollectConfig, blocks: Blocks, held: dict[s
             config.retry_failed,
         )  # fmt: skip
         size = {u: waiting.get(u) or blocks.held_by(u.block) for u in todo}
-        _rounds(config, job, todo, {u: count * config.k for u, count in size.items()})
+        _rounds(config, job, todo, {u: count * config.k for u, count in size.items()}, {*waiting})
     everything = [Unit(block, name) for name in held["members"] for block in range(len(blocks.rows))]
     count, reason = _failed(store, "failures/samples", everything)
     _refuse_too_many(config, store, count, blocks.prompts * len(held["members"]), reason)
@@ -97,7 +97,7 @@ def score_all(store: Store, config: CollectConfig, blocks: Blocks) -> str:
     todo = [u for u in units if size.get(u) or (u.file in failed and (config.retry_failed or not finished))]
     if todo:
         store.remove(f"{where}/{MANIFEST}")
-        _rounds(config, job, todo, {u: size.get(u, 0) for u in todo})
+        _rounds(config, job, todo, {u: size.get(u, 0) for u in todo}, {u for u in todo if u.file in failed})
     count, reason = _failed(store, f"failures/{where}", units)
     _refuse_too_many(config, store, count, blocks.prompts, reason)
     outcome = job.outcome(units)
@@ -119,11 +119,16 @@ def score_all(store: Store, config: CollectConfig, blocks: Blocks) -> str:
     )
 
 
-def _rounds(config: CollectConfig, job: Job, units: Sequence[Unit], size: dict[Unit, int]) -> None:
-    """Do the units; those with failures again, as often as ``retries`` says. Raises ErpError where some were lost."""
+def _rounds(
+    config: CollectConfig, job: Job, units: Sequence[Unit], size: dict[Unit, int], failed_before: set[Unit]
+) -> None:
+    """Do the units; those with failures again, as often as ``retries`` says.
+
+    Raises:
+        ErpError: some were lost, or nothing comes of any; of those that failed before nothing may well come again.
+    """
     runner = build(config.runner, Runner, key="runner")
     todo, lost, barren = list(units), dict[Unit, str](), 0
-    fresh = True  # a round of nothing but failures may well bring nothing
     pause = 0.1 if sys.stderr.isatty() else 30.0  # a log file wants a line now and then
     with tqdm(
         total=sum(size.values()), desc=job.title, unit="response", mininterval=pause, disable=not config.progress
@@ -143,14 +148,16 @@ def _rounds(config: CollectConfig, job: Job, units: Sequence[Unit], size: dict[U
                         again.append(report.unit)
                     reason = next(iter(report.failed.values())).error[:200]
                     bar.write(f"{report.unit.name}: {len(report.failed)} prompts failed: {reason}", file=sys.stderr)
-                barren = barren + 1 if fresh and report.failed and not report.done else 0
+                if report.unit not in failed_before:
+                    barren = barren + 1 if report.failed and not report.done else 0
                 if barren == BARREN:
                     raise ErpError(
                         f"{job.title}: nothing came of {BARREN} units one after the other, the last by: {reason}; what "
                         f"succeeded is kept; mend the cause (is the server up, its address right?) and go on with the "
                         f"same command"
                     )
-            todo, fresh = again, False
+            todo = again
+            failed_before.update(again)
             if not todo:
                 break
     if lost:

@@ -155,6 +155,37 @@ def test_verdicts_before_an_error_that_ends_the_run_are_kept(collect, tmp_path):
     assert (samples(tmp_path, "judge")["reward"] == 7).all()
 
 
+def test_verdicts_of_another_rubric_are_not_taken_for_its_own(collect, tmp_path):
+    """Nothing was written yet, so the name is free; what the journal held was said to another question."""
+
+    def verdict(body, number):
+        if "BETTER" in prompt(body):
+            return completion("Score: 3")
+        return error(402, "no more") if number >= 15 else completion("Score: 7")
+
+    with ChatServer(verdict) as server:
+        arguments = (*JUDGE, f"reward_model.base_url={server.url}", "block=7")
+        assert collect(*arguments)[0] == 2
+        assert list((tmp_path / "table/journal").rglob("*.jsonl"))
+        code, _, err = collect(*arguments, "reward_model.rubric='BETTER {response}'")
+        assert code == 0, err
+    assert (samples(tmp_path, "judge")["reward"] == 3).all()
+
+
+def test_prompts_that_fail_again_and_again_are_no_server_that_is_down(collect):
+    """Four units of which nothing came before; each is asked again at every start, and the table ends."""
+
+    def answer(body, number):
+        return error(500, "cannot") if prompt(body) in ("apple", "chair", "eagle", "grape") else echo(body, number)
+
+    with ChatServer(answer) as server:
+        arguments = (*OPENAI, f"engine.base_url={server.url}", "k=1", "block=1", "engine.retries=0", "retries=0")
+        assert "8 of 14 prompts failed" in collect(*arguments)[2]
+        code, out, err = collect(*arguments, "max_failed=0.6", "retries=2")
+        assert code == 0, err
+        assert "8 failed prompts" in out
+
+
 def test_a_judge_that_never_gives_a_score_is_not_paid_to_the_end(collect, tmp_path):
     with ChatServer(lambda body, number: completion("It is fine.")) as server:
         arguments = (*JUDGE, f"reward_model.base_url={server.url}")
