@@ -19,7 +19,7 @@ from pydantic import BaseModel
 from erp.build import LABEL, plain_name
 from erp.compose import conf_folder
 from erp.config import PROGRAMS, Decoding, Member, Pool, Shot
-from erp.config.learn import Cost, Tracking, Trainer
+from erp.config.parts import Cost, Tracking, Trainer
 from erp.config.serve import Capable, Endpoint, Gateway, Judge
 
 SCHEMAS: dict[str, type[BaseModel]] = {

@@ -11,25 +11,19 @@ from erp.config.collect import CollectConfig
 from erp.config.faults import faults_of
 from erp.config.importing import ImportConfig
 from erp.config.learn import (
-    Bootstrap,
     CompareConfig,
-    Cost,
     DescribeConfig,
     EvaluateConfig,
     ExportConfig,
     ExtendConfig,
-    Labels,
     PushConfig,
     ReportConfig,
     RouteConfig,
     ShowConfig,
-    Split,
-    Target,
-    Tracking,
     TrainConfig,
-    Trainer,
 )
 from erp.config.nodes import Decoding, Member, Node, Plug, Pool, RewardModel, Shot
+from erp.config.parts import Bootstrap, Cost, Labels, Split, Target, Tracking, Trainer
 from erp.config.programs import PROGRAMS, DashboardConfig
 from erp.errors import ErpError
 
