@@ -22,7 +22,7 @@ ROUTERS = router_options()
 # Of routers that are refused, and asked for things, for the same reasons one stands for the others.
 ALIKE = {
     "avengers", "avengers_pro", "bradley_terry", "gradient_boosting", "graph", "hybrid_llm", "irt", "label_classifier",
-    "label_knn", "p2l", "prox", "random_forest", "routerdc", "svr",
+    "label_knn", "label_svm", "p2l", "prox", "random_forest", "routerdc", "svr",
 }  # fmt: skip
 BUILT = {name: build(node, Router, key="router") for name, node in ROUTERS.items() if name not in ALIKE}
 Case = dict[str, Any]

@@ -74,9 +74,9 @@ def test_all_routers_are_here():
     assert {
         "auto", "avengers", "avengers_pro", "bradley_terry", "category_mean", "cluster_mean", "embedllm",
         "gradient_boosting", "graph", "hierarchical_mean", "irt", "kernel_ridge", "knn", "label_classifier",
-        "label_knn", "low_rank", "matrix_factorisation", "mean_and_spread", "mlp", "p2l", "prox", "quantile",
-        "random_forest", "ranking", "regret", "ridge", "routerdc", "similarity_weighted", "soft_category_mean", "stack",
-        "svr", "uniroute", "zooter",
+        "label_knn", "label_svm", "low_rank", "matrix_factorisation", "mean_and_spread", "mlp", "p2l", "prox",
+        "quantile", "random_forest", "ranking", "regret", "ridge", "routerdc", "similarity_weighted",
+        "soft_category_mean", "stack", "svr", "uniroute", "zooter",
     } <= set(NAMES)  # fmt: skip
 
 
