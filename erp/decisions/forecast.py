@@ -20,6 +20,7 @@ class Forecast:
         spread: (n, M) predicted standard deviation between answers; None for a router that tells none.
         points: (n, M, Q) predicted quantiles of an answer's reward; None likewise.
         weights: (Q,) of each of them in the distribution.
+        matches: (n, M, J) predicted chance that the best of 1 to J answers does as well as a reference's; likewise.
     """
 
     scores: Floats
@@ -27,8 +28,10 @@ class Forecast:
     spread: Floats | None = None
     points: Floats | None = None
     weights: Floats | None = None
+    matches: Floats | None = None
 
     def take(self, rows: NDArray[np.int64]) -> Forecast:
         """These prompts only, by position."""
-        spread, points = (None if each is None else each[rows] for each in (self.spread, self.points))
-        return Forecast(self.scores[rows], self.costs[rows], spread, points, self.weights)
+        of_prompts = (self.spread, self.points, self.matches)
+        spread, points, matches = (None if each is None else each[rows] for each in of_prompts)
+        return Forecast(self.scores[rows], self.costs[rows], spread, points, self.weights, matches)

@@ -88,6 +88,7 @@ class Policy:
         needs_reward_scale: the scores must be in reward units; ``ordinal`` ones are refused.
         needs_calibration: ``split.calibration`` is carved out of the train half for it.
         needs_neighbours: ``choose`` reads the rewards of each prompt's neighbours.
+        needs_matches: it reads how likely the best of several answers does as well as a reference's.
         needs_samples: it looks at rewards of single answers.
         lambda_: reward per unit of cost the policy weighs by; None where it has no such price.
         reference: name of the member it compares with, as configured; None where it names none.
@@ -97,6 +98,7 @@ class Policy:
     needs_reward_scale: ClassVar[bool] = False
     needs_calibration: ClassVar[bool] = False
     needs_neighbours: ClassVar[bool] = False
+    needs_matches: ClassVar[bool] = False
     needs_samples: ClassVar[bool] = False
     lambda_: float | None = None
     reference: str | None = None
@@ -181,6 +183,7 @@ def require_suited(
     cost_kind: str,
     members: tuple[str, ...],
     single: bool = True,
+    has_matches: bool = True,
 ) -> None:
     """Refuse a policy that this router, these costs or this pool cannot serve; to be asked before training.
 
@@ -192,6 +195,7 @@ def require_suited(
         cost_kind: ``none`` where no costs are known.
         members: the pool.
         single: whether the table tells the rewards of single answers, and their mean is what is predicted.
+        has_matches: whether it can tell how likely the best of several answers does as well as a reference's.
 
     Raises:
         ErpError: one line for every fault.
@@ -203,6 +207,11 @@ def require_suited(
         faults.append(
             f"policy = {policy.name}: reads the rewards of each prompt's neighbours, and router = {router} has none; "
             "routers that keep train prompts are allowed; choose router=knn or another policy"
+        )
+    if policy.needs_matches and not has_matches:
+        faults.append(
+            f"policy = {policy.name}: reads how likely several answers are enough, and router = {router} does not "
+            "predict it; router=best_route is allowed; choose it, or policy=reservation"
         )
     if policy.needs_costs and cost_kind == "none":
         faults.append(

@@ -40,8 +40,8 @@ class HeldOut:
         scale: of the scores, ``reward`` or ``ordinal``.
         neighbours: positions (n,) -> (n, k, M) rewards of the nearest train prompts of these prompts, for policies
             that read them: never held for all N.
-        spread, points, weights: what the router predicts of single rewards, as in `erp.decisions.forecast.Forecast`;
-            None where it predicts none, or no policy reads it.
+        spread, points, weights, matches: what the router predicts of single rewards, as in
+            `erp.decisions.forecast.Forecast`; None where it predicts none, or no policy reads it.
     """
 
     members: tuple[str, ...]
@@ -59,6 +59,7 @@ class HeldOut:
     spread: Floats | None = None
     points: Floats | None = None
     weights: Floats | None = None
+    matches: Floats | None = None
 
     @property
     def rewards(self) -> Floats:
@@ -83,7 +84,7 @@ class HeldOut:
             guessed_category_scores=some(self.guessed_category_scores), targets=self.targets.take(rows),
             costs=self.costs[rows], groups=self.groups[rows],
             neighbours=None if near is None else lambda at: near(rows[at]),
-            spread=some(self.spread), points=some(self.points),
+            spread=some(self.spread), points=some(self.points), matches=some(self.matches),
         )  # fmt: skip
 
     def choice(self, lambda_: float, scores: Floats | None = None) -> Choice:
@@ -107,7 +108,7 @@ class HeldOut:
     def forecast(self) -> Forecast:
         """What is known before anybody is asked."""
         costs = np.broadcast_to(self.predicted_costs, self.size)
-        return Forecast(self.scores, costs, self.spread, self.points, self.weights)
+        return Forecast(self.scores, costs, self.spread, self.points, self.weights, self.matches)
 
     @property
     def observed(self) -> Observed:

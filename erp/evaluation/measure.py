@@ -141,12 +141,9 @@ def _joined(told: Sequence[Distribution]) -> dict[str, Any]:
     """What a router predicts of single rewards, of all blocks of prompts."""
     if not told:
         return {}
-    spreads, points = ([getattr(part, name) for part in told] for name in ("spread", "points"))
-    return {
-        "spread": None if spreads[0] is None else np.concatenate(spreads),
-        "points": None if points[0] is None else np.concatenate(points),
-        "weights": told[0].weights,
-    }
+    parts = {name: [getattr(part, name) for part in told] for name in ("spread", "points", "matches")}
+    joined = {name: None if each[0] is None else np.concatenate(each) for name, each in parts.items()}
+    return {**joined, "weights": told[0].weights}
 
 
 def _noise(table: RewardTable, means: Targets | None) -> dict[str, Any]:

@@ -117,7 +117,7 @@ class Router(Fitted):
     only fitting does. ``learns_spread``: it learns how single responses differ, which means of several do not tell.
     ``reads_samples``: its batches hold the single rewards, K times the memory of their means. ``decides_between_two``:
     a pool of any other size is refused. ``learns_games``: of rewards it sees who beats whom and no more, so that votes
-    may stand for them.
+    may stand for them. ``samples_needed``: separate responses in every cell; a table with fewer is refused.
     """
 
     scale: ClassVar[Literal["reward", "ordinal"]]
@@ -128,6 +128,7 @@ class Router(Fitted):
     decides_between_two: ClassVar[bool] = False
     learns_games: ClassVar[bool] = False
     closed_form: ClassVar[bool]
+    samples_needed: int = 1
 
     def __init__(self) -> None:  # a router without settings needs no constructor of its own: torch's takes *args
         super().__init__()

@@ -86,13 +86,14 @@ class Bundle(nn.Module):
     def distribution(self, embedding: Vectors, category: Codes) -> Distribution:
         """What the router predicts of single rewards beside their mean; a router may predict nothing of it."""
         features = Features(torch.from_numpy(embedding), torch.from_numpy(category))
-        spread, quantiles = (getattr(self.router, name, None) for name in ("spread", "quantiles"))
-        given = self.seen(features) if spread or quantiles else features
+        spread, quantiles, matches = (getattr(self.router, name, None) for name in ("spread", "quantiles", "matches"))
+        given = self.seen(features) if spread or quantiles or matches else features
         with torch.no_grad():
             return Distribution(
                 None if spread is None else spread(given).numpy(),
                 None if quantiles is None else quantiles(given).numpy(),
                 None if quantiles is None else np.array(mean_weights(self.router.levels)),  # type: ignore[arg-type]
+                None if matches is None else matches(given).numpy(),
             )
 
     def seen(self, features: Features) -> Features:

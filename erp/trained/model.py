@@ -67,6 +67,7 @@ class Distribution(NamedTuple):
     spread: Scores | None = None
     points: Scores | None = None
     weights: Scores | None = None
+    matches: Scores | None = None
 
 
 class Scale(Protocol):

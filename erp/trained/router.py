@@ -234,7 +234,7 @@ class TrainedRouter:
         if not isinstance(self.policy, SequentialPolicy):
             raise ErpError(
                 f"policy = {self.policy.name}: looks at no reward, so there is nothing to observe; runs of "
-                "policy=cascade, cascade_routing or reservation have sessions; train one, or use `route`"
+                "policy=best_route, cascade, cascade_routing or reservation have sessions; train one, or use `route`"
             )
         return Session(self.policy, self.members, self.forecast([prompt], None if category is None else [category]))
 

@@ -38,6 +38,7 @@ from erp.training.suited import (
     require_judged,
     require_loss,
     require_pair,
+    require_samples,
     require_spread,
     require_train_rewards,
     require_votes,
@@ -106,13 +107,14 @@ def prepare(config: TrainConfig) -> Plan:
     costs = table_costs(table, facts, config.cost, train=split.train, responses=config.target.responses)
     require_suited(
         policy, router=str(config.router.get("name")), scale=router.scale, cost_kind=costs.kind, members=table.members,
-        has_neighbours=hasattr(router, "neighbour_rewards"),
+        has_neighbours=hasattr(router, "neighbour_rewards"), has_matches=hasattr(router, "matches"),
         single=not policy.needs_samples or (config.target.kind == "mean" and tells_responses(table)),
     )  # fmt: skip
     _require_area(config, costs)
     targets = shared(  # refuses what the samples cannot tell
         "targets", partial(expected_target, table, **config.target.model_dump()), table, config.target.model_dump_json()
     )
+    require_samples(router, config.router.get("name"), table, targets)
     require_train_rewards(table, targets, split)
     require_judged(table, targets, split)
     votes = _votes(config, table, split)

@@ -67,6 +67,17 @@ def require_spread(router: Router, name: object, table: RewardTable) -> None:
         )
 
 
+def require_samples(router: Router, name: object, table: RewardTable, targets: Targets) -> None:
+    """Refuse a table with fewer separate responses than the router learns from. Raises ErpError naming the router."""
+    fewest = samples_per_cell(targets)[0] if tells_responses(table) else 1
+    if router.samples_needed > fewest:
+        raise ErpError(
+            f"router = {name}: learns from the best of {router.samples_needed} responses, and a cell of the table has "
+            f"{fewest}; as many separate ones as every cell has, two at least, are allowed; lower router.n, collect "
+            "more (k=), or choose a router that needs one (hybrid_llm, ridge)"
+        )
+
+
 def spread_notes(router: Router, targets: Targets) -> tuple[str, ...]:
     """What must be said of a router that learns how responses differ, where there is one of each cell."""
     if not router.learns_spread or samples_per_cell(targets)[1] > 1:

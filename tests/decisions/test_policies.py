@@ -36,7 +36,7 @@ def every(request):
 
 def test_a_yaml_says_in_its_first_line_what_it_is_and_bears_its_own_name():
     asked_once = {"lambda", "budget", "tolerance", "guarded", "guarantee"}
-    assert asked_once | {"cascade", "cascade_routing", "reservation"} == set(NODES)
+    assert asked_once | {"best_route", "cascade", "cascade_routing", "reservation"} == set(NODES)
     for name, node in NODES.items():
         assert node["name"] == name == build(node, Policy, key="policy").name
         assert (CONF / f"{name}.yaml").read_text(encoding="utf-8").startswith("# ")

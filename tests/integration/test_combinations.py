@@ -17,7 +17,7 @@ from tests.integration.tables import long_frame, results
 from tests.routers.problems import router_options
 
 NEW = "synthetic-8b"
-RUN_TIME = ("cascade", "cascade_routing", "reservation")
+RUN_TIME = ("best_route", "cascade", "cascade_routing", "reservation")
 ROUTERS = router_options()
 # Of routers that are refused, and asked for things, for the same reasons one stands for the others.
 ALIKE = {
@@ -40,6 +40,7 @@ MORE = {
     "policy=guarantee": ("policy.alpha=0.4",),
     "policy=tolerance": ("policy.tau=0.1",),
     "target.kind=best_of_n": ("target.n=2",),
+    "router=best_route": ("router.n=2",),
     "router=auto": (  # its other candidates are routers of their own here
         "router.folds=3", *(f"~router.candidates.{name}" for name in ROUTERS["auto"]["candidates"]
                             if name not in ("ridge", "knn", "mlp")),
@@ -63,6 +64,8 @@ def refusals(case: Case) -> list[str]:
         lines.append(f"policy = {case['policy']}: compares predicted rewards in reward units")
     if case["policy"] == "guarded" and case["router"] != "knn":
         lines.append("policy = guarded: reads the rewards of each prompt's neighbours")
+    if case["policy"] == "best_route" and case["router"] != "best_route":
+        lines.append("policy = best_route: reads how likely several answers are enough")
     if case["policy"] not in ("lambda", "guarded") and case["cost"] == "none":  # these weigh costs above lambda = 0
         lines.append(f"policy = {case['policy']}: no costs are known to weigh")
     if case["policy"] in RUN_TIME and case["target.kind"] != "mean":

@@ -72,7 +72,7 @@ def close(router: Router, one: np.ndarray, other: np.ndarray) -> None:
 def test_all_routers_are_here():
     assert len(NAMES) >= 20
     assert {
-        "auto", "avengers", "avengers_pro", "bradley_terry", "category_mean", "cluster_mean", "embedllm",
+        "auto", "avengers", "avengers_pro", "best_route", "bradley_terry", "category_mean", "cluster_mean", "embedllm",
         "gradient_boosting", "graph", "hierarchical_mean", "irt", "kernel_ridge", "knn", "label_classifier",
         "label_knn", "label_svm", "low_rank", "matrix_factorisation", "mean_and_spread", "mlp", "p2l", "prox",
         "quantile", "random_forest", "ranking", "regret", "ridge", "routerdc", "similarity_weighted",
@@ -107,7 +107,7 @@ def test_fitting_again_gives_the_same_bits_whatever_is_behind_missing_cells_and_
     assert np.array_equal(np.isnan(odd), np.isnan(train.rewards))
     batches = [part.batches(64) for part in (train.with_rewards(odd), validation)]
     if known(name).reads_samples:
-        assert name in ("quantile", "auto")
+        assert name in ("quantile", "best_route", "auto")
     else:
         batches = [[replace(batch, samples=None) for batch in part] for part in batches]
     np.testing.assert_array_equal(scores(fitted_to(name, *batches), test), scores(known(name), test))
@@ -121,6 +121,9 @@ def test_permuting_the_members_of_a_trained_router_permutes_its_scores(name):
     orders = {7: order}
     if name in ("quantile", "auto"):
         orders[7 * levels] = (order[:, None] * levels + torch.arange(levels)).flatten()
+    if name == "best_route":
+        arms = NODES[name]["n"]
+        orders[7 * arms] = (order[:, None] * arms + torch.arange(arms)).flatten()
     if name in ("mean_and_spread", "auto"):
         orders[14] = torch.cat([order, order + 7])
     router, permuted = known(name), copy.deepcopy(known(name))
