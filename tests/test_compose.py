@@ -147,6 +147,7 @@ def test_an_unknown_option_lists_the_options(group):
     line = fault(f"{group}=nothing")
     assert line.startswith(f"{group} = nothing: there is no such option; choose one of ")
     assert all(option in line for option in options(group))
+    assert line.endswith("`erp train --help` says in a line each what they are")
 
 
 def test_every_fault_of_a_command_is_named_once():

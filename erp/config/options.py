@@ -53,7 +53,8 @@ def no_option(override: str, program: str) -> str | None:
     if isinstance(value, str) and value:
         return None
     several = f" (-m {group}=a,b sweeps over several)" if isinstance(value, list) else ""
-    return f"{group} = {text}: is no option; choose one of {', '.join(options(group))}{several}, or leave it out"
+    known = f"{', '.join(options(group))}{several}"
+    return f"{group} = {text}: is no option; choose one of {known}, or leave it out; {_told(program)}"
 
 
 def line_of(error: Exception, overrides: Sequence[str], program: str | None = None) -> str:
@@ -63,7 +64,8 @@ def line_of(error: Exception, overrides: Sequence[str], program: str | None = No
         found, group, known = match.groups()  # with those of hydra/launcher, and of a folder of the user's
         option = found.removeprefix(f"{group}/")
         named = f", or name one of the table's as {group}.name={option}" if group == "reward_model" else ""
-        return f"{group} = {option}: there is no such option; choose one of {', '.join(known.split())}{named}"
+        known = ", ".join(known.split())
+        return f"{group} = {option}: there is no such option; choose one of {known}{named}; {_told(program)}"
     if match := re.search(r"Could not override '([^']+)'", text):
         key = match.group(1)
         value = next((o.split("=", 1)[1] for o in overrides if o.startswith(f"{key}=")), "")
@@ -85,6 +87,10 @@ def line_of(error: Exception, overrides: Sequence[str], program: str | None = No
         advice = "a text with , = { } [ ] ( ) or quotes in it is quoted twice: 'key=\"a, b\"'"
         return f"{bad}: is not key=value in Hydra's grammar; {advice}"
     return text
+
+
+def _told(program: str | None) -> str:
+    return f"`erp {program or '<program>'} --help` says in a line each what they are"
 
 
 def _where_known(key: str, program: str | None = None) -> str:

@@ -3,8 +3,12 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+from scipy.stats import ttest_1samp
 
+import erp as library
+from erp.backbones.base import embed_prompts
 from tests.integration.tables import long_frame, results
 
 
@@ -90,6 +94,82 @@ def test_a_router_between_two_members_takes_a_pool_of_two(train):
     members = ",".join(sorted(long_frame()["model"].unique())[:2])
     assert members in fault.replace(", ", ",")
     assert train(long_frame(), "router=hybrid_llm", f"pool.members=[{members}]").code == 0
+
+
+ANY_TABLE = {
+    "one answer a cell": lambda frame: frame[frame["sample"] == frame["sample"].min()],
+    "means": means,
+    "attempts": attempts,
+    "no categories and no costs": lambda frame: frame[["prompt", "model", "sample", "reward"]],
+    "missing cells": lambda frame: frame.drop(frame[frame["model"] == frame["model"].iloc[0]].index[::3]),
+}
+
+
+@pytest.mark.parametrize("kind", ANY_TABLE)
+def test_a_guard_on_neighbours_serves_any_table(train, kind):
+    answer = train(ANY_TABLE[kind](long_frame()), "router=knn", "router.k=15", "policy=guarded", "policy.z=1")
+    assert answer.code == 0, answer.err
+    found = results(answer.last)
+    single = found["policy"]["shares"][found["best_single"]["member"]]
+    assert 0.05 < single < 0.95
+
+
+def test_with_one_answer_a_cell_it_goes_by_the_spread_between_the_neighbours(train):
+    frame = ANY_TABLE["one answer a cell"](long_frame())
+    answer = train(frame, "router=knn", "router.k=15", "policy=guarded", "policy.z=1")
+    router, parts = library.load(answer.last), pd.read_parquet(Path(answer.last) / "predictions.parquet")
+    wide = frame.pivot_table(index="prompt_id", columns="model", values="reward")[list(router.members)]
+    texts = frame.drop_duplicates("prompt_id").set_index("prompt_id")["prompt"]
+    split = pd.read_parquet(Path(answer.last) / "split.parquet").set_index("prompt_id")["split"]
+    learnt, held = (split.index[split == name] for name in ("train", "test"))
+    train_, test = (embed_prompts(texts[ids].tolist(), router.backbone) for ids in (learnt, held))
+    single, judged = int(wide.loc[learnt].mean().argmax()), 0
+    chosen = parts[parts["chosen"]].set_index("prompt_id")["model"]
+    for prompt_id, cosine in zip(held, test @ train_.T, strict=True):
+        order = np.argsort(-cosine)
+        if cosine[order[14]] - cosine[order[15]] < 1e-6:  # which of two equally near ones counts is not told here
+            continue
+        near, judged = wide.loc[learnt].to_numpy()[order[:15]], judged + 1
+        ahead = ttest_1samp(near - near[:, [single]], 0.0).statistic > 1
+        ahead[single] = True
+        assert chosen[prompt_id] == router.members[np.where(ahead, near.mean(axis=0), -np.inf).argmax()]
+    assert judged > 30
+
+
+ROUTE = ("router=best_route", "router.n=2", "policy=best_route")
+
+
+def test_best_route_needs_the_samples_that_it_takes_the_best_of(train):
+    for frame, told in ((long_frame(samples=1), 1), (means(long_frame()), 1), (long_frame(samples=3), 3)):
+        answer = train(frame, *ROUTE, "router.n=4")
+        assert answer.code == 2
+        (fault,) = [line for line in answer.faults if "router = " in line]
+        assert "router = best_route: learns from the best of 4 responses" in fault
+        assert f"a cell of the table has {told};" in fault
+    answer = train(long_frame(), "policy=best_route")
+    assert answer.code == 2
+    assert "policy = best_route: reads how likely several answers are enough, and router = ridge does not" in answer.err
+
+
+def test_best_route_pays_for_every_answer_of_its_arm_and_decides_the_same_in_a_session(train):
+    answer = train(long_frame(samples=3), *ROUTE, "policy.threshold=0.8", "cost.scoring=0.001", "trainer.max_epochs=3")
+    assert answer.code == 0, answer.err
+    found, router = results(answer.last), library.load(answer.last)
+    section = found["rewards_at_run_time"]
+    assert found["policy"]["label"] == "best_route, threshold = 0.8"
+    assert 1 < section["calls"] <= 2
+    frame = long_frame(samples=3).drop_duplicates("prompt_id")
+    forecast = router.forecast(frame["prompt"].tolist()[:20])
+    price = (forecast.costs + 0.001)[:, :, None] * [1, 2]
+    for i, text in enumerate(frame["prompt"].tolist()[:20]):
+        arms = {(p, m, j + 1) for (m, j), p in np.ndenumerate(price[i]) if forecast.matches[i, m, j] >= 0.8}
+        _, member, times = min(arms)
+        session, asked = router.session(text), []
+        while session.next is not None:
+            asked.append(session.next)
+            session.observe(float(len(asked)))
+        assert asked == [router.members[member]] * times
+        assert session.answer.reward == times
 
 
 def test_where_lambda_has_a_price_or_is_not_asked_nothing_is_said(erp, train):
