@@ -89,7 +89,9 @@ class BestRoute(Router):
         return masked_mean(binary_cross_entropy_with_logits(logits, wanted, reduction="none"), told)
 
     def _logits(self, features: Features) -> Tensor:
-        return self.trunk(features.embedding).unflatten(1, (-1, self.n))
+        """(B, M, n)."""
+        logits: Tensor = self.trunk(features.embedding)
+        return logits.unflatten(1, (-1, self.n))
 
 
 def expected_best(values: Tensor, n: int) -> Tensor:

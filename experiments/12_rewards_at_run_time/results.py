@@ -1,7 +1,7 @@
 """Policies that look at rewards beside others at equal cost: python results.py <sweep.json>... results.csv curves.csv.
 
 results.csv has a row for each table, reward model, policy and cost: means over the splits, of the intervals' ends too.
-curves.csv is what the figure shows: the curves of the first split.
+curves.csv is what the figure shows: the curves of the first split and the first router.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ def main(sweeps: list[str], results: str, curves: str) -> None:
     means.insert(0, "splits", frame.groupby(KEYS, sort=False)["cost"].count())
     means.reset_index().round(6).to_csv(results, index=False)
     first = min(run["run"]["split_seed"] for run in runs)
-    drawn = pd.DataFrame(row for run in runs if run["run"]["split_seed"] == first for row in points(run))
+    one = [run for run in runs if (run["run"]["split_seed"], run["run"]["router"]) == (first, runs[0]["run"]["router"])]
+    drawn = pd.DataFrame(row for run in one for row in points(run))
     drawn.drop_duplicates().round({"cost": 4, "reward": 5}).to_csv(curves, index=False)
 
 

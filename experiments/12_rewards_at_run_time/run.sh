@@ -6,6 +6,9 @@ cd "$(dirname "$0")"
 erp train -m experiment=rewards_at_run_time out=../runs tracking=off figures=false "$@"
 cascades="policy=cascade policy.bar=constant,predicted policy.returns_best=true"
 erp train -m $cascades reward_model.name=verifier,yes_logit split.seed=0,1,2 sweep=rewards_at_run_time_best out=../runs tracking=off figures=false "$@"
-python results.py ../runs/sweeps/rewards_at_run_time.json ../runs/sweeps/rewards_at_run_time_best.json results.csv curves.csv
+best="router=best_route policy=best_route"
+erp train -m $best reward_model.name=verifier,yes_logit split.seed=0,1,2 sweep=rewards_at_run_time_best_route out=../runs tracking=off figures=false "$@"
+sweeps=../runs/sweeps/rewards_at_run_time
+python results.py $sweeps.json ${sweeps}_best.json ${sweeps}_best_route.json results.csv curves.csv
 python optimum.py optimum.csv
 python plot.py curves.csv figure.png

@@ -66,9 +66,8 @@ def test_the_loss_is_the_cross_entropy_over_the_arms_that_are_not_the_reference_
         p = router.matches(batch.features).numpy()
         loss = float(router.loss(batch))
     assert (p[:, 2] == 1).all()
-    y = labels(batch.samples.numpy(), 2, 3, 0.0)
-    others = [0, 1, 3]
-    each = (-y * np.log(p) - (1 - y) * np.log(1 - p))[:, others]
+    y, p = (part[:, [0, 1, 3]] for part in (labels(batch.samples.numpy(), 2, 3, 0.0), p))
+    each = -y * np.log(p) - (1 - y) * np.log(1 - p)
     assert np.isnan(each).any()
     assert loss == pytest.approx(np.nanmean(each), rel=1e-4)
 
@@ -85,7 +84,7 @@ def test_heads_learn_the_chance_of_every_arm():
     for k in (0, 1):
         expected = labels(samples[kind == k], 2, 3, 0.0).mean(axis=0)
         np.testing.assert_allclose(found[kind == k][0, :2], expected[:2], atol=0.04)
-    assert (np.diff(found[:, 1]) > 0.1).all()  # more answers of an equal are likelier to match it
+    np.testing.assert_allclose(found[0, 1], [1 / 2, 2 / 3, 3 / 4], atol=0.05)  # an equal: the largest of j + 1 draws
 
 
 def calibrated(forecast, samples, scoring=0.0, **settings):
