@@ -91,7 +91,7 @@ class BestRoute(Router):
     def _logits(self, features: Features) -> Tensor:
         """(B, M, n)."""
         logits: Tensor = self.trunk(features.embedding)
-        return logits.unflatten(1, (-1, self.n))
+        return logits.reshape(len(logits), -1, self.n)
 
 
 def expected_best(values: Tensor, n: int) -> Tensor:
