@@ -149,7 +149,7 @@ def test_best_route_needs_the_samples_that_it_takes_the_best_of(train):
 
 def test_best_route_asks_the_cheapest_arm_in_a_session_too_and_is_played_beside_the_others(train):
     frame = long_frame(samples=3)
-    answer = train(frame, "router=best_route", "router.n=2", "policy=best_route", "cost.scoring=0.001")
+    answer = train(frame, "router=best_route", "router.n=2", "policy=best_route", "cost.scoring=0.00001")
     assert answer.code == 0, answer.err
     found, router = results(answer.last), library.load(answer.last)
     section, texts = found["rewards_at_run_time"], frame["prompt"].drop_duplicates().tolist()[:20]
@@ -158,7 +158,7 @@ def test_best_route_asks_the_cheapest_arm_in_a_session_too_and_is_played_beside_
     assert min(section["curve"]["calls"]) >= 1
     assert 1 < max(section["curve"]["calls"]) <= 2
     forecast, threshold = router.forecast(texts), router.policy.threshold
-    price = (forecast.costs + 0.001)[:, :, None] * [1, 2]
+    price = (forecast.costs + 0.00001)[:, :, None] * [1, 2]
     for i, text in enumerate(texts):
         enough = np.argwhere(forecast.matches[i] >= threshold)
         _, member, times = min((price[i, m, j], m, j + 1) for m, j in enough)
