@@ -31,6 +31,7 @@ POLICIES = {
     "tolerance": ("policy.tau=0.1", "category=predicted"),
     "guarantee": ("policy.alpha=0.4", "policy.lambda=0.002", "category_block=0.5"),
     "guarded": ("policy.lambda=0.002", "policy.z=0.5", "labels.prompts=50"),
+    "best_route": ("cost.scoring=2",),
     "cascade": ("policy.bar=predicted", "cost.scoring=2"),
     "cascade_routing": ("cost.predict=true",),
     "reservation": ("policy.law=normal",),
@@ -39,6 +40,7 @@ LESS = {  # time: its other candidates are routers of their own here
     "auto": ("router.folds=3", *(f"~router.candidates.{name}" for name in ROUTERS if name in (
         "cluster_mean", "uniroute", "hierarchical_mean", "kernel_ridge", "low_rank", "embedllm", "zooter", "ranking",
         "mean_and_spread", "quantile", "soft_category_mean", "stack"))),
+    "best_route": ("router.n=2",),
     "hybrid_llm": ("pool.members=[synthetic-1b,synthetic-3b]",),
     "random_forest": ("router.trees=10",),
     "gradient_boosting": ("router.trees=20",),
@@ -136,7 +138,7 @@ def moved(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
 def pairs() -> list[Any]:
     """Every router with every policy; at once only each router with one of two in turn, and a kNN, which suits all."""
     quick = {(name, list(POLICIES)[i % 2]) for i, name in enumerate(ROUTERS)}
-    quick |= {("knn", policy) for policy in POLICIES}
+    quick |= {("knn", policy) for policy in POLICIES} | {("best_route", "best_route")}
     every = [(router, policy) for router in ROUTERS for policy in POLICIES]
     return [pytest.param(*pair, marks=() if pair in quick else pytest.mark.slow) for pair in every]
 
