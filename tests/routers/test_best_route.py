@@ -13,6 +13,7 @@ from erp.decisions.sequential.simulate import simulate
 from erp.errors import ErpError
 from erp.routers.best_route import BestRoute
 from erp.table.samples import Samples
+from erp.trained.session import Session
 from tests.routers.gradient import batch_of, learnt, prepared, sampled
 
 NAN = np.nan
@@ -112,19 +113,38 @@ def test_the_cheapest_arm_that_is_likely_enough_by_hand():
     # Prices 1, 2, 3 of a; 2.5, 5, 7.5 of b; 7 of the reference.
     for threshold, member, times in [(0.2, 0, 1), (0.4, 0, 2), (0.6, 1, 1), (0.7, 0, 3), (0.95, 2, 1)]:
         plan = calibrated(forecast, samples, threshold=threshold).start(forecast)
-        assert (plan.member[0], plan.times[0]) == (member, times)
+        assert plan.arms(np.arange(1)) == (member, times)
     # Scoring at 2 an answer: 3, 6, 9 of a; 4.5, 9, ... of b; 9 of the reference.
     plan = calibrated(forecast, samples, scoring=2.0, threshold=0.4).start(forecast)
-    assert (plan.member[0], plan.times[0]) == (1, 1)
+    assert plan.arms(np.arange(1)) == (1, 1)
+
+
+def test_who_does_not_answer_is_passed_over_by_hand():
+    matches = np.array([[[0.2, 0.5, 0.9], [0.6, 0.7, 0.8], [1, 1, 1]]])
+    forecast = Forecast(matches[..., 0], np.array([[1.0, 2.5, 7.0]]), matches=matches)
+    samples = Samples(np.zeros((1, 3, 3)), np.full((1, 3), 3), np.arange(1))
+    policy, names = calibrated(forecast, samples, threshold=0.7), ("a", "b", "c")
+    session = Session(policy, names, forecast)
+    session.pass_over()  # a, who was to answer three times; two of b reach .7 for 5
+    assert session.next == "b"
+    session.observe(0.0)
+    session.pass_over()  # b's one answer stands
+    assert session.next is None
+    assert session.answer.member == "b"
+    assert Session(policy, names, forecast, able={"a"}).next == "a"
+    calm = Session(calibrated(forecast, samples, threshold=0.95), names, forecast, able={"a", "b"})
+    assert calm.next == "a"  # nobody left is likely enough: the likeliest arm is three answers of a
+    assert Session(policy, names, forecast, able=set()).next is None
 
 
 def test_an_arm_costs_as_often_as_it_is_asked_and_earns_the_best_of_as_many():
     forecast, samples = arms()
     policy = calibrated(forecast, samples, scoring=0.5, threshold=0.6)
     plan = policy.start(forecast)
-    assert len({*zip(plan.member.tolist(), plan.times.tolist(), strict=True)}) > 4
+    members, often = plan.arms(np.arange(50))
+    assert len({*zip(members.tolist(), often.tolist(), strict=True)}) > 4
     played = simulate(plan, samples, forecast.costs, 0.5, orders=4000)
-    for i, (member, times) in enumerate(zip(plan.member, plan.times, strict=True)):
+    for i, (member, times) in enumerate(zip(members, often, strict=True)):
         best = np.mean([max(some) for some in combinations(samples.reward[i, member], times)])
         assert played.reward[i] == pytest.approx(best, abs=0.08)
         assert played.cost[i] == pytest.approx(times * (forecast.costs[i, member] + 0.5))

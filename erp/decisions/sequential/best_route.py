@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from erp.decisions.forecast import Floats, Forecast
 from erp.decisions.policy import Calibration, State, finite, not_calibrated, number_in
@@ -20,22 +21,35 @@ THRESHOLDS = 40
 
 @dataclass(frozen=True, eq=False)
 class BestOf(Plan):
-    """Ask one member several times, and return its best answer.
+    """Ask the member of the cheapest arm that is likely enough as often as the arm says, and return its best answer.
 
     Attributes:
-        member: (n,) position of the member.
-        times: (n,) how often it is asked.
-        repeats: the most that could be.
+        matches: (n, M, J) chance that the best of 1 to J answers is good enough.
+        price: (n, M, J) of asking for them.
+        threshold: chance that is enough; where no arm reaches it, the likeliest arms are.
+        repeats: J.
     """
 
-    member: Rows
-    times: Rows
+    matches: Floats
+    price: Floats
+    threshold: float
     repeats: int = 1
 
+    def arms(self, rows: Rows, away: NDArray[np.bool_] | None = None) -> tuple[Rows, Rows]:
+        """Of these prompts (k,) the member, and how often it is asked; 0 where everybody is away (k, M)."""
+        absent = np.zeros((len(rows), self.matches.shape[1], 1), bool) if away is None else away[:, :, None]
+        matches = np.where(absent, -np.inf, self.matches[rows])
+        enough = ~absent & (matches >= np.minimum(self.threshold, matches.max(axis=(1, 2), keepdims=True)))
+        arm = np.where(enough, self.price[rows], np.inf).reshape(len(rows), -1).argmin(axis=1)
+        times = np.where(enough.any(axis=(1, 2)), arm % self.repeats + 1, 0)
+        return np.asarray(arm // self.repeats), times
+
     def next(self, seen: Seen) -> Rows:
-        """The member, until it has been asked so often."""
+        """The member, until it was asked so often; one that does not answer any more is not followed by another."""
         asked = seen.count.sum(axis=1)
-        return np.where(asked < self.times[seen.rows], self.member[seen.rows], STOP)
+        member, times = self.arms(seen.rows, seen.away)
+        goes_on = (asked < times) & ((asked == 0) | (member == seen.last))
+        return np.where(goes_on, member, STOP)
 
 
 class BestRoutePolicy(SequentialPolicy):
@@ -91,11 +105,9 @@ class BestRoutePolicy(SequentialPolicy):
         scoring, threshold = self._learnt(), self.threshold if dial is None else dial
         assert threshold is not None
         matches = _matches(forecast)
-        n, m, most = matches.shape
+        most = matches.shape[2]
         price = (np.asarray(forecast.costs, dtype=np.float64) + scoring)[:, :, None] * np.arange(1, most + 1)
-        enough = matches >= np.minimum(threshold, matches.max(axis=(1, 2), keepdims=True))
-        arm = np.where(enough, price, np.inf).reshape(n, m * most).argmin(axis=1)
-        return BestOf(arm // most, arm % most + 1, most)
+        return BestOf(matches, price, threshold, most)
 
     def state(self) -> State:
         """The threshold, those along the curve, and what scoring costs."""
