@@ -28,7 +28,8 @@ def simplest_and_best(utilities: NDArray[np.float64], groups: NDArray[np.integer
         Positions, ascending: the simplest first.
     """
     sums, sizes = _by_group(utilities, groups)
-    return _taken(sums, sizes, np.ones(len(sizes)), places)
+    behind, error = _behind(sums, sizes, np.ones((1, len(sizes))))
+    return _taken(behind[0], error[0], places)
 
 
 def loss_of_choosing(
@@ -42,8 +43,9 @@ def loss_of_choosing(
     """
     sums, sizes = _by_group(utilities, groups)
     means = utilities.mean(axis=0)
-    draws = (counts.astype(np.float64) for block in drawn_counts(len(sizes), DRAWS, seed) for counts in block)
-    return float(np.mean([means.max() - means[_taken(sums, sizes, counts, places)].max() for counts in draws]))
+    blocks = (_behind(sums, sizes, counts.astype(np.float64)) for counts in drawn_counts(len(sizes), DRAWS, seed))
+    taken = (_taken(behind, error, places) for block in blocks for behind, error in zip(*block, strict=True))
+    return float(np.mean([means.max() - means[some].max() for some in taken]))
 
 
 def _by_group(
@@ -56,26 +58,36 @@ def _by_group(
     return np.asarray(sums, dtype=np.float64), np.bincount(of_prompt).astype(np.float64)
 
 
-def _taken(
-    sums: NDArray[np.float64], sizes: NDArray[np.float64], counts: NDArray[np.float64], places: int
-) -> list[int]:
-    """The first candidate within one standard error of the best, and the best of the others within two, so many in all.
+def _behind(
+    sums: NDArray[np.float64], sizes: NDArray[np.float64], counts: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """How far each candidate's mean lies below the best of its draw, and the standard error of that, both (D, C).
 
     Args:
         sums: (G, C) of utilities, by group.
         sizes: (G,) prompts.
-        counts: (G,) how often each group was drawn.
-        places: of one or more.
+        counts: (D, G) how often each draw took each group.
     """
-    prompts, drawn = float(counts @ sizes), float(counts.sum())
-    means = counts @ sums / prompts
-    best = int(means.argmax())
-    apart = sums - sums[:, [best]] - np.outer(sizes, means - means[best])
+    prompts, drawn, draw = counts @ sizes, counts.sum(axis=1), np.arange(len(counts))
+    means, overall = counts @ sums / prompts[:, None], sums.sum(axis=0) / sizes.sum()
+    best = means.argmax(axis=1)
+    # A group's part of a mean difference is linear in its residuals and its size: their products give every error.
+    parts = np.column_stack([sums - np.outer(sizes, overall), sizes])
+    products = counts @ (parts[:, :, None] * parts[:, None, :]).reshape(len(parts), -1)
+    products = products.reshape(len(counts), parts.shape[1], parts.shape[1])
+    of_best, with_sizes = products[draw, best], products[:, -1]
+    moved = means - overall - (means - overall)[draw, best][:, None]
+    squares = products.diagonal(axis1=1, axis2=2)[:, :-1] + of_best[draw, best][:, None] - 2 * of_best[:, :-1]
+    squares = squares + moved * (moved * with_sizes[:, -1:] - 2 * (with_sizes[:, :-1] - of_best[:, -1:]))
+    squares = np.maximum(squares, 0.0) * (drawn / np.maximum(drawn - 1, 1))[:, None]
     # Of one group nothing is known of how groups differ: nobody can be told from the best.
-    error = np.sqrt(counts @ apart**2 * drawn / (drawn - 1)) / prompts if drawn > 1 else np.full(len(means), np.inf)
-    behind = means[best] - means - MEAN * size_of(means)
+    error = np.where(drawn[:, None] > 1, np.sqrt(squares) / prompts[:, None], np.inf)
+    return means[draw, best][:, None] - means - MEAN * size_of(means), error
+
+
+def _taken(behind: NDArray[np.float64], error: NDArray[np.float64], places: int) -> list[int]:
+    """The first candidate (C,) within one standard error of the best, and the best of the others within two."""
     simplest = int((behind <= error).argmax())
-    others = [
-        c for c in np.argsort(behind, kind="stable").tolist() if c != simplest and behind[c] <= MAY_STILL_WIN * error[c]
-    ]
+    near = np.flatnonzero(behind <= MAY_STILL_WIN * error)
+    others = [int(c) for c in near[np.argsort(behind[near], kind="stable")] if c != simplest]
     return sorted([simplest, *others[: places - 1]])

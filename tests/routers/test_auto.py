@@ -103,7 +103,7 @@ def test_rounds_of_larger_fits_find_the_best_of_many_candidates_and_tell_who_fel
     told = fitted(Auto(noises | {"ridge": Ridge(), "again": Ridge(), "knn": KNN(k=10)}), train, validation).chosen()
     assert told["router"] == "ridge"
     utilities = {name.removeprefix("utility of ") for name in told if name.startswith("utility of ")}
-    assert {"ridge", "again"} == {name for name in utilities if "round" not in name}  # the two of the last round
+    assert {"ridge", "again"} <= utilities  # in the last round
     assert {f"{name} in round 1" for name in noises} <= utilities
     assert 0 <= told["expected loss of choosing"] < 0.05
 

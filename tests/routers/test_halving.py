@@ -6,19 +6,20 @@ import pytest
 from erp.routers.halving import parts, rounds
 
 
-def test_eighteen_candidates_take_three_rounds_a_third_going_on_each_time():
-    planned = rounds(18, groups=2700, folds=2)
-    assert [this.places for this in planned] == [6, 2, 1]
-    assert [this.epochs for this in planned] == [7, 20, 30]
-    assert [[seen for _, seen in this.windows] for this in planned] == [[300], [900], [1350, 1350]]
-    asked = np.array([18, 6, 2]) @ [sum(seen for _, seen in this.windows) for this in planned]
-    assert asked / 2700 == 6  # fits of all prompts, where cross-validating all of them takes 72
-    assert [this.places for this in rounds(3, groups=2700, folds=2)] == [1]
+def test_a_quarter_of_the_candidates_goes_on_from_fits_on_a_quarter_of_the_prompts():
+    first, last = rounds(12, groups=2800, folds=2)
+    assert (first.places, last.places) == (3, 1)
+    assert (first.epochs, last.epochs) == (10, 20)
+    assert [seen for _, seen in (*first.windows, *last.windows)] == [700, 1400, 1400]
+    assert [(this.places, this.windows[0][1]) for this in rounds(30, groups=3200, folds=2)] == [
+        (8, 200), (2, 800), (1, 1600),
+    ]  # fmt: skip
+    assert [this.places for this in rounds(3, groups=2800, folds=2)] == [1]
 
 
 def test_of_a_small_table_every_fit_sees_what_can_be_learnt_from():
-    assert [this.windows[0][1] for this in rounds(18, groups=600, folds=2)] == [100, 200, 300]
-    assert [this.windows[0][1] for this in rounds(18, groups=80, folds=2)] == [40, 40, 40]
+    assert [this.windows[0][1] for this in rounds(12, groups=300, folds=2)] == [100, 150]
+    assert [this.windows[0][1] for this in rounds(12, groups=80, folds=2)] == [40, 40]
 
 
 @pytest.mark.parametrize("folds", [2, 3, 5])
