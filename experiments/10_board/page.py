@@ -65,6 +65,8 @@ def title(table: str, reward_model: str) -> str:
 
 def named(router: str) -> str:
     """A router as its option is called; category mean says how it gets the category."""
+    if router in ("best single", "oracle", "random"):
+        return f"*{router}*"
     name, _, how = router.partition(", ")
     return f"`{name}`" + (f", {how} category" if how else ", given category" if name == "category_mean" else "")
 

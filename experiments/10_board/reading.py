@@ -142,7 +142,7 @@ def failed(sweep: Sweep) -> Iterator[tuple[dict[str, str], str]]:
     """Overrides and error of every job that came to nothing."""
     for job in sweep.jobs.values():
         if job.status != "ok":
-            about = dict(override.split("=", 1) for override in job.overrides)
+            about = {key: value.strip('"') for key, value in (o.split("=", 1) for o in job.overrides)}
             yield about, LIMIT if "KeyboardInterrupt" in str(job.error) else wrong(str(job.error))
 
 

@@ -79,9 +79,8 @@ def test_ranks_over_two_tables(script, run):
     assert frame.loc["oracle like", "share"] == pytest.approx(gains[0][0] * 0.75)
     assert np.isnan(frame.loc["only here", "rank"])
     assert frame["tables"].to_dict() == {"only here": 1} | dict.fromkeys([*list(scores)[:3], "best single"], 2)
-    assert frame.loc["worst", "p_given"] == pytest.approx(
-        4 * 2 / 10_001, rel=0.05
-    )  # no draw on the other side; of three
+    # No draw lies on the other side, and there are four to correct for.
+    assert frame.loc["worst", "p_given"] == pytest.approx(4 * 2 / 10_001, rel=0.05)
 
 
 @pytest.mark.parametrize("page", ["experiments/10_board/README.md", "docs/which-router.md"])
