@@ -23,6 +23,7 @@ from erp.metrics.intervals import GroupBootstrap, Interval
 from erp.metrics.routing import audc
 
 DRAWS, DRAWS_OF_AREAS = 10_000, 1_000
+Pairs = Sequence[tuple[Run, np.ndarray]]  # of each split a run, and values (n,) on its prompts
 COUNTS = ["splits", "prompts", "saving_splits"]
 POINTS = 48  # of a curve, in its area: a thinner curve than the run's own, for the draws' sake
 
@@ -54,20 +55,21 @@ class Panel:
         found[self._ids.get_indexer(run.ids)] = values
         return found
 
-    def pooled(self, pairs: Sequence[tuple[Run, np.ndarray]]) -> np.ndarray:
-        """(N, D + 1): sums over splits of values (n, D), and how often each prompt was tested."""
+    def pooled(self, pairs: Pairs) -> np.ndarray:
+        """(N, 2): sums over splits of values (n,), and how often each prompt was tested."""
         return sum(self.spread(run, np.column_stack([values, np.ones(len(run.ids))])) for run, values in pairs)
 
-    def interval(self, pairs: Sequence[tuple[Run, np.ndarray]]) -> Interval:
-        """Of the mean of values (n,) over all splits' test prompts."""
-        table = self.pooled(pairs)
-        return self.bootstrap.ratios(table[:, :1], table[:, 1])[0]
+    def intervals(self, many: Sequence[Pairs]) -> list[Interval]:
+        """Of the mean of values (n,) over all splits' test prompts, for each of many."""
+        return self.bootstrap.of_means(self._side_by_side(many), means_of_pooled)
 
-    def drawn(self, pairs: Sequence[tuple[Run, np.ndarray]]) -> np.ndarray:
-        """(B + 1,) the same mean on every draw, behind the sample's own."""
-        table = self.pooled(pairs)
-        means = np.concatenate([table.mean(axis=0)[None], self.bootstrap.draws(table)])
-        return means[:, 0] / means[:, 1]
+    def drawn(self, many: Sequence[Pairs]) -> np.ndarray:
+        """(B + 1, D) the same D means on every draw, behind the sample's own."""
+        table = self._side_by_side(many)
+        return means_of_pooled(np.concatenate([table.mean(axis=0)[None], self.bootstrap.draws(table)]))
+
+    def _side_by_side(self, many: Sequence[Pairs]) -> np.ndarray:
+        return np.concatenate([self.pooled(pairs) for pairs in many], axis=1)  # one pass over the draws for all
 
     def area(self, curves: Sequence[tuple[Run, np.ndarray, np.ndarray]]) -> list[Interval]:
         """The area under a curve, and that less the best single's: means over splits.
@@ -81,6 +83,11 @@ class Panel:
         ]
         statistic = partial(areas, [run for run, _, _ in curves], [part.shape[1] for part in columns])
         return self._of_areas.of_means(np.concatenate(columns, axis=1), statistic)
+
+
+def means_of_pooled(means: np.ndarray) -> np.ndarray:
+    """(B, D) means over what was tested, from means (B, 2 D) of `Panel.pooled`."""
+    return means[:, ::2] / means[:, 1::2]
 
 
 def areas(runs: Sequence[Run], widths: Sequence[int], means: np.ndarray) -> np.ndarray:
@@ -100,15 +107,17 @@ def areas(runs: Sequence[Run], widths: Sequence[int], means: np.ndarray) -> np.n
 def rows(panel: Panel) -> Iterator[dict[str, Any]]:
     """The references of a panel, then its routers."""
     first = panel.reference
-    headroom = panel.interval([(run, run.observed.max(axis=1) - run.alone) for run in first]).mean
-    for name, earns in (("oracle", np.max), ("random", np.mean)):
-        gain = panel.interval([(run, earns(run.observed, axis=1) - run.alone) for run in first])
-        yield row(panel, name, first) | told("gain", gain) | {"headroom": headroom}
-    yield row(panel, SINGLE, first) | told("gain", Interval(0.0, 0.0, 0.0)) | {"headroom": headroom}
+    known = {"oracle": np.max, "random": np.mean}
+    gains = [[(run, earns(run.observed, axis=1) - run.alone) for run in first] for earns in known.values()]
+    gains += [[(run, run.reward - run.alone) for run in runs] for runs in panel.routers.values()]
+    found_gains = dict(zip([*known, *panel.routers], panel.intervals(gains), strict=True))
+    headroom = {"headroom": found_gains["oracle"].mean}
+    for name in known:
+        yield row(panel, name, first) | told("gain", found_gains[name]) | headroom
+    yield row(panel, SINGLE, first) | told("gain", Interval(0.0, 0.0, 0.0)) | headroom
     for name, runs in panel.routers.items():
         curves = [(run, *run.earned(run.lambdas(POINTS))) for run in runs]
-        found = row(panel, name, runs) | {"headroom": headroom}
-        found |= told("gain", panel.interval([(run, run.reward - run.alone) for run in runs]))
+        found = row(panel, name, runs) | told("gain", found_gains[name]) | headroom
         if all(run.costs_differ for run in runs):
             own, less = panel.area(curves)
             found |= told("audc", own) | told("audc_less_single", less)
@@ -138,9 +147,10 @@ def saved(panel: Panel, runs: Sequence[Run]) -> dict[str, Any]:
         return {"saving_splits": 0}
     less = panel.pooled([(run, run.alone_cost - cost[:, 0]) for run, _, cost in found])
     alone = panel.pooled([(run, run.alone_cost) for run, _, _ in found])
-    saving = panel.bootstrap.ratios(less[:, :1], alone[:, 0])[0]
-    gain = panel.interval([(run, reward[:, 0] - run.alone) for run, reward, _ in found])
-    return {"saving_splits": len(found)} | told("saving", saving) | told("saving_gain", gain)
+    gain = panel.pooled([(run, reward[:, 0] - run.alone) for run, reward, _ in found])
+    columns = np.column_stack([less[:, 0], alone[:, 0], gain])
+    saving, gained = panel.bootstrap.of_means(columns, means_of_pooled)
+    return {"saving_splits": len(found)} | told("saving", saving) | told("saving_gain", gained)
 
 
 def main(sweeps: Sequence[str], results: str, ranks: str | None) -> None:

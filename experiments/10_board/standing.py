@@ -41,17 +41,16 @@ def differences(panel: Panel) -> Iterator[dict[str, Any]]:
     """Of each router its gain less those of category mean, on the splits that both have; p by Holm over all routers."""
     found: dict[str, dict[str, Any]] = {name: {} for name in panel.routers}
     for reference, short in REFERENCES.items():
-        p_values = {}
-        for name, runs in panel.routers.items():
-            pairs = paired(runs, panel.routers.get(reference, []))
-            if not pairs or name == reference:
-                continue
-            interval, draws = panel.interval(pairs), panel.drawn(pairs)[1:]
-            keys = (f"less_{short}", f"less_{short}_low", f"less_{short}_high")
-            found[name] |= dict(zip(keys, (interval.mean, interval.low, interval.high), strict=True))
-            p_values[name] = bootstrap_p(draws, panel.bootstrap.resampled)
-        for name, p in zip(p_values, holm(list(p_values.values())), strict=True):
-            found[name][f"p_{short}"] = p
+        others = panel.routers.get(reference, [])
+        pairs = {name: paired(runs, others) for name, runs in panel.routers.items() if name != reference}
+        pairs = {name: own for name, own in pairs.items() if own}
+        if not pairs:
+            continue
+        intervals, draws = panel.intervals(list(pairs.values())), panel.drawn(list(pairs.values()))[1:]
+        corrected = holm([bootstrap_p(column, panel.bootstrap.resampled) for column in draws.T])
+        for name, interval, p in zip(pairs, intervals, corrected, strict=True):
+            keys = (f"less_{short}", f"less_{short}_low", f"less_{short}_high", f"p_{short}")
+            found[name] |= dict(zip(keys, (interval.mean, interval.low, interval.high, p), strict=True))
     table, reward_model = panel.name
     for name, columns in found.items():
         yield {"table": table, "reward_model": reward_model, "router": name, **columns}
@@ -96,8 +95,8 @@ def over_tables(panels: Sequence[Panel], headrooms: Mapping[tuple[str, str], flo
 
 def gains(panel: Panel) -> dict[str, np.ndarray]:
     """Of each router (B + 1,) gains over the best single member, its own too: the sample's, then those of the draws."""
-    found = {name: panel.drawn([(run, run.reward - run.alone) for run in runs]) for name, runs in panel.routers.items()}
-    return found | {SINGLE: np.zeros_like(next(iter(found.values())))}
+    drawn = panel.drawn([[(run, run.reward - run.alone) for run in runs] for runs in panel.routers.values()])
+    return dict(zip(panel.routers, drawn.T, strict=True)) | {SINGLE: np.zeros(len(drawn))}
 
 
 def beside(name: str, shares: Sequence[Mapping[str, np.ndarray]]) -> dict[str, float]:

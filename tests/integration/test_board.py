@@ -42,7 +42,7 @@ def test_a_run_s_gain_area_and_saving_are_its_own(script, run):
     known = reading.read_run(reading.RunFolder(run))
     panel = board.Panel([known])
     gain = said["routing"]["router"]["gain_vs_best_single"]
-    found = panel.interval([(known, known.reward - known.alone)])
+    (found,) = panel.intervals([[(known, known.reward - known.alone)]])
     assert found.mean == pytest.approx(gain["mean"])
     assert (found.low, found.high) == pytest.approx((gain["low"], gain["high"]), abs=0.03)  # other draws
     own, less = panel.area([(known, *known.earned(known.curve))])
