@@ -20,7 +20,10 @@ import pandas as pd
 HERE = Path(__file__).resolve().parent
 ABSOLUTE, RELATIVE = 0.005, 0.02
 # What a draw or a rounding may turn: p-values, and words that depend on a threshold.
-NOT_RESULTS = ("p_value", "p_adjusted", "p_vs_best", "p_vs_single", "mcnemar_p", "verdict", "vs_best", "vs_single")
+NOT_RESULTS = (
+    "p_value", "p_adjusted", "p_vs_best", "p_vs_single", "p_given", "p_predicted", "mcnemar_p", "verdict", "vs_best",
+    "vs_single",
+)  # fmt: skip
 
 
 def main(names: list[str], overrides: list[str]) -> int:

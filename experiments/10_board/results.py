@@ -156,7 +156,7 @@ def saved(panel: Panel, runs: Sequence[Run]) -> dict[str, Any]:
 def main(sweeps: Sequence[str], results: str, ranks: str | None) -> None:
     """Write the tables."""
     runs, panels = read_runs(map(Path, sweeps)), []
-    for name in dict.fromkeys(run.panel for run in runs):
+    for name in sorted({run.panel for run in runs}):
         panels.append(Panel([run for run in runs if run.panel == name]))
         print(f"{' '.join(name)}: {len(panels[-1].routers)} routers", file=sys.stderr)
     frame = pd.DataFrame([found for panel in panels for found in rows(panel)])
