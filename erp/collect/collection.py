@@ -54,14 +54,12 @@ def open_collection(
             store.write_json(SETTINGS, wanted)
             store.write_frame(PROMPTS, prompts)
         return wanted, prompts
-    held = store.read_json(SETTINGS)
-    held.setdefault("added", [len(prompts)])
-    before = store.read_frame(PROMPTS) if store.exists(PROMPTS) else prompts  # killed between the two
+    held, before = _held(store, prompts, write)
     if held["prompts"] != wanted["prompts"]:
         more, other = _beside(before, prompts)
     else:
         more, other = prompts.iloc[:0], []
-    _refuse_others(store, config, held, wanted, other)
+    _refuse_others(store, config, held, wanted, more, other)
     samples = "sample" in config.steps  # scoring takes the members that are there
     new = {name: said for name, said in wanted["members"].items() if samples and name not in held["members"]}
     members = {**held["members"], **new}
@@ -89,20 +87,34 @@ def open_collection(
     return merged, prompts
 
 
+def _held(store: Store, prompts: pd.DataFrame, write: bool) -> tuple[dict[str, Any], pd.DataFrame]:
+    """What a collection was made from, and its prompts."""
+    held = store.read_json(SETTINGS)
+    before = store.read_frame(PROMPTS) if store.exists(PROMPTS) else prompts  # killed between the two
+    if "added" not in held:  # an older erp's, whose prompts all came at a time: said before there are more
+        held["added"] = [len(before)]
+        if write:
+            store.write_json(SETTINGS, held)
+    return held, before
+
+
 def blocks_of(held: dict[str, Any]) -> Blocks:
     """How the prompts of a collection are cut."""
     return Blocks(held["block"], tuple(held["added"]))
 
 
 def sampled_with_less(store: Store, held: dict[str, Any], units: Sequence[Unit]) -> dict[Unit, int]:
-    """Units that were done when ``k`` was smaller, with the samples that they have of a prompt."""
+    """Units that were done when ``k`` was smaller, with the samples that they have of a prompt.
+
+    The log, which is written after the part, says so; where there is none, nobody knows, and the unit is looked at.
+    """
     if "fewer_samples" not in held:
         return {}
-    there = store.names("log/samples")
+    done, logs, fewest = store.names("samples"), store.names("log/samples"), held["fewer_samples"]
     had = {
-        unit: int(store.read_json(f"log/samples/{unit.file}").get("k", held["fewer_samples"]))
+        unit: int(store.read_json(f"log/samples/{unit.file}").get("k", fewest)) if unit.file in logs else fewest
         for unit in units
-        if unit.file in there
+        if unit.part in done
     }
     return {unit: k for unit, k in had.items() if k < held["k"]}
 
@@ -165,8 +177,9 @@ def _block(prompts: int) -> int:
 
 
 def _refuse_others(
-    store: Store, config: CollectConfig, held: dict[str, Any], wanted: dict[str, Any], other: list[str]
-) -> None:
+    store: Store, config: CollectConfig, held: dict[str, Any], wanted: dict[str, Any], more: pd.DataFrame,
+    other: list[str],
+) -> None:  # fmt: skip
     advice = f"{store.url} was collected otherwise; give another name, or the same settings"
     faults = [
         f"{key} = {wanted[key]}: the table has {key} = {held[key]}; {advice}"
@@ -177,6 +190,11 @@ def _refuse_others(
         )
         if differs
     ]
+    if len(more) and "sample" not in config.steps:
+        faults.append(
+            f"prompts: {len(more):,} are not in the table: {shorten(more['prompt_id'])}; {store.url} is only scored by "
+            f"steps=[score]; give steps=[sample,score], or the table's prompts"
+        )
     if other:
         faults.append(
             f"prompts: {len(other):,} of the table's are not what they were, or are not there: {shorten(other)} "

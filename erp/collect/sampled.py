@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -52,14 +52,18 @@ class SampledUnit:
             frame = store.read_frame(part, COLUMNS).astype(object)
             frame = frame.where(frame.notna(), None)
             self._rows = {(row[0], row[2]): row for row in frame.itertuples(index=False, name=None)}
+        self._before = read_failures(store, self._failures) if store.exists(self._failures) else {}
         already = len(self._rows)
         for prompt_id, sample, *said in self._journal.read():
             self._add(prompt_id, sample, said)
+        if greedy:  # however many there are, they are copies
+            for (prompt_id, _), row in list(self._rows.items()):
+                for j in range(k):
+                    self._add(prompt_id, j, row[3:7])
         self._done, self._tokens, self._counted = len(self._rows) - already, 0, 0
-        self._failed: dict[str, Failure] = {}
-        if not refused_too and store.exists(self._failures):
-            self._failed = {p: why for p, why in read_failures(store, self._failures).items() if why.final}
         self._every = {p: tuple(j for j in range(k) if (p, j) not in self._rows) for p in seeds}
+        refused = {p: why for p, why in self._before.items() if why.final and self._every[p]}
+        self._failed: dict[str, Failure] = {} if refused_too else refused
         self.lacking = {
             p: samples[:1] if greedy else samples
             for p, samples in self._every.items()
@@ -97,29 +101,32 @@ class SampledUnit:
         self._counted += (tokens[1] is not None) * len(samples)
         return len(samples)
 
-    def _add(self, prompt_id: str, sample: int, said: list[Any]) -> None:
+    def _add(self, prompt_id: str, sample: int, said: Sequence[Any]) -> None:
         row = (prompt_id, self._unit.member, sample, *said, self._seeds[prompt_id] + sample)
         self._rows.setdefault((prompt_id, sample), row)
 
     def written(self, seconds: float, otherwise: Failure = _NEVER) -> Report:
         """Write it.
 
-        Failures first: a process killed in between leaves a unit that is done again, never one that only looks done.
+        Failures first, with those of before: a process killed in between leaves a unit that is done again, never one
+        that only looks done. The log last: it says how many samples of a prompt are there.
         """
         for p, samples in self._every.items():
             if p not in self._failed and any((p, j) not in self._rows for j in samples):
                 self._failed[p] = otherwise
         store, log = self._store, f"log/samples/{self._unit.file}"
         if self._failed:
-            write_failures(store, self._failures, self._failed)
+            write_failures(store, self._failures, self._before | self._failed)
+        if self._rows:
+            store.write_frame(f"samples/{self._unit.part}", self._frame())
         said = {"done": self._done, "tokens": self._tokens, "counted": self._counted, "seconds": seconds}
         before = store.read_json(log) if store.exists(log) else {}
         before.setdefault("counted", before.get("done", 0) if before.get("tokens") else 0)  # an older erp's
         store.write_json(log, {**{key: value + before.get(key, 0) for key, value in said.items()}, "k": self._k})
-        if self._rows:
-            store.write_frame(f"samples/{self._unit.part}", self._frame())
         if not self._failed:
             store.remove(self._failures)
+        elif self._before.keys() - self._failed.keys():
+            write_failures(store, self._failures, self._failed)
         self._journal.remove()
         return Report(self._unit, self._done, self._failed, self._tokens, seconds)
 

@@ -50,10 +50,15 @@ def sample_all(store: Store, config: CollectConfig, blocks: Blocks, held: dict[s
     finished = store.exists(MANIFEST)
     retried = config.retry_failed or not finished
     waiting = _failing(store, "failures/samples", [u for u in units if u.file in failed], config.retry_failed)
-    todo = [u for u in units if (u in waiting and retried) or (u.part not in done and u.file not in failed)]
-    short = sampled_with_less(store, held, units)
-    if short:
-        todo = [u for u in units if u in short or u in set(todo)]
+    begun, short = store.names("journal/samples"), sampled_with_less(store, held, units)
+    todo = [
+        u
+        for u in units
+        if (u in waiting and retried)
+        or (u.part not in done and u.file not in failed)
+        or u in short
+        or f"{u.name}.jsonl" in begun  # answers that no part has yet, whatever they were asked for
+    ]
     if todo:
         reopen(store)
         finished = False
@@ -67,7 +72,8 @@ def sample_all(store: Store, config: CollectConfig, blocks: Blocks, held: dict[s
     count, reason = _failed(store, "failures/samples", everything)
     _refuse_too_many(config, store, count, blocks.prompts * len(held["members"]), reason)
     done, failed = store.names("samples"), store.names("failures/samples")
-    lacking = dict.fromkeys(u.member for u in everything if u.part not in done and u.file not in failed)
+    short = sampled_with_less(store, held, everything)
+    lacking = dict.fromkeys(u.member for u in everything if u in short or (u.part not in done and u.file not in failed))
     if lacking:
         return f"{len(units)} units sampled; unfinished: {shorten(lacking)}, which are not of this pool: {store.url}"
     if not finished or facts_changed(store, held):
@@ -87,7 +93,8 @@ def score_all(store: Store, config: CollectConfig, blocks: Blocks) -> str:
         raise ErpError(
             f"steps = [score]: {store.url} is not sampled to the end; give steps=[sample] with all of its members first"
         )
-    job = Scorer(store.url, config.reward_model, read_manifest(store)["members"], _absolute(config.weights_dir))
+    sampled = read_manifest(store)
+    job = Scorer(store.url, config.reward_model, sampled["members"], _absolute(config.weights_dir))
     about = same_reward_model(store, job)
     units = [Unit(block) for block in range(len(blocks.rows))]
     where = f"{score.rewards_folder(job.name)}"
@@ -101,7 +108,7 @@ def score_all(store: Store, config: CollectConfig, blocks: Blocks) -> str:
     count, reason = _failed(store, f"failures/{where}", units)
     _refuse_too_many(config, store, count, blocks.prompts, reason)
     outcome = job.outcome(units)
-    if not store.exists(MANIFEST):  # the lock on samples was free meanwhile
+    if not store.exists(MANIFEST) or read_manifest(store) != sampled:  # the lock on samples was free meanwhile
         raise ErpError(
             f"steps = [score]: more was sampled in {store.url} while {job.name} scored it; what it scored is kept; "
             f"give the same command when the sampling is done"

@@ -12,6 +12,7 @@ from erp.collect.collection import _block
 from erp.collect.units import Blocks
 from erp.table.read import read_table
 from tests.collect.commands import command, diary, samples
+from tests.collect.fakes import Letters
 
 
 @pytest.fixture
@@ -107,3 +108,55 @@ def test_an_addition_begins_a_block_of_its_own():
     assert places == [[0, 1, 2], [3, 4, 5], [6], [7, 8], [9, 10, 11], [12]]
     assert [blocks.held_by(i) for i in range(6)] == [3, 3, 1, 2, 3, 1]
     assert blocks.prompts == 13
+
+
+def test_prompts_are_added_to_a_collection_of_an_older_erp(collect, tmp_path):
+    """It does not say how many prompts came at a time: all did. A full block keeps its prompts."""
+    assert collect()[0] == 0
+    file = tmp_path / "table/collect.json"
+    settings = json.loads(file.read_text())
+    del settings["added"]
+    file.write_text(json.dumps(settings))
+    grown(tmp_path, 2)
+    assert collect()[0] == 0
+    assert len(samples(tmp_path)) == 9 * 2 * 3
+
+
+def test_scoring_alone_adds_no_prompts(collect, tmp_path):
+    assert collect()[0] == 0
+    before = (tmp_path / "table/collect.json").read_bytes()
+    grown(tmp_path, 1)
+    code, _, err = collect("steps=[score]")
+    assert code == 2
+    assert "prompts: 1 are not in the table: n0" in err
+    assert (tmp_path / "table/collect.json").read_bytes() == before
+    assert (tmp_path / "table/manifest.json").exists()
+
+
+def test_more_samples_of_some_members_are_no_finished_table(collect, tmp_path):
+    assert collect("k=2")[0] == 0
+    code, out, _ = collect("k=3", "steps=[sample]", "pool.members=[{name: small}]")
+    assert code == 0
+    assert "unfinished: org/big" in out
+    assert not (tmp_path / "table/manifest.json").exists()
+    assert collect("k=3")[0] == 0
+    assert len(samples(tmp_path)) == 7 * 2 * 3
+
+
+def test_prompts_added_while_scores_are_computed_are_scored_too(collect, tmp_path, monkeypatch):
+    """Two reward models do not wait for each other, nor does sampling for them."""
+    score = Letters.score
+
+    def and_meanwhile(self, pairs):
+        monkeypatch.setattr(Letters, "score", score)
+        grown(tmp_path, 2)
+        assert cli.main(command(tmp_path, "steps=[sample]")) == 0
+        return score(self, pairs)
+
+    monkeypatch.setattr(Letters, "score", and_meanwhile)
+    code, _, err = collect()
+    assert code == 2
+    assert "more was sampled" in err
+    assert collect()[0] == 0
+    assert samples(tmp_path)["reward"].notna().all()
+    assert len(samples(tmp_path)) == 9 * 2 * 3

@@ -1,0 +1,63 @@
+"""Writing stops anywhere between two files, as by a kill or a full disk: the same command then makes the same table."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from erp import cli
+from erp.collect.store import Store
+from tests.collect.commands import command, samples
+from tests.engines.chat_server import ChatServer, completion, error
+
+MEMBER = "pool.members=[{name: small}]"
+
+
+def test_what_a_retry_of_refused_prompts_got_before_it_was_killed_is_kept(tmp_path, monkeypatch):
+    """Their failures are final: nobody would ask for them again."""
+    monkeypatch.setenv("NO_PROXY", "*")
+    refuses = True
+
+    def answer(body, number):
+        refused = refuses and body["messages"][-1]["content"] == "bread"
+        return error(400, "too long") if refused else completion("a" * (body["seed"] % 5))
+
+    write = Store._write
+
+    def no_room(self, name, data):
+        if name.startswith("samples/part"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write(self, name, data)
+
+    with ChatServer(answer) as server:
+        arguments = command(
+            tmp_path,
+            "engine=openai",
+            "engine.api_key_env=null",
+            f"engine.base_url={server.url}",
+            MEMBER,
+            "max_failed=1",
+        )
+        assert cli.main(arguments) == 0
+        assert len(samples(tmp_path)) == 6 * 3
+        refuses = False
+        with monkeypatch.context() as patched:
+            patched.setattr(Store, "_write", no_room)
+            assert cli.main([*arguments, "retry_failed=true"]) == 2
+        asked = len(server.calls)
+        assert cli.main(arguments) == 0
+        assert len(server.calls) == asked
+    assert len(samples(tmp_path)) == 7 * 3
+    assert not (tmp_path / "table/failures/samples").is_dir() or not list(
+        (tmp_path / "table/failures/samples").iterdir()
+    )
+
+
+def test_greedy_copies_are_of_the_response_that_is_there(tmp_path, capsys):
+    """A deterministic server is a promise that few keep: what was asked for once is not asked for again."""
+    arguments = command(tmp_path, "pool.decoding={temperature: 0}", MEMBER)
+    assert cli.main([*arguments, "k=2"]) == 0
+    assert cli.main([*arguments, "k=4", "engine.diary=/nowhere/diary"]) == 0, capsys.readouterr().err
+    rows = samples(tmp_path)
+    assert len(rows) == 7 * 4
+    assert len(rows[["prompt_id", "response"]].drop_duplicates()) == 7
