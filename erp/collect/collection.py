@@ -223,7 +223,7 @@ def same_reward_model(store: Store, scorer: Scorer) -> dict[str, Any]:
     folder, about = rewards_folder(scorer.name), jsonable(scorer.about())
     file, there = f"{folder}/{SETTINGS}", store.names(folder)
     held = store.read_json(file) if SETTINGS in there else about
-    where = {"device", "base_url"}  # may differ between two runs of one scoring
+    where = {"device", "base_url", "note"}  # may differ between two runs of one scoring
     differing = sorted(key for key in {*held, *about} - where if held.get(key) != about.get(key))
     if not any(name.startswith("part-") for name in there):  # nothing is written yet, whatever was tried
         if differing:

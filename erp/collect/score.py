@@ -33,8 +33,8 @@ def rewards_folder(reward_model: str) -> str:
 
 
 def adapter_node(node: Mapping[str, Any]) -> dict[str, Any]:
-    """The adapter's own part of a reward model's config; ``resources`` is for the runner."""
-    return {key: value for key, value in node.items() if key != "resources"}
+    """The adapter's own part of a reward model's config: ``resources`` is for the runner, ``note`` for the reader."""
+    return {key: value for key, value in node.items() if key not in ("resources", "note")}
 
 
 class Scores:
@@ -219,10 +219,11 @@ class Scorer:
         return sums.sort_values("mean", ascending=False, kind="stable").astype({"had": "int64", "size": "int64"})
 
     def about(self) -> dict[str, Any]:
-        """What the adapter says of its scores."""
+        """What the adapter, and the config's ``note``, say of the scores."""
         adapter = build(adapter_node(self.node), RewardAdapter, key="reward_model")
         said = {"_target_": self.node["_target_"], "higher_is_better": adapter.higher_is_better}
-        return {**said, **adapter.about()}
+        note = {"note": self.node["note"]} if self.node.get("note") else {}
+        return {**said, **adapter.about(), **note}
 
     def close(self) -> None:
         """Let the reward model go."""

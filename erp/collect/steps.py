@@ -121,6 +121,7 @@ def score_all(store: Store, config: CollectConfig, blocks: Blocks) -> str:
         [
             f"{_counted(todo, units, f'scored by {job.name}')}, {count} failed prompts: {store.url}",
             *_means(outcome),
+            *([f"note: {about['note']}"] if "note" in about else []),
             f"look at it: erp describe data=table data.path={store.url} reward_model.name={job.name}",
         ]
     )

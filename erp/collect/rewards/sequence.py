@@ -26,10 +26,14 @@ class SequenceClassifier(LocalRewardModel):
 
     _shared: tuple[list[int], Any] = ([], None)  # the last beginning, and the model's memory of it
 
+    def text(self, prompt: str, response: str) -> str:
+        """The conversation in its template."""
+        return render(self._tokenizer, prompt, response)
+
     def tokenise(self, prompt: str, response: str) -> Row:
-        """The conversation in its template, one beginning-of-sequence token in front."""
+        """The conversation's text, one beginning-of-sequence token in front."""
         tokenizer = self._tokenizer
-        text, bos = render(tokenizer, prompt, response), tokenizer.bos_token
+        text, bos = self.text(prompt, response), tokenizer.bos_token
         while bos and text.startswith(bos):
             text = text.removeprefix(bos)
         ids = list(tokenizer(text)["input_ids"])

@@ -6,6 +6,7 @@ import yaml
 from erp.build import build
 from erp.collect.rewards.base import RewardAdapter
 from erp.collect.rewards.local import LocalRewardModel
+from erp.collect.score import Scorer, adapter_node
 from erp.compose import conf_folder
 from erp.config import RewardModel
 
@@ -15,7 +16,7 @@ BUILT = {stem: node for stem, node in NODES.items() if "_target_" in node}
 
 
 def local(stem):
-    model = build(BUILT[stem], RewardAdapter, key="reward_model")
+    model = build(adapter_node(BUILT[stem]), RewardAdapter, key="reward_model")
     return model if isinstance(model, LocalRewardModel) else None
 
 
@@ -26,7 +27,7 @@ def _nothing_is_loaded(monkeypatch):
 
 @pytest.mark.parametrize("stem", BUILT)
 def test_an_option_builds(stem):
-    model = build(BUILT[stem], RewardAdapter, key="reward_model")
+    model = build(adapter_node(BUILT[stem]), RewardAdapter, key="reward_model")
     assert not model.counts
 
 
@@ -37,11 +38,21 @@ def test_learning_reads_the_name_alone():
 
 def test_the_models_of_the_method_page_are_there():
     models = [model.model for model in map(local, BUILT) if model]
-    assert len(models) == len(set(models)) >= 24
+    assert len(models) == len(set(models)) >= 27
     sizes = {f"Skywork/Skywork-Reward-V2-Qwen3-{size}" for size in ("0.6B", "1.7B", "4B", "8B")}
     paper = {"OpenAssistant/reward-model-deberta-v3-large-v2", "Ray2333/GRM-Gemma-2B-rewardmodel-ft"}
     paper |= {f"internlm/internlm2-{size}-reward" for size in ("1_8b", "7b", "20b")}
     assert sizes | paper <= set(models)
+
+
+def test_what_a_card_warns_of_is_in_the_manifest():
+    about = {
+        stem: Scorer("table", node, [], None).about()
+        for stem, node in BUILT.items()
+        if "skywork" in stem or "nemo" in stem
+    }
+    assert "different prompts cannot be compared" in about.pop("nemotron_qwen3_32b")["note"]
+    assert not [stem for stem, said in about.items() if "note" in said]
 
 
 def test_labels_differ_and_can_name_a_folder():

@@ -1,0 +1,23 @@
+"""Eurus-RM, a Mistral with a linear score under another name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from erp.collect.rewards.sequence import SequenceClassifier
+
+
+class EurusReward(SequenceClassifier):
+    """openbmb/Eurus-RM-7b: prompt in ``[INST]``, then the response; the last token's score.
+
+    Its repository brings a class of its own, which computes what ``MistralForSequenceClassification`` computes from
+    weights that it calls ``regression_head``: they are read under this name, and no code of the repository is run.
+    """
+
+    loader: ClassVar[str] = "MistralForSequenceClassification"
+    load_options: ClassVar[Mapping[str, Any]] = {"num_labels": 1, "key_mapping": {"^regression_head": "score"}}
+
+    def text(self, prompt: str, response: str) -> str:
+        """As on the model's card."""
+        return f"[INST] {prompt} [/INST] {response}"
