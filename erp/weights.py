@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from erp.errors import ErpError
 from erp.files import sha256_file
@@ -20,6 +21,7 @@ class Weights:
         sha256: of that file, in hex; None where nothing is known to check against.
         package: an installable package that carries the same files, by import name.
         revision: of the hub's repository.
+        only: patterns of the files that are wanted of the hub's repository; all but other formats where empty.
     """
 
     model: str
@@ -27,6 +29,7 @@ class Weights:
     sha256: str | None = None
     package: str | None = None
     revision: str | None = None
+    only: tuple[str, ...] = ()
 
 
 def find_weights(weights: Weights, weights_dir: str | None, download: bool = True) -> Path:
@@ -101,15 +104,16 @@ def _from_hub(weights: Weights, weights_dir: str | None, download: bool) -> Path
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    wanted: dict[str, Any] = {"allow_patterns": list(weights.only)} if weights.only else {}
     other_formats = ["*.h5", "*.msgpack", "*.ot", "*.onnx", "onnx/*", "openvino/*"]
     try:
         folder = Path(
             snapshot_download(
                 weights.model, revision=weights.revision, ignore_patterns=["*.bin", *other_formats],
-                local_files_only=not download,
+                local_files_only=not download, **wanted,
             )
         )  # fmt: skip
-        if any(folder.glob("*.safetensors")):
+        if weights.only or any(folder.glob("*.safetensors")):
             return folder
         return Path(
             snapshot_download(

@@ -56,6 +56,18 @@ def test_the_hub_is_asked_for_the_revision(tmp_path, monkeypatch):
     assert asked == [("owner/net", "v2")]
 
 
+def test_of_a_tokenizer_the_hub_is_asked_for_its_files_alone(tmp_path, monkeypatch):
+    asked = []
+
+    def download(model, allow_patterns, **_):
+        asked.append(allow_patterns)
+        return str(tmp_path)  # without weights in any format
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    assert find_weights(Weights("owner/net", file="tokenizer_config.json", only=("*.json",)), None) == tmp_path
+    assert asked == [["*.json"]]
+
+
 def test_the_file_found_first_has_to_be_the_released_one(places, tmp_path):
     right = hashlib.sha256(b"dir").hexdigest()
     with pytest.raises(ErpError, match="has sha256"):  # the path holds another

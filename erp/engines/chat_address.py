@@ -1,11 +1,14 @@
-"""Where an OpenAI-compatible server is, and the key that it takes: checked, and kept out of every message."""
+"""What a user says of a server: its address, its key (kept out of every message), further fields of every call."""
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Mapping
+from typing import Any
 from urllib.parse import urlsplit
 
-from erp.errors import ErpError
+from erp.errors import ErpError, shorten
 
 
 def address_faults(node: str, url: str, key: str = "base_url", path: str = "/v1") -> list[str]:
@@ -29,3 +32,15 @@ def key_in(node: str, api_key_env: str | None) -> str:
     if not (key.isascii() and key.isprintable()):  # an HTTP library's own complaint would quote it
         raise ErpError(f"{node}.api_key_env = {api_key_env}: its value is no key (odd characters); set it again")
     return key
+
+
+def checked_extra(node: str, extra_body: Mapping[str, Any] | None, ours: frozenset[str]) -> dict[str, Any]:
+    """The fields a user adds to every call. Raises ErpError for one that is ours to set, or no JSON."""
+    extra = dict(extra_body or {})
+    if taken := (ours | {"stream", "stream_options"}) & extra.keys():
+        raise ErpError(f"{node}.extra_body: {shorten(sorted(taken))} is not to be set here; {node} has options for it")
+    try:
+        json.dumps(extra, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ErpError(f"{node}.extra_body: is no JSON ({error}); give text, numbers, lists and groups") from None
+    return extra

@@ -1,11 +1,11 @@
-"""What chat-completions servers answer: completions, error messages, and when to come back."""
+"""What servers answer: chat completions, error messages, and when to come back."""
 
 from __future__ import annotations
 
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -50,6 +50,26 @@ def read_completion(content: bytes) -> Completion:
     if not completion.choices:
         raise ValueError("no chat completion: no choices")
     return completion
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """What is called at an address.
+
+    Attributes:
+        path: after the address.
+        read: an answer's body -> what it says; raises ValueError where it is none of this endpoint's answers.
+        what: such an answer is called in messages.
+        base: what addresses of such servers end with.
+    """
+
+    path: str
+    read: Callable[[bytes], Any]
+    what: str
+    base: str = ""
+
+
+CHAT = Endpoint("/chat/completions", read_completion, "chat completion", base="/v1")
 
 
 def _text(message: Mapping[str, Any]) -> str:

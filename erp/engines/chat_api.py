@@ -1,4 +1,4 @@
-"""An OpenAI-compatible chat-completions address: many calls at once, each tried again, the key kept out of sight."""
+"""An address that answers JSON with JSON: many calls at once, each tried again, the key kept out of sight."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import queue
 import random
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from erp.engines.base import Failure
 from erp.engines.chat_address import address_faults, key_in
-from erp.engines.chat_answers import Completion, message_in, read_completion, retry_after_s
+from erp.engines.chat_answers import CHAT, Completion, Endpoint, message_in, retry_after_s
 from erp.engines.pace import Pace
-from erp.errors import ErpError, shorten
+from erp.errors import ErpError
 
 if TYPE_CHECKING:
     import aiohttp
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 Job = TypeVar("Job")
 R = TypeVar("R")
 Body = dict[str, Any]
+Asks = Callable[[Body], Awaitable[Any]]  # one call; the answer is what the endpoint reads
 Post = Callable[[Body], Awaitable[Completion]]
 
 TRY_AGAIN = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529})
@@ -34,7 +35,7 @@ REMEDIES = {  # for what the next call would be told too
     401: "export a key that this address accepts under the name of {node}.api_key_env = {env}",
     402: "the account behind the key has to be topped up",
     403: "the key of {node}.api_key_env = {env} may not do this: use another key, or another model",
-    404: "check the address up to /v1, and the model's name as the server lists it at /models",
+    404: "check the address (what stands before {path}), and the model's name as the server lists it at /models",
 }
 UNHEARD_S = 4.0  # a server that never was there is not waited for any longer
 CONNECT_S = 10.0  # an address that takes longer to open a connection is not there
@@ -66,7 +67,7 @@ class ChatAPI:
 
     Args:
         node: the config node whose options these are, for error lines.
-        base_url: address up to and with ``/v1``.
+        base_url: address up to where the endpoint's path begins.
         api_key_env: environment variable the key is read from at every ``each``; empty or None: no key is sent.
         concurrency: calls at once, those that wait for another attempt included.
         timeout_s: of one attempt, from the connection to the last byte. A server that asks (``Retry-After``) to be left
@@ -75,6 +76,7 @@ class ChatAPI:
         backoff_s: wait before the second attempt; doubled at every further one, and shortened by chance by up to half
             so that calls which failed together do not come back together.
         backoff_max_s: longest wait of our own; ``Retry-After`` may be longer.
+        endpoint: what is called there, chat completions unless said.
 
     Raises:
         ErpError: a value out of range, or an address with credentials in it.
@@ -90,8 +92,9 @@ class ChatAPI:
         retries: int,
         backoff_s: float,
         backoff_max_s: float,
+        endpoint: Endpoint = CHAT,
     ) -> None:
-        faults = address_faults(node, base_url)
+        faults = address_faults(node, base_url, path=endpoint.base)
         faults += [
             f"{node}.{name} = {value}: give {allowed}"
             for name, value, fits, allowed in (
@@ -113,8 +116,9 @@ class ChatAPI:
         self.retries = retries
         self.backoff_s = backoff_s
         self.backoff_max_s = backoff_max_s
+        self.endpoint = endpoint
 
-    def each(self, jobs: Iterable[Job], work: Callable[[Post, Job], Awaitable[R]]) -> Iterator[tuple[int, R | Failure]]:
+    def each(self, jobs: Iterable[Job], work: Callable[[Asks, Job], Awaitable[R]]) -> Iterator[tuple[int, R | Failure]]:
         """Do the work of every job, as many at once as there may be calls. Jobs are taken when they are begun.
 
         The calls run in a thread of their own, on while the caller is busy with a result. Leaving the iterator, by an
@@ -214,7 +218,7 @@ class _Session:
         async with self._client:
             yield
 
-    async def post(self, body: Body) -> Completion:
+    async def post(self, body: Body) -> Any:
         """The server's answer. Raises Unanswered, or ErpError where no call can succeed."""
         content = json.dumps(body).encode()  # ASCII: a lone surrogate is escaped, not an error
         async with self._slots:
@@ -242,8 +246,8 @@ class _Session:
                 await asyncio.sleep(max(again.after_s, backoff_s * random.uniform(0.5, 1)))
             raise Unanswered(self._gone)
 
-    async def _attempt(self, content: bytes) -> Completion:
-        url = f"{self._api.base_url}/chat/completions"
+    async def _attempt(self, content: bytes) -> Any:
+        url = f"{self._api.base_url}{self._api.endpoint.path}"
         try:
             async with (
                 asyncio.timeout(self._api.timeout_s),
@@ -264,21 +268,23 @@ class _Session:
         if not 200 <= status < 300:
             self._raise_for(status, headers.get("retry-after", ""), answer)
         try:
-            completion = read_completion(answer)
+            read = self._api.endpoint.read(answer)
         except ValueError:  # half a body, a proxy's page, an error under status 200
-            raise _Again(f"{status}, but no chat completion: {self._said(answer)}") from None
+            raise _Again(f"{status}, but no {self._api.endpoint.what}: {self._said(answer)}") from None
         self._served = True
         self._pace.answered(headers)
-        return completion
+        return read
 
     def _raise_for(self, status: int, retry_after: str, answer: bytes) -> None:
         said = self._said(answer)
         if status in TRY_AGAIN:
             raise _Again(f"{status}: {said}", after_s=retry_after_s(retry_after))
         if status < 400:
-            remedy = "it points to another address: give that one, up to /v1"
+            remedy = f"it points to another address: give that one, without {self._api.endpoint.path}"
         elif status in REMEDIES and not (status == 403 and self._served):  # 403 is also said of a single flagged prompt
-            remedy = REMEDIES[status].format(node=self._api.node, env=self._api.api_key_env)
+            remedy = REMEDIES[status].format(
+                node=self._api.node, env=self._api.api_key_env, path=self._api.endpoint.path
+            )
         else:
             raise Unanswered(f"{status}: {said}", refused=True)
         raise ErpError(f"{self._api.node}.base_url = {self._api.base_url}: answers {status} ({said}); {remedy}")
@@ -289,18 +295,6 @@ class _Session:
 
     def _hidden(self, text: str) -> str:
         return text.replace(self._key, "***") if self._key else text
-
-
-def checked_extra(node: str, extra_body: Mapping[str, Any] | None, ours: frozenset[str]) -> Body:
-    """The fields a user adds to every call. Raises ErpError for one that is ours to set, or no JSON."""
-    extra = dict(extra_body or {})
-    if taken := (ours | {"stream", "stream_options"}) & extra.keys():
-        raise ErpError(f"{node}.extra_body: {shorten(sorted(taken))} is not to be set here; {node} has options for it")
-    try:
-        json.dumps(extra, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise ErpError(f"{node}.extra_body: is no JSON ({error}); give text, numbers, lists and groups") from None
-    return extra
 
 
 async def together(calls: Iterable[Coroutine[Any, Any, R]]) -> list[R]:

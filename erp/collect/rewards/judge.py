@@ -10,8 +10,9 @@ from typing import Any, Literal
 
 from erp.collect.rewards.base import Pair, RewardAdapter
 from erp.engines.base import Failure
+from erp.engines.chat_address import checked_extra
 from erp.engines.chat_answers import Choice
-from erp.engines.chat_api import Body, ChatAPI, Post, checked_extra
+from erp.engines.chat_api import Body, ChatAPI, Post
 from erp.errors import ErpError
 
 OURS = frozenset(("model", "messages", "n", "temperature", "max_tokens", "max_completion_tokens"))

@@ -6,20 +6,31 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from erp.collect.rewards.base import Pair, RewardAdapter
 from erp.collect.rewards.window import batches, fit, padded
 from erp.engines.base import Failure
 from erp.errors import ErpError, shorten
+from erp.files import whole_text
 from erp.weights import Weights, find_weights
 
 if TYPE_CHECKING:
     import torch
 
 Row = Mapping[str, list[int]]  # what the tokenizer made of one pair: input_ids, token_type_ids where there are some
+TOKENIZER = ("*.json", "*.jinja", "*.model", "*.txt")  # of a model's repository
 # What a missing package, file, GPU or class raises while a model is loaded.
 BROKEN = (ImportError, OSError, ValueError, KeyError, AttributeError, RuntimeError, AssertionError)
+
+
+class Fitted(NamedTuple):
+    """A pair as it fits into the window: its texts, what the tokenizer makes of them, and what was ``cut`` of them."""
+
+    prompt: str
+    response: str
+    row: Row
+    cut: tuple[str, ...] = ()
 
 
 class LocalRewardModel(RewardAdapter):
@@ -92,7 +103,9 @@ class LocalRewardModel(RewardAdapter):
         """The raw output for each pair, in order; None where it is not finite."""
         if self._network is None:
             self._load()
-        rows = [self._row(pair) for pair in pairs]
+        fitted = [self.fitted(pair) for pair in pairs]
+        self.counts.update(name for one in fitted for name in one.cut)
+        rows = [one.row for one in fitted]
         scores: list[float | Failure | None] = [None] * len(rows)
         for places in self.together([pair.prompt for pair in pairs], [len(row["input_ids"]) for row in rows]):
             for place, value in zip(places, self._values([rows[i] for i in places]), strict=True):
@@ -116,20 +129,37 @@ class LocalRewardModel(RewardAdapter):
         del prompts
         return batches(lengths, self.batch_tokens)
 
-    def _row(self, pair: Pair) -> Row:
-        # A lone surrogate (half an emoji, as JSON may carry it) is no text to a tokenizer: it reads ? instead.
-        whole = [text.encode("utf-8", "replace").decode("utf-8") for text in (pair.prompt, pair.response)]
+    def fitted(self, pair: Pair) -> Fitted:
+        """A pair as the model is fed it. Lone surrogates (half an emoji, as JSON may carry it) read ? instead."""
+        whole = whole_text(pair.prompt), whole_text(pair.response)
         row = self.tokenise(*whole)
         if len(row["input_ids"]) <= self.max_tokens:
-            return row
+            return Fitted(*whole, row)
 
         def length(prompt: str, response: str) -> int:
             return len(self.tokenise(prompt, response)["input_ids"])
 
         prompt, response = fit(whole[0], whole[1], length, self._cuts, self.max_tokens)
         cut = {"truncated": response != whole[1], "prompt_truncated": prompt != whole[0]}
-        self.counts.update(name for name, done in cut.items() if done)
-        return self.tokenise(prompt, response)
+        done = tuple(name for name, shorter in cut.items() if shorter)
+        return Fitted(prompt, response, self.tokenise(prompt, response), done)
+
+    def load_tokenizer(self) -> None:
+        """All that ``fitted`` needs of most models; no weights are read."""
+        import transformers
+
+        folder = find_weights(
+            Weights(self.model, file="tokenizer_config.json", revision=self.revision, only=TOKENIZER), self._weights_dir
+        )
+        try:
+            self._tokenizer = transformers.AutoTokenizer.from_pretrained(
+                folder, trust_remote_code=self.trust_remote_code, local_files_only=True
+            )
+        except BROKEN as error:
+            raise ErpError(
+                f"reward_model.tokenizer = {self.model}: cannot be loaded from {folder} ({_said(error)}); put all of "
+                f"the tokenizer's files there"
+            ) from None
 
     def _cuts(self, text: str) -> list[int]:
         """Where a text may end, in characters: after each token, or anywhere if the tokenizer does not tell."""
@@ -229,9 +259,13 @@ class LocalRewardModel(RewardAdapter):
             )
 
     def _unloadable(self, folder: Path, error: Exception) -> ErpError:
-        says = next((line.strip() for line in str(error).splitlines() if line.strip()), "")[:200]
         return ErpError(
             f"reward_model.model = {self.model}: cannot be loaded from {folder} as {self.loader} in {self.dtype} with "
-            f"{self.attention} attention on {self._device()} ({type(error).__name__}: {says}); put all of its files "
-            f"there, or change reward_model.dtype, attention or device"
+            f"{self.attention} attention on {self._device()} ({_said(error)}); put all of its files there, or change "
+            f"reward_model.dtype, attention or device"
         )
+
+
+def _said(error: Exception) -> str:
+    first = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    return f"{type(error).__name__}: {first[:200]}"

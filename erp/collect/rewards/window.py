@@ -7,6 +7,8 @@ from typing import Any
 
 from erp.errors import ErpError
 
+# Llama 3.2's template writes today's date, and scores would change from day to day: this is its own fallback.
+DATE = "26 Jul 2024"
 RESPONSE_SHARE = 4  # a long prompt leaves the response at least 1/4 of the window
 
 
@@ -17,10 +19,7 @@ def render(tokenizer: Any, prompt: str, response: str) -> str:
             f"reward_model.model = {tokenizer.name_or_path}: has no chat template; add its chat_template.jinja"
         )
     turns = [{"role": "user", "content": prompt}, {"role": "assistant", "content": response}]
-    # Llama 3.2's template writes today's date, and scores would change from day to day: this is its own fallback.
-    text: str = tokenizer.apply_chat_template(
-        turns, tokenize=False, add_generation_prompt=False, date_string="26 Jul 2024"
-    )
+    text: str = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=False, date_string=DATE)
     return text
 
 
