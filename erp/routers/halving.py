@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from erp.routers.competing import places_of
 
 GOES_ON = 4  # one in so many
-FINALISTS = 3  # no more than so many are compared in the last round
+FINALISTS = 3  # are compared in the last round
 FEWEST = 100  # groups of prompts that a fit learns from at least, if half of them are as many
 EPOCHS = 40  # that a whole fit by gradient often takes: a fit on a share of the prompts takes that share of them
 FOR_LEARNING = 0.75  # of the groups that a fit sees; the others are its validation
@@ -42,7 +42,7 @@ def rounds(candidates: int, groups: int, folds: int) -> list[Round]:
     """
     places = []
     while candidates > FINALISTS:
-        candidates = max(2, -(-candidates // GOES_ON))
+        candidates = max(FINALISTS, -(-candidates // GOES_ON))
         places.append(candidates)
     found = []
     for behind, going in enumerate(places):
