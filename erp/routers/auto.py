@@ -26,7 +26,7 @@ class Auto(Router):
 
     They compete inside the train half by successive halving (Jamieson & Talwalkar, AISTATS 2016): in each round every
     candidate is fitted on some of the prompts and scored on the others, and one in four goes on (`rounds`): the
-    simplest that cannot be told from the best, and those of most utility (`simplest_and_best`). Up to twelve candidates
+    simplest that may still win, and those of most utility (`simplest_and_best`). Up to twelve candidates
     are fitted on a quarter of the prompts first, more on a sixteenth; the last few are cross-validated. A
     candidate that learns by gradient has that share of the epochs, too. A utility is reward - lambda * cost of the
     decisions; predicted costs are the means of the prompts learnt from. Prompts of one group stay together. Test is not

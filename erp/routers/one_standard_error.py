@@ -13,7 +13,7 @@ MAY_STILL_WIN = 2.0  # standard errors behind the best
 
 
 def simplest_and_best(utilities: NDArray[np.float64], groups: NDArray[np.integer], places: int = 1) -> list[int]:
-    """The simplest candidate whose mean is within one standard error of the best mean; then others that may still win.
+    """The simplest candidate whose mean is within one standard error of the best; or several that may still win.
 
     The largest of many noisy means is too large, so the largest alone is no reason to choose. Candidates are scored on
     the same prompts: the standard error is that of the mean *difference* to the best, by groups of prompts.
@@ -21,8 +21,8 @@ def simplest_and_best(utilities: NDArray[np.float64], groups: NDArray[np.integer
     Args:
         utilities: (N, C) of every candidate, the simplest first, on the prompts that it has not seen.
         groups: (N,) code of each prompt's group.
-        places: how many are taken at most: of one, the simplest; of more, also those of the best means, if these are
-            within two standard errors of the best.
+        places: how many are taken at most. If more than one: the simplest within two standard errors of the best, and
+            of those the ones of the best means.
 
     Returns:
         Positions, ascending: the simplest first.
@@ -86,8 +86,8 @@ def _behind(
 
 
 def _taken(behind: NDArray[np.float64], error: NDArray[np.float64], places: int) -> list[int]:
-    """The first candidate (C,) within one standard error of the best, and the best of the others within two."""
-    simplest = int((behind <= error).argmax())
+    """Of candidates (C,) the first within one standard error of the best; of several, within two, then the best."""
+    simplest = int((behind <= (error if places == 1 else MAY_STILL_WIN * error)).argmax())
     near = np.flatnonzero(behind <= MAY_STILL_WIN * error)
     others = [int(c) for c in near[np.argsort(behind[near], kind="stable")] if c != simplest]
     return sorted([simplest, *others[: places - 1]])
