@@ -27,8 +27,8 @@ class Auto(Router):
     They compete inside the train half by successive halving (Jamieson & Talwalkar, AISTATS 2016): in each round every
     candidate is fitted on some of the prompts and scored on the others, and one in four goes on (`rounds`): the
     simplest that may still win, and those of most utility (`simplest_and_best`). Up to twelve candidates
-    are fitted on a quarter of the prompts first, more on a sixteenth; the last few are cross-validated. A
-    candidate that learns by gradient has that share of the epochs, too. A utility is reward - lambda * cost of the
+    are fitted on a quarter of the prompts first, more on a sixteenth; the last few are cross-validated. One that learns
+    by gradient has fewer epochs likewise. A utility is reward - lambda * cost of the
     decisions; predicted costs are the means of the prompts learnt from. Prompts of one group stay together. Test is not
     looked at.
 
@@ -37,7 +37,7 @@ class Auto(Router):
 
     Args:
         candidates: by name, the simplest first.
-        folds: of the last round, 2 or more.
+        folds: of the last round, 2 or more; None: 5, or 2 of a thousand groups of prompts or more.
         lambda_: the price at which they compete, that of the run's policy; None for a policy without one, which may
             compare predicted rewards: they compete at no price then, and only those that predict rewards.
         seed: of the rounds' prompts, and of candidates that draw.
@@ -49,12 +49,12 @@ class Auto(Router):
     expected_loss: Tensor | None
 
     def __init__(
-        self, candidates: dict[str, Router], folds: int = 2, lambda_: float | None = 0.0, seed: int = 0
+        self, candidates: dict[str, Router], folds: int | None = None, lambda_: float | None = 0.0, seed: int = 0
     ) -> None:
         super().__init__()
         if not candidates:
             raise ErpError("router.candidates: is empty; give one router or more, by name")
-        if folds < 2:
+        if folds is not None and folds < 2:
             raise ErpError(f"router.folds = {folds}: one fold to learn from, one to score; give 2 or more")
         self.candidates = nn.ModuleDict(candidates)
         self.names = tuple(candidates)
@@ -115,7 +115,7 @@ class Auto(Router):
         groups = len(np.unique(everything.groups.numpy()))
         self.expected_loss = None
         self.utilities = self._unknown(1)
-        if len(competing) > 1 and groups >= FEWEST_GROUPS:
+        if len(competing) > 1 and groups >= max(FEWEST_GROUPS, self.folds or 0):
             competing = self._competed(competing, everything, rounds(len(competing), groups, self.folds))
         self.choice = torch.tensor(competing[0])  # candidates that cannot be told apart: the simplest
         fit_router(self.winner, train, validation, self.seed)

@@ -12,8 +12,9 @@ from erp.routers.competing import places_of
 
 GOES_ON = 4  # one in so many
 FINALISTS = 3  # are compared in the last round
+MANY = 1_000  # groups of prompts, of which a half teaches about as much as four fifths: two folds, else five
 FEWEST = 100  # groups of prompts that a fit learns from at least, if half of them are as many
-EPOCHS = 40  # that a whole fit by gradient often takes: a fit on a share of the prompts takes that share of them
+EPOCHS = 40  # that a whole fit by gradient often takes; in the last round half of them, before a share
 FOR_LEARNING = 0.75  # of the groups that a fit sees; the others are its validation
 
 
@@ -32,14 +33,15 @@ class Round:
     places: int
 
 
-def rounds(candidates: int, groups: int, folds: int) -> list[Round]:
+def rounds(candidates: int, groups: int, folds: int | None) -> list[Round]:
     """From fits on a small share, scored on all other prompts, to cross-validation of the last few.
 
     Args:
         candidates: of the first round.
         groups: of prompts.
-        folds: of the last round; a fit sees all but one.
+        folds: of the last round; a fit sees all but one. None: two of many groups, five of few.
     """
+    folds = folds or (2 if groups >= MANY else 5)
     places = []
     while candidates > FINALISTS:
         candidates = max(FINALISTS, -(-candidates // GOES_ON))
@@ -51,7 +53,7 @@ def rounds(candidates: int, groups: int, folds: int) -> list[Round]:
         found.append(Round(((0, seen),), round(share * EPOCHS), going))
     cuts = [fold * groups // folds for fold in range(folds + 1)]
     windows = tuple((end, groups - (end - start)) for start, end in pairwise(cuts))
-    return [*found, Round(windows, EPOCHS - EPOCHS // folds, 1)]
+    return [*found, Round(windows, EPOCHS // 2, 1)]
 
 
 def parts(
