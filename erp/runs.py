@@ -42,8 +42,8 @@ NOT_IDENTITY = (
     "trainer.progress",
     "votes",  # what is learnt from them stands for it
 )
-# Keys that came later: null, they name no run, so that one that was made before is found again.
-SINCE = ("cost.scoring", "router.gammas")
+# Keys that came later: null or empty, they name no run, so that one that was made before is found again.
+SINCE = ("cost.scoring", "router.gammas", "pool.members.engine")
 
 LONGEST_LABEL = 60
 """Letters of a router's or backbone's label in a folder's name: of four bytes each, two of them leave a system room."""
@@ -54,13 +54,23 @@ def run_hash(config: Mapping[str, Any], *contents: str) -> str:
     kept = deepcopy(dict(config))
     for dotted in (*NOT_IDENTITY, *SINCE):
         *parents, last = dotted.split(".")
-        node: Any = kept
-        for parent in parents:
-            node = node.get(parent) or {}
-        if dotted in NOT_IDENTITY or node.get(last) is None:
-            node.pop(last, None)
+        for node in _nodes(kept, parents):
+            if dotted in NOT_IDENTITY or node.get(last) in (None, {}):
+                node.pop(last, None)
     text = json.dumps([plain(kept), *contents], sort_keys=True, allow_nan=True)  # lambda = inf is not lambda = null
     return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def _nodes(node: Any, parents: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """The mappings under these keys, of a list those of each entry."""
+    if isinstance(node, list):
+        for entry in node:
+            yield from _nodes(entry, parents)
+    elif isinstance(node, dict):
+        if parents:
+            yield from _nodes(node.get(parents[0]), parents[1:])
+        else:
+            yield node
 
 
 def run_name(router: Mapping[str, Any], backbone: Mapping[str, Any], identity: str) -> str:
