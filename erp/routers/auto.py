@@ -27,7 +27,7 @@ class Auto(Router):
     They compete inside the train half by successive halving (Jamieson & Talwalkar, AISTATS 2016): in each round every
     candidate is fitted on some of the prompts and scored on the others, and one in four goes on (`rounds`): the
     simplest that may still win, and those of most utility (`simplest_and_best`). Up to twelve candidates
-    are fitted on a quarter of the prompts first, more on a sixteenth; the last few are cross-validated. One that learns
+    are fitted on a third of the prompts first, more on a ninth; the last few are cross-validated. One that learns
     by gradient has fewer epochs likewise. A utility is reward - lambda * cost of the
     decisions; predicted costs are the means of the prompts learnt from. Prompts of one group stay together. Test is not
     looked at.

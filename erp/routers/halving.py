@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from erp.routers.competing import places_of
 
 GOES_ON = 4  # one in so many
+MORE_PROMPTS = 3  # times as many prompts as the round before: of fewer than a third, means by category are too poor
 FINALISTS = 3  # are compared in the last round
 MANY = 1_000  # groups of prompts, of which a half teaches about as much as four fifths: two folds, else five
 FEWEST = 100  # groups of prompts that a fit learns from at least, if half of them are as many
@@ -48,9 +49,9 @@ def rounds(candidates: int, groups: int, folds: int | None) -> list[Round]:
         places.append(candidates)
     found = []
     for behind, going in enumerate(places):
-        share = GOES_ON ** (behind - len(places))
-        seen = max(round(share * groups), min(FEWEST, groups // 2))
-        found.append(Round(((0, seen),), round(share * EPOCHS), going))
+        more = len(places) - behind
+        seen = max(round(groups / MORE_PROMPTS**more), min(FEWEST, groups // 2))
+        found.append(Round(((0, seen),), round(EPOCHS / GOES_ON**more), going))
     cuts = [fold * groups // folds for fold in range(folds + 1)]
     windows = tuple((end, groups - (end - start)) for start, end in pairwise(cuts))
     return [*found, Round(windows, EPOCHS // 2, 1)]
