@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pandas as pd
 import pytest
@@ -73,6 +74,20 @@ def test_a_named_prompt_and_member_on_a_terminal(show, table):
 def test_the_table_that_ships(capsys):
     assert cli.main(["show", "worst=2", "reward_model.name=yes_logit"]) == 0
     assert "by yes_logit over 8" in capsys.readouterr().out
+
+
+def test_responses_without_a_text_or_a_reward(table, tmp_path, capsys):
+    """Tables by import may lack either; a judge may give no verdict on any response of a cell."""
+    root = shutil.copytree(table / "table", tmp_path / "table")
+    for part in root.glob("samples/part-small-*"):
+        pd.read_parquet(part).assign(response=None).astype({"response": "str"}).to_parquet(part, index=False)
+    for part in root.glob("rewards/letters/part-*"):
+        pd.read_parquet(part).query("model != 'small'").to_parquet(part, index=False)
+    assert cli.main(["show", "data=table", f"data.path={root}", "prompt_id=p3"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    at = lines.index("  small: no reward by letters")
+    assert lines[at + 1].split()[:2] == ["#0", "-"]
+    assert lines[at + 1].endswith("(no text)")
 
 
 @pytest.mark.parametrize(

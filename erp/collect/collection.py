@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from erp.build import build
+from erp.build import as_built, build
 from erp.collect.journal import forget
 from erp.collect.prompts.base import PromptSet, prompt_frame, with_ids_of
 from erp.collect.score import Scorer, rewards_folder
@@ -166,9 +166,18 @@ def _member_settings(member: Member) -> dict[str, Any]:
 
 
 def engine_settings(node: dict[str, Any]) -> dict[str, Any]:
-    """What of an engine's node its responses depend on: not how fast, or where, it works."""
+    """What of an engine's node its responses depend on, defaults spelled out: not how fast, or where, it works."""
     pace = build(node, Engine, key="engine").pace
-    return {key: value for key, value in node.items() if key not in pace and key != "name"}
+    return {key: value for key, value in as_built(node, Engine, key="engine").items() if key not in {*pace, "name"}}
+
+
+def _spelled_out(held: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
+    """Settings of an engine that an older erp held, with the options that it did not have: as they always were."""
+    if held["_target_"] != node["_target_"]:
+        return held
+    pace = build(node, Engine, key="engine").pace
+    settings: dict[str, Any] = jsonable(engine_settings({key: node[key] for key in pace & node.keys()} | held))
+    return settings
 
 
 def _block(prompts: int) -> int:
@@ -200,10 +209,13 @@ def _refuse_others(
             f"prompts: {len(other):,} of the table's are not what they were, or are not there: {shorten(other)} "
             f"(text, category, group, split or reference); prompts may be added; {advice}"
         )
-    for name, said in wanted["members"].items():
+    for member in config.pool.members or []:
+        name, said = member.name, wanted["members"][member.name]
         before = held["members"].get(name, said)
-        if said["engine"] is None:  # only scored now
+        if config.engine is None:  # only scored now
             before = {**before, "engine": None}
+        elif before["engine"] is not None:
+            before = {**before, "engine": _spelled_out(before["engine"], member.engine_in(config.engine))}
         differing = sorted(key for key in {*said, *before} if said.get(key) != before.get(key))
         if differing:
             faults.append(f"pool.members.{name}: differs in {shorten(differing)}; {advice}")

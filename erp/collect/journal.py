@@ -42,7 +42,7 @@ class Journal:
         if self._path is None or not self._path.exists():
             return []
         found = []
-        for line in self._path.read_text(encoding="utf-8").splitlines():
+        for line in self._path.read_text(encoding="utf-8", errors="replace").splitlines():
             with suppress(ValueError):
                 found.append(json.loads(line))
         return found

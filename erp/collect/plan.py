@@ -100,11 +100,11 @@ def _share(
     left: dict[Unit, int],
 ) -> Share:  # fmt: skip
     own = [unit for unit in left if unit.member == member.name]
-    texts = [text for unit in own for text in prompts["prompt"].iloc[blocks.rows[unit.block]]]
+    texts = [(text, left[unit]) for unit in own for text in prompts["prompt"].iloc[blocks.rows[unit.block]]]
     responses = sum(blocks.held_by(unit.block) * left[unit] for unit in own)
     measured = _measured(store, [u for u in units if u.member == member.name and u not in left])
     around = sum(len(turn["content"]) for turn in member.messages(""))
-    each = [math.ceil((len(text) + around) / CHARACTERS_PER_TOKEN) for text in texts]
+    each = [math.ceil((len(text) + around) / CHARACTERS_PER_TOKEN) for text, _ in texts]
     length, basis = float(_GUESS), f"a guess of {_GUESS:,} tokens, as max_tokens is null"
     if member.decoding.max_tokens is not None:
         length, basis = float(member.decoding.max_tokens), "max_tokens, the most it can be"
@@ -120,8 +120,8 @@ def _share(
     prompt_tokens, completion_tokens = float(sum(each)), responses * length
     usd = gpu_hours = None
     if member.input_usd_per_mtok is not None and member.output_usd_per_mtok is not None:
-        billed = prompt_tokens * config.k * member.input_usd_per_mtok + completion_tokens * member.output_usd_per_mtok
-        usd = billed / 1e6
+        billed = sum(tokens * samples for tokens, (_, samples) in zip(each, texts, strict=True))
+        usd = (billed * member.input_usd_per_mtok + completion_tokens * member.output_usd_per_mtok) / 1e6
     if member.active_parameters is not None:
         flops = 2 * member.active_parameters * (prompt_tokens + completion_tokens)
         gpu_hours = flops / (config.assume.tflops * 1e12) / 3600

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from itertools import groupby
 from typing import Any
 
@@ -92,8 +93,9 @@ class Sampler:
                 yield report
         finally:
             getattr(answers, "close", bool)()  # no more requests are taken
-            for unit in waiting:
-                unit.leave()
+            with ExitStack() as all_of_them:  # though one cannot be written
+                for unit in waiting:
+                    all_of_them.callback(unit.leave)
 
     def _requests(
         self, store: Store, units: Sequence[Unit], member: Member, waiting: list[SampledUnit],

@@ -159,8 +159,9 @@ class Scorer:
                 left = set(pairs["prompt_id"]) - set(scores.failed)
                 scores.failed.update(dict.fromkeys(left, Failure("not scored yet: the collection was stopped")))
                 write()
-            scores.journal.close()
             raise
+        finally:
+            scores.journal.close()
         report = write()
         scores.journal.remove()
         return report
@@ -216,7 +217,8 @@ class Scorer:
         if sums.empty:
             return pd.DataFrame(columns=["mean", "had", "size"])
         sums["mean"] = sums["sum"] / sums["had"]
-        return sums.sort_values("mean", ascending=False, kind="stable").astype({"had": "int64", "size": "int64"})
+        best_last = not self.about()["higher_is_better"]  # a cost
+        return sums.sort_values("mean", ascending=best_last, kind="stable").astype({"had": "int64", "size": "int64"})
 
     def about(self) -> dict[str, Any]:
         """What the adapter, and the config's ``note``, say of the scores."""

@@ -77,8 +77,8 @@ def sample_all(store: Store, config: CollectConfig, blocks: Blocks, held: dict[s
     if lacking:
         return f"{len(units)} units sampled; unfinished: {shorten(lacking)}, which are not of this pool: {store.url}"
     if not finished or facts_changed(store, held):
-        write_manifest(store, held, count)
         forget(store, "journal/samples")
+        write_manifest(store, held, count)
     odd = warnings(store, held, len(blocks.rows)) if todo else []
     return "\n".join([*odd, f"{_counted(todo, units, 'sampled')}, {count} failed prompts: {store.url}"])
 

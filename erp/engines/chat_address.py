@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from erp.errors import ErpError, shorten
 
@@ -44,3 +45,12 @@ def checked_extra(node: str, extra_body: Mapping[str, Any] | None, ours: frozens
     except (TypeError, ValueError) as error:
         raise ErpError(f"{node}.extra_body: is no JSON ({error}); give text, numbers, lists and groups") from None
     return extra
+
+
+def proxy_of(url: str) -> str | None:
+    """The proxy that the environment names for an address.
+
+    aiohttp's ``trust_env`` also reads ``.netrc`` at every call, and fails where that names the host beside our key.
+    """
+    parts = urlsplit(url)
+    return None if proxy_bypass(parts.netloc) else getproxies().get(parts.scheme)

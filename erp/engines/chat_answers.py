@@ -42,7 +42,7 @@ def read_completion(content: bytes) -> Completion:
     try:
         body = json.loads(content)
         choices = sorted(body["choices"], key=lambda choice: choice.get("index") or 0)
-        read = tuple(Choice(_text(c["message"]), c.get("finish_reason"), _logged_tokens(c)) for c in choices)
+        read = tuple(Choice(_text(c["message"]), _reason(c), _logged_tokens(c)) for c in choices)
         usage = body.get("usage") or {}
         completion = Completion(read, _count(usage, "prompt_tokens"), _count(usage, "completion_tokens"))
     except (AttributeError, KeyError, TypeError, RecursionError) as error:
@@ -78,6 +78,11 @@ def _text(message: Mapping[str, Any]) -> str:
     if isinstance(content, list):  # parts of a message, thoughts among them
         content = "".join(part["text"] for part in content if part.get("type") == "text")
     return whole_text(content)
+
+
+def _reason(choice: Mapping[str, Any]) -> str | None:
+    reason = choice.get("finish_reason")
+    return whole_text(reason) if isinstance(reason, str) else None
 
 
 def _count(usage: Mapping[str, Any], name: str) -> int | None:

@@ -16,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from erp.engines.base import Failure
-from erp.engines.chat_address import address_faults, key_in
+from erp.engines.chat_address import address_faults, key_in, proxy_of
 from erp.engines.chat_answers import CHAT, Completion, Endpoint, message_in, retry_after_s
 from erp.engines.pace import Pace
 from erp.errors import ErpError
@@ -195,6 +195,7 @@ class _Session:
         self._key = key_in(api.node, api.api_key_env)
         self._errors = aiohttp.ClientError
         self._unconnected = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
+        self._proxy = proxy_of(api.base_url)
         self._slots = asyncio.Semaphore(api.concurrency)
         self._pace = Pace()
         self._heard = -math.inf  # when the server last said something
@@ -213,7 +214,6 @@ class _Session:
             timeout=aiohttp.ClientTimeout(  # the whole is timed in _attempt
                 total=None, sock_connect=min(CONNECT_S, self._api.timeout_s)
             ),
-            trust_env=True,  # proxies
         )
         async with self._client:
             yield
@@ -241,7 +241,8 @@ class _Session:
                         self._gone = reason
                     raise Unanswered(reason)
                 if again.after_s > self._api.timeout_s:
-                    raise Unanswered(f"{again}; to be asked again in {again.after_s:.0f} s, no sooner")
+                    self._gone = f"{again}; to be asked again in {again.after_s:.0f} s, no sooner"
+                    break
                 backoff_s = min(self._api.backoff_max_s, self._api.backoff_s * 2.0 ** (attempts - 1))
                 await asyncio.sleep(max(again.after_s, backoff_s * random.uniform(0.5, 1)))
             raise Unanswered(self._gone)
@@ -251,7 +252,7 @@ class _Session:
         try:
             async with (
                 asyncio.timeout(self._api.timeout_s),
-                self._client.post(url, data=content, allow_redirects=False) as response,
+                self._client.post(url, data=content, allow_redirects=False, proxy=self._proxy) as response,
             ):
                 status, headers, answer = response.status, response.headers, await response.read()
         except TimeoutError as error:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from erp.config import Member
-from erp.engines.base import Answer, Engine, Failure, Request, Response
+from erp.engines.base import Answer, Engine, Failure, Request, Response, consecutive
 from erp.engines.chat_address import checked_extra
 from erp.engines.chat_answers import Choice, Completion
 from erp.engines.chat_api import Body, ChatAPI, Post, Unanswered, together
@@ -118,10 +118,10 @@ class OpenAIEngine(Engine):
             number = 0
             for position, request in enumerate(requests):
                 at_once = self.n_supported and self._takes_n.get(shared["model"]) is not False
-                for samples in [request.samples] if at_once else [(j,) for j in request.samples]:
-                    positions[number] = position
+                for samples in consecutive(request.samples, len(request.samples) if at_once else 1):
+                    positions[number] = position  # a server that draws n choices counts one seed up
                     number += 1
-                    yield replace(request, samples=samples)
+                    yield replace(request, samples=tuple(samples))
 
         async def call(post: Post, request: Request) -> list[tuple[int, Response | Failure]]:
             return await self._call(post, {**shared, "messages": list(request.messages)}, request)

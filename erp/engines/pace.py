@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 WINDOW_S = 1.0  # over which answers are counted
 BELOW = 0.95  # of what was answered lately: the pace after a refusal
-LONGEST_S = 60.0  # that all calls wait because one was refused
+LONGEST_S = 60.0  # that all calls wait because one was refused, or that one waits for another
 GROWTH = 0.02  # of the pace, in a second without a refusal
 _DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m(?!s))?(?:([\d.]+)s)?(?:([\d.]+)ms)?")
 
@@ -76,4 +76,4 @@ def _refilled(headers: Mapping[str, str]) -> float | None:
         return None
     hours, minutes, seconds, thousandths = (float(part or 0) for part in match.groups())
     reset_s = 3600 * hours + 60 * minutes + seconds + thousandths / 1000
-    return (limit - left) / reset_s if reset_s > 0 and limit > left else None
+    return max(1 / LONGEST_S, (limit - left) / reset_s) if reset_s > 0 and limit > left else None

@@ -56,11 +56,13 @@ def _lines(answers: Answers, config: ShowConfig) -> Iterator[str]:
                 yield ""
             shown = str(cell["prompt_id"])
             yield from _prompt(prompts[shown], config.width)
-        mean = f"mean {cell['mean']:.4g} by {one_line(answers.reward_model)} over {cell['count']}"
+        by = one_line(answers.reward_model)
+        mean = f"mean {cell['mean']:.4g} by {by} over {cell['count']}" if cell["count"] else f"no reward by {by}"
         yield f"  {one_line(cell['model'])}: {mean}"
         here = cells.get_group((shown, cell["model"])).to_dict("records")
         for row in here[: config.samples]:
-            yield f"    {_about(row):<22} {_cut(row['response'], config.width)}"
+            text = "(no text)" if pd.isna(row["response"]) else _cut(row["response"], config.width)
+            yield f"    {_about(row):<22} {text}"
         if config.samples is not None and len(here) > config.samples:
             yield f"    and {len(here) - config.samples} more (samples=null shows all)"
 

@@ -66,7 +66,7 @@ def read_answers(root: Path, reward_model: str | None, wanted: Wanted) -> Answer
     rewards = ds.dataset(sorted(map(str, scores.folder.glob("part-*"))))
     prompts = ds.dataset(root / "prompts.parquet")
     prompts = prompts.to_table([name for name in PROMPT if name in prompts.schema.names]).to_pandas()
-    cells = _cells(rewards, prompts["prompt_id"].tolist(), wanted, 1 if scores.higher_is_better else -1)
+    cells = _cells(samples, rewards, prompts["prompt_id"].tolist(), wanted, 1 if scores.higher_is_better else -1)
     chosen = prompts.set_index("prompt_id").loc[cells["prompt_id"].unique()].reset_index()
     here = pc.field("prompt_id").isin(cells["prompt_id"].tolist()) & pc.field("model").isin(cells["model"].tolist())
     columns = [*KEYS, *(name for name in RESPONSE if name in samples.schema.names)]
@@ -74,11 +74,11 @@ def read_answers(root: Path, reward_model: str | None, wanted: Wanted) -> Answer
     said = said.merge(rewards.to_table([*KEYS, "reward"], filter=here).to_pandas(), on=KEYS, how="left")
     said = cells[["prompt_id", "model"]].merge(said, on=["prompt_id", "model"]).sort_values("sample", kind="stable")
     if not scores.higher_is_better:
-        said["reward"] = -said["reward"]
+        said["reward"] = 0 - said["reward"]  # no -0
     return Answers(scores.reward_model, chosen, cells.reset_index(drop=True), said.reset_index(drop=True))
 
 
-def _cells(rewards: ds.Dataset, prompt_ids: list[str], wanted: Wanted, sign: int) -> pd.DataFrame:
+def _cells(samples: ds.Dataset, rewards: ds.Dataset, prompt_ids: list[str], wanted: Wanted, sign: int) -> pd.DataFrame:
     """The cells wanted, with their mean rewards: of prompts in the table's order, or by their rewards."""
     named = wanted.prompt_ids
     if named is not None and (unknown := sorted(set(named) - set(prompt_ids))):
@@ -89,6 +89,9 @@ def _cells(rewards: ds.Dataset, prompt_ids: list[str], wanted: Wanted, sign: int
     found = rewards.to_table(["prompt_id", "model", "reward"], filter=only).group_by(["prompt_id", "model"])
     cells: pd.DataFrame = found.aggregate([("reward", "mean"), ("reward", "count")]).to_pandas()
     cells = cells.rename(columns={"reward_mean": "mean", "reward_count": "count"})
+    if wanted.end is None:  # those of which no response has a reward are shown too
+        answered = samples.to_table(["prompt_id", "model"], filter=only).to_pandas().drop_duplicates()
+        cells = answered.merge(cells, on=["prompt_id", "model"], how="left").fillna({"count": 0}).astype({"count": int})
     if wanted.members is not None:
         members = sorted(cells["model"].unique())
         if unknown := sorted(set(wanted.members) - set(members)):

@@ -5,12 +5,56 @@ from __future__ import annotations
 import errno
 import os
 
+import pandas as pd
+import pytest
+
 from erp import cli
 from erp.collect.store import Store
 from tests.collect.commands import command, samples
 from tests.engines.chat_server import ChatServer, completion, error
 
 MEMBER = "pool.members=[{name: small}]"
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    assert cli.main(command(folder, "k=4", MEMBER)) == 0
+    return samples(folder)
+
+
+def table(url):
+    store, keys = Store(url), ["prompt_id", "model", "sample"]
+    rows, scores = (
+        pd.concat([store.read_frame(f"{folder}/{name}") for name in store.names(folder) if name.startswith("part-")])
+        for folder in ("samples", "rewards/letters")
+    )
+    return rows.merge(scores, on=keys, how="left", validate="1:1").sort_values(keys).reset_index(drop=True)
+
+
+@pytest.mark.parametrize("out", ["disk", "memory"])
+@pytest.mark.parametrize("file", ["collect.json", "failures/samples", "samples/part", "log/samples", "rewards/"])
+def test_a_disk_that_is_full_between_two_files(tmp_path, monkeypatch, capsys, whole, out, file):
+    out = str(tmp_path) if out == "disk" else f"memory://{tmp_path.name}"
+    diaries = f"engine.diary={tmp_path}/diary", f"reward_model.diary={tmp_path}/scored"
+    assert cli.main(command(tmp_path, "k=2", MEMBER, f"out={out}", *diaries)) == 0
+    write, full = Store._write, []
+
+    def no_room(self, name, data):
+        if full or name.startswith(file):
+            full.append(name)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write(self, name, data)
+
+    fails = "engine.fail=[bread]", "max_failed=1", "retries=0"
+    again = command(tmp_path, "k=4", MEMBER, f"out={out}", *diaries, *fails)
+    with monkeypatch.context() as patched:
+        patched.setattr(Store, "_write", no_room)
+        assert cli.main(again) == 2
+    assert "No space left" in capsys.readouterr().err
+    (tmp_path / "mended").touch()
+    assert cli.main([*again, "retry_failed=true"]) == 0, capsys.readouterr().err
+    pd.testing.assert_frame_equal(table(f"{out}/table"), whole)
 
 
 def test_what_a_retry_of_refused_prompts_got_before_it_was_killed_is_kept(tmp_path, monkeypatch):

@@ -76,6 +76,14 @@ def test_more_samples_of_every_prompt(collect, tmp_path):
     assert "k = 3: the table has k = 5" in err
 
 
+def test_the_plan_of_more_samples_counts_those_alone(collect):
+    """2 tokens of a prompt, 7 prompts, a USD each."""
+    member = "pool.members=[{name: small, input_usd_per_mtok: 1.0e+6, output_usd_per_mtok: 0}]"
+    assert " 42.00 " in collect(member, "dry_run=true")[1]
+    assert collect(member, "k=2", "steps=[sample]")[0] == 0
+    assert " 14.00 " in collect(member, "dry_run=true")[1]
+
+
 def test_a_prompt_that_is_gone_or_another_is_refused_by_name(collect, tmp_path):
     assert collect()[0] == 0
     file = tmp_path / "prompts.jsonl"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 
 import pytest
@@ -117,6 +118,21 @@ def test_filtered_responses_count_or_fail(collect, tmp_path):
         assert collect(*arguments, "engine.keep_filtered=false")[0] == 0
         assert len(samples(tmp_path)) == 6 * 2 * 3
         assert collect(*arguments, "name=other")[0] == 0
+
+
+def test_an_option_that_an_older_erp_did_not_have_is_as_it_always_was(collect, tmp_path):
+    with ChatServer(echo) as server:
+        arguments = (*OPENAI, f"engine.base_url={server.url}", "k=1")
+        assert collect(*arguments)[0] == 0
+        file = tmp_path / "table/collect.json"
+        settings = json.loads(file.read_text())
+        for member in settings["members"].values():
+            del member["engine"]["keep_filtered"]
+        file.write_text(json.dumps(settings))
+        assert "already" in collect(*arguments)[1]
+        code, _, err = collect(*arguments, "engine.keep_filtered=false")
+        assert code == 2
+        assert "pool.members.small: differs in engine" in err
 
 
 def test_responses_that_were_cut_are_counted(collect):

@@ -92,6 +92,29 @@ def test_a_server_that_wants_to_be_left_alone_for_longer_than_an_attempt_is_left
     assert len(server.calls) == 1
 
 
+def test_a_daily_limit_is_told_to_all_who_wait_at_once():
+    """Each would otherwise wait for a minute, as after any refusal, to be told the same."""
+    with ChatServer(lambda body, number: error(429, "daily limit", retry_after="7200")) as server:
+        answers = list(engine(server, concurrency=2).generate((request(str(i)) for i in range(50)), TINY))
+    assert len(answers) == 50
+    assert all("to be asked again in 7200 s" in answer.error for _, _, answer in answers)
+    assert len(server.calls) == 2
+
+
+def test_a_proxy_is_used_and_no_password_of_netrc(monkeypatch, tmp_path):
+    (tmp_path / "netrc").write_text("default login somebody password else")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    with ChatServer(echo) as proxy:
+        monkeypatch.setenv("http_proxy", proxy.url.removesuffix("/v1"))
+        ((_, _, answer),) = engine("http://models.example/v1").generate([request("hi")], TINY)
+    assert answer.text == "hi 0"
+    assert [(path, headers["authorization"]) for _, path, headers, _ in proxy.calls] == [
+        ("http://models.example/v1/chat/completions", f"Bearer {KEY}")
+    ]
+
+
 def test_waits_grow_up_to_the_longest():
     _, server = one(error(500, "no"), retries=3, backoff_s=0.1, backoff_max_s=0.2)
     waits = [after[0] - before[0] for before, after in pairwise(server.calls)]
@@ -217,6 +240,8 @@ def test_what_is_left_is_not_used_up():
     assert now.per_second == pytest.approx(5)
     now.answered(left("0", "soon"))
     assert now.per_second == pytest.approx(5, abs=0.1)
+    now.answered(left("0", "24h"))
+    assert now.per_second == pytest.approx(1 / 60)
 
 
 # ---- many at once

@@ -1,6 +1,7 @@
 """An OpenAI-compatible server as an engine: what is asked, what is read, what is refused."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -174,6 +175,21 @@ def test_auto_tells_a_prompt_that_is_refused_from_an_n_that_is():
     assert first[0] == Failure("400: maximum context length is 8", final=True) == second[0]
     assert [r.text for r in first[1]] == ["short 0", "short 1"]
     assert [body.get("n") for body in server.bodies] == [2, None, 2, 2]
+
+
+def test_samples_with_gaps_are_no_copies_of_those_between():
+    """A server that counts one seed up would draw the missing sample 2 as sample 1, which is there."""
+    with ChatServer(echo) as server:
+        asked = engine(server, n_supported="auto")
+        came = list(asked.generate([replace(request("hi", 5), samples=(0, 2, 3, 7))], TINY))
+    assert {j: answer.text for _, j, answer in came} == {j: f"hi {5 + j}" for j in (0, 2, 3, 7)}
+    assert len(server.calls) == 3
+
+
+@pytest.mark.parametrize("reason", [{"type": "stop"}, ["stop"], 3])
+def test_a_reason_that_is_no_text_is_none(reason):
+    (response,), _ = one(completion("yes", finish_reason=reason))
+    assert response.finish_reason is None
 
 
 def test_a_server_said_to_know_n_has_to_give_all_choices():
