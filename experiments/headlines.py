@@ -45,7 +45,7 @@ def of_routing() -> Rows:
     )
     larger = results("01_routers", "llmrouter9.csv")
     names = {
-        "auto": "`auto` as it was, the largest of sixteen means",
+        "auto": "`auto`",
         "zooter": "`zooter`",
         "knn": "kNN",
         "ridge": "the ridge",
