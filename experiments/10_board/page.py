@@ -78,7 +78,7 @@ def cell(board: pd.DataFrame, key: tuple[str, str, str]) -> str:
     row = board.loc[key]
     if pd.isna(row["gain"]):
         return str(row["why_not"])
-    fewer = f"; {row['splits']:.0f} splits" if 0 < row["splits"] < 5 else ""
+    fewer = f" [{row['splits']:.0f}]" if 0 < row["splits"] < 5 else ""
     return told(row, "gain", 0.0) + fewer
 
 

@@ -12,6 +12,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 TOLD, OTHER = "#D55E00", "#0072B2"  # routers that are told the category, and those that are not
+LEAST = -25  # percent: what is worse is written at the left edge
 
 
 def main(ranks: str, speeds: str, *figures: str) -> None:
@@ -22,6 +23,9 @@ def main(ranks: str, speeds: str, *figures: str) -> None:
         name = row["router"]
         colour = TOLD if name.endswith("_category") or name == "category_mean" else OTHER
         for axis, key, scale in ((axes[0], "rank", 1), (axes[1], "share", 100)):
+            if key == "share" and scale * row[key] < LEAST:
+                axis.text(LEAST, at, f"{scale * row[key]:.0f}", color=colour, fontsize=8, va="center")
+                continue
             axis.hlines(at, scale * row[f"{key}_low"], scale * row[f"{key}_high"], color=colour, alpha=0.5, linewidth=3)
             axis.plot(scale * row[key], at, "o", color=colour, markersize=4)
         own = times[times["router"] == name]
@@ -33,6 +37,7 @@ def main(ranks: str, speeds: str, *figures: str) -> None:
     axes[0].axvspan(best, best + apart, color="black", alpha=0.07, linewidth=0)
     axes[0].set_xlabel("mean rank; shaded: not told from\nthe best by Nemenyi's test", fontsize=9)
     axes[1].axvline(0, color="black", linewidth=0.8)
+    axes[1].set_xlim(left=LEAST)
     axes[1].set_xlabel("gain over the best single member,\n% of the oracle's, mean over tables", fontsize=9)
     axes[2].set_xscale("log")
     axes[2].set_xlabel("seconds to fit: median over tables,\nleast to most", fontsize=9)
