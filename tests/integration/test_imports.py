@@ -49,6 +49,7 @@ MAY_LOAD = {
     "extend": {"torch"},
     "push": {"torch"},
     "report": set(),
+    "show": set(),
     "route": {"torch"},
     "train": HEAVY - {"wandb", "sentence_transformers", "datasets"},  # Lightning brings its own
 }
@@ -103,6 +104,7 @@ def commands(run, table, quick, tmp_path):
         "push": [f"run={run}", "to=me/router", "--cfg", "job"],
         "report": [f"run={run}", *quiet],
         "route": [f"run={run}"],
+        "show": ["worst=1"],
         "train": [*quick, "split.seed=1", "trainer.progress=false", out, *quiet],
     }
 

@@ -38,8 +38,7 @@ POLICIES = {
 }
 LESS = {  # time: its other candidates are routers of their own here
     "auto": ("router.folds=3", *(f"~router.candidates.{name}" for name in ROUTERS if name in (
-        "cluster_mean", "uniroute", "hierarchical_mean", "kernel_ridge", "low_rank", "embedllm", "zooter", "ranking",
-        "mean_and_spread", "quantile", "soft_category_mean", "stack"))),
+        "cluster_mean", "kernel_ridge", "zooter", "ranking", "soft_category_mean"))),
     "best_route": ("router.n=2",),
     "hybrid_llm": ("pool.members=[synthetic-1b,synthetic-3b]",),
     "random_forest": ("router.trees=10",),
