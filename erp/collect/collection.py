@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import platform
-from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import pandas as pd
 
 from erp.build import as_built, build
+from erp.collect.growth import beside, block_of
 from erp.collect.journal import forget
 from erp.collect.prompts.base import PromptSet, prompt_frame, with_ids_of
 from erp.collect.score import Scorer, rewards_folder
 from erp.collect.store import Store
-from erp.collect.units import Blocks, Unit
 from erp.config import CollectConfig, Member
 from erp.engines.base import Engine
 from erp.errors import ErpError, shorten
@@ -56,7 +55,7 @@ def open_collection(
         return wanted, prompts
     held, before = _held(store, prompts, write)
     if held["prompts"] != wanted["prompts"]:
-        more, other = _beside(before, prompts)
+        more, other = beside(before, prompts)
     else:
         more, other = prompts.iloc[:0], []
     _refuse_others(store, config, held, wanted, more, other)
@@ -98,35 +97,6 @@ def _held(store: Store, prompts: pd.DataFrame, write: bool) -> tuple[dict[str, A
     return held, before
 
 
-def blocks_of(held: dict[str, Any]) -> Blocks:
-    """How the prompts of a collection are cut."""
-    return Blocks(held["block"], tuple(held["added"]))
-
-
-def sampled_with_less(store: Store, held: dict[str, Any], units: Sequence[Unit]) -> dict[Unit, int]:
-    """Units that were done when ``k`` was smaller, with the samples that they have of a prompt.
-
-    The log, which is written after the part, says so; where there is none, nobody knows, and the unit is looked at.
-    """
-    if "fewer_samples" not in held:
-        return {}
-    done, logs, fewest = store.names("samples"), store.names("log/samples"), held["fewer_samples"]
-    had = {
-        unit: int(store.read_json(f"log/samples/{unit.file}").get("k", fewest)) if unit.file in logs else fewest
-        for unit in units
-        if unit.part in done
-    }
-    return {unit: k for unit, k in had.items() if k < held["k"]}
-
-
-def _beside(held: pd.DataFrame, prompts: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """Prompts that a collection does not have yet, and ids of those it has, and that are not what they were."""
-    known = prompts["prompt_id"].isin(held["prompt_id"])
-    now = prompts.set_index("prompt_id").reindex(held["prompt_id"])
-    same = (now.fillna("") == held.set_index("prompt_id").fillna("")).all(axis=1)
-    return prompts[~known], same.index[~same].tolist()
-
-
 def prompts_of(store: Store, config: CollectConfig, source: PromptSet) -> pd.DataFrame:
     """The prompts: those the collection has, where they can be no others, else from their source."""
     if source.fixed and store.exists(SETTINGS) and store.exists(PROMPTS):
@@ -150,7 +120,7 @@ def _settings(config: CollectConfig, prompts: pd.DataFrame) -> dict[str, Any]:
             "prompts": hashlib.sha256(prompts.to_json(orient="split", index=False).encode()).hexdigest(),
             "k": config.k,
             "seed": config.seed,
-            "block": config.block or _block(len(prompts)),
+            "block": config.block or block_of(len(prompts)),
             "added": [len(prompts)],
             "members": {m.name: {**_member_settings(m), "engine": engines[m.name]} for m in members},
             "facts": facts,
@@ -178,11 +148,6 @@ def _spelled_out(held: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
     pace = build(node, Engine, key="engine").pace
     settings: dict[str, Any] = jsonable(engine_settings({key: node[key] for key in pace & node.keys()} | held))
     return settings
-
-
-def _block(prompts: int) -> int:
-    """Prompts of a unit where nobody says: few files of a large table, quick ones of a small one."""
-    return min(max(32, prompts // 1000), 512)
 
 
 def _refuse_others(

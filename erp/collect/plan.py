@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from erp.collect.collection import blocks_of, sampled_with_less
+from erp.collect.growth import blocks_of, sampled_with_less
 from erp.collect.store import Store
 from erp.collect.units import Blocks, Unit, sampling_units
 from erp.config import CollectConfig, Member

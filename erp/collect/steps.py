@@ -18,11 +18,11 @@ from erp.collect.collection import (
     read_manifest,
     reopen,
     same_reward_model,
-    sampled_with_less,
     write_manifest,
     write_reward_manifest,
 )
 from erp.collect.failures import read_failures
+from erp.collect.growth import sampled_with_less
 from erp.collect.journal import forget
 from erp.collect.sample import Sampler
 from erp.collect.score import Scorer

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from erp.build import build
-from erp.collect.collection import blocks_of, open_collection, prompts_of
+from erp.collect.collection import open_collection, prompts_of
+from erp.collect.growth import blocks_of
 from erp.collect.plan import plan, summary
 from erp.collect.prompts.base import PromptSet
 from erp.collect.rewards.base import RewardAdapter

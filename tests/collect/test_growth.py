@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from erp import cli
-from erp.collect.collection import _block
+from erp.collect.growth import block_of
 from erp.collect.units import Blocks
 from erp.table.read import read_table
 from tests.collect.commands import command, diary, samples
@@ -107,7 +107,7 @@ def test_killed_while_prompts_are_added(collect, tmp_path):
 
 @pytest.mark.parametrize(("prompts", "block"), [(1, 32), (32_000, 32), (100_000, 100), (1_420_909, 512)])
 def test_blocks_of_large_tables_are_large(prompts, block):
-    assert _block(prompts) == block
+    assert block_of(prompts) == block
 
 
 def test_an_addition_begins_a_block_of_its_own():
