@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack
 from itertools import groupby
 from typing import Any
@@ -92,7 +92,8 @@ class Sampler:
                 waiting.remove(last)
                 yield report
         finally:
-            getattr(answers, "close", bool)()  # no more requests are taken
+            if isinstance(answers, Generator):
+                answers.close()  # no more requests are taken
             with ExitStack() as all_of_them:  # though one cannot be written
                 for unit in waiting:
                     all_of_them.callback(unit.leave)

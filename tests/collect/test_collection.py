@@ -17,18 +17,6 @@ from erp.table.read import read_table
 from tests.collect.commands import command, diary, samples
 
 
-@pytest.fixture
-def collect(tmp_path, capsys):
-    """`collect(*overrides)`: the small collection in this process; (exit code, stdout, stderr)."""
-
-    def run(*more, **options):
-        code = cli.main(command(tmp_path, *more, **options))
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    return run
-
-
 def test_the_table_holds_every_response_and_reward_once(collect, tmp_path):
     code, out, _ = collect()
     assert code == 0

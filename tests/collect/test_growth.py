@@ -15,16 +15,6 @@ from tests.collect.commands import command, diary, samples
 from tests.collect.fakes import Letters
 
 
-@pytest.fixture
-def collect(tmp_path, capsys):
-    def run(*more, prompts=7):
-        code = cli.main(command(tmp_path, *more, prompts=prompts))
-        printed = capsys.readouterr()
-        return code, printed.out, printed.err
-
-    return run
-
-
 def grown(tmp_path, prompts):
     """The prompts' file with others in front of and among those that were there."""
     file = tmp_path / "prompts.jsonl"

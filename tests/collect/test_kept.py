@@ -20,16 +20,6 @@ def _direct(monkeypatch):
     monkeypatch.setenv("NO_PROXY", "*")
 
 
-@pytest.fixture
-def collect(tmp_path, capsys):
-    def run(*more, prompts=7):
-        code = cli.main(command(tmp_path, *more, prompts=prompts))
-        printed = capsys.readouterr()
-        return code, printed.out, printed.err
-
-    return run
-
-
 def prompt(body):
     return body["messages"][-1]["content"]
 
