@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as the command line sets it, before torch is imported
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as the command line sets them, before torch and numpy come
+os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "16")
 
 import datetime
 import platform
@@ -39,7 +40,8 @@ def machine() -> list[str]:
 
 def line(row: Row) -> str:
     """A row of the table."""
-    cells = (row.what, row.against, row.ours, row.other, row.ratio, row.target, "yes" if row.met else "**no**")
+    met = "-" if row.target == "-" else "yes" if row.met else "**no**"
+    cells = (row.what, row.against, row.ours, row.other, row.ratio, row.target, met)
     return f"| {' | '.join(cells)} |"
 
 

