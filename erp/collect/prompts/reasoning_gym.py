@@ -19,16 +19,21 @@ _TRIES = 20  # a task with few distinct questions is asked for this many times a
 
 
 class Task(BaseModel):
-    """A task by name, with its own settings, e.g. ``{task: chain_sum, settings: {max_terms: 2}}``."""
+    """A task by name, with its own settings, e.g. ``{task: chain_sum, settings: {max_terms: 2}}``.
+
+    Attributes:
+        category: of its prompts, where several tasks are one kind; None: the task itself.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
     task: str
     settings: dict[str, Any] = {}
+    category: str | None = None
 
 
 class ReasoningGym(PromptSet):
-    """Equal shares of each task, category = task; what its scorer needs goes to ``reference``.
+    """Equal shares of each task; what its scorer needs, the task's name among it, goes to ``reference``.
 
     Args:
         tasks: which tasks, each once.
@@ -51,15 +56,16 @@ class ReasoningGym(PromptSet):
         """Prompts, the tasks taking turns, so that every block of them holds every task."""
         whole, more = divmod(self.limit, len(self.tasks))
         counts = [whole + (i < more) for i in range(len(self.tasks))]
-        order = [(t.task, t.settings, count, self.seed) for t, count in zip(self.tasks, counts, strict=True) if count]
+        asked = [(task, count) for task, count in zip(self.tasks, counts, strict=True) if count]
+        order = [(t.task, t.settings, count, self.seed, t.category or t.task) for t, count in asked]
         per_task = _made(order)
-        for (task, _, count, _), prompts in zip(order, per_task, strict=True):
+        for (task, _, count, *_), prompts in zip(order, per_task, strict=True):
             if len(prompts) < count:
                 self.notes.append(f"{task} has only {len(prompts)} distinct questions with these settings")
         return (prompt for prompt in chain.from_iterable(zip_longest(*per_task)) if prompt is not None)
 
 
-Order = tuple[str, dict[str, Any], int, int]  # task, settings, how many, seed
+Order = tuple[str, dict[str, Any], int, int, str]  # task, settings, how many, seed, category
 
 
 def _made(orders: Sequence[Order]) -> list[list[Prompt]]:
@@ -79,7 +85,7 @@ def _made(orders: Sequence[Order]) -> list[list[Prompt]]:
     return [[Prompt(**prompt) for prompt in prompts] for prompts in json.loads(done.stdout.splitlines()[-1])]
 
 
-def _make(task: str, settings: dict[str, Any], count: int, seed: int) -> list[dict[str, Any]]:
+def _make(task: str, settings: dict[str, Any], count: int, seed: int, category: str) -> list[dict[str, Any]]:
     """Distinct questions of a task, as the arguments of ``Prompt``."""
     found: dict[str, dict[str, Any]] = {}
     data = dataset(task, {**settings, "size": count * _TRIES, "seed": seed})
@@ -90,7 +96,7 @@ def _make(task: str, settings: dict[str, Any], count: int, seed: int) -> list[di
             "answer": entry["answer"], "metadata": entry["metadata"],
         }  # fmt: skip
         prompt = {
-            "text": entry["question"], "prompt_id": f"{task}-{seed}-{index:05d}", "category": task,
+            "text": entry["question"], "prompt_id": f"{task}-{seed}-{index:05d}", "category": category,
             "reference": json.dumps(reference, ensure_ascii=False, default=str),
         }  # fmt: skip
         found.setdefault(entry["question"], prompt)

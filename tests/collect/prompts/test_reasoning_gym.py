@@ -39,6 +39,15 @@ def test_tasks_share_the_prompts_and_take_turns(twenty):
     assert twenty["prompt"].is_unique
 
 
+def test_tasks_of_a_kind_share_a_category_and_keep_their_names_in_what_the_scorer_reads(twenty):
+    coarse = frame(
+        [SUM.model_copy(update={"category": "arithmetic"}), GCD.model_copy(update={"category": "arithmetic"})], 4
+    )
+    assert coarse["category"].tolist() == ["arithmetic"] * 4
+    assert [json.loads(reference)["task"] for reference in coarse["reference"]] == ["chain_sum", "gcd"] * 2
+    assert set(coarse["prompt"]) <= set(twenty["prompt"])
+
+
 def test_another_seed_gives_other_prompts_and_a_task_that_runs_out_of_questions_says_so(twenty):
     source = ReasoningGym([SUM, GCD], 800, seed=1)
     others = prompt_frame(source.prompts())
