@@ -7,7 +7,7 @@ from typing import Any
 KEYS = {"data.kind": "choose data=<option>"}
 """Dotted key that there was -> what to do now, behind "there is no such key any more; "."""
 
-TARGETS: dict[str, str] = {}
+TARGETS: dict[str, str] = {"erp.collect.runners.ray.RayRunner": "erp.collect.runners.ray_data.RayDataRunner"}
 """Dotted path of a class that a ``_target_`` named -> where it is now."""
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from erp.collect.rewards.base import Pair, RewardAdapter
 from erp.config import Member
 from erp.engines.base import Answer, Engine, Failure, Request, Response
+from erp.engines.openai import OpenAIEngine
 
 
 class KnownEngine(Engine):
@@ -67,6 +68,28 @@ class KnownEngine(Engine):
             length if self.counts else self.counted,
             "stop",
         )
+
+
+class MortalEngine(OpenAIEngine):
+    """An OpenAI-compatible server, two calls at once; the process is killed once, after some answers.
+
+    Args:
+        base_url: of the server.
+        died: file that says that it was.
+    """
+
+    pace = OpenAIEngine.pace | {"died"}
+
+    def __init__(self, base_url: str, died: str) -> None:
+        super().__init__(base_url=base_url, api_key_env="", concurrency=2)
+        self.died = Path(died)
+
+    def generate(self, requests: Iterable[Request], member: Member) -> Iterator[Answer]:
+        for count, answer in enumerate(super().generate(requests, member)):
+            if count == 4 and not self.died.exists():
+                self.died.touch()
+                os._exit(137)
+            yield answer
 
 
 class Letters(RewardAdapter):
