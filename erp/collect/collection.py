@@ -66,7 +66,7 @@ def open_collection(
         **held,
         "members": members,
         "facts": {**held["facts"], **{name: told for name, told in wanted["facts"].items() if name in members}},
-        "source": wanted["source"],
+        "source": {key: said for key, said in wanted["source"].items() if key != "send" or key in held["source"]},
         "prompts": wanted["prompts"],
         "prices_as_of": wanted["prices_as_of"] or held["prices_as_of"],
     }
@@ -99,10 +99,12 @@ def _held(store: Store, prompts: pd.DataFrame, write: bool) -> tuple[dict[str, A
 
 def prompts_of(store: Store, config: CollectConfig, source: PromptSet) -> pd.DataFrame:
     """The prompts: those the collection has, where they can be no others, else from their source."""
-    if source.fixed and store.exists(SETTINGS) and store.exists(PROMPTS):
-        asked = jsonable({key: value for key, value in config.prompts.items() if key != "name"})
+    if store.exists(SETTINGS):
+        held = store.read_json(SETTINGS)["source"]
+        source.go_on(held)
+        asked = {key: value for key, value in _source(config).items() if key != "send" or key in held}
         rule = {"prompt_from": DEFAULT_RULE}  # of collections that were begun before there was a choice
-        if rule | store.read_json(SETTINGS)["source"] == rule | asked:
+        if source.fixed and store.exists(PROMPTS) and rule | held == rule | asked:
             return store.read_frame(PROMPTS)
     prompts = prompt_frame(source.prompts())
     return with_ids_of(store.read_frame(PROMPTS), prompts) if store.exists(PROMPTS) else prompts
@@ -116,7 +118,7 @@ def _settings(config: CollectConfig, prompts: pd.DataFrame) -> dict[str, Any]:
     facts = {m.name: {key: getattr(m, key) for key in MEMBER_FACTS if getattr(m, key) is not None} for m in members}
     settings: dict[str, Any] = jsonable(
         {
-            "source": {key: value for key, value in config.prompts.items() if key != "name"},
+            "source": _source(config),
             "prompts": hashlib.sha256(prompts.to_json(orient="split", index=False).encode()).hexdigest(),
             "k": config.k,
             "seed": config.seed,
@@ -128,6 +130,12 @@ def _settings(config: CollectConfig, prompts: pd.DataFrame) -> dict[str, Any]:
         }
     )
     return settings
+
+
+def _source(config: CollectConfig) -> dict[str, Any]:
+    """Where the prompts come from, defaults spelled out."""
+    said: dict[str, Any] = jsonable(as_built(config.prompts, PromptSet, key="prompts"))
+    return {key: value for key, value in said.items() if key != "name"}
 
 
 def _member_settings(member: Member) -> dict[str, Any]:

@@ -40,6 +40,8 @@ def sampled_with_less(store: Store, held: dict[str, Any], units: Sequence[Unit])
 def beside(held: pd.DataFrame, prompts: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     """Prompts that a collection does not have yet, and ids of those it has, and that are not what they were."""
     known = prompts["prompt_id"].isin(held["prompt_id"])
-    now = prompts.set_index("prompt_id").reindex(held["prompt_id"])
-    same = (now.fillna("") == held.set_index("prompt_id").fillna("")).all(axis=1)
+    columns = held.columns.union(prompts.columns, sort=False)
+    before, now = (frame.reindex(columns=columns).astype("str").set_index("prompt_id") for frame in (held, prompts))
+    now = now.reindex(before.index)
+    same = (now.fillna("") == before.fillna("")).all(axis=1)
     return prompts[~known], same.index[~same].tolist()

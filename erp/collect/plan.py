@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from erp.collect.growth import blocks_of, sampled_with_less
+from erp.collect.prompts.base import asked, characters
 from erp.collect.store import Store
 from erp.collect.units import Blocks, Unit, sampling_units
 from erp.config import CollectConfig, Member
@@ -100,11 +101,10 @@ def _share(
     left: dict[Unit, int],
 ) -> Share:  # fmt: skip
     own = [unit for unit in left if unit.member == member.name]
-    texts = [(text, left[unit]) for unit in own for text in prompts["prompt"].iloc[blocks.rows[unit.block]]]
+    texts = [(text, left[unit]) for unit in own for text in asked(prompts.iloc[blocks.rows[unit.block]])]
     responses = sum(blocks.held_by(unit.block) * left[unit] for unit in own)
     measured = _measured(store, [u for u in units if u.member == member.name and u not in left])
-    around = sum(len(turn["content"]) for turn in member.messages(""))
-    each = [math.ceil((len(text) + around) / CHARACTERS_PER_TOKEN) for text, _ in texts]
+    each = [math.ceil(characters(member.messages(text)) / CHARACTERS_PER_TOKEN) for text, _ in texts]
     length, basis = float(_GUESS), f"a guess of {_GUESS:,} tokens, as max_tokens is null"
     if member.decoding.max_tokens is not None:
         length, basis = float(member.decoding.max_tokens), "max_tokens, the most it can be"

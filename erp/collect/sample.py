@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from erp.build import build
+from erp.collect.prompts.base import MESSAGES, asked
 from erp.collect.sampled import SampledUnit
 from erp.collect.store import Store
 from erp.collect.units import Blocks, Clock, Report, Unit, request_seed
@@ -71,18 +72,18 @@ class Sampler:
 
     def _stream(self, units: Sequence[Unit], member: Member) -> Iterator[Report]:
         store, waiting = Store(self.url), list[SampledUnit]()
-        asked: dict[int, tuple[SampledUnit, Request, str]] = {}  # by position, while samples are to come
-        answers = self._opened(member).generate(self._requests(store, units, member, waiting, asked), member)
+        going: dict[int, tuple[SampledUnit, Request, str]] = {}  # by position, while samples are to come
+        answers = self._opened(member).generate(self._requests(store, units, member, waiting, going), member)
         clock, left = Clock(), dict[int, int]()
         try:
             for position, sample, answer in answers:
-                unit, request, prompt_id = asked[position]
+                unit, request, prompt_id = going[position]
                 count = unit.take(prompt_id, sample, answer)
                 if self.tick is not None and count:
                     self.tick(count)
                 left[position] = left.get(position, len(request.samples)) - 1
                 if not left[position]:
-                    del left[position], asked[position]
+                    del left[position], going[position]
                 for whole in [unit for unit in waiting if unit.whole]:
                     report = whole.written(clock.lap())
                     waiting.remove(whole)
@@ -100,21 +101,21 @@ class Sampler:
 
     def _requests(
         self, store: Store, units: Sequence[Unit], member: Member, waiting: list[SampledUnit],
-        asked: dict[int, tuple[SampledUnit, Request, str]],
+        going: dict[int, tuple[SampledUnit, Request, str]],
     ) -> Iterator[Request]:  # fmt: skip
         """What the engine is asked, unit by unit, as it has room: it may be more than fits in memory."""
         if self._prompts is None:
-            self._prompts = store.read_frame("prompts.parquet", ["prompt_id", "prompt"])
+            self._prompts = store.read_frame("prompts.parquet", ["prompt_id", "prompt"], [MESSAGES])
         greedy, position = member.decoding.temperature == 0, 0  # the likeliest response is asked for once
         for unit in units:
             prompts = self._prompts.iloc[self.blocks.rows[unit.block]]
-            texts = dict(prompts.itertuples(index=False, name=None))
-            seeds = {identity: request_seed(self.seed, member.name, identity) for identity in texts}
+            said = dict(zip(prompts["prompt_id"].tolist(), asked(prompts), strict=True))
+            seeds = {identity: request_seed(self.seed, member.name, identity) for identity in said}
             made = SampledUnit(store, unit, seeds, self.k, greedy, self.refused_too)
             waiting.append(made)
             for prompt_id, samples in made.lacking.items():
-                request = Request(member.messages(texts[prompt_id]), seeds[prompt_id], samples)
-                asked[position] = made, request, prompt_id
+                request = Request(member.messages(said[prompt_id]), seeds[prompt_id], samples)
+                going[position] = made, request, prompt_id
                 position += 1
                 yield request
 

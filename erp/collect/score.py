@@ -15,12 +15,14 @@ import pandas as pd
 from erp.build import build
 from erp.collect.failures import write_failures
 from erp.collect.journal import Journal
+from erp.collect.prompts.base import MESSAGES
 from erp.collect.rewards.base import Pair, RewardAdapter
 from erp.collect.store import Store
 from erp.collect.units import Clock, Report, Unit
 from erp.engines.base import Failure
 from erp.errors import ErpError
 from erp.files import whole_text
+from erp.table.asked import as_text
 
 KEYS = ["prompt_id", "model", "sample"]
 PROMPTS_AT_ONCE = 10_000
@@ -170,7 +172,7 @@ class Scorer:
         """Score the pairs that have no score yet."""
         if self._prompts is None:
             columns = ["prompt_id", "prompt", "category", "reference"]
-            self._prompts = store.read_frame("prompts.parquet", columns).set_index("prompt_id")
+            self._prompts = store.read_frame("prompts.parquet", columns, [MESSAGES]).set_index("prompt_id")
         if self._adapter is None:
             self._adapter = build(adapter_node(self.node), RewardAdapter, key="reward_model")
             self._adapter.look_in(self.weights_dir)
@@ -245,7 +247,11 @@ def unanswered(prompts: pd.DataFrame) -> Iterator[Pair]:
 def as_pair(prompt: Mapping[Any, Any], response: str) -> Pair:
     """A row of prompts.parquet with a response to it."""
     category: str | None = None if pd.isna(prompt["category"]) else str(prompt["category"])
-    return Pair(str(prompt["prompt"]), response, category, read_reference(prompt["reference"]))
+    reference, turns = read_reference(prompt["reference"]), prompt.get(MESSAGES)
+    if turns is None or pd.isna(turns):
+        return Pair(str(prompt["prompt"]), response, category, reference)
+    history = tuple(json.loads(turns))
+    return Pair(str(as_text(history, "conversation")), response, category, reference, history)
 
 
 def read_reference(text: Any) -> dict[str, Any] | None:

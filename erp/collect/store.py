@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pandas as pd
+import pyarrow.parquet
 from filelock import Timeout
 
 from erp.errors import ErpError
@@ -63,9 +64,13 @@ class Store:
         entries = self._fs.ls(self.path(folder), detail=True)
         return sorted(str(e["name"]).rstrip("/").rsplit("/", 1)[-1] for e in entries if e["type"] == "directory")
 
-    def read_frame(self, name: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
-        """A parquet file."""
+    def read_frame(self, name: str, columns: Sequence[str] | None = None, optional: Sequence[str] = ()) -> pd.DataFrame:
+        """A parquet file: its columns, all or some, and of the optional ones those that it has."""
         with self._fs.open(self.path(name), "rb") as stream:
+            if columns is not None and optional:
+                there = pyarrow.parquet.read_schema(stream).names
+                columns = [*columns, *(column for column in optional if column in there)]
+                stream.seek(0)
             frame: pd.DataFrame = pd.read_parquet(stream, columns=None if columns is None else list(columns))
         return frame
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
@@ -173,12 +173,23 @@ class Member(Node):
         """The engine's node as it is for this member."""
         return {**node, **self.engine}
 
-    def messages(self, prompt: str) -> tuple[dict[str, str], ...]:
-        """The conversation that is sent: system message, worked examples, the prompt in its template."""
-        turns = [] if self.system is None else [{"role": "system", "content": self.system}]
-        for shot in self.shots:
-            turns += [{"role": "user", "content": shot.user}, {"role": "assistant", "content": shot.assistant}]
-        return (*turns, {"role": "user", "content": self.template.replace("{prompt}", prompt)})
+    def messages(self, asked: str | Sequence[dict[str, str]]) -> tuple[dict[str, str], ...]:
+        """The conversation that is sent: system message, worked examples, the prompt in its template.
+
+        Of a conversation, what the system says there comes before the examples, as in the gateway; the template is for
+        its last turn.
+        """
+        given = [{"role": "user", "content": asked}] if isinstance(asked, str) else list(asked)
+        leading = next(i for i, turn in enumerate(given) if turn["role"] != "system")
+        system = [] if self.system is None else [{"role": "system", "content": self.system}]
+        shots = [
+            {"role": role, "content": text}
+            for shot in self.shots
+            for role, text in (("user", shot.user), ("assistant", shot.assistant))
+        ]
+        *earlier, last = given[leading:]
+        last = {**last, "content": self.template.replace("{prompt}", last["content"])}
+        return (*system, *given[:leading], *shots, *earlier, last)
 
 
 class Pool(Node):

@@ -70,7 +70,11 @@ def _lines(answers: Answers, config: ShowConfig) -> Iterator[str]:
 def _prompt(row: Mapping[Hashable, Any], width: int | None) -> Iterator[str]:
     category, reference = row.get("category"), row.get("reference")
     yield one_line(str(row["prompt_id"])) + ("" if pd.isna(category) else f"  ({one_line(str(category))})")
-    yield f"  {_cut(row['prompt'], width)}"
+    turns = row.get("messages")
+    if turns is None or pd.isna(turns):
+        yield f"  {_cut(row['prompt'], width)}"
+    else:
+        yield from (f"  {turn['role']}: {_cut(turn['content'], width)}" for turn in json.loads(turns))
     if not pd.isna(reference):
         yield f"  reference: {_cut(str(reference), width)}"
 
@@ -92,5 +96,8 @@ def _cut(text: str, width: int | None) -> str:
 def _as_json(answers: Answers) -> dict[str, Any]:
     frames = {"prompts": answers.prompts, "cells": answers.cells, "responses": answers.responses}
     rows = {name: frame.astype(object).where(frame.notna(), None).to_dict("records") for name, frame in frames.items()}
+    for row in rows["prompts"]:
+        if row.get("messages") is not None:
+            row["messages"] = json.loads(row["messages"])
     value: dict[str, Any] = jsonable({"reward_model": answers.reward_model, **rows})
     return value

@@ -14,7 +14,7 @@ import pyarrow.dataset as ds
 from erp.errors import ErpError, shorten
 from erp.table.folder import KEYS, scores_of
 
-PROMPT = ["prompt_id", "prompt", "category", "reference"]
+PROMPT = ["prompt_id", "prompt", "category", "reference", "messages"]
 RESPONSE = ["response", "completion_tokens", "finish_reason"]
 
 
@@ -41,7 +41,8 @@ class Answers:
 
     Attributes:
         reward_model: whose rewards.
-        prompts: a row a prompt: ``prompt_id``, ``prompt``, ``category``, ``reference``, in the order of the cells.
+        prompts: a row a prompt: ``prompt_id``, ``prompt``, ``category``, ``reference``, in the order of the cells;
+            where some prompt is a conversation, ``messages`` (JSON text).
         cells: a row a cell: ``prompt_id``, ``model``, ``mean``, ``count`` of the responses that have a reward.
         responses: a row a response: ``prompt_id``, ``model``, ``sample``, ``reward`` (NaN where missing; higher is
             better), ``response``, and what else the table holds of ``completion_tokens`` and ``finish_reason``.

@@ -1,4 +1,4 @@
-"""What a row asks: one text out of a prompt or a conversation, by one rule; a label out of a text or a whole number."""
+"""What a row asks: a text out of a prompt or a conversation, by one rule; its turns; a label."""
 
 from __future__ import annotations
 
@@ -11,14 +11,25 @@ from erp.files import whole_text
 
 PromptFrom = Literal["last_user", "first_user", "conversation"]
 DEFAULT_RULE: PromptFrom = "last_user"
+Turn = dict[str, str]  # role and content
+SPEAKERS = ("system", "user", "assistant")
 _ROLES = {"human": "user", "gpt": "assistant"}  # what ShareGPT's {from, value} calls them
 
 
 def prompt_of(row: Mapping[str, Any], rule: PromptFrom, column: str | None = None) -> str | None:
-    """The text that a row asks: its ``column``, or where none is named its ``prompt``, else its ``messages``.
+    """The text that a row asks: that of ``asked_in`` by the rule.
 
     Raises:
         ValueError: it is neither a text nor a conversation; what to do is in the message.
+    """
+    return as_text(asked_in(row, column), rule)
+
+
+def asked_in(row: Mapping[str, Any], column: str | None = None) -> Any:
+    """What a row asks as it stands there: its ``column``, or where none is named its ``prompt``, else its ``messages``.
+
+    Raises:
+        ValueError: the text of ``messages`` is no JSON.
     """
     if column is None:
         column = "messages" if nothing(row.get("prompt")) and "messages" in row else "prompt"
@@ -28,7 +39,7 @@ def prompt_of(row: Mapping[str, Any], rule: PromptFrom, column: str | None = Non
             value = json.loads(value)  # a csv has no other way to hold a list
         except ValueError as error:
             raise ValueError(f"messages is not JSON ({error}); give a list of {{role, content}}") from None
-    return as_text(value, rule)
+    return value
 
 
 def as_text(value: object, rule: PromptFrom) -> str | None:
@@ -44,11 +55,7 @@ def as_text(value: object, rule: PromptFrom) -> str | None:
         return None
     if isinstance(value, str):
         return whole_text(value)
-    if hasattr(value, "tolist"):  # parquet's lists come as arrays
-        value = value.tolist()
-    if not isinstance(value, list | tuple) or not all(isinstance(turn, Mapping) for turn in value):
-        raise ValueError(f"is {_kind(value)}, not a text or messages {{role, content}}")
-    turns = [_turn(number, turn) for number, turn in enumerate(value, 1)]
+    turns = _turns(value)
     asked = [text for role, text in turns if role == "user"]
     if not asked:
         raise ValueError("the conversation has no turn of the role user")
@@ -60,6 +67,27 @@ def as_text(value: object, rule: PromptFrom) -> str | None:
     return whole_text(chosen)
 
 
+def turns_of(value: object) -> tuple[Turn, ...] | None:
+    """A conversation as it is sent to be answered, without system turns that say nothing; None for a text, or nothing.
+
+    Raises:
+        ValueError: it is neither; a role is not one of `SPEAKERS`, a turn has no text, or the last is not the user's.
+    """
+    if nothing(value) or isinstance(value, str):
+        return None
+    found = []
+    for number, (role, text) in enumerate(_turns(value), 1):
+        if role not in SPEAKERS:
+            raise ValueError(f"message {number} is of the role {role}; known are {', '.join(SPEAKERS)}")
+        if text.strip():
+            found.append({"role": role, "content": whole_text(text)})
+        elif role != "system":
+            raise ValueError(f"message {number} has no text")
+    if not found or found[-1]["role"] != "user":
+        raise ValueError("the conversation does not end in a turn of the role user, which is to be answered")
+    return tuple(found)
+
+
 def label_of(value: object) -> str | None:
     """A text or a whole number as text; None where there is nothing. Raises ValueError for anything else."""
     if nothing(value):
@@ -69,6 +97,15 @@ def label_of(value: object) -> str | None:
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise ValueError(f"is {_kind(value)}, not a text")
     return whole_text(str(value)) if str(value).strip() else None
+
+
+def _turns(value: Any) -> list[tuple[str, str]]:
+    """Roles and texts of a conversation."""
+    if hasattr(value, "tolist"):  # parquet's lists come as arrays
+        value = value.tolist()
+    if not isinstance(value, list | tuple) or not all(isinstance(turn, Mapping) for turn in value):
+        raise ValueError(f"is {_kind(value)}, not a text or messages {{role, content}}")
+    return [_turn(number, turn) for number, turn in enumerate(value, 1)]
 
 
 def _turn(number: int, turn: Mapping[str, Any]) -> tuple[str, str]:

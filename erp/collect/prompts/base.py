@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
 from erp.errors import ErpError
 from erp.files import whole_text
+from erp.table.asked import Turn
 from erp.table.schema import PROMPT_COLUMNS
 from erp.table.texts import text_hash, text_id
+
+MESSAGES = "messages"
+Asked = str | tuple[Turn, ...]
 
 
 @dataclass(frozen=True)
@@ -18,9 +24,10 @@ class Prompt:
     """One prompt of a set.
 
     Attributes:
-        text: what is sent to every member.
+        text: what is sent to every member; of a conversation, what stands for it.
         prompt_id: unique; None where the source has none: it is then made from the text.
         reference: JSON text: what a verifier needs to score a response.
+        messages: JSON text: the turns of a conversation, which are then what is sent.
     """
 
     text: str
@@ -29,6 +36,12 @@ class Prompt:
     group: str | None = None
     split: str | None = None
     reference: str | None = None
+    messages: str | None = None
+
+    @property
+    def whole(self) -> str:
+        """All that is asked: prompts are one where it is the same."""
+        return self.messages or self.text
 
 
 class PromptSet:
@@ -49,9 +62,14 @@ class PromptSet:
         """The prompts, always the same ones in the same order. May raise ErpError; may add to ``notes``."""
         raise NotImplementedError(f"{type(self).__name__} defines no prompts")
 
+    def go_on(self, source: Mapping[str, Any]) -> None:
+        """Do as the erp did that began a collection, in what its settings of the source do not say."""
+
 
 def prompt_frame(prompts: Iterable[Prompt]) -> pd.DataFrame:
     """The prompts as ``prompts.parquet`` holds them, in the order given: text columns, null where there is nothing.
+
+    There is a column ``messages`` where some prompt is a conversation.
 
     Raises:
         ErpError: there is none, one is empty, or an id stands for two prompts.
@@ -59,13 +77,23 @@ def prompt_frame(prompts: Iterable[Prompt]) -> pd.DataFrame:
     rows = [
         [
             None if value is None else whole_text(value)
-            for value in (p.prompt_id or text_id(p.text), p.text, p.category, p.group, p.split, p.reference)
+            for value in (
+                p.prompt_id or text_id(p.whole),
+                p.text,
+                p.category,
+                p.group,
+                p.split,
+                p.reference,
+                p.messages,
+            )
         ]
         for p in prompts
     ]
     if not rows:
         raise ErpError("prompts: there are none left to sample; widen what prompts.* selects")
-    frame = pd.DataFrame(rows, columns=list(PROMPT_COLUMNS), dtype="str")
+    frame = pd.DataFrame(rows, columns=[*PROMPT_COLUMNS, MESSAGES], dtype="str")
+    if frame[MESSAGES].isna().all():
+        del frame[MESSAGES]
     empty = frame["prompt"].str.strip() == ""
     if empty.any():
         raise ErpError(f"prompts: {int(empty.sum()):,} are empty, the first is {frame.loc[empty, 'prompt_id'].iloc[0]}")
@@ -76,6 +104,22 @@ def prompt_frame(prompts: Iterable[Prompt]) -> pd.DataFrame:
             f"({int(again.sum()):,} such rows); ids are unique; remove the repeats"
         )
     return frame
+
+
+def asked(prompts: pd.DataFrame) -> list[Asked]:
+    """What is sent of each prompt: its turns, or its text."""
+    texts = prompts["prompt"].tolist()
+    if MESSAGES not in prompts:
+        return texts
+    return [
+        text if pd.isna(turns) else tuple(json.loads(turns))
+        for text, turns in zip(texts, prompts[MESSAGES], strict=True)
+    ]
+
+
+def characters(turns: Sequence[Mapping[str, str]]) -> int:
+    """How long a conversation is."""
+    return sum(len(turn["content"]) for turn in turns)
 
 
 def with_ids_of(held: pd.DataFrame, prompts: pd.DataFrame) -> pd.DataFrame:

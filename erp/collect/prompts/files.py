@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from erp.collect.prompts.rows import RowPrompts
+from erp.collect.prompts.rows import RowPrompts, Send
 from erp.table.asked import DEFAULT_RULE, PromptFrom
 from erp.table.readers.base import Row
 from erp.table.shards import shards
@@ -16,8 +16,10 @@ class _FilePrompts(RowPrompts):
     Args:
         path: a file, a folder of such files, or a pattern with ``*``; local or of any fsspec protocol.
         columns: our name -> the file's, of prompt, prompt_id, category, group, split, reference; null for our own name.
-        prompt_from: what is asked of a conversation: its ``last_user`` or ``first_user`` turn, or all of the
-            ``conversation``.
+        prompt_from: which text stands for a conversation in the table: its ``last_user`` or ``first_user`` turn, or all
+            of the ``conversation``.
+        send: what members are sent of a conversation: the ``conversation``, which ends in a user's turn, or that
+            ``prompt`` alone.
         limit: prompts to keep; None for all.
         seed: None keeps the first ``limit``; a number draws a sample, categories in proportion.
     """
@@ -29,10 +31,11 @@ class _FilePrompts(RowPrompts):
         path: str,
         columns: dict[str, str | None] | None = None,
         prompt_from: PromptFrom = DEFAULT_RULE,
+        send: Send = "conversation",
         limit: int | None = None,
         seed: int | None = None,
     ) -> None:
-        super().__init__("prompts.path", path, columns, prompt_from, limit, seed)
+        super().__init__("prompts.path", path, columns, prompt_from, send, limit, seed)
 
     def rows(self) -> Iterator[Row]:
         """The files' rows."""

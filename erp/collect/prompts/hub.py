@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from erp.collect.prompts.rows import RowPrompts
+from erp.collect.prompts.rows import RowPrompts, Send
 from erp.errors import ErpError
 from erp.table.asked import DEFAULT_RULE, PromptFrom
 from erp.table.readers.base import Choose, Row
@@ -21,8 +21,10 @@ class HubDataset(RowPrompts):
         revision: branch, tag or commit; give a commit for prompts that never change.
         columns: our name -> the dataset's, of prompt, prompt_id, category, group, split, reference; null for our own
             name. ``columns.split`` is a column; ``split`` is where its rows come from.
-        prompt_from: what is asked of a conversation: its ``last_user`` or ``first_user`` turn, or all of the
-            ``conversation``.
+        prompt_from: which text stands for a conversation in the table: its ``last_user`` or ``first_user`` turn, or all
+            of the ``conversation``.
+        send: what members are sent of a conversation: the ``conversation``, which ends in a user's turn, or that
+            ``prompt`` alone.
         streaming: read over the network as far as needed, and keep nothing on disk; false downloads into the cache.
         limit: prompts to keep; None for all.
         seed: None keeps the first ``limit``; a number draws a sample, categories in proportion, and reads everything.
@@ -36,11 +38,12 @@ class HubDataset(RowPrompts):
         revision: str | None = None,
         columns: dict[str, str | None] | None = None,
         prompt_from: PromptFrom = DEFAULT_RULE,
+        send: Send = "conversation",
         streaming: bool = True,
         limit: int | None = None,
         seed: int | None = None,
     ) -> None:
-        super().__init__("prompts.dataset", dataset, columns, prompt_from, limit, seed)
+        super().__init__("prompts.dataset", dataset, columns, prompt_from, send, limit, seed)
         self.fixed = not Path(dataset).exists()
         self.split = split
         self.config_name = config_name

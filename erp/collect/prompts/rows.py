@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from erp.collect.prompts.base import Prompt, PromptSet
 from erp.collect.prompts.selection import Draw, First, check_limit
 from erp.errors import ErpError, shorten
-from erp.table.asked import PromptFrom, label_of, nothing, prompt_of
+from erp.table.asked import PromptFrom, as_text, asked_in, label_of, nothing, turns_of
 from erp.table.readers.base import Row
 from erp.table.schema import PROMPT_COLUMNS
+
+Send = Literal["conversation", "prompt"]
 
 
 class RowPrompts(PromptSet):
     """Base of the prompt sets that read rows with named columns.
 
     A row's prompt is the text in its column ``prompt``, or a conversation there or in ``messages``: a list of
-    ``{role, content}``.
+    ``{role, content}``. Members are then sent its turns, and its text by ``prompt_from`` is the table's prompt, which
+    routers read; a conversation that is no more than that text is as good as the text.
 
     Rows without a prompt and repeats of a text are left out and counted in ``notes``. A reference that
     is an object is stored as its JSON text; one that is a plain value as ``{"answer": value}``, which verifiers read.
@@ -27,7 +30,8 @@ class RowPrompts(PromptSet):
         key: the config key that names the source, for error lines.
         source: what that key says.
         columns: our name -> the source's, where it has another; null for our own name.
-        prompt_from: what is asked of a conversation.
+        prompt_from: which text stands for a conversation.
+        send: what members are sent of it: the ``conversation``, or that ``prompt`` alone.
         limit: prompts to keep; None for all.
         seed: None keeps the first ``limit``, and reads no further; a number draws a sample, categories in proportion,
             that does not depend on the order of rows.
@@ -39,13 +43,14 @@ class RowPrompts(PromptSet):
         source: str,
         columns: Mapping[str, str | None] | None,
         prompt_from: PromptFrom,
+        send: Send,
         limit: int | None,
         seed: int | None,
     ) -> None:
         super().__init__()
         check_limit(limit)
         self.key, self.source, self.limit, self.seed = key, source, limit, seed
-        self.prompt_from = prompt_from
+        self.prompt_from, self.send, self._before = prompt_from, send, False
         self.columns = {ours: theirs for ours, theirs in (columns or {}).items() if theirs is not None}
         if unknown := [name for name in columns or {} if name not in PROMPT_COLUMNS]:
             raise ErpError(
@@ -53,7 +58,12 @@ class RowPrompts(PromptSet):
                   f"known are {', '.join(PROMPT_COLUMNS)}" for name in unknown)
             )  # fmt: skip
         self._present: dict[str, None] = {}
-        self._read = self._empty = 0
+        self._read = self._empty = self._reduced = 0
+
+    def go_on(self, source: Mapping[str, Any]) -> None:
+        """Members were sent the text alone before there was a choice."""
+        if self.send == "conversation" and "send" not in source:
+            self.send, self._before = "prompt", True
 
     def rows(self) -> Iterator[Row]:
         """The source's rows, in its order."""
@@ -61,7 +71,7 @@ class RowPrompts(PromptSet):
 
     def prompts(self) -> Iterator[Prompt]:
         """The prompts. Raises ErpError for a source that cannot be read, absent columns and values of a wrong kind."""
-        self._present, self._read, self._empty = {}, 0, 0
+        self._present, self._read, self._empty, self._reduced = {}, 0, 0, 0
         if self.seed is None:
             first = First(self.limit)
             yield from first.of(self._all())
@@ -79,6 +89,8 @@ class RowPrompts(PromptSet):
             f"{self._empty:,} of {self._read:,} rows have no prompt and are left out": self._empty,
             f"{repeats:,} of {self._read:,} rows repeat a prompt's text and are left out": repeats,
             f"{of_how_many} (seed {self.seed})": of_how_many,
+            f"of {self._reduced:,} conversations the text alone is sent, as this collection was begun; give another "
+            f"name to send their turns": self._reduced,
         }
         self.notes[:] = [note for note, told_of in told.items() if told_of]
 
@@ -122,15 +134,21 @@ class RowPrompts(PromptSet):
                 yield prompt
 
     def _prompt(self, place: str, row: Mapping[str, Any]) -> Prompt | None:
-        column = self.columns.get("prompt")
+        column, messages = self.columns.get("prompt"), None
         try:
-            text = prompt_of(row, self.prompt_from, column)
+            given = asked_in(row, column)
+            text = as_text(given, self.prompt_from)
+            turns = turns_of(given) if self.send == "conversation" else None
         except ValueError as error:
             raise self._wrong(place, "prompt", error) from None
         if text is None or not text.strip():
             return None
+        if turns is not None and turns != ({"role": "user", "content": text},):
+            messages = json.dumps(turns, ensure_ascii=False)
+        self._reduced += self._before and not isinstance(given, str) and len(given) > 1
         own = {ours: self._label(place, row, ours) for ours in ("prompt_id", "category", "group", "split")}
-        return Prompt(text, reference=_reference(row.get(self.columns.get("reference", "reference"))), **own)
+        reference = _reference(row.get(self.columns.get("reference", "reference")))
+        return Prompt(text, reference=reference, messages=messages, **own)
 
     def _label(self, place: str, row: Mapping[str, Any], ours: str) -> str | None:
         """A text or a whole number, as text; None where there is nothing."""

@@ -61,7 +61,7 @@ class First:
         """Pass on what is kept, and read no further than that."""
         seen: set[int] = set()
         for prompt in prompts:
-            key = ticket(prompt.text, 0)
+            key = ticket(prompt.whole, 0)
             if key in seen:
                 self.repeats += 1
                 continue
@@ -103,7 +103,7 @@ class Draw:
 
     def add(self, prompt: Prompt) -> None:
         """Enter one prompt."""
-        key, name = ticket(prompt.text, self.seed), prompt.category or ""
+        key, name = ticket(prompt.whole, self.seed), prompt.category or ""
         home = self._home.get(key)
         if home is not None:
             self.repeats += 1
@@ -113,7 +113,7 @@ class Draw:
             old.size -= 1
             other = old.held.pop(key, prompt)
             if home == name:  # texts that differ in line ends alone: the choice is not the order of rows'
-                prompt = min(prompt, other, key=lambda p: p.text)
+                prompt = min(prompt, other, key=lambda p: p.whole)
         self._home[key] = name
         stratum = self._strata.setdefault(name, _Stratum())
         stratum.size += 1

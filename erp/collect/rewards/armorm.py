@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from erp.collect.rewards.local import LocalRewardModel, Row
 from erp.collect.rewards.window import render
+from erp.table.asked import Turn
 
 if TYPE_CHECKING:
     import torch
@@ -23,9 +25,9 @@ class ArmoRM(LocalRewardModel):
 
     brings_code: ClassVar[bool] = True
 
-    def tokenise(self, prompt: str, response: str) -> Row:
+    def tokenise(self, prompt: str, response: str, earlier: Sequence[Turn] = ()) -> Row:
         """The conversation in its template, which writes the beginning-of-sequence token itself."""
-        ids = self._tokenizer(render(self._tokenizer, prompt, response), add_special_tokens=False)["input_ids"]
+        ids = self._tokenizer(render(self._tokenizer, prompt, response, earlier), add_special_tokens=False)["input_ids"]
         return {"input_ids": list(ids)}
 
     def read(self, output: Any) -> torch.Tensor:

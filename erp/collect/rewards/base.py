@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from erp.engines.base import Failure
+from erp.table.asked import Turn
 
 AT_ONCE = 256  # pairs scored before what came is kept; enough to fill a GPU's batches with pairs of like length
 
@@ -17,13 +18,21 @@ class Pair:
     """A response to be scored.
 
     Attributes:
+        prompt: what was asked; of a conversation every turn, as ``role: text``.
         reference: what the prompt set gave for verifiers, read from its JSON; None where it gave nothing.
+        messages: the conversation that was asked; None where the prompt is all of it.
     """
 
     prompt: str
     response: str
     category: str | None = None
     reference: Mapping[str, Any] | None = None
+    messages: tuple[Turn, ...] | None = None
+
+    @property
+    def turns(self) -> tuple[Turn, ...]:
+        """What was asked, as a chat template takes it."""
+        return self.messages or ({"role": "user", "content": self.prompt},)
 
 
 class RewardAdapter:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from erp.collect.rewards.sequence import SequenceClassifier
+from erp.table.asked import Turn
 
 
 class EurusReward(SequenceClassifier):
@@ -18,6 +19,8 @@ class EurusReward(SequenceClassifier):
     loader: ClassVar[str] = "MistralForSequenceClassification"
     load_options: ClassVar[Mapping[str, Any]] = {"num_labels": 1, "key_mapping": {"^regression_head": "score"}}
 
-    def text(self, prompt: str, response: str) -> str:
+    takes_turns: ClassVar[bool] = False  # the card has none
+
+    def text(self, prompt: str, response: str, earlier: Sequence[Turn] = ()) -> str:  # noqa: ARG002
         """As on the model's card."""
         return f"[INST] {prompt} [/INST] {response}"

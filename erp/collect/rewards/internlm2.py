@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from erp.collect.rewards.local import LocalRewardModel, Row
 from erp.collect.rewards.window import render
+from erp.table.asked import Turn
 
 
 class InternLM2Reward(LocalRewardModel):
@@ -25,7 +26,7 @@ class InternLM2Reward(LocalRewardModel):
     load_options: ClassVar[Mapping[str, Any]] = {}
     brings_code: ClassVar[bool] = True
 
-    def tokenise(self, prompt: str, response: str) -> Row:
+    def tokenise(self, prompt: str, response: str, earlier: Sequence[Turn] = ()) -> Row:
         """The conversation in its template, then the reward token."""
-        ids = self._tokenizer(render(self._tokenizer, prompt, response), add_special_tokens=False)["input_ids"]
+        ids = self._tokenizer(render(self._tokenizer, prompt, response, earlier), add_special_tokens=False)["input_ids"]
         return {"input_ids": [*ids, self._network.reward_token_id]}

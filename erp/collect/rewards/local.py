@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from erp.collect.rewards.base import Pair, RewardAdapter
-from erp.collect.rewards.window import batches, fit, padded
+from erp.collect.rewards.window import RESPONSE_SHARE, batches, fit, padded, without_oldest
 from erp.engines.base import Failure
 from erp.errors import ErpError, shorten
 from erp.files import whole_text
+from erp.table.asked import Turn
 from erp.weights import Weights, find_weights
 
 if TYPE_CHECKING:
@@ -43,7 +44,8 @@ class LocalRewardModel(RewardAdapter):
     Args:
         model: hub id, or a folder.
         max_tokens: longer texts lose the end of the response (``counts["truncated"]``). A prompt that would leave the
-            response less than a quarter of this loses its own end too (``counts["prompt_truncated"]``).
+            response less than a quarter of this loses its own end too (``counts["prompt_truncated"]``); a conversation
+            loses its oldest turns before that.
         revision: of the hub's repository.
         dtype: of the weights and of the computation.
         attention: implementation; ``flash_attention_2`` needs a GPU and the package flash-attn.
@@ -55,6 +57,7 @@ class LocalRewardModel(RewardAdapter):
 
     loader: ClassVar[str] = "AutoModelForSequenceClassification"
     load_options: ClassVar[Mapping[str, Any]] = {"num_labels": 1}
+    takes_turns: ClassVar[bool] = True  # whether a conversation is fed as turns; else as one text
     brings_code: ClassVar[bool] = False  # the model's class is in its repository, not in transformers
 
     def __init__(
@@ -115,8 +118,8 @@ class LocalRewardModel(RewardAdapter):
                     self.counts["non_finite"] += 1
         return scores
 
-    def tokenise(self, prompt: str, response: str) -> Row:
-        """The whole input of one pair, however long."""
+    def tokenise(self, prompt: str, response: str, earlier: Sequence[Turn] = ()) -> Row:
+        """The whole input of one pair, however long, behind the turns of a conversation that came before the prompt."""
         raise NotImplementedError(f"{type(self).__name__} defines no tokenise")
 
     def read(self, output: Any) -> torch.Tensor:
@@ -131,18 +134,23 @@ class LocalRewardModel(RewardAdapter):
 
     def fitted(self, pair: Pair) -> Fitted:
         """A pair as the model is fed it. Lone surrogates (half an emoji, as JSON may carry it) read ? instead."""
-        whole = whole_text(pair.prompt), whole_text(pair.response)
-        row = self.tokenise(*whole)
+        *earlier, last = pair.turns if self.takes_turns else ({"content": pair.prompt},)
+        whole = whole_text(last["content"]), whole_text(pair.response)
+        row = self.tokenise(*whole, earlier)
         if len(row["input_ids"]) <= self.max_tokens:
             return Fitted(*whole, row)
+        kept: Sequence[Turn] = earlier
 
         def length(prompt: str, response: str) -> int:
-            return len(self.tokenise(prompt, response)["input_ids"])
+            return len(self.tokenise(prompt, response, kept)["input_ids"])
 
+        while kept and length(whole[0], "") > self.max_tokens - self.max_tokens // RESPONSE_SHARE:
+            kept = without_oldest(kept)
         prompt, response = fit(whole[0], whole[1], length, self._cuts, self.max_tokens)
-        cut = {"truncated": response != whole[1], "prompt_truncated": prompt != whole[0]}
-        done = tuple(name for name, shorter in cut.items() if shorter)
-        return Fitted(prompt, response, self.tokenise(prompt, response), done)
+        shorter = (prompt, len(kept)) != (whole[0], len(earlier))
+        cut = {"truncated": response != whole[1], "prompt_truncated": shorter}
+        done = tuple(name for name, is_cut in cut.items() if is_cut)
+        return Fitted(prompt, response, self.tokenise(prompt, response, kept), done)
 
     def load_tokenizer(self) -> None:
         """All that ``fitted`` needs of most models; no weights are read."""

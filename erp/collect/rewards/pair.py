@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import ClassVar
+
 from erp.collect.rewards.local import LocalRewardModel, Row
+from erp.table.asked import Turn
 
 
 class PairEncoder(LocalRewardModel):
@@ -12,7 +16,9 @@ class PairEncoder(LocalRewardModel):
     position range is 512: ``max_tokens`` says so. DeBERTa runs with ``attention: eager`` only.
     """
 
-    def tokenise(self, prompt: str, response: str) -> Row:
+    takes_turns: ClassVar[bool] = False
+
+    def tokenise(self, prompt: str, response: str, earlier: Sequence[Turn] = ()) -> Row:  # noqa: ARG002
         """The pair as the tokenizer joins it, token types included."""
         encoded = self._tokenizer(prompt, response, return_attention_mask=False)
         return {name: list(ids) for name, ids in encoded.items()}

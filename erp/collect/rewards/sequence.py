@@ -10,6 +10,7 @@ from typing import Any
 
 from erp.collect.rewards.local import LocalRewardModel, Row
 from erp.collect.rewards.window import batches, padded, render
+from erp.table.asked import Turn
 
 LEAST_SHARED = 16  # tokens; a shorter beginning is not worth a pass of its own
 
@@ -26,14 +27,14 @@ class SequenceClassifier(LocalRewardModel):
 
     _shared: tuple[list[int], Any] = ([], None)  # the last beginning, and the model's memory of it
 
-    def text(self, prompt: str, response: str) -> str:
+    def text(self, prompt: str, response: str, earlier: Sequence[Turn] = ()) -> str:
         """The conversation in its template."""
-        return render(self._tokenizer, prompt, response)
+        return render(self._tokenizer, prompt, response, earlier)
 
-    def tokenise(self, prompt: str, response: str) -> Row:
+    def tokenise(self, prompt: str, response: str, earlier: Sequence[Turn] = ()) -> Row:
         """The conversation's text, one beginning-of-sequence token in front."""
         tokenizer = self._tokenizer
-        text, bos = self.text(prompt, response), tokenizer.bos_token
+        text, bos = self.text(prompt, response, earlier), tokenizer.bos_token
         while bos and text.startswith(bos):
             text = text.removeprefix(bos)
         ids = list(tokenizer(text)["input_ids"])

@@ -189,7 +189,9 @@ class ServedRewardModel(RewardAdapter):
 
     def _text(self, place: int, pair: Pair) -> Text:
         if self._local is None:
-            return Text(place, [whole_text(pair.prompt), whole_text(pair.response)])
+            turns = [{**turn, "content": whole_text(turn["content"])} for turn in pair.turns]
+            asked = turns if self._how.local is SequenceClassifier else whole_text(pair.prompt)
+            return Text(place, [asked, whole_text(pair.response)])
         fitted = self._local.fitted(pair)
         pair_of_texts = [fitted.prompt, fitted.response]
         return Text(
@@ -199,8 +201,8 @@ class ServedRewardModel(RewardAdapter):
     def _body(self, texts: Sequence[Text]) -> Body:
         sent = [text.sent for text in texts]
         if self._local is None and self._how.local is SequenceClassifier:
-            ((prompt, response),) = sent
-            turns = [{"role": "user", "content": prompt}, {"role": "assistant", "content": response}]
+            ((turns, response),) = sent
+            turns = [*turns, {"role": "assistant", "content": response}]
             return {"model": self.model, "messages": turns, "chat_template_kwargs": {"date_string": DATE}, **RAW}
         return {"model": self.model, **self._how.fields(sent)}
 

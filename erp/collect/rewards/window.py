@@ -6,21 +6,41 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from erp.errors import ErpError
+from erp.table.asked import Turn
 
 # Llama 3.2's template writes today's date, and scores would change from day to day: this is its own fallback.
 DATE = "26 Jul 2024"
 RESPONSE_SHARE = 4  # a long prompt leaves the response at least 1/4 of the window
 
 
-def render(tokenizer: Any, prompt: str, response: str) -> str:
-    """The two turns in the tokenizer's chat template, no system message."""
+def render(tokenizer: Any, prompt: str, response: str, earlier: Sequence[Turn] = ()) -> str:
+    """The two turns, and those before them, in the tokenizer's chat template; no system message but the prompt's own.
+
+    Raises:
+        ErpError: there is no template, or it refuses the conversation (a system message, say).
+    """
+    from jinja2 import TemplateError
+
     if not tokenizer.chat_template:
         raise ErpError(
             f"reward_model.model = {tokenizer.name_or_path}: has no chat template; add its chat_template.jinja"
         )
-    turns = [{"role": "user", "content": prompt}, {"role": "assistant", "content": response}]
-    text: str = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=False, date_string=DATE)
+    turns = [*earlier, {"role": "user", "content": prompt}, {"role": "assistant", "content": response}]
+    try:
+        text: str = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=False, date_string=DATE)
+    except TemplateError as error:
+        raise ErpError(
+            f"reward_model.model = {tokenizer.name_or_path}: its chat template refuses a conversation of the turns "
+            f"{', '.join(turn['role'] for turn in turns[:6])} ({repr(error)[:160]}); score it with another reward model"
+        ) from None
     return text
+
+
+def without_oldest(turns: Sequence[Turn]) -> Sequence[Turn]:
+    """Turns without the oldest of them, up to the next of the user's; what the system says in front goes last."""
+    first = next((i for i, turn in enumerate(turns) if turn["role"] != "system"), len(turns))
+    after = next((i for i, turn in enumerate(turns) if i > first and turn["role"] == "user"), len(turns))
+    return [*turns[:first], *turns[after:]] if first < len(turns) else ()
 
 
 def fit(

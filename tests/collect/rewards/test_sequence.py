@@ -135,6 +135,41 @@ def test_what_the_responses_to_a_prompt_begin_with_is_computed_once(tmp_path, ma
     assert model.score(pairs[::-1]) == pytest.approx(scores[::-1], abs=1e-5)
 
 
+TALK = (
+    {"role": "system", "content": "Be a baker."},
+    {"role": "user", "content": "How do I bake bread?"},
+    {"role": "assistant", "content": "Mix flour, water, salt and yeast."},
+    {"role": "user", "content": "At home?"},
+)
+
+
+def test_a_conversation_is_fed_turn_by_turn_and_loses_its_oldest_turns_first(saved):
+    _, network, tokenizer = saved
+    pair = Pair("all of it", "At home.", messages=TALK)
+
+    def ids(turns):
+        text = "".join(f"<|{turn['role']}|>\n{turn['content']}<|end|>\n" for turn in turns)
+        return [tokenizer.bos_token_id, *tokenizer(text, add_special_tokens=False)["input_ids"]]
+
+    answer = {"role": "assistant", "content": pair.response}
+    whole, kept = ids([*TALK, answer]), ids([TALK[0], TALK[3], answer])
+    model = adapter(saved[0])
+    assert model.score([pair]) == pytest.approx([by_hand(network, whole)], abs=1e-5)
+    assert not model.counts
+    short = adapter(saved[0], max_tokens=len(whole) - 1)
+    assert short.score([pair]) == pytest.approx([by_hand(network, kept)], abs=1e-5)
+    assert short.counts == {"prompt_truncated": 1}
+    bare = adapter(saved[0], max_tokens=len(ids([TALK[3], answer])) + 6)
+    assert bare.score([pair]) == pytest.approx([by_hand(network, ids([TALK[3], answer]))], abs=1e-5)
+
+
+def test_a_template_that_refuses_the_turns_is_told_in_a_line(tmp_path):
+    refuse = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
+    folder, *_ = llama(tmp_path, template=refuse + TEMPLATE)
+    with pytest.raises(ErpError, match=r"refuses a conversation of the turns system, user, .*no system role"):
+        adapter(folder).score([Pair("all of it", "At home.", messages=TALK)])
+
+
 @pytest.mark.parametrize("template", [TEMPLATE, TEMPLATE.removeprefix("{{ bos_token }}"), "{{ bos_token }}" + TEMPLATE])
 def test_one_bos_is_fed_whoever_writes_it(tmp_path, template):
     folder, _, tokenizer = llama(tmp_path, template=template)

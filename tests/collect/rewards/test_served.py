@@ -113,6 +113,20 @@ def test_without_the_tokenizer_the_server_lays_the_conversation_out(decoder):
     assert len(server.calls) == len(PAIRS)
 
 
+@pytest.mark.parametrize("tokenizer_at_hand", [True, False])
+def test_a_conversation_is_scored_by_a_server_as_it_is_here(decoder, tokenizer_at_hand):
+    folder, *model = decoder
+    talk = [
+        {"role": "user", "content": "Salt?"},
+        {"role": "assistant", "content": "Yes."},
+        {"role": "user", "content": "Yeast?"},
+    ]
+    pairs = [Pair("all of it", "Mix it.", messages=tuple(talk)), PAIRS[0]]
+    with ChatServer(speaks("vllm_classify", *model)) as server:
+        scores = served(server, tokenizer=folder if tokenizer_at_hand else None).score(pairs)
+    assert scores == pytest.approx(SequenceClassifier(folder, **LOCAL).score(pairs), abs=1e-5)
+
+
 @pytest.mark.parametrize("api", ["vllm_classify", "tei"])
 def test_what_is_cut_is_what_is_cut_here_and_said(decoder, encoder, api):
     folder, network, tokenizer = encoder if api == "tei" else decoder
