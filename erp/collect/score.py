@@ -23,6 +23,7 @@ from erp.engines.base import Failure
 from erp.errors import ErpError
 from erp.files import whole_text
 from erp.table.asked import as_text
+from erp.table.belonging import RESPONSE_HASH, of_other_texts
 
 KEYS = ["prompt_id", "model", "sample"]
 PROMPTS_AT_ONCE = 10_000
@@ -95,6 +96,7 @@ class Scorer:
         self._adapter: RewardAdapter | None = None
         self._prompts: pd.DataFrame | None = None  # by prompt_id
         self._sampled: set[str] | None = None  # names of the parts with responses
+        self.outdated = 0  # scores of texts that are not there any more
         self._seen = self._usable = 0  # responses that were scored, and those of which a score came
         self._counted: Counter[str] = Counter()
 
@@ -106,11 +108,30 @@ class Scorer:
         """The reward model's, under ``resources`` of its config."""
         return dict(self.node.get("resources") or {})
 
-    def pending_counts(self, units: Sequence[Unit]) -> dict[Unit, int]:
-        """How many responses of each unit have no score yet. Reads keys only, and only where some scores are there."""
-        store = Store(self.url)
+    def pending_counts(self, units: Sequence[Unit], finished: bool = False) -> dict[Unit, int]:
+        """How many responses of each unit have no score yet; of a ``finished`` scoring, such as have changed since.
+
+        Reads keys only, and only where some scores are there; the responses of parts that are younger than the scores.
+        """
+        store, counts = Store(self.url), dict[Unit, int]()
         there, begun = store.names("samples"), store.names(rewards_folder(self.name))
-        return {unit: len(self._pending(store, unit, there, unit.part in begun)) for unit in units}
+        for unit in units:
+            outdated = self._outdated(store, unit, there) if unit.part in begun else None
+            self.outdated += 0 if outdated is None else len(outdated)
+            if not finished or (outdated is not None and len(outdated)):
+                counts[unit] = len(self._pending(store, unit, there, unit.part in begun))
+        return counts
+
+    def _outdated(self, store: Store, unit: Unit, there: set[str]) -> pd.DataFrame:
+        """Keys of the unit's scores that are of other texts than its samples, which are younger, now have."""
+        part = f"{rewards_folder(self.name)}/{unit.part}"
+        since, none = store.changed(part), pd.DataFrame(columns=KEYS)
+        sampled = [f"samples/{name}" for member in self.members if (name := Unit(unit.block, member).part) in there]
+        younger = [name for name in sampled if store.changed(name) >= since]
+        scored = store.read_frame(part, KEYS, [RESPONSE_HASH]) if younger else none
+        if RESPONSE_HASH not in scored:
+            return none
+        return pd.concat([of_other_texts(scored, store.read_frame(name, [*KEYS, "response"])) for name in younger])
 
     def _pending(
         self, store: Store, unit: Unit, there: set[str], begun: bool, columns: Sequence[str] = ()
@@ -124,8 +145,7 @@ class Scorer:
         if not begun:
             return samples
         scored = store.read_frame(f"{rewards_folder(self.name)}/{unit.part}", KEYS)
-        merged = samples.merge(scored, on=KEYS, how="left", indicator=True)
-        return merged[merged["_merge"] == "left_only"].drop(columns="_merge").reset_index(drop=True)
+        return _without(samples, _without(scored, self._outdated(store, unit, there)))
 
     def run(self, units: Sequence[Unit]) -> Iterator[Report]:
         """Score what has no score; identical (prompt, response) pairs once. Writes them beside those that have one."""
@@ -146,11 +166,13 @@ class Scorer:
         def write() -> Report:
             keys = [scores.key(*pair) for pair in zip(*_columns(pairs), strict=True)]
             found = pairs[np.array([key in scores.had for key in keys], bool)]
-            found = found.assign(reward=np.array([scores.had[key] for key in keys if key in scores.had], np.float64))
+            had = [key for key in keys if key in scores.had]
+            rewards, hashes = np.array([scores.had[key] for key in had], np.float64), [key[1][:16] for key in had]
+            found = found.assign(reward=rewards, **{RESPONSE_HASH: pd.array(hashes, "str")})
             done = rows.merge(found, on=["prompt_id", "response"], how="inner", validate="many_to_one")
-            done = done[[*KEYS, "reward"]]
+            done = done[[*KEYS, "reward", RESPONSE_HASH]]
             report = Report(unit, len(done), scores.failed, 0, clock.lap())
-            whole = pd.concat([store.read_frame(part), done]) if begun else done
+            whole = pd.concat([_without(store.read_frame(part), rows), done]) if begun else done
             self._write(store, unit, whole, report, scores.counts)
             return report
 
@@ -232,6 +254,14 @@ class Scorer:
     def close(self) -> None:
         """Let the reward model go."""
         self._adapter = None
+
+
+def _without(rows: pd.DataFrame, others: pd.DataFrame) -> pd.DataFrame:
+    """Rows whose keys are not among those of the others."""
+    if others.empty:
+        return rows
+    merged = rows.merge(others[KEYS], on=KEYS, how="left", indicator=True)
+    return merged[merged["_merge"] == "left_only"].drop(columns="_merge").reset_index(drop=True)
 
 
 def _columns(pairs: pd.DataFrame) -> tuple[list[str], list[str]]:

@@ -100,7 +100,7 @@ def score_all(store: Store, config: CollectConfig, blocks: Blocks) -> str:
     where = f"{score.rewards_folder(job.name)}"
     finished = store.exists(f"{where}/{MANIFEST}")
     failed = store.names(f"failures/{where}")
-    size = {} if finished else job.pending_counts(units)
+    size = job.pending_counts(units, finished)
     todo = [u for u in units if size.get(u) or (u.file in failed and (config.retry_failed or not finished))]
     if todo:
         store.remove(f"{where}/{MANIFEST}")
@@ -117,8 +117,10 @@ def score_all(store: Store, config: CollectConfig, blocks: Blocks) -> str:
         _refuse_too_few(config, job.name, outcome)
         write_reward_manifest(store, job.name, about, count)
         forget(store, f"journal/{where}")
+    outdated = f"note: {job.outdated:,} scores by {job.name} were of responses that have changed; they were asked again"
     return "\n".join(
         [
+            *([outdated] if job.outdated else []),
             f"{_counted(todo, units, f'scored by {job.name}')}, {count} failed prompts: {store.url}",
             *_means(outcome),
             *([f"note: {about['note']}"] if "note" in about else []),

@@ -49,6 +49,10 @@ class Store:
         """Whether the file is there, whole."""
         return bool(self._fs.exists(self.path(name)))
 
+    def changed(self, name: str) -> float:
+        """When the file was written last, in seconds."""
+        return float(self._fs.modified(self.path(name)).timestamp())
+
     def names(self, folder: str) -> set[str]:
         """Names of a folder's files; none where there is no such folder."""
         self._fs.invalidate_cache()  # another worker may have written since

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from erp.errors import ErpError, shorten
+from erp.table.belonging import check_scores
 from erp.table.folder import KEYS, scores_of
 
 PROMPT = ["prompt_id", "prompt", "category", "reference", "messages"]
@@ -61,6 +62,7 @@ def read_answers(root: Path, reward_model: str | None, wanted: Wanted) -> Answer
         ErpError: the folder is unfinished or holds no responses; a prompt or member is not there.
     """
     scores = scores_of(root, reward_model)
+    check_scores(root, scores)
     samples = ds.dataset(sorted(map(str, (root / "samples").glob("part-*"))))
     if "response" not in samples.schema.names:
         raise ErpError(f"data.path = {root}: holds rewards without responses; collect or import it with them")

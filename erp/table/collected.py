@@ -13,6 +13,7 @@ import pyarrow
 
 from erp.errors import ErpError, shorten
 from erp.table.arrange import Arrangement, Copies
+from erp.table.belonging import check_scores
 from erp.table.columns import Faults, text_column, whole_column
 from erp.table.folder import (
     KEYS,
@@ -53,6 +54,7 @@ def collected_table(
         ErpError: The folder is unfinished or unreadable, its parts do not fit, or a row is at fault.
     """
     scores = scores_of(root, reward_model)
+    check_scores(root, scores)
     reading = _Reading(root, scores, copies)
     table, more = reading.table(responses=False)
     if more:
