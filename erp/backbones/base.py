@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -21,10 +22,13 @@ class Backbone:
     Attributes:
         kept: the numbers in which embeddings lie on disk.
         at_once: prompts embedded between two writes: what a killed process loses at most.
+        unit_length: whether vectors are kept normalised, as routers read them; False for what is no embedding yet.
     """
 
     kept: ClassVar[Literal["float32", "float16"]] = "float32"
     at_once: ClassVar[int] = 512
+    unit_length: ClassVar[bool] = True
+    active_parameters: float | None = None
 
     def kind(self) -> str:
         """The class by its full name, for fingerprints: a subclass embeds otherwise, and must not share a cache."""
@@ -46,6 +50,17 @@ class Backbone:
         """How many tokens of each prompt are in no vector, (n,)."""
         return np.zeros(len(prompts), dtype=np.int64)
 
+    def parameters_per_token(self) -> float | None:
+        """Parameters used for each token of a prompt, as often as it is read; None where nobody said."""
+        return self.active_parameters
+
+    def blocks(self) -> dict[str, int]:
+        """How many numbers of a vector belong together, by name and in order; one block as a rule.
+
+        One that learns can tell once it has; any other may embed a text for it.
+        """
+        return {type(self).__module__.rpartition(".")[2]: self.embed(["a"]).shape[1]}
+
     def recipe(self) -> str | None:
         """Of a backbone that learns: a text that names all that ``fit`` depends on beside the prompts.
 
@@ -60,6 +75,14 @@ class Weighted(Protocol):
 
     def look_in(self, weights_dir: str | None) -> None:
         """Say where weights already on disk may lie."""
+
+
+@runtime_checkable
+class Keeping(Protocol):
+    """A backbone that keeps on disk what its vectors are made of."""
+
+    def keep_in(self, cache: Path) -> None:
+        """Say where: the folder of all that is cached."""
 
 
 @runtime_checkable

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from erp.backbones.base import Backbone, normalised
+from erp.backbones.base import Backbone, Keeping, normalised
 from erp.backbones.store import KEY, KEY_BYTES, Keys, Store, append, begin, mended, opened
 from erp.errors import ErpError
 from erp.files import locked
@@ -90,6 +90,8 @@ def cached_embeddings(prompts: Sequence[str], backbone: Backbone, cache: Path, p
     Raises:
         ErpError: the cache cannot be read or written, or does not keep what is written.
     """
+    if isinstance(backbone, Keeping):
+        backbone.keep_in(cache)
     folder = cache / "embeddings" / _folder_name(backbone)
     keys = _keys(prompts)
     with named(cache, "read", "check who may read it,"):
@@ -170,7 +172,8 @@ def _add(
                 embedded, unread, window = backbone.embed(texts), backbone.unread(texts), backbone.window()
             if not np.isfinite(embedded).all():
                 raise ErpError("backbone: gave an embedding that is not finite; check its weights and dtype")
-            vectors = normalised(embedded).astype(backbone.kept, copy=False)
+            vectors = normalised(embedded) if backbone.unit_length else embedded
+            vectors = vectors.astype(backbone.kept, copy=False)
             if store is None or store.vectors.shape[1] != vectors.shape[1]:
                 begin(folder, backbone.fingerprint(), vectors.shape[1], window, backbone.kept)
                 store = opened(folder)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -40,14 +42,14 @@ class CausalLMStates:
     ) -> None:
         self.member = Member(name=_READER, model=name)
         self.pooling, self.template, self.max_tokens, self.batch_size = pooling, template, max_tokens, batch_size
-        self.device = _device(device)
-        self.model, self.tokenizer = _loaded(folder, name, dtype, self.device)
+        self.device = on_device(device)
+        model, self.tokenizer = loaded(folder, name, dtype, self.device)
+        self.model = model.base_model
         config = self.model.config.get_text_config()
         self.layers: int = config.num_hidden_layers
         self.layer = layer_number(layer, self.layers, name)
         self.dimension: int = config.hidden_size
-        if (room := getattr(config, "max_position_embeddings", None)) is not None and max_tokens > room:
-            raise ErpError(f"backbone.max_tokens = {max_tokens}: {name} has room for {room}; give that or fewer")
+        room_for(max_tokens, config, name)
         if template == "chat" and not self.tokenizer.chat_template:
             raise ErpError(f"backbone.template = chat: {name} has no chat template; give null, or an instruct model")
 
@@ -130,34 +132,49 @@ def layer_number(layer: int | float, layers: int, name: str) -> int:
     return layer % (layers + 1)
 
 
-def _device(wanted: Literal["auto", "cpu", "cuda"]) -> str:
+def room_for(max_tokens: int, config: Any, name: str) -> None:
+    """Raises ErpError where a model has fewer positions."""
+    if (room := getattr(config, "max_position_embeddings", None)) is not None and max_tokens > room:
+        raise ErpError(f"backbone.max_tokens = {max_tokens}: {name} has room for {room}; give that or fewer")
+
+
+def on_device(wanted: Literal["auto", "cpu", "cuda"]) -> str:
+    """PyTorch's name of the device that is wanted. Raises ErpError where there is none such."""
     available = torch.cuda.is_available()
     if wanted == "cuda" and not available:
         raise ErpError("backbone.device = cuda: PyTorch sees no CUDA device; give cpu or auto")
     return wanted if wanted != "auto" else ("cuda" if available else "cpu")
 
 
-def _loaded(folder: Path, name: str, dtype: str, device: str) -> tuple[Any, Any]:
-    """The model without its head, and the tokenizer. Raises ErpError."""
+def loaded(folder: Path, name: str, dtype: str, device: str, gguf_file: str | None = None) -> tuple[Any, Any]:
+    """The model, in evaluation mode, and its tokenizer; those of a GGUF file of the folder, where one is named.
+
+    Raises:
+        ErpError: they cannot be loaded.
+    """
+    if gguf_file and not all(map(find_spec, ("gguf", "accelerate"))):
+        raise ErpError(
+            f"{gguf_file}: transformers unpacks it, for the states of all layers, with gguf and accelerate; "
+            f"pip install 'erp[gguf]', or give backbone=llm_hidden, which has the last layer's by llama.cpp"
+        )
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # its "Loading weights" bar would stand beside ours
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=dtype, output_loading_info=True, local_files_only=True
-        )
-        model = loaded[0].base_model.to(device).eval()
+        which: dict[str, Any] = {"local_files_only": True} | ({"gguf_file": gguf_file} if gguf_file else {})
+        tokenizer = AutoTokenizer.from_pretrained(folder, **which)
+        found: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, output_loading_info=True, **which)
+        model = found[0].to(device).eval()
     except torch.OutOfMemoryError:
         raise ErpError(
             f"{folder}: does not fit into the GPU's memory with backbone.dtype = {dtype}; "
             f"give 16 bits, or backbone.device=cpu"
         ) from None
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, struct.error, SafetensorError) as error:
         raise _unusable(folder, name, " ".join(repr(error).split())[:200]) from None
-    if missing := loaded[1]["missing_keys"]:  # transformers would fill them with random numbers
+    if missing := found[1]["missing_keys"]:  # transformers would fill them with random numbers
         raise _unusable(folder, name, f"its weights lack {shorten(sorted(missing), 3)}")
     return model, tokenizer
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from erp.backbones.base import Backbone, FittedBackbone
+from erp.backbones.base import Backbone, FittedBackbone, Keeping
 from erp.backbones.store import remove
 from erp.files import locked, replacing
 
@@ -31,6 +31,8 @@ def fit_once(backbone: Backbone, prompts: Sequence[str], cache: Path) -> dict[st
     """
     if not isinstance(backbone, FittedBackbone):
         return {}
+    if isinstance(backbone, Keeping):
+        backbone.keep_in(cache)
 
     def learn() -> dict[str, Any]:
         backbone.fit(prompts)
@@ -66,6 +68,12 @@ def learnt_once(name: str, learn: Callable[[], dict[str, Any]], cache: Path) -> 
             with suppress(OSError):
                 _keep(file, state)
     return state
+
+
+def block_widths(backbone: Backbone, cache: Path) -> dict[str, int]:
+    """The blocks of a backbone that has learnt what it learns; those of one that has to be asked are kept."""
+    name = hashlib.sha256(f"blocks {backbone.fingerprint()}".encode()).hexdigest()
+    return learnt_once(name, backbone.blocks, cache)
 
 
 def _name(recipe: str, prompts: Sequence[str]) -> str:

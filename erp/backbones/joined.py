@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from erp.backbones.base import Backbone, FittedBackbone, Weighted, Windowed, normalised, trains
+from erp.backbones.base import Backbone, FittedBackbone, Keeping, Weighted, Windowed, normalised, trains
 from erp.backbones.windows import Long
 from erp.errors import ErpError
 
@@ -23,7 +24,8 @@ class JoinedBackbone(Backbone):
     Args:
         parts: backbones; in a config, their nodes (``_target_`` and arguments).
         weights: one for each part; None for 1 each.
-        active_parameters: of all parts together: what routing a prompt costs in FLOPs. It changes no embedding.
+        active_parameters: of all parts together, those of an ``llm_probe`` once for each pass: what routing a prompt
+            costs in FLOPs; None: the sum, where all parts tell theirs. It changes no embedding.
         long: what is read of a prompt longer than their window by parts that have one; None: what each of them says.
     """
 
@@ -56,6 +58,27 @@ class JoinedBackbone(Backbone):
         for part in self.parts:
             if isinstance(part, Weighted):
                 part.look_in(weights_dir)
+
+    def keep_in(self, cache: Path) -> None:
+        """Say where parts may keep what their vectors are made of."""
+        for part in self.parts:
+            if isinstance(part, Keeping):
+                part.keep_in(cache)
+
+    def parameters_per_token(self) -> float | None:
+        """As the config says; else the sum over the parts, where all tell."""
+        if self.active_parameters is not None:
+            return self.active_parameters
+        each = [part.parameters_per_token() for part in self.parts]
+        return None if None in each else float(sum(one for one in each if one is not None))
+
+    def blocks(self) -> dict[str, int]:
+        """Those of the parts, by position and name."""
+        return {
+            f"{position} {name}": width
+            for position, part in enumerate(self.parts)
+            for name, width in part.blocks().items()
+        }
 
     def fit(self, prompts: Sequence[str]) -> None:
         """Let the parts that learn from the train prompts do so; nothing where none does."""

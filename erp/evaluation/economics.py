@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from erp.backbones.base import Backbone
+from erp.build import build
 from erp.config import Cost, Plug
 from erp.costs.base import Costs
 from erp.decisions.choice import Outcome
@@ -81,11 +83,13 @@ def economics_section(held_out: HeldOut, points: Mapping[str, Outcome], labels: 
 def router_cost(table: RewardTable, backbone: Plug, cost: Cost, kind: str) -> float | None:
     """What deciding one prompt costs, in the unit of the costs: as configured, else the backbone's FLOPs; None unknown.
 
-    2 * parameters * tokens, as for the members; the heads are nothing beside it.
+    2 * parameters * tokens, as for the members, each time it reads the prompt; the heads are nothing beside it.
     """
     if cost.router_per_prompt is not None:
         return cost.router_per_prompt
-    parameters = backbone.get("active_parameters")
-    if kind != "flops" or parameters is None:
+    if kind != "flops":
+        return None
+    parameters = build(backbone, Backbone, key="backbone").parameters_per_token()
+    if parameters is None:
         return None
     return float(2 * parameters * table.prompts["prompt"].map(estimated_tokens).mean())
