@@ -67,6 +67,18 @@ class Targets:
         return np.where(np.isfinite(self.variance), freedom, 0)
 
     @property
+    def binary(self) -> bool:
+        """Whether every response is known to have earned 0 or 1, from the means and how they vary."""
+        seen = self.count > 0
+        mean, count = self.mean[seen], self.count[seen]
+        varied = count > 1
+        spread = mean[varied] * (1 - mean[varied]) * count[varied] / (count[varied] - 1)
+        whole = np.abs(mean * count - np.rint(mean * count)) <= 1e-9 * count  # sums of 0 and 1
+        # The squares of numbers from 0 to 1 add up to what they do only where all are 0 or 1. NaN is not known.
+        alike = np.abs(self.variance[seen][varied] - spread) <= 1e-9
+        return bool(((mean >= 0) & (mean <= 1) & whole).all() and alike.all())
+
+    @property
     def complete(self) -> NDArray[np.bool_]:
         """Which prompts have a reward from every member (N,)."""
         return np.asarray((self.count > 0).all(axis=1))

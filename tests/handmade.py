@@ -70,6 +70,23 @@ def curve(start, end, points, bend):
     return {"lambda": lambdas, "cost": cost.tolist(), "reward": reward.tolist()}
 
 
+def disagreement(tested, categories, gain, half):
+    """Three prompts of ten tell members apart, and all of the gain lies there."""
+
+    def part(share, gain, headroom):
+        return {
+            "share": interval(share, 0.02), "gain_vs_best_single": interval(gain, half),
+            "gain_vs_category_mean": interval(gain / 2, half) if categories else None,
+            "headroom_share": interval(headroom, 0.05) if tested else None,
+        }  # fmt: skip
+
+    return {
+        "basis": "test" if tested else "observed", "level": 0.05 if tested else None, "prompts": 993,
+        "folds": 4 if tested else None, "reason": None if tested else "one sample of a cell",
+        "disagree": part(0.3, gain / 0.3, 0.9), "agree": part(0.7, 0.0, 0.1),
+    }  # fmt: skip
+
+
 def make_results(
     members=("tiny-1b", "small-7b", "large-70b"),
     rewards=(0.42, 0.55, 0.61),
@@ -134,7 +151,7 @@ def make_results(
                     "r2_ceiling": None if samples[1] == 1 else 0.82,
                     "r2_corrected": None if samples[1] == 1 or scale != "reward" else interval(0.4, 0.05),
                     "pearson": 0.6, "spearman": 0.58, "calibration_slope": 1.02, "calibration_intercept": 0.01,
-                    "binned_error": 0.03,
+                    "binned_error": 0.03, "auc": None,
                 }
                 for i, m in enumerate(members)
             },
@@ -193,6 +210,7 @@ def make_results(
             "cascade": None, "cascades": None,
         },
         "rewards_at_run_time": None,
+        "disagreement": disagreement(samples[1] > 1, category is not None, router - base, half),
         "aiq": areas if differ else dict.fromkeys(areas),
         "perf_gain": {
             "lambda": 0.0, "reward": router, "cost": spot, "reward_gain": interval(router - base, half),

@@ -269,3 +269,21 @@ def test_reliability_and_split_half_of_humaneval(tables):
     assert found.mean == pytest.approx(0.891, abs=0.001)
     assert found.sd == pytest.approx(0.006, abs=0.001)
     assert samples_per_cell(targets) == (10, 10)
+
+
+@pytest.mark.parametrize(
+    ("cell", "binary"),
+    [
+        ([0.0, 1.0, 1.0], True),
+        ([1.0], True),
+        ([0.5], False),
+        ([0.5, 0.5], False),  # adds up to 1 right of 2
+        ([0.0, 2.0], False),
+        ([-1.0, 1.0], False),
+    ],
+)
+def test_whether_all_responses_earned_0_or_1(cell, binary):
+    samples = np.full((2, 1, 3), np.nan)
+    samples[0, 0, :2] = [0.0, 1.0]
+    samples[1, 0, : len(cell)] = cell
+    assert expected_reward(table_of_samples(samples)).binary is binary

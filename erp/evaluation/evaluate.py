@@ -14,6 +14,7 @@ from erp.decisions.policy import Policy
 from erp.decisions.sequential.policy import SequentialPolicy
 from erp.errors import ErpError
 from erp.evaluation.along import along_section, areas, every_curve, stored
+from erp.evaluation.disagreement import disagreement_section
 from erp.evaluation.economics import Labels, economics_section
 from erp.evaluation.held_out import HeldOut, named_intervals
 from erp.evaluation.overlaps import overlaps_section
@@ -33,7 +34,18 @@ from erp.metrics.intervals import GroupBootstrap
 from erp.metrics.routing import audc, regret
 
 DECISIONS = (
-    *("routing", "policy", "equal_cost", "rewards_at_run_time", "curves", "audc", "aiq", "perf_gain", "cost_save"),
+    *(
+        "routing",
+        "disagreement",
+        "policy",
+        "equal_cost",
+        "rewards_at_run_time",
+        "curves",
+        "audc",
+        "aiq",
+        "perf_gain",
+        "cost_save",
+    ),
     *("pair", "pareto", "economics", "interval", "shares", "regret"),
 )
 """Sections of prompts that have a reward of every member: None where there is no such prompt."""
@@ -108,6 +120,7 @@ def _decisions(
     )
     return {
         "routing": routing_section(complete, rows, intervals, sampled, draws),
+        "disagreement": disagreement_section(complete, sampled.samples, draws),
         "policy": policy_section(
             complete, own, policy, intervals, level, played is not None or not policy.needs_samples
         ),

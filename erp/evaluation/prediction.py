@@ -8,7 +8,7 @@ import numpy as np
 
 from erp.decisions.choice import constant
 from erp.evaluation.held_out import HeldOut, plain
-from erp.metrics.discrimination import kendall_tau, pairwise_order_accuracy, r2_of_differences, top1_accuracy
+from erp.metrics.discrimination import auc, kendall_tau, pairwise_order_accuracy, r2_of_differences, top1_accuracy
 from erp.metrics.intervals import GroupBootstrap
 from erp.metrics.noise import Corrected, corrected_r2, corrected_r2_of_differences, pooled_reliability
 from erp.metrics.prediction import binned_error, calibration, pearson, r2, r2_pooled, rmse, spearman
@@ -30,6 +30,8 @@ def _members(held_out: HeldOut, bootstrap: GroupBootstrap) -> dict[str, Any]:
     in_reward_units = held_out.scale == "reward"
     blank = np.full(len(held_out.members), np.nan)
     columns = {"spearman": spearman(predicted, observed), "pearson": pearson(predicted, observed)}
+    targets = held_out.targets
+    columns["auc"] = auc(predicted, observed, targets.count) if targets.binary else blank
     corrected = Corrected([None] * len(held_out.members), None)
     if in_reward_units:
         slope, intercept = calibration(predicted, observed)

@@ -50,5 +50,17 @@ def with_run_time(results: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
+def with_disagreement(results: Mapping[str, Any]) -> dict[str, Any]:
+    """5: gains were not told by disagreement before, nor how well right answers are told from wrong ones."""
+    found = {"disagreement": None, **results}
+    if isinstance(prediction := found.get("prediction"), Mapping) and isinstance(prediction.get("members"), Mapping):
+        members = {
+            name: {"auc": None, **row} if isinstance(row, Mapping) else row
+            for name, row in prediction["members"].items()
+        }
+        found["prediction"] = {**prediction, "members": members}
+    return found
+
+
 # 2: there may be a section `drift`; 4: there may be `run.fit_seconds`
-RESULTS = Form(told_in_full, as_it_was, with_run_time, as_it_was)
+RESULTS = Form(told_in_full, as_it_was, with_run_time, as_it_was, with_disagreement)

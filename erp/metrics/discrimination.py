@@ -108,6 +108,37 @@ def r2_of_differences(
     return each, float(1.0 - errors / squares) if squares > 0 else float("nan")
 
 
+def auc(predicted: NDArray[np.floating], mean: NDArray[np.floating], count: NDArray[np.integer]) -> NDArray[np.float64]:
+    """For each member: of a right and a wrong response, how often the first one's prompt has the higher score (M,).
+
+    The area under the ROC curve over all responses, each with the score of its prompt; ties count one half. Source:
+    Hanley & McNeil, Radiology 143 (1982).
+
+    Args:
+        predicted: (N, M).
+        mean: (N, M) share of right responses, NaN = missing.
+        count: (N, M) how many responses; 0 = missing.
+
+    Returns:
+        NaN for a member whose responses are all right or all wrong.
+
+    Raises:
+        ErpError: when the shapes differ.
+    """
+    require_same_shape(predicted, mean)
+    found = np.full(mean.shape[1], np.nan)
+    for m in range(mean.shape[1]):
+        seen = count[:, m] > 0
+        right = np.rint(mean[seen, m] * count[seen, m])
+        wrong = count[seen, m] - right
+        if right.any() and wrong.any():
+            _, at = np.unique(snapped(predicted[seen, m]), return_inverse=True)
+            above, below = np.bincount(at, weights=right), np.bincount(at, weights=wrong)
+            beaten = np.cumsum(below) - 0.5 * below  # of responses at no higher a score, ties one half
+            found[m] = above @ beaten / (above.sum() * below.sum())
+    return found
+
+
 def kendall_tau(predicted: NDArray[np.floating], observed: NDArray[np.floating]) -> float:
     r"""Mean over prompts of Kendall's tau-b between the scores and the rewards of the members that are present.
 

@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 from erp.report.facts import predicted_members
 from erp.report.pages.audits import audits_page
 from erp.report.pages.costs import curve_page, economics_page
+from erp.report.pages.disagreement import disagreement_page
 from erp.report.pages.extension import extension_page
 from erp.report.pages.method import data_page, method_page
 from erp.report.pages.noise import noise_page
@@ -48,6 +49,7 @@ def render(results: Results, figures: Sequence[str]) -> str:
         *image("reward_cost"),
         *extension_page(results),
         *([*equal_cost_page(results), *rows_page(results), *members_page(results)] if decided else []),
+        *disagreement_page(results),
         *run_time_page(results),
         *overlaps_page(results),
         *image("route_shares"),

@@ -22,6 +22,10 @@ class PredictedMember(Section):
     binned_error: Number | None = told(
         "mean distance of predicted and observed over ten bins", "reward; lower", "ordinal"
     )
+    auc: Number | None = told(
+        "how often the prompt of a right answer is scored above that of a wrong one, over all answers",
+        "0 to 1; higher; .5 by chance", "rewards other than 0 and 1; all right or all wrong",
+    )  # fmt: skip
     r2_ceiling: Number | None = told(
         "what a perfect predictor would reach on these labels (reliability)", "up to 1", "K = 1"
     )

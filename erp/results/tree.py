@@ -9,6 +9,7 @@ from erp.files import jsonable
 from erp.results.audits import Audits
 from erp.results.base import Number, Section, told
 from erp.results.curves import Areas, Curves, IntervalsAlong, Pareto, SharesAlong, WeakAndStrong
+from erp.results.disagreement import Disagreement
 from erp.results.drift import Drift
 from erp.results.economics import Economics
 from erp.results.extension import Extension
@@ -45,6 +46,7 @@ class Results(Section):
     cost: Cost = told("what costs are counted in")
     prediction: Prediction = told("how well rewards are predicted")
     routing: Routing | None = told("the router and its references at lambda = 0", null=_NONE)
+    disagreement: Disagreement | None = told("gains by whether members differ on a prompt", null=_NONE)
     policy: PolicyOutcome | None = told("the run's policy", null=_NONE)
     equal_cost: EqualCost | None = told("beside the best constant at equal cost", null=_NONE)
     rewards_at_run_time: RunTime | None = told(

@@ -71,15 +71,28 @@ def test_results_get_what_they_did_not_tell():
         "noise": {"doubt": None, "reason": None},
         "chosen_on_validation": {"same_reward_margin": None, "same_reward_difference": None, "cascades": None},
         "rewards_at_run_time": None,
+        "disagreement": None,
         "overlaps": None,
     }
 
 
 def test_a_form_of_results_that_lacks_another_encoder_or_a_look_at_rewards():
     found = {"run": {"name": "a"}, "level": 0.95}
-    assert RESULTS.read({"format": 1, **found}, "file") == {**found, "rewards_at_run_time": None}
+    assert RESULTS.read({"format": 1, **found}, "file") == {
+        **found, "rewards_at_run_time": None, "disagreement": None,
+    }  # fmt: skip
     chosen = RESULTS.read({"format": 2, "chosen_on_validation": {"cascade": None}}, "file")
-    assert chosen == {"chosen_on_validation": {"cascade": None, "cascades": None}, "rewards_at_run_time": None}
+    assert chosen == {
+        "chosen_on_validation": {"cascade": None, "cascades": None}, "rewards_at_run_time": None, "disagreement": None,
+    }  # fmt: skip
+
+
+def test_results_of_before_gains_were_told_by_disagreement():
+    before = {"format": 4, "prediction": {"members": {"a": {"r2": 0.5}}, "r2_pooled": None}}
+    assert RESULTS.read(before, "file") == {
+        "disagreement": None, "prediction": {"members": {"a": {"auc": None, "r2": 0.5}}, "r2_pooled": None},
+    }  # fmt: skip
+    assert "disagreement" not in before
 
 
 def test_nothing_less_than_the_best_single_was_allowed_where_no_margin_was_told():

@@ -3,10 +3,10 @@ import itertools
 import numpy as np
 import pytest
 from scipy.stats import kendalltau
-from sklearn.metrics import r2_score
+from sklearn.metrics import r2_score, roc_auc_score
 
 from erp.errors import ErpError
-from erp.metrics.discrimination import kendall_tau, pairwise_order_accuracy, r2_of_differences, top1_accuracy
+from erp.metrics.discrimination import auc, kendall_tau, pairwise_order_accuracy, r2_of_differences, top1_accuracy
 from tests.metrics.worked import worked_example
 
 
@@ -141,3 +141,25 @@ def test_shapes_that_differ_are_refused():
     for metric in (kendall_tau, r2_of_differences):
         with pytest.raises(ErpError, match="predicted = array of shape"):
             metric(np.zeros((2, 2)), np.zeros((2, 3)))
+
+
+def test_auc_is_scikit_learns_over_all_responses():
+    rng = np.random.default_rng(4)
+    predicted = rng.integers(0, 6, (50, 4)) / 10
+    count = rng.integers(0, 5, (50, 4))
+    count[:, 3] = 1
+    right = rng.binomial(count, 0.3 + 0.4 * predicted)
+    right[:, 2] = 0
+    mean = np.where(count > 0, right / np.maximum(count, 1), np.nan)
+    found = auc(predicted, mean, count)
+    for m in (0, 1, 3):
+        scores = np.repeat(predicted[:, m], count[:, m])
+        answers = np.concatenate([np.arange(k) < r for k, r in zip(count[:, m], right[:, m], strict=True)])
+        assert found[m] == pytest.approx(roc_auc_score(answers, scores), rel=1e-12)
+    assert np.isnan(found[2])
+
+
+def test_auc_by_hand():
+    # Right at .5 and .9, wrong at .5, .1: one tie of four pairs, the others in order.
+    found = auc(np.array([[0.5], [0.9], [0.5], [0.1]]), np.array([[1.0], [1.0], [0.0], [0.0]]), np.ones((4, 1), int))
+    assert found.tolist() == [3.5 / 4]

@@ -6,6 +6,11 @@ from erp.report.facts import known_members, one_sample
 from erp.report.text import escaped, interval_text, significant, table
 from erp.results import Results
 
+_AUC = (
+    " AUC of right: of a right and a wrong answer of the member, how often the first one's prompt is scored higher; .5 "
+    "by chance."
+)
+
 
 def prediction_page(results: Results) -> list[str]:
     """R^2 beside what a perfect predictor would reach, then discrimination within a prompt."""
@@ -26,7 +31,7 @@ def _members(results: Results) -> str:
         rows.append(
             [escaped(name), significant(row.r2), _ceiling(results, row.r2_ceiling),
              interval_text(row.r2_corrected), significant(row.rmse), significant(row.spearman),
-             significant(row.calibration_slope), significant(row.binned_error)]
+             significant(row.calibration_slope), significant(row.binned_error), significant(row.auc)]
         )  # fmt: skip
     pooled = (
         ("pooled, about each member's mean", prediction.r2_pooled, prediction.r2_pooled_ceiling,
@@ -35,11 +40,13 @@ def _members(results: Results) -> str:
          prediction.r2_differences_corrected),
     )  # fmt: skip
     for name, r2, ceiling, corrected in pooled:
-        rows.append([name, significant(r2), _ceiling(results, ceiling), interval_text(corrected), *[""] * 4])
+        rows.append([name, significant(r2), _ceiling(results, ceiling), interval_text(corrected), *[""] * 5])
     header = [
         "Member", "R^2", "R^2 of a perfect predictor", "R^2 / that", "RMSE", "Spearman", "Calibration slope",
-        "Binned error",
+        "Binned error", "AUC of right",
     ]  # fmt: skip
+    if all(row.auc is None for row in prediction.members.values()):  # rewards are not right or wrong
+        header, rows = header[:-1], [row[:-1] for row in rows]
     if one_sample(results):  # nothing to divide by
         header, rows = [*header[:3], *header[4:]], [[*row[:3], *row[4:]] for row in rows]
     doubt = results.noise.doubt
@@ -64,6 +71,7 @@ def _ceilings(results: Results) -> str:
     return text + (
         "Calibration slope: observed on predicted, 1 is right. Binned error: mean distance between predicted and "
         "observed reward over bins of prompts."
+        + (_AUC if any(row.auc is not None for row in results.prediction.members.values()) else "")
     )
 
 
