@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from erp.build import as_built, build
-from erp.collect.growth import beside, block_of
+from erp.collect.growth import Beside, beside, block_of
 from erp.collect.journal import forget
 from erp.collect.prompts.base import PromptSet, prompt_frame, with_ids_of
 from erp.collect.score import Scorer, rewards_folder
@@ -34,8 +34,8 @@ def open_collection(
     """Check that the folder was made from the same settings, or begin it.
 
     Sampling may add members, prompts and samples of a prompt (``k``) to a collection, finished or not: what is there
-    stays, in its order. Prices and parameters may change: no response depends on them. Everything else has to be the
-    same.
+    stays, in its order. Prices and parameters may change, and prompts' categories and references be corrected: no
+    response depends on them. Everything else has to be the same.
 
     A dry run only checks: ``write=False``.
 
@@ -54,11 +54,11 @@ def open_collection(
             store.write_frame(PROMPTS, prompts)
         return wanted, prompts
     held, before = _held(store, prompts, write)
+    found = Beside(before, prompts.iloc[:0], [], {})
     if held["prompts"] != wanted["prompts"]:
-        more, other = beside(before, prompts)
-    else:
-        more, other = prompts.iloc[:0], []
-    _refuse_others(store, config, held, wanted, more, other)
+        found = beside(before, prompts)
+    before, more = found.held, found.more
+    _refuse_others(store, config, held, wanted, more, found.other)
     samples = "sample" in config.steps  # scoring takes the members that are there
     new = {name: said for name, said in wanted["members"].items() if samples and name not in held["members"]}
     members = {**held["members"], **new}
@@ -70,6 +70,8 @@ def open_collection(
         "prompts": wanted["prompts"],
         "prices_as_of": wanted["prices_as_of"] or held["prices_as_of"],
     }
+    if "reference" in found.corrected:
+        merged["references"] = held.get("references", 0) + 1
     if wanted["k"] > held["k"]:
         merged |= {"k": wanted["k"], "fewer_samples": min(held["k"], held.get("fewer_samples", held["k"]))}
     there = len(before) + len(more)
@@ -77,13 +79,21 @@ def open_collection(
         merged["added"] = [*held["added"], there - sum(held["added"])]
     prompts = pd.concat([before, more], ignore_index=True) if len(more) else before
     if write:
-        if merged["k"] > held["k"] or merged["added"] != held["added"]:
-            reopen(store)
-        if len(more) or not store.exists(PROMPTS):  # prompts first: what the settings count is then there
-            store.write_frame(PROMPTS, prompts)
-        if merged != held:
-            store.write_json(SETTINGS, merged)
+        _write(store, held, merged, found, prompts)
     return merged, prompts
+
+
+def _write(store: Store, held: dict[str, Any], merged: dict[str, Any], found: Beside, prompts: pd.DataFrame) -> None:
+    """Keep what was added and corrected, in an order that may end anywhere."""
+    if merged["k"] > held["k"] or merged["added"] != held["added"]:
+        reopen(store)
+    if "reference" in found.corrected:  # first: no score by these is then taken for one by those before
+        store.write_json(SETTINGS, {**held, "references": merged["references"]})
+    # then prompts, so that what the settings count is there
+    if len(found.more) or found.corrected or not store.exists(PROMPTS):
+        store.write_frame(PROMPTS, prompts)
+    if merged != held:
+        store.write_json(SETTINGS, merged)
 
 
 def _held(store: Store, prompts: pd.DataFrame, write: bool) -> tuple[dict[str, Any], pd.DataFrame]:
@@ -180,7 +190,8 @@ def _refuse_others(
     if other:
         faults.append(
             f"prompts: {len(other):,} of the table's are not what they were, or are not there: {shorten(other)} "
-            f"(text, category, group, split or reference); prompts may be added; {advice}"
+            f"(text, group, split, or a category or reference that is gone); prompts may be added, and categories and "
+            f"references corrected; {advice}"
         )
     for member in config.pool.members or []:
         name, said = member.name, wanted["members"][member.name]
@@ -206,6 +217,8 @@ def reopen(store: Store) -> None:
 def same_reward_model(store: Store, scorer: Scorer) -> dict[str, Any]:
     """What gives the scores. Raises ErpError where the folder has scores of that name from something else."""
     folder, about = rewards_folder(scorer.name), jsonable(scorer.about())
+    if scorer.reads_references and (corrected := store.read_json(SETTINGS).get("references")):
+        about["references"] = corrected  # how often they have been
     file, there = f"{folder}/{SETTINGS}", store.names(folder)
     held = store.read_json(file) if SETTINGS in there else about
     where = {"device", "base_url", "note"}  # may differ between two runs of one scoring
@@ -214,6 +227,11 @@ def same_reward_model(store: Store, scorer: Scorer) -> dict[str, Any]:
         if differing:
             forget(store, f"journal/{folder}")
         store.write_json(file, about)
+    elif differing == ["references"]:
+        raise ErpError(
+            f"reward_model.name = {scorer.name}: its scores are by references that were corrected since; they stay; "
+            f"give those by the new ones a name of their own: reward_model.name={scorer.name}_{about['references'] + 1}"
+        )
     elif differing:
         raise ErpError(
             f"reward_model.name = {scorer.name}: {store.url} has scores of that name with other {shorten(differing)}; "
@@ -244,9 +262,11 @@ def read_manifest(store: Store) -> dict[str, Any]:
 
 
 def facts_changed(store: Store, held: dict[str, Any]) -> bool:
-    """Whether prices or parameters were given otherwise than the finished table's manifest says."""
+    """Whether prices, parameters or prompts were given otherwise than the finished table's manifest says."""
     manifest = read_manifest(store)
-    return bool(manifest["pool"] != _pool(held) or manifest["prices_as_of"] != held["prices_as_of"])
+    prompts = (manifest.get("settings") or {}).get("prompts")
+    priced = manifest["pool"] == _pool(held) and manifest["prices_as_of"] == held["prices_as_of"]
+    return not priced or prompts != held["prompts"]
 
 
 def _pool(held: dict[str, Any]) -> list[dict[str, Any]]:

@@ -1,14 +1,17 @@
-"""How a collection grows: which blocks its prompts are cut into, and which of them lack prompts or samples."""
+"""How a collection grows: which blocks its prompts are cut into, which lack prompts or samples, what was corrected."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
 from erp.collect.store import Store
 from erp.collect.units import Blocks, Unit
+
+CORRECTED = ("category", "reference")
 
 
 def block_of(prompts: int) -> int:
@@ -37,11 +40,33 @@ def sampled_with_less(store: Store, held: dict[str, Any], units: Sequence[Unit])
     return {unit: k for unit, k in had.items() if k < held["k"]}
 
 
-def beside(held: pd.DataFrame, prompts: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """Prompts that a collection does not have yet, and ids of those it has, and that are not what they were."""
-    known = prompts["prompt_id"].isin(held["prompt_id"])
+@dataclass(frozen=True)
+class Beside:
+    """A prompt set beside a collection's prompts.
+
+    Attributes:
+        held: the collection's, with the categories and references that the set has for them.
+        more: prompts that the collection does not have.
+        other: ids of those it has that are otherwise not what they were.
+        corrected: column -> how many of the collection's prompts have another value there.
+    """
+
+    held: pd.DataFrame
+    more: pd.DataFrame
+    other: list[str]
+    corrected: Mapping[str, int]
+
+
+def beside(held: pd.DataFrame, prompts: pd.DataFrame) -> Beside:
+    """Hold a prompt set against those held: what no response depends on may be corrected, not taken away."""
     columns = held.columns.union(prompts.columns, sort=False)
     before, now = (frame.reindex(columns=columns).astype("str").set_index("prompt_id") for frame in (held, prompts))
     now = now.reindex(before.index)
-    same = (now.fillna("") == before.fillna("")).all(axis=1)
-    return prompts[~known], same.index[~same].tolist()
+    differs = now.fillna("") != before.fillna("")
+    corrections = differs[list(CORRECTED)] & now[list(CORRECTED)].notna()
+    differs[list(CORRECTED)] &= ~corrections
+    other = differs.any(axis=1)
+    mended = held.assign(**{c: now[c].where(corrections[c], before[c]).to_numpy() for c in CORRECTED})
+    corrected = {column: count for column in CORRECTED if (count := int(corrections[column].sum()))}
+    known = prompts["prompt_id"].isin(held["prompt_id"])
+    return Beside(mended.astype("str"), prompts[~known], other.index[other].tolist(), corrected)

@@ -251,6 +251,11 @@ class Scorer:
         note = {"note": self.node["note"]} if self.node.get("note") else {}
         return {**said, **adapter.about(), **note}
 
+    @property
+    def reads_references(self) -> bool:
+        """Whether scores depend on what prompts have for verifiers."""
+        return build(adapter_node(self.node), RewardAdapter, key="reward_model").reads_references
+
     def close(self) -> None:
         """Let the reward model go."""
         self._adapter = None

@@ -100,6 +100,8 @@ class Letters(RewardAdapter):
         diary: file that gets a line for every pair.
     """
 
+    reads_references = False
+
     def __init__(self, letter: str = "a", diary: str | None = None, broken: bool = False) -> None:
         super().__init__()
         self.letter, self.diary, self.broken = letter, diary, broken

@@ -9,6 +9,7 @@ import pytest
 
 from erp import cli
 from erp.collect.growth import block_of
+from erp.collect.store import Store
 from erp.collect.units import Blocks
 from erp.table.read import read_table
 from tests.collect.commands import command, diary, samples
@@ -158,3 +159,89 @@ def test_prompts_added_while_scores_are_computed_are_scored_too(collect, tmp_pat
     assert collect()[0] == 0
     assert samples(tmp_path)["reward"].notna().all()
     assert len(samples(tmp_path)) == 9 * 2 * 3
+
+
+VERIFIER = ["reward_model=verifier_exact", "engine.says='Answer: apple'", "k=1"]
+
+
+def corrected(tmp_path, column, values):
+    """The prompts' file with other values of a column: of every prompt, by its number."""
+    file = tmp_path / "prompts.jsonl"
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    rows = [{**row, column: values.get(row["prompt_id"], row.get(column))} for row in rows]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def means(tmp_path, reward_model):
+    parts = (tmp_path / "table/rewards" / reward_model).glob("part-*")
+    return pd.concat([pd.read_parquet(part) for part in parts]).groupby("prompt_id")["reward"].mean().to_dict()
+
+
+def test_corrected_references_take_scores_of_another_name(collect, tmp_path):
+    command(tmp_path)  # writes the prompts
+    ids = [f"p{i}" for i in range(7)]
+    corrected(tmp_path, "reference", dict.fromkeys(ids, "bread"))
+    assert collect(*VERIFIER)[0] == 0
+    assert collect("engine.says='Answer: apple'", "k=1", "steps=[score]")[0] == 0  # letters reads no references
+    asked, scored = len(diary(tmp_path)), len(diary(tmp_path, "scored"))
+    corrected(tmp_path, "reference", {"p0": "apple"})
+    code, _, err = collect(*VERIFIER)
+    assert code == 2
+    assert "reward_model.name = verifier_exact: its scores are by references that were corrected since" in err
+    assert "reward_model.name=verifier_exact_2" in err
+    assert err.count("\n") == 1
+    code, _, err = collect(*VERIFIER, "reward_model.name=verifier_exact_2")
+    assert code == 0, err
+    code, out, err = collect("engine.says='Answer: apple'", "k=1")
+    assert code == 0, err
+    assert out.count("already") == 2
+    assert (len(diary(tmp_path)), len(diary(tmp_path, "scored"))) == (asked, scored)
+    assert means(tmp_path, "verifier_exact") == dict.fromkeys(ids, 0.0)
+    assert means(tmp_path, "verifier_exact_2") == {**dict.fromkeys(ids, 0.0), "p0": 1.0}
+    held = read_table(tmp_path / "table", reward_model="verifier_exact_2").prompts
+    assert held["reference"].tolist() == ['{"answer": "apple"}', *['{"answer": "bread"}'] * 6]
+
+
+def test_corrected_references_by_scoring_alone_and_killed_before_the_prompts_are_written(
+    collect, tmp_path, monkeypatch
+):
+    command(tmp_path)
+    corrected(tmp_path, "reference", dict.fromkeys([f"p{i}" for i in range(7)], "bread"))
+    assert collect(*VERIFIER)[0] == 0
+    corrected(tmp_path, "reference", {"p1": "apple"})
+    write = Store.write_frame
+
+    def killed(self, name, frame):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Store, "write_frame", killed)
+    assert collect(*VERIFIER, "steps=[score]")[0] != 0
+    monkeypatch.setattr(Store, "write_frame", write)
+    assert "were corrected since" in collect(*VERIFIER, "steps=[score]")[2]
+    assert collect(*VERIFIER, "steps=[score]", "reward_model.name=mended")[0] == 0
+    assert means(tmp_path, "mended")["p1"] == 1.0
+
+
+def test_corrected_categories_are_the_tables(collect, tmp_path):
+    assert collect()[0] == 0
+    asked, before = len(diary(tmp_path)), samples(tmp_path)
+    corrected(tmp_path, "category", {"p1": "fruit", "p6": "fruit"})
+    code, _, err = collect()
+    assert code == 0, err
+    assert len(diary(tmp_path)) == asked
+    pd.testing.assert_frame_equal(samples(tmp_path), before)
+    held = read_table(tmp_path / "table").prompts["category"].tolist()
+    assert held == ["even", "fruit", "even", "odd", "even", "odd", "fruit"]
+    manifest = json.loads((tmp_path / "table/manifest.json").read_text())
+    assert manifest["settings"]["prompts"] == json.loads((tmp_path / "table/collect.json").read_text())["prompts"]
+
+
+@pytest.mark.parametrize("column", ["category", "reference", "group"])
+def test_what_is_gone_or_no_correction_is_refused_by_name(collect, tmp_path, column):
+    command(tmp_path)
+    corrected(tmp_path, column, {"p1": "a", "p2": "b"})
+    assert collect()[0] == 0
+    corrected(tmp_path, column, {"p1": "c" if column == "group" else None})
+    code, _, err = collect()
+    assert code == 2
+    assert "1 of the table's are not what they were, or are not there: p1" in err

@@ -40,10 +40,12 @@ class RewardAdapter:
 
     Attributes:
         higher_is_better: False for costs; the table's reader then negates the scores.
+        reads_references: whether a score depends on its pair's reference.
         counts: what happened while scoring and a reader should know: ``truncated``, ``non_finite``, ``unparsable``...
     """
 
     higher_is_better: bool = True
+    reads_references: bool = True
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()

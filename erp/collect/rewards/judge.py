@@ -93,6 +93,7 @@ class Judge(RewardAdapter):
             "reward_model", base_url, api_key_env, concurrency, timeout_s, retries, backoff_s, backoff_max_s
         )
         self.rubric = RUBRIC if rubric is None else rubric
+        self.reads_references = "{reference}" in self.rubric
         if "{response}" not in self.rubric:
             raise ErpError("reward_model.rubric: has no {response} in it; put it where the graded response goes")
         if not minimum < maximum:

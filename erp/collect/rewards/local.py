@@ -57,6 +57,7 @@ class LocalRewardModel(RewardAdapter):
 
     loader: ClassVar[str] = "AutoModelForSequenceClassification"
     load_options: ClassVar[Mapping[str, Any]] = {"num_labels": 1}
+    reads_references = False
     takes_turns: ClassVar[bool] = True  # whether a conversation is fed as turns; else as one text
     brings_code: ClassVar[bool] = False  # the model's class is in its repository, not in transformers
 

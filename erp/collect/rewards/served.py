@@ -116,6 +116,8 @@ class ServedRewardModel(RewardAdapter):
         backoff_max_s: longest wait, unless the server asks for a longer one.
     """
 
+    reads_references = False
+
     def __init__(
         self,
         model: str,

@@ -42,6 +42,8 @@ class YesLogit(RewardAdapter):
         no: words that say no.
     """
 
+    reads_references = False
+
     def __init__(
         self,
         engine: dict[str, Any],
