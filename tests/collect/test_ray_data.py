@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -54,6 +55,15 @@ def over(server, folder, *more, runner="ray_data", engine="openai", **options):
     return cli.main(command(folder, *arguments, **options))
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_an_address_where_nobody_listens_is_told_at_once(tmp_path, capsys):  # before there is a cluster to be on
+    with socket.socket() as taken:  # and not listened at
+        taken.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        assert cli.main(command(tmp_path, "runner=ray_data", f"runner.address={address}")) == 2
+    assert f"runner.address = {address}: no cluster there" in capsys.readouterr().err
+
+
 class TestOnRay:
     pytestmark = on_ray
 
@@ -69,12 +79,12 @@ class TestOnRay:
 
     def test_a_worker_that_is_killed_costs_what_was_under_way(self, cluster, tmp_path):
         with ChatServer(lambda body, _: said(body)) as server:
-            assert over(server, tmp_path / "local", runner="local") == 0
+            assert over(server, tmp_path / "local", "steps=[sample]", runner="local") == 0
             asked, died = len(server.calls), tmp_path / "died"
-            assert over(server, tmp_path / "ray", f"engine.died={died}", engine="mortal") == 0
+            assert over(server, tmp_path / "ray", "steps=[sample]", f"engine.died={died}", engine="mortal") == 0
             assert died.exists()
             assert asked < len(server.calls) - asked <= asked + 2  # two at once
-        pd.testing.assert_frame_equal(samples(tmp_path / "ray"), samples(tmp_path / "local"))
+        pd.testing.assert_frame_equal(samples(tmp_path / "ray", None), samples(tmp_path / "local", None))
 
     def test_units_that_lose_their_worker_too_often_are_named_and_the_next_command_does_them(
         self, cluster, tmp_path, capsys

@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import math
 import pickle
+import socket
 import sys
 import traceback
+import warnings
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from threading import Timer
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from ray.data import DataContext, Dataset
 
 QUIET_S = 60.0  # after which it is said, once, that nothing has come yet
+CONNECT_S = 5.0
 MOST_UNITS = 64  # of a task: a worker's stream of requests runs dry at its end only
 TASKS_PER_WORKER = 4  # at least, where there are as many units: workers end at about the same time
 
@@ -93,19 +96,34 @@ class RayDataRunner(Runner):
             ray.shutdown()
 
     def _connect(self, ray: Any) -> None:
+        self._knock()
         try:
             ray.init(
                 address=self.address, include_dashboard=False,
                 logging_level=logging.ERROR, log_to_driver=False, runtime_env=self.runtime_env,
             )  # fmt: skip
         except (ConnectionError, ValueError, RuntimeError) as error:
-            raise ErpError(f"runner.address = {self.address}: no cluster there ({error}); start one, or give null")\
-                from None  # fmt: skip
+            key = "address" if self.runtime_env is None else "runtime_env"
+            raise ErpError(
+                f"runner.{key} = {getattr(self, key)}: Ray does not start with it ({_line(error)}); give another, or "
+                f"null"
+            ) from None
         if self.runtime_env:
             try:
-                ray.get(ray.remote(num_cpus=0)(int).remote())
+                ray.get(ray.remote(num_cpus=0)(_nothing).remote())
             except ray.exceptions.RayError as error:
                 raise ErpError(f"runner.runtime_env: cannot be set up ({_line(error)}); correct it") from None
+
+    def _knock(self) -> None:
+        """Raise ErpError where nobody listens at ``host:port``: Ray itself would try for minutes."""
+        host, _, port = (self.address or "").rpartition(":")
+        if not host or not port.isdigit() or "/" in host:
+            return
+        try:
+            socket.create_connection((host, int(port)), timeout=CONNECT_S).close()
+        except OSError as error:
+            raise ErpError(f"runner.address = {self.address}: no cluster there ({error}); start one, or give null")\
+                from None  # fmt: skip
 
     def _reports(self, ray: Any, job: Job, units: Sequence[Unit]) -> Generator[Report]:
         """Of the units that are done; none of one whose worker is lost."""
@@ -141,7 +159,8 @@ class RayDataRunner(Runner):
         room = {kind: room_on(nodes, dict(kind[0])) for kind in kinds}
         if faults := [_no_node(own[0], dict(kind[0]), nodes) for kind, own in kinds.items() if not room[kind]]:
             raise ErpError(*faults)
-        with ray.data.DataContext.current(_context(ray.data.DataContext)):
+        with ray.data.DataContext.current(_context(ray.data.DataContext)), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated")  # max_task_retries has no other place
             return [
                 self._pipeline(ray, job, dict(kind[0]), kinds[kind], room[kind])
                 for kind in sorted(kinds, key=lambda kind: -sum(amount for _, amount in kind[0]))
@@ -183,6 +202,10 @@ class _Worker:
     def __del__(self) -> None:
         """Ray Data needs no such worker any more."""
         self.job.close()
+
+
+def _nothing() -> None:
+    """What a worker does to show that there can be one."""
 
 
 def room_on(nodes: Sequence[Mapping[str, float]], needs: Mapping[str, float]) -> int:
