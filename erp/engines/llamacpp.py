@@ -19,6 +19,7 @@ from erp.weights import Weights, find_file
 
 _LIKELIEST = 500  # tokens whose probability the server lists; a word beyond them is as unlikely as the last
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # the server is in this process
+_BAD_REQUEST = 400
 _FINISH = {"eos": "stop", "word": "stop", "limit": "length"}
 
 
@@ -96,7 +97,7 @@ class LlamaCpp(Engine):
                 choices = answer if isinstance(answer, list) else [answer]
                 found += [_response(c) for c in sorted(choices, key=lambda c: c.get("index", 0))]
         except _RefusedError as error:
-            return Failure(str(error))
+            return Failure(str(error), final=error.final)
         count = len(request.samples)
         return found if len(found) == count else Failure(f"the server gave {len(found)} of {count} samples")
 
@@ -108,7 +109,7 @@ class LlamaCpp(Engine):
         try:
             words = [{self._first_token(word) for word in side} for side in (yes, no)]
         except _RefusedError as error:
-            return [Failure(str(error)) for _ in endings]
+            return [Failure(str(error), final=error.final) for _ in endings]
         if words[0] & words[1]:
             raise ErpError(
                 f"reward_model.yes = {list(yes)}, no = {list(no)}: begin with one token in this model's vocabulary, so "
@@ -138,7 +139,7 @@ class LlamaCpp(Engine):
             # that are listed are the model's own.
             answer = self._post("/completion", {**body, "temperature": 0.0, "logit_bias": [[min(yes), 1000.0]]})
         except _RefusedError as error:
-            return Failure(str(error))
+            return Failure(str(error), final=error.final)
         listed = {t["id"]: t["logprob"] for t in answer["completion_probabilities"][0]["top_logprobs"]}
         floor = min(listed.values())
         sides = [math.log(sum(math.exp(listed.get(token, floor)) for token in side)) for side in (yes, no)]
@@ -152,7 +153,7 @@ class LlamaCpp(Engine):
             with _DIRECT.open(request) as answer:
                 return json.load(answer)
         except urllib.error.HTTPError as error:
-            raise _RefusedError(_reason(error)) from None
+            raise _RefusedError(_reason(error), final=error.code == _BAD_REQUEST) from None
         except (OSError, ValueError) as error:
             raise _RefusedError(f"{type(error).__name__}: {error}") from None
 
@@ -197,7 +198,11 @@ class LlamaCpp(Engine):
 
 
 class _RefusedError(Exception):
-    """The server did not take a request."""
+    """The server did not take a request. ``final``: the request is at fault, as a prompt with no room is."""
+
+    def __init__(self, reason: str, final: bool = False) -> None:
+        super().__init__(reason)
+        self.final = final
 
 
 def _reason(error: urllib.error.HTTPError) -> str:

@@ -10,7 +10,8 @@ from erp.config import Member
 from erp.engines.base import Answer, Engine, Failure, Request, Response, consecutive
 from erp.engines.chat_address import checked_extra
 from erp.engines.chat_answers import Choice, Completion
-from erp.engines.chat_api import Body, ChatAPI, Post, Unanswered, together
+from erp.engines.chat_api import ChatAPI, Post, together
+from erp.engines.chat_session import Body, Unanswered
 from erp.errors import ErpError, shorten
 
 OURS = frozenset(  # set from the request, the member's decoding, or an option of the engine

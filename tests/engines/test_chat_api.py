@@ -15,6 +15,7 @@ from itertools import pairwise
 
 import pytest
 
+from erp.engines import chat_session
 from erp.engines.base import Failure
 from erp.engines.chat_answers import retry_after_s
 from erp.engines.pace import Pace
@@ -55,6 +56,17 @@ def test_an_answer_that_is_no_completion_is_asked_for_again(reply):
     (response,), server = one(failing(1, reply))
     assert response.text == "hi 5"
     assert len(server.calls) == 2
+
+
+def test_an_answer_without_an_end_in_sight_is_left(monkeypatch):
+    monkeypatch.setattr(chat_session, "LARGEST", 2**20)
+    found, server = one(Reply(completion("long " * 2**18)))
+    assert isinstance(found, Failure)
+    assert "more than 1 MiB" in found.error
+    assert not found.final
+    assert len(server.calls) == 1
+    (response,), _ = one(Reply(completion("long " * 2**17)))
+    assert response.text == "long " * 2**17
 
 
 def test_a_hanging_server_is_left_and_asked_again():

@@ -103,6 +103,7 @@ def test_a_prompt_that_does_not_fit_fails_alone(engine):
     assert isinstance(short[0], Response)
     assert isinstance(long, Failure)
     assert "exceeds the available context" in long.error
+    assert long.final
 
 
 def test_a_chat_template_of_the_members_own(engine):

@@ -12,7 +12,8 @@ from erp.collect.rewards.base import Pair, RewardAdapter
 from erp.engines.base import Failure
 from erp.engines.chat_address import checked_extra
 from erp.engines.chat_answers import Choice
-from erp.engines.chat_api import Body, ChatAPI, Post
+from erp.engines.chat_api import ChatAPI, Post
+from erp.engines.chat_session import Body
 from erp.errors import ErpError
 
 OURS = frozenset(("model", "messages", "n", "temperature", "max_tokens", "max_completion_tokens"))

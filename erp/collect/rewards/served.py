@@ -15,7 +15,8 @@ from erp.collect.rewards.sequence import SequenceClassifier
 from erp.collect.rewards.window import DATE
 from erp.engines.base import Failure
 from erp.engines.chat_answers import Endpoint
-from erp.engines.chat_api import Asks, Body, ChatAPI, Unanswered, together
+from erp.engines.chat_api import Asks, ChatAPI, together
+from erp.engines.chat_session import Body, Unanswered
 from erp.errors import ErpError
 from erp.files import whole_text
 

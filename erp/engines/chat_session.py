@@ -1,0 +1,185 @@
+"""What one run of calls to an address shares: connections, a pace, and what the server was heard to say."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import random
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from erp.engines.base import Failure
+from erp.engines.chat_address import key_in, proxy_of
+from erp.engines.chat_answers import message_in, retry_after_s
+from erp.engines.pace import Pace
+from erp.errors import ErpError
+
+if TYPE_CHECKING:
+    import aiohttp
+
+    from erp.engines.chat_api import ChatAPI
+
+Body = dict[str, Any]
+
+TRY_AGAIN = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529})
+REMEDIES = {  # for what the next call would be told too
+    401: "export a key that this address accepts under the name of {node}.api_key_env = {env}",
+    402: "the account behind the key has to be topped up",
+    403: "the key of {node}.api_key_env = {env} may not do this: use another key, or another model",
+    404: "check the address (what stands before {path}), and the model's name as the server lists it at /models",
+}
+UNHEARD_S = 4.0  # a server that never was there is not waited for any longer
+CONNECT_S = 10.0  # an address that takes longer to open a connection is not there
+LARGEST = 2**26  # bytes of an answer: what goes on for longer is no answer, and would fill the memory
+
+
+class Unanswered(Exception):  # noqa: N818  # no fault: it ends as a Failure
+    """A call has no answer. ``refused``: the server says that the call itself is wrong, and would say it again."""
+
+    def __init__(self, reason: str, refused: bool = False) -> None:
+        super().__init__(reason)
+        self.refused = refused
+
+    def failure(self) -> Failure:
+        """What is recorded."""
+        return Failure(str(self), final=self.refused)
+
+
+class _Again(Exception):  # noqa: N818
+    """This attempt came to nothing; another one may, not before ``after_s`` seconds."""
+
+    def __init__(self, reason: str, after_s: float = 0.0, unconnected: bool = False) -> None:
+        super().__init__(reason)
+        self.after_s = after_s
+        self.unconnected = unconnected
+
+
+class Session:
+    """The connections of one ``each``, and what its calls learn from each other."""
+
+    _client: aiohttp.ClientSession
+
+    def __init__(self, api: ChatAPI) -> None:
+        self._api = api
+        try:
+            import aiohttp
+        except ModuleNotFoundError:
+            raise ErpError(f"{api.node}: needs the package aiohttp; pip install 'erp[openai]'") from None
+        self._key = key_in(api.node, api.api_key_env)
+        self._errors = aiohttp.ClientError
+        self._unconnected = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
+        self._proxy = proxy_of(api.base_url)
+        self._slots = asyncio.Semaphore(api.concurrency)
+        self._pace = Pace()
+        self._heard = -math.inf  # when the server last said something
+        self._served = False
+        self._gone: str | None = None  # why nobody needs to try any longer
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[None]:
+        """Connections for as long as the context is open; a client belongs to the loop that it is made in."""
+        import aiohttp
+
+        authorization = {"authorization": f"Bearer {self._key}"} if self._key else {}
+        self._client = aiohttp.ClientSession(
+            headers={"content-type": "application/json", **authorization},
+            connector=aiohttp.TCPConnector(limit=self._api.concurrency),
+            timeout=aiohttp.ClientTimeout(  # the whole is timed in _attempt
+                total=None, sock_connect=min(CONNECT_S, self._api.timeout_s)
+            ),
+        )
+        async with self._client:
+            yield
+
+    async def post(self, body: Body) -> Any:
+        """The server's answer. Raises Unanswered, or ErpError where no call can succeed."""
+        content = json.dumps(body).encode()  # ASCII: a lone surrogate is escaped, not an error
+        async with self._slots:
+            since, attempts = time.monotonic(), 0
+            while not self._gone:
+                await self._pace.turn()
+                try:
+                    return await self._attempt(content)
+                except _Again as error:
+                    again, attempts = error, attempts + 1
+                late = attempts > self._api.retries or time.monotonic() - since > UNHEARD_S
+                if again.unconnected and self._heard == -math.inf and late:
+                    raise ErpError(
+                        f"{self._api.node}.base_url = {self._api.base_url}: nobody answers there ({again}); start the "
+                        f"server, or correct the address"
+                    )
+                if attempts > self._api.retries:
+                    reason = f"{again} (attempt {attempts}, the last)"
+                    if again.unconnected and self._heard < since:  # nobody else got through either
+                        self._gone = reason
+                    raise Unanswered(reason)
+                if again.after_s > self._api.timeout_s:
+                    self._gone = f"{again}; to be asked again in {again.after_s:.0f} s, no sooner"
+                    break
+                backoff_s = min(self._api.backoff_max_s, self._api.backoff_s * 2.0 ** (attempts - 1))
+                await asyncio.sleep(max(again.after_s, backoff_s * random.uniform(0.5, 1)))
+            raise Unanswered(self._gone)
+
+    async def _attempt(self, content: bytes) -> Any:
+        url = f"{self._api.base_url}{self._api.endpoint.path}"
+        try:
+            async with (
+                asyncio.timeout(self._api.timeout_s),
+                self._client.post(url, data=content, allow_redirects=False, proxy=self._proxy) as response,
+            ):
+                status, headers, answer = response.status, response.headers, await _body(response)
+        except TimeoutError as error:
+            if isinstance(error, self._unconnected):
+                raise _Again(f"no connection within {CONNECT_S:g} s", unconnected=True) from None
+            raise _Again(f"{self._api.base_url}: no answer within {self._api.timeout_s:g} s") from None
+        except self._errors as error:
+            unconnected = isinstance(error, self._unconnected)
+            reason = str(error) if unconnected else f"{self._api.base_url}: {type(error).__name__} {error}".rstrip()
+            raise _Again(self._hidden(reason), unconnected=unconnected) from None
+        self._heard = time.monotonic()
+        if status == 429:
+            self._pace.refused(retry_after_s(headers.get("retry-after", "")))
+        if not 200 <= status < 300:
+            self._raise_for(status, headers.get("retry-after", ""), answer)
+        try:
+            read = self._api.endpoint.read(answer)
+        except ValueError:  # half a body, a proxy's page, an error under status 200
+            raise _Again(f"{status}, but no {self._api.endpoint.what}: {self._said(answer)}") from None
+        self._served = True
+        self._pace.answered(headers)
+        return read
+
+    def _raise_for(self, status: int, retry_after: str, answer: bytes) -> None:
+        said = self._said(answer)
+        if status in TRY_AGAIN:
+            raise _Again(f"{status}: {said}", after_s=retry_after_s(retry_after))
+        if status < 400:
+            remedy = f"it points to another address: give that one, without {self._api.endpoint.path}"
+        elif status in REMEDIES and not (status == 403 and self._served):  # 403 is also said of a single flagged prompt
+            remedy = REMEDIES[status].format(
+                node=self._api.node, env=self._api.api_key_env, path=self._api.endpoint.path
+            )
+        else:
+            raise Unanswered(f"{status}: {said}", refused=True)
+        raise ErpError(f"{self._api.node}.base_url = {self._api.base_url}: answers {status} ({said}); {remedy}")
+
+    def _said(self, answer: bytes) -> str:
+        text = self._hidden(message_in(answer))
+        return text if len(text) <= 200 else f"{text[:200]}..."
+
+    def _hidden(self, text: str) -> str:
+        return text.replace(self._key, "***") if self._key else text
+
+
+async def _body(response: aiohttp.ClientResponse) -> bytes:
+    """The whole body. Raises Unanswered where it has no end in sight."""
+    pieces, size = [], 0
+    async for piece in response.content.iter_any():
+        pieces.append(piece)
+        size += len(piece)
+        if size > LARGEST:
+            raise Unanswered(f"{response.status}: an answer of more than {LARGEST // 2**20} MiB")
+    return b"".join(pieces)
