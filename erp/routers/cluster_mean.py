@@ -124,6 +124,8 @@ def cluster_centers(points: Tensor, weights: Tensor, clusters: int, seed: int) -
 
     if clusters == len(points):
         return points.double()
+    if clusters == 1:
+        return (weights.double() @ points.double() / weights.sum())[None]
     algorithm = KMeans if len(points) <= MOST_POINTS else MiniBatchKMeans
     # One thread: several add up in whatever order they finish, and the same seed would give other bits.
     with warnings.catch_warnings(), threadpool_limits(limits=1, user_api="openmp"):

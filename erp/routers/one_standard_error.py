@@ -29,7 +29,7 @@ def simplest_and_best(utilities: NDArray[np.float64], groups: NDArray[np.integer
     """
     sums, sizes = _by_group(utilities, groups)
     behind, error = _behind(sums, sizes, np.ones((1, len(sizes))))
-    return _taken(behind[0], error[0], places)
+    return [int(c) for c in np.flatnonzero(_taken(behind, error, places)[0])]
 
 
 def loss_of_choosing(
@@ -44,8 +44,8 @@ def loss_of_choosing(
     sums, sizes = _by_group(utilities, groups)
     means = utilities.mean(axis=0)
     blocks = (_behind(sums, sizes, counts.astype(np.float64)) for counts in drawn_counts(len(sizes), DRAWS, seed))
-    taken = (_taken(behind, error, places) for block in blocks for behind, error in zip(*block, strict=True))
-    return float(np.mean([means.max() - means[some].max() for some in taken]))
+    taken = np.concatenate([_taken(behind, error, places) for behind, error in blocks])
+    return float(np.mean(means.max() - np.where(taken, means, -np.inf).max(axis=1)))
 
 
 def _by_group(
@@ -85,9 +85,12 @@ def _behind(
     return means[draw, best][:, None] - means - MEAN * size_of(means), error
 
 
-def _taken(behind: NDArray[np.float64], error: NDArray[np.float64], places: int) -> list[int]:
-    """Of candidates (C,) the first within one standard error of the best; of several, within two, then the best."""
-    simplest = int((behind <= (error if places == 1 else MAY_STILL_WIN * error)).argmax())
-    near = np.flatnonzero(behind <= MAY_STILL_WIN * error)
-    others = [int(c) for c in near[np.argsort(behind[near], kind="stable")] if c != simplest]
-    return sorted([simplest, *others[: places - 1]])
+def _taken(behind: NDArray[np.float64], error: NDArray[np.float64], places: int) -> NDArray[np.bool_]:
+    """Who is taken (D, C): the first within one standard error of the best; of several, within two, then the best."""
+    simplest = (behind <= (error if places == 1 else MAY_STILL_WIN * error)).argmax(axis=1)
+    order = np.where(behind <= MAY_STILL_WIN * error, behind, np.inf)
+    np.put_along_axis(order, simplest[:, None], -np.inf, axis=1)
+    first = np.argsort(order, axis=1, kind="stable")[:, :places]
+    taken = np.zeros(behind.shape, dtype=np.bool_)
+    np.put_along_axis(taken, first, np.take_along_axis(order, first, axis=1) < np.inf, axis=1)
+    return taken

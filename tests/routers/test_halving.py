@@ -15,7 +15,6 @@ def test_a_quarter_of_the_candidates_goes_on_from_fits_on_a_third_of_the_prompts
         (8, 356), (3, 1067), (1, 1600),
     ]  # fmt: skip
     assert [this.places for this in rounds(3, groups=2800, folds=2)] == [1]
-    assert [len(rounds(3, groups, None)[-1].windows) for groups in (999, 1000)] == [5, 2]
 
 
 def test_of_a_small_table_every_fit_sees_what_can_be_learnt_from():
