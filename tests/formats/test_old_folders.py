@@ -9,7 +9,14 @@ import pytest
 from tests.formats.answers import compared, evaluated, extended, routed, runs, said
 
 KEPT = {"first": "/tmp/erp-first"}  # folders beside this file, and where each was made
-ADDED = {"format", "fell_back", "rewards_at_run_time", "cascades"}  # keys that later results have
+ADDED = {
+    "format",
+    "fell_back",
+    "rewards_at_run_time",
+    "cascades",
+    "disagreement",
+    "auc",
+}  # keys that later results have
 
 
 @pytest.fixture(scope="module", params=KEPT)
