@@ -9,6 +9,7 @@ import pandas as pd
 from erp.collect.store import Store
 from erp.collect.units import Unit
 from erp.table.copies import MOST_ALIKE
+from erp.table.cut_short import cut_share
 
 _COLUMNS = ["prompt_id", "response", "completion_tokens", "finish_reason"]
 
@@ -36,11 +37,7 @@ def warnings(store: Store, held: dict[str, Any], blocks: int) -> list[str]:
                 "noise will not be to be believed"
             )
         if cut := int(facts["cut"].sum()):
-            limit, total = said["decoding"]["max_tokens"], int(facts["size"].sum())
-            found.append(
-                f"note: {name}: {cut:,} of {total:,} responses ({cut / total:.1%}) were cut"
-                + ("" if limit is None else f" at max_tokens = {limit:,}")
-            )
+            found.append(f"note: {name}: {cut_share(cut, int(facts['size'].sum()), said['decoding']['max_tokens'])}")
         if unknown := int(facts["unknown"].sum()):
             found.append(
                 f"warning: {name}: the tokens of {unknown:,} of {several * k:,} responses are unknown: the server did "

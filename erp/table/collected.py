@@ -15,6 +15,7 @@ from erp.errors import ErpError, shorten
 from erp.table.arrange import Arrangement, Copies
 from erp.table.belonging import check_scores
 from erp.table.columns import Faults, text_column, whole_column
+from erp.table.cut_short import cut_notes
 from erp.table.folder import (
     KEYS,
     asked_by,
@@ -208,7 +209,7 @@ class _Reading:
             raise ErpError(*self._faults)
 
     def _notes(self) -> tuple[str, ...]:
-        notes = list(manifest_notes(self._root))
+        notes = [*manifest_notes(self._root), *cut_notes(self._root)]
         if not self._scores.higher_is_better:
             notes.append(f"lower is better for {self._scores.reward_model}: its rewards were negated")
         if unused := int((self._arrangement.ranks < 0).sum()):

@@ -54,12 +54,17 @@ def scores_of(root: Path, reward_model: str | None) -> Scores:
 
 def greedy_members(root: Path) -> set[str]:
     """Members that were sampled at temperature 0, as far as the manifest says: their samples are one response."""
+    return {name for name, said in decodings(root).items() if said.get("temperature") == 0}
+
+
+def decodings(root: Path) -> dict[str, dict[str, Any]]:
+    """How each member's responses were sampled, as far as the manifest says."""
     settings = _manifest(root).get("settings")
     members = settings.get("members") if isinstance(settings, dict) else None
     if not isinstance(members, dict):
-        return set()
+        return {}
     decoding = {str(name): said.get("decoding") for name, said in members.items() if isinstance(said, dict)}
-    return {name for name, said in decoding.items() if isinstance(said, dict) and said.get("temperature") == 0}
+    return {name: said for name, said in decoding.items() if isinstance(said, dict)}
 
 
 def member_facts(root: Path) -> dict[str, dict[str, float]]:

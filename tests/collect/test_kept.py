@@ -8,6 +8,7 @@ import threading
 import pytest
 
 from erp import cli
+from erp.table.read import read_table
 from tests.collect.commands import command, diary, samples
 from tests.engines.chat_server import ChatServer, completion, error
 
@@ -125,13 +126,20 @@ def test_an_option_that_an_older_erp_did_not_have_is_as_it_always_was(collect, t
         assert "pool.members.small: differs in engine" in err
 
 
-def test_responses_that_were_cut_are_counted(collect):
+def test_responses_that_were_cut_are_counted(collect, tmp_path, capsys):
     def answer(body, number):
         return completion("so far", finish_reason="length" if prompt(body) == "bread" else "stop")
 
     with ChatServer(answer) as server:
         _, out, _ = collect(*OPENAI, f"engine.base_url={server.url}", "pool.decoding={max_tokens: 5}")
-    assert "note: small: 3 of 21 responses (14.3%) were cut at max_tokens = 5" in out
+    told = "small: 3 of 21 responses (14.3%) were cut at max_tokens = 5"
+    assert f"note: {told}" in out
+    table = read_table(tmp_path / "table")
+    assert [note for note in table.notes if "were cut" in note] == [
+        told.replace("small", m) for m in ("org/big", "small")
+    ]
+    assert cli.main(["describe", "data=table", f"data.path={tmp_path / 'table'}", "near_duplicates=null"]) == 0
+    assert f"note: {told}" in capsys.readouterr().out
 
 
 def test_greedy_is_asked_for_once_and_repeated(collect, tmp_path):

@@ -26,7 +26,8 @@ def test_it_is_whole():
     assert table.samples["reward"].between(0, 1).all()
     assert (table.samples["completion_tokens"] > 0).all()
     assert set(table.facts) == set(table.members)
-    assert table.notes == ()
+    assert all("were cut at max_tokens" in note for note in table.notes)
+    assert len(table.notes) == 5
 
 
 def test_two_reward_models_scored_the_same_responses():
