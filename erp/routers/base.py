@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal
 
@@ -118,6 +118,7 @@ class Router(Fitted):
     ``reads_samples``: its batches hold the single rewards, K times the memory of their means. ``decides_between_two``:
     a pool of any other size is refused. ``learns_games``: of rewards it sees who beats whom and no more, so that votes
     may stand for them. ``samples_needed``: separate responses in every cell; a table with fewer is refused.
+    ``reads_blocks``: it is told by ``divide`` which numbers of an embedding belong together.
     """
 
     scale: ClassVar[Literal["reward", "ordinal"]]
@@ -128,6 +129,7 @@ class Router(Fitted):
     decides_between_two: ClassVar[bool] = False
     learns_games: ClassVar[bool] = False
     closed_form: ClassVar[bool]
+    reads_blocks: ClassVar[bool] = False
     samples_needed: int = 1
 
     def __init__(self) -> None:  # a router without settings needs no constructor of its own: torch's takes *args
@@ -135,6 +137,9 @@ class Router(Fitted):
 
     def prepare(self, dimensions: Dimensions) -> None:
         """Make parameters, once, before training or loading. Closed-form routers rarely need it."""
+
+    def divide(self, blocks: Mapping[str, int]) -> None:
+        """Hear how many numbers of an embedding belong together, by name and in order; before ``fit``."""
 
     def scores(self, features: Features) -> Tensor:
         """Predicted scores, (B, M)."""

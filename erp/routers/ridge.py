@@ -128,19 +128,41 @@ class Moments:
             errors += ((seen - 2 * self.products[:, None, members]) * c).sum(axis=(0, 2))
         return errors
 
-    def solved(self) -> list[Solution]:
-        """Centre and diagonalise; a member without a single reward gets the pool's mean, as its system is all 0."""
-        solutions = []
+    def systems(self) -> list[System]:
+        """Centred normal equations; a member without a single reward gets the pool's mean, as its system is all 0."""
+        found = []
         rewards = sum((self.products[-1] + gram[-1, -1] * self.about)[members].sum() for members, gram in self.classes)
         pool = float(rewards / max(sum(gram[-1, -1] * len(members) for members, gram in self.classes), 1.0))
         for members, gram in self.classes:
             rows = max(gram[-1, -1], 1.0)
             center, mean = gram[:-1, -1] / rows, self.products[-1, members] / rows
             mean_reward = self.about[members] + mean if gram[-1, -1] > 0 else np.full(len(members), pool)
-            eigenvalues, vectors = np.linalg.eigh(gram[:-1, :-1] - rows * np.outer(center, center))
-            rotated = vectors.T @ (self.products[:-1, members] - rows * np.outer(center, mean))
-            solutions.append(Solution(members, center, mean_reward, np.maximum(eigenvalues, 0.0), vectors, rotated))
+            centred = gram[:-1, :-1] - rows * np.outer(center, center)
+            products = self.products[:-1, members] - rows * np.outer(center, mean)
+            found.append(System(members, center, mean_reward, centred, products))
+        return found
+
+    def solved(self) -> list[Solution]:
+        """The systems, diagonalised."""
+        solutions = []
+        for one in self.systems():
+            eigenvalues, vectors = np.linalg.eigh(one.gram)
+            rotated = vectors.T @ one.products
+            solutions.append(
+                Solution(one.members, one.center, one.mean_reward, np.maximum(eigenvalues, 0.0), vectors, rotated)
+            )
         return solutions
+
+
+@dataclass(frozen=True)
+class System:
+    """The normal equations of members that have their rewards in the same rows."""
+
+    members: NDArray[np.int64]
+    center: Array  # (d,) mean feature
+    mean_reward: Array  # (m,)
+    gram: Array  # (d, d) of centred features
+    products: Array  # (d, m) of centred features and rewards
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytorch_lightning as pl
 
-from erp.backbones.base import build_backbone
+from erp.backbones.base import FittedBackbone, build_backbone
 from erp.backbones.cache import cached_embeddings
-from erp.backbones.fitted import fit_once
+from erp.backbones.fitted import block_widths, fit_once
 from erp.build import build
 from erp.files import cache_folder
 from erp.routers.base import Router
@@ -70,6 +71,8 @@ def learn(plan: Plan, data: RoutingData, log: Callable[..., None]) -> tuple[Bund
         config.category_block, data.table.prompt_from, backbone_state=data.backbone_state,
     )  # fmt: skip
     bundle = Bundle(card, build(router, Router, key="router"), build_backbone(config.backbone, config.weights_dir))
+    if bundle.router.reads_blocks:
+        bundle.router.divide(_blocks(bundle, data, cache))
     module = RoutingModule(bundle, config.trainer.learning_rate, config.trainer.weight_decay)
     samples = bundle.router.reads_samples
     datamodule = RoutingDataModule(data, config.trainer.batch_size, config.seed, samples, cache)
@@ -77,3 +80,11 @@ def learn(plan: Plan, data: RoutingData, log: Callable[..., None]) -> tuple[Bund
     # From here on the saved router is used, never the one in memory.
     bundle = load_bundle(plan.folder.checkpoint, trust=True, weights_dir=config.weights_dir)
     return bundle, settled(bundle, datamodule, plan.folder.checkpoint, cache, config.trainer.progress).data
+
+
+def _blocks(bundle: Bundle, data: RoutingData, cache: Path) -> dict[str, int]:
+    """How many of the numbers that the router sees belong together, the indicators of categories last."""
+    if isinstance(bundle.backbone, FittedBackbone):
+        bundle.backbone.restore(data.backbone_state)
+    blocks = block_widths(bundle.backbone, cache)
+    return blocks | ({"category": len(data.categories)} if bundle.card.category_block > 0 else {})
