@@ -9,18 +9,16 @@ import random
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from erp.engines.base import Failure
 from erp.engines.chat_address import key_in, proxy_of
-from erp.engines.chat_answers import message_in, retry_after_s
+from erp.engines.chat_answers import Endpoint, message_in, retry_after_s
 from erp.engines.pace import Pace
 from erp.errors import ErpError
 
 if TYPE_CHECKING:
     import aiohttp
-
-    from erp.engines.chat_api import ChatAPI
 
 Body = dict[str, Any]
 
@@ -57,12 +55,26 @@ class _Again(Exception):  # noqa: N818
         self.unconnected = unconnected
 
 
+class Address(Protocol):
+    """Where calls go and how patiently: what a `ChatAPI` was told."""
+
+    node: str
+    base_url: str
+    api_key_env: str | None
+    concurrency: int
+    timeout_s: float
+    retries: int
+    backoff_s: float
+    backoff_max_s: float
+    endpoint: Endpoint
+
+
 class Session:
     """The connections of one ``each``, and what its calls learn from each other."""
 
     _client: aiohttp.ClientSession
 
-    def __init__(self, api: ChatAPI) -> None:
+    def __init__(self, api: Address) -> None:
         self._api = api
         try:
             import aiohttp
