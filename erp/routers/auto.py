@@ -37,7 +37,7 @@ class Auto(Router):
 
     Args:
         candidates: by name, the simplest first.
-        folds: of the last round, 2 or more; None: 2, as more cost more than they tell.
+        folds: of the last round, 2 or more; None: 3, or 2 of a thousand groups of prompts or more.
         lambda_: the price at which they compete, that of the run's policy; None for a policy without one, which may
             compare predicted rewards: they compete at no price then, and only those that predict rewards.
         seed: of the rounds' prompts, and of candidates that draw.
@@ -49,7 +49,7 @@ class Auto(Router):
     expected_loss: Tensor | None
 
     def __init__(
-        self, candidates: dict[str, Router], folds: int | None = 2, lambda_: float | None = 0.0, seed: int = 0
+        self, candidates: dict[str, Router], folds: int | None = None, lambda_: float | None = 0.0, seed: int = 0
     ) -> None:
         super().__init__()
         if not candidates:
@@ -58,7 +58,7 @@ class Auto(Router):
             raise ErpError(f"router.folds = {folds}: one fold to learn from, one to score; give 2 or more")
         self.candidates = nn.ModuleDict(candidates)
         self.names = tuple(candidates)
-        self.folds, self.lambda_, self.seed = folds or 2, lambda_, seed
+        self.folds, self.lambda_, self.seed = folds, lambda_, seed
         self.categories = 0
         self.register_buffer("choice", torch.tensor(-1))
         self.register_buffer("utilities", self._unknown(1))  # (rounds, candidates); (candidates,) before there were any
@@ -115,7 +115,7 @@ class Auto(Router):
         groups = len(np.unique(everything.groups.numpy()))
         self.expected_loss = None
         self.utilities = self._unknown(1)
-        if len(competing) > 1 and groups >= max(FEWEST_GROUPS, self.folds):
+        if len(competing) > 1 and groups >= max(FEWEST_GROUPS, self.folds or 0):
             competing = self._competed(competing, everything, rounds(len(competing), groups, self.folds))
         self.choice = torch.tensor(competing[0])  # candidates that cannot be told apart: the simplest
         fit_router(self.winner, train, validation, self.seed)

@@ -13,8 +13,9 @@ from erp.routers.competing import places_of
 GOES_ON = 4  # one in so many
 MORE_PROMPTS = 3  # times as many prompts as the round before: of fewer than a third, means by category are too poor
 FINALISTS = 3  # are compared in the last round
+MANY = 1_000  # groups of prompts, of which a half teaches about as much as two thirds: two folds, else three
 FEWEST = 100  # groups of prompts that a fit learns from at least, if half of them are as many
-EPOCHS = 40  # that a whole fit by gradient often takes; in the last round half of them, before a share
+EPOCHS = 40  # that a whole fit by gradient often takes; the fits of the last round have as many between them
 FOR_LEARNING = 0.75  # of the groups that a fit sees; the others are its validation
 
 
@@ -33,14 +34,15 @@ class Round:
     places: int
 
 
-def rounds(candidates: int, groups: int, folds: int) -> list[Round]:
+def rounds(candidates: int, groups: int, folds: int | None) -> list[Round]:
     """From fits on a small share, scored on all other prompts, to cross-validation of the last few.
 
     Args:
         candidates: of the first round.
         groups: of prompts.
-        folds: of the last round; a fit sees all but one.
+        folds: of the last round; a fit sees all but one. None: two of many groups, three of few.
     """
+    folds = folds or (2 if groups >= MANY else 3)
     places = []
     while candidates > FINALISTS:
         candidates = max(FINALISTS, -(-candidates // GOES_ON))
@@ -52,7 +54,7 @@ def rounds(candidates: int, groups: int, folds: int) -> list[Round]:
         found.append(Round(((0, seen),), round(EPOCHS / GOES_ON**more), going))
     cuts = [fold * groups // folds for fold in range(folds + 1)]
     windows = tuple((end, groups - (end - start)) for start, end in pairwise(cuts))
-    return [*found, Round(windows, EPOCHS // 2, 1)]
+    return [*found, Round(windows, EPOCHS // folds, 1)]
 
 
 def parts(

@@ -22,6 +22,11 @@ def test_of_a_small_table_every_fit_sees_what_can_be_learnt_from():
     assert [this.windows[0][1] for this in rounds(12, groups=80, folds=2)] == [40, 40]
 
 
+def test_fewer_prompts_are_parted_into_more_folds_and_networks_share_a_whole_fit_s_epochs():
+    few, many = (rounds(3, groups, None)[-1] for groups in (999, 1000))
+    assert [(len(last.windows), last.epochs) for last in (few, many)] == [(3, 13), (2, 20)]
+
+
 @pytest.mark.parametrize("folds", [2, 3, 5])
 def test_in_the_last_round_each_prompt_is_scored_once_and_no_group_is_parted(folds):
     groups = np.repeat(np.arange(100, 153), 3)
