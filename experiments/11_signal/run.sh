@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# What tells more than a prompt's category? bash run.sh [key=value]... [TABLE[,key=value...]]...: on the table that ships, then on each table
+# named, with overrides of its own. PROBES=smollm2_probe,... adds backbones whose weights have to be there (ERP_WEIGHTS, or a hub):
+#   PROBES=smollm2_probe bash run.sh humaneval3x10.parquet,cost.prices=../10_board/prices.yaml,cost.assume_completion_tokens=150
+# Give the same command again and it goes on: what is finished is found.
+set -euo pipefail
+cd "$(dirname "$0")"
+all=() tables=()
+for given in "$@"; do
+  if [[ ${given%%,*} == *=* ]]; then all+=("$given"); else tables+=("$given"); fi
+done
+
+sweep() {  # NAME OVERRIDES...: the backbones by three routers, those of several blocks by a penalty each, and what they have to beat
+  erp train -m experiment=signal "sweep=signal_$1" out=../runs tracking=off figures=false "${@:2}" "${all[@]}"
+  if [[ -n ${PROBES:-} ]]; then
+    erp train -m experiment=signal "sweep=signal_$1_probes" "backbone=$PROBES" out=../runs tracking=off figures=false "${@:2}" "${all[@]}"
+  fi
+  erp train -m experiment=signal "sweep=signal_$1_blocks" router=block_ridge "backbone=minilm_surface${PROBES:+,$PROBES}" out=../runs tracking=off \
+    figures=false "${@:2}" "${all[@]}"
+  for category in given predicted; do
+    erp train -m experiment=signal "sweep=signal_$1_$category" backbone=minilm router=category_mean "category=$category" out=../runs tracking=off \
+      figures=false "${@:2}" "${all[@]}"
+  done
+}
+
+python ../06_backbones/keep.py  # embeddings of the table that ships, so that no weights are needed for it
+sweep mini reward_model.name=verifier,yes_logit
+for table in "${tables[@]}"; do
+  IFS=, read -ra own <<< "$table"
+  name=$(basename "${own[0]}")
+  sweep "${name%%.*}" data=table "data.path=${own[0]}" bootstrap.draws=1000 "${own[@]:1}"
+done
+export PYTHONPATH=../10_board
+if ((${#tables[@]})) || [[ -n ${PROBES:-} ]]; then
+  python beside_category.py ../runs/sweeps/signal_*.json all.csv
+else  # what stands of other tables and of probes is left
+  python beside_category.py ../runs/sweeps/signal_mini{,_blocks,_given,_predicted}.json results.csv
+fi
+python plot.py all.csv figure.png ../../docs/images/signal.png
+python page.py all.csv README.md ../../docs/which-router.md
