@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from erp.backbones import onnx_integers
 from erp.backbones.onnx_integers import in_integers
 
 onnx = pytest.importorskip("onnx")
@@ -33,7 +34,11 @@ def written(folder, second):
     return folder / "model.onnx"
 
 
-def test_a_product_is_that_of_the_rounded_factors(tmp_path):
+@pytest.mark.parametrize("cut_off", [None, True])
+def test_a_product_is_that_of_the_rounded_factors(tmp_path, monkeypatch, cut_off):
+    """Whether the processor can multiply signed weights, or is taken not to."""
+    if cut_off is not None:
+        monkeypatch.setattr(onnx_integers, "cuts_off", lambda: cut_off)
     graph = in_integers(written(tmp_path, "scaled"))
     (found,) = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"]).run(None, {"x": X})
     # The operator's definition: 256 steps from the least to the greatest value, zero among them
