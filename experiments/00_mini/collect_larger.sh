@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Collect the larger table, ten questions of every task at a time: bash collect.sh [prompts] (1200: about four hours on two
+# Collect the larger table, ten questions of every task at a time: bash collect_larger.sh [prompts] (1200: hours on two
 # cores). It may be stopped and called again: what is there is kept. ERP_WEIGHTS holds the GGUF files of pool=mini.
 set -euo pipefail
 cd "$(dirname "$0")"
