@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -15,18 +14,17 @@ import pandas as pd
 from erp.build import build
 from erp.collect.failures import write_failures
 from erp.collect.journal import Journal
+from erp.collect.pairs import as_pair
 from erp.collect.prompts.base import MESSAGES
-from erp.collect.rewards.base import Pair, RewardAdapter
+from erp.collect.rewards.base import RewardAdapter
 from erp.collect.store import Store
 from erp.collect.units import Clock, Report, Unit
 from erp.engines.base import Failure
 from erp.errors import ErpError
 from erp.files import whole_text
-from erp.table.asked import as_text
 from erp.table.belonging import RESPONSE_HASH, of_other_texts
 
 KEYS = ["prompt_id", "model", "sample"]
-PROMPTS_AT_ONCE = 10_000
 FIRST = 64  # responses of which some must have a usable score, or the rest is not paid for
 
 
@@ -36,8 +34,16 @@ def rewards_folder(reward_model: str) -> str:
 
 
 def adapter_node(node: Mapping[str, Any]) -> dict[str, Any]:
-    """The adapter's own part of a reward model's config: ``resources`` is for the runner, ``note`` for the reader."""
-    return {key: value for key, value in node.items() if key not in ("resources", "note")}
+    """The adapter's own part of a reward model's config.
+
+    ``resources`` is for the runner; ``note`` and ``higher_is_better`` are for who reads the scores.
+
+    Raises:
+        ErpError: ``higher_is_better`` is neither true nor false.
+    """
+    if not isinstance(higher := node.get("higher_is_better", True), bool):
+        raise ErpError(f"reward_model.higher_is_better = {higher}: allowed are true and false; false for a cost")
+    return {key: value for key, value in node.items() if key not in ("resources", "note", "higher_is_better")}
 
 
 class Scores:
@@ -247,7 +253,8 @@ class Scorer:
     def about(self) -> dict[str, Any]:
         """What the adapter, and the config's ``note``, say of the scores."""
         adapter = build(adapter_node(self.node), RewardAdapter, key="reward_model")
-        said = {"_target_": self.node["_target_"], "higher_is_better": adapter.higher_is_better}
+        higher = self.node.get("higher_is_better", adapter.higher_is_better)
+        said = {"_target_": self.node["_target_"], "higher_is_better": higher}
         note = {"note": self.node["note"]} if self.node.get("note") else {}
         return {**said, **adapter.about(), **note}
 
@@ -271,30 +278,3 @@ def _without(rows: pd.DataFrame, others: pd.DataFrame) -> pd.DataFrame:
 
 def _columns(pairs: pd.DataFrame) -> tuple[list[str], list[str]]:
     return pairs["prompt_id"].tolist(), pairs["response"].tolist()
-
-
-def unanswered(prompts: pd.DataFrame) -> Iterator[Pair]:
-    """The prompts as pairs whose responses are empty; some at a time, as there may be millions."""
-    for start in range(0, len(prompts), PROMPTS_AT_ONCE):
-        yield from (as_pair(row, "") for row in prompts.iloc[start : start + PROMPTS_AT_ONCE].to_dict("records"))
-
-
-def as_pair(prompt: Mapping[Any, Any], response: str) -> Pair:
-    """A row of prompts.parquet with a response to it."""
-    category: str | None = None if pd.isna(prompt["category"]) else str(prompt["category"])
-    reference, turns = read_reference(prompt["reference"]), prompt.get(MESSAGES)
-    if turns is None or pd.isna(turns):
-        return Pair(str(prompt["prompt"]), response, category, reference)
-    history = tuple(json.loads(turns))
-    return Pair(str(as_text(history, "conversation")), response, category, reference, history)
-
-
-def read_reference(text: Any) -> dict[str, Any] | None:
-    """A prompt's reference: a JSON object, or anything else as ``{answer: ...}``."""
-    if pd.isna(text):
-        return None
-    try:
-        value = json.loads(text)
-    except ValueError:
-        value = text
-    return value if isinstance(value, dict) else {"answer": value}

@@ -9,10 +9,11 @@ from typing import Any
 from erp.build import build
 from erp.collect.collection import open_collection, prompts_of
 from erp.collect.growth import blocks_of
+from erp.collect.pairs import unanswered
 from erp.collect.plan import plan, summary
 from erp.collect.prompts.base import PromptSet
 from erp.collect.rewards.base import RewardAdapter
-from erp.collect.score import adapter_node, unanswered
+from erp.collect.score import adapter_node
 from erp.collect.steps import sample_all, score_all
 from erp.collect.store import Store
 from erp.collect.units import Runner

@@ -118,6 +118,25 @@ def test_a_second_reward_model_samples_nothing(collect, tmp_path):
     assert read_table(tmp_path / "table", reward_model="letters").reward_model == "letters"
 
 
+def test_a_cost_is_said_in_the_config_and_negated_by_who_reads_it(collect, tmp_path):
+    code, out, err = collect("+reward_model.higher_is_better=false")
+    assert code == 0, err
+    rows = samples(tmp_path)
+    assert (rows["reward"] == rows["response"].str.count("a")).all()  # raw
+    means = rows.groupby("model")["reward"].mean()
+    named = [line.split()[0] for line in out.splitlines() if " mean " in line]
+    assert named == means.sort_values().index.tolist()  # the best, which is the lowest, first
+    table = read_table(tmp_path / "table")
+    assert "lower is better for letters: its rewards were negated" in table.notes
+    assert table.samples["reward"].max() == 0
+    assert table.samples["reward"].sum() == -rows["reward"].sum()
+    code, _, err = collect()
+    assert code == 2
+    assert "has scores of that name with other higher_is_better" in err
+    _, _, err = collect("+reward_model.higher_is_better=0")
+    assert "reward_model.higher_is_better = 0: allowed are true and false" in err
+
+
 def test_a_sweep_over_reward_models_samples_once(tmp_path, capsys):
     arguments = [a for a in command(tmp_path) if not a.startswith("reward_model=")]
     assert cli.main([*arguments, "-m", "reward_model=letters,dees"]) == 0

@@ -42,8 +42,8 @@ def test_responses_and_their_rewards_agree():
     """Scored again by the verifier, a sample of the shipped responses gets the shipped rewards."""
     pytest.importorskip("reasoning_gym")
     from erp.build import build
+    from erp.collect.pairs import read_reference
     from erp.collect.rewards.base import Pair, RewardAdapter
-    from erp.collect.score import read_reference
     from erp.compose import compose
 
     prompts = pd.read_parquet(MINI / "prompts.parquet").set_index("prompt_id")

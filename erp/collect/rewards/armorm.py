@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from erp.collect.rewards.local import LocalRewardModel, Row
-from erp.collect.rewards.window import render
 from erp.table.asked import Turn
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ class ArmoRM(LocalRewardModel):
 
     def tokenise(self, prompt: str, response: str, earlier: Sequence[Turn] = ()) -> Row:
         """The conversation in its template, which writes the beginning-of-sequence token itself."""
-        ids = self._tokenizer(render(self._tokenizer, prompt, response, earlier), add_special_tokens=False)["input_ids"]
+        ids = self._tokenizer(self.rendered(prompt, response, earlier), add_special_tokens=False)["input_ids"]
         return {"input_ids": list(ids)}
 
     def read(self, output: Any) -> torch.Tensor:

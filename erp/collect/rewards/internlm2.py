@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from erp.collect.rewards.local import LocalRewardModel, Row
-from erp.collect.rewards.window import render
 from erp.table.asked import Turn
 
 
@@ -28,5 +27,5 @@ class InternLM2Reward(LocalRewardModel):
 
     def tokenise(self, prompt: str, response: str, earlier: Sequence[Turn] = ()) -> Row:
         """The conversation in its template, then the reward token."""
-        ids = self._tokenizer(render(self._tokenizer, prompt, response, earlier), add_special_tokens=False)["input_ids"]
+        ids = self._tokenizer(self.rendered(prompt, response, earlier), add_special_tokens=False)["input_ids"]
         return {"input_ids": [*ids, self._network.reward_token_id]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from erp.collect.rewards.base import Pair, RewardAdapter
-from erp.collect.rewards.window import RESPONSE_SHARE, batches, fit, padded, without_oldest
+from erp.collect.rewards.window import RESPONSE_SHARE, batches, collated, fit, opened, render, without_oldest
 from erp.engines.base import Failure
 from erp.errors import ErpError, shorten
 from erp.files import whole_text
@@ -53,6 +54,8 @@ class LocalRewardModel(RewardAdapter):
         device: ``cpu``, ``cuda``, ``cuda:1``; ``auto`` spreads the model over all GPUs (needs the package accelerate);
             None for the first GPU, or the CPU where there is none.
         trust_remote_code: whether Python files of the model's repository may be run.
+        chat_template: Jinja text in place of the tokenizer's own.
+        system: what stands before conversations that have no system message of their own.
     """
 
     loader: ClassVar[str] = "AutoModelForSequenceClassification"
@@ -71,6 +74,8 @@ class LocalRewardModel(RewardAdapter):
         batch_tokens: int = 16384,
         device: str | None = None,
         trust_remote_code: bool = False,
+        chat_template: str | None = None,
+        system: str | None = None,
     ) -> None:
         super().__init__()
         for key, value in {"max_tokens": max_tokens, "batch_tokens": batch_tokens}.items():
@@ -81,9 +86,12 @@ class LocalRewardModel(RewardAdapter):
                 f"reward_model.trust_remote_code = false: {model} brings Python code of its own, without which it does "
                 f"not load; read it, pin reward_model.revision, then say reward_model.trust_remote_code=true"
             )
+        if (chat_template or system) and not self.takes_turns:
+            raise ErpError(f"reward_model.chat_template, system: {model} is fed no chat template; leave them out")
         self.model, self.revision, self.max_tokens = model, revision, max_tokens
         self.dtype, self.attention, self.batch_tokens = dtype, attention, batch_tokens
         self.device, self.trust_remote_code = device, trust_remote_code
+        self.chat_template, self.system = chat_template, system
         self._weights_dir: str | None = None
         self._network: Any = None
         self._tokenizer: Any = None
@@ -93,15 +101,13 @@ class LocalRewardModel(RewardAdapter):
         self._weights_dir = weights_dir
 
     def about(self) -> dict[str, Any]:
-        """Model id, revision, dtype, attention implementation, window and device."""
+        """Model id, revision, dtype, attention implementation, window and device; template and system if given."""
+        own = {"chat_template": self.chat_template, "system": self.system}
         return {
-            "model": self.model,
-            "revision": self.revision,
-            "dtype": self.dtype,
-            "attention": self.attention,
-            "max_tokens": self.max_tokens,
-            "device": self._device(),
-        }
+            "model": self.model, "revision": self.revision, "dtype": self.dtype, "attention": self.attention,
+            "max_tokens": self.max_tokens, "device": self._device(),
+            **{name: said for name, said in own.items() if said is not None},
+        }  # fmt: skip
 
     def score(self, pairs: Sequence[Pair]) -> list[float | Failure | None]:
         """The raw output for each pair, in order; None where it is not finite."""
@@ -122,6 +128,18 @@ class LocalRewardModel(RewardAdapter):
     def tokenise(self, prompt: str, response: str, earlier: Sequence[Turn] = ()) -> Row:
         """The whole input of one pair, however long, behind the turns of a conversation that came before the prompt."""
         raise NotImplementedError(f"{type(self).__name__} defines no tokenise")
+
+    def rendered(self, prompt: str, response: str, earlier: Sequence[Turn] = ()) -> str:
+        """The conversation in the chat template, behind ``system`` unless it has a system message of its own."""
+        return render(self._tokenizer, prompt, response, opened(earlier, self.system))
+
+    def network_class(self, folder: Path) -> Any:  # noqa: ARG002
+        """The class whose ``from_pretrained`` reads the weights in ``folder``."""
+        return getattr(importlib.import_module("transformers"), self.loader)
+
+    def read_apart(self, network: Any, folder: Path) -> frozenset[str]:  # noqa: ARG002
+        """Read weights that lie where ``from_pretrained`` does not look; their names."""
+        return frozenset()
 
     def read(self, output: Any) -> torch.Tensor:
         """The scores in what the model returned, one per row."""
@@ -155,20 +173,26 @@ class LocalRewardModel(RewardAdapter):
 
     def load_tokenizer(self) -> None:
         """All that ``fitted`` needs of most models; no weights are read."""
-        import transformers
-
         folder = find_weights(
             Weights(self.model, file="tokenizer_config.json", revision=self.revision, only=TOKENIZER), self._weights_dir
         )
         try:
-            self._tokenizer = transformers.AutoTokenizer.from_pretrained(
-                folder, trust_remote_code=self.trust_remote_code, local_files_only=True
-            )
+            self._tokenizer = self._tokenizer_in(folder)
         except BROKEN as error:
             raise ErpError(
                 f"reward_model.tokenizer = {self.model}: cannot be loaded from {folder} ({_said(error)}); put all of "
                 f"the tokenizer's files there"
             ) from None
+
+    def _tokenizer_in(self, folder: Path) -> Any:
+        import transformers
+
+        tokenizer = transformers.AutoTokenizer.from_pretrained(
+            folder, trust_remote_code=self.trust_remote_code, local_files_only=True
+        )
+        if self.chat_template is not None:
+            tokenizer.chat_template = self.chat_template
+        return tokenizer
 
     def _cuts(self, text: str) -> list[int]:
         """Where a text may end, in characters: after each token, or anywhere if the tokenizer does not tell."""
@@ -187,10 +211,7 @@ class LocalRewardModel(RewardAdapter):
         if filler is None and len(rows) > 1:  # only a toy vocabulary is ever used up
             return [value for row in rows for value in self._values([row])]
         config.pad_token_id = filler
-        inputs = {
-            name: padded([row[name] for row in rows], (filler or 0) if name == "input_ids" else 0) for name in rows[0]
-        }
-        inputs["attention_mask"] = padded([[1] * len(row["input_ids"]) for row in rows], 0)
+        inputs = collated(rows, filler or 0)
         at = self._network.device
         with self._room(), torch.inference_mode():
             output = self._network(**{name: torch.tensor(grid, device=at) for name, grid in inputs.items()})
@@ -218,7 +239,6 @@ class LocalRewardModel(RewardAdapter):
 
     def _load(self) -> None:
         import torch
-        import transformers
         from safetensors import SafetensorError
         from transformers.utils import logging
 
@@ -226,30 +246,31 @@ class LocalRewardModel(RewardAdapter):
         device = self._device()
         # Large models come in shards: config.json is the one file that every folder has.
         folder = find_weights(Weights(self.model, file="config.json", revision=self.revision), self._weights_dir)
-        options = {"trust_remote_code": self.trust_remote_code, "local_files_only": True}
         try:
-            tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **options)
-            network, report = getattr(transformers, self.loader).from_pretrained(
+            tokenizer = self._tokenizer_in(folder)
+            network, report = self.network_class(folder).from_pretrained(
                 folder,
                 dtype=getattr(torch, self.dtype),
                 attn_implementation=self.attention,
                 output_loading_info=True,
                 **({"device_map": "auto"} if device == "auto" else {}),
-                **options,
+                trust_remote_code=self.trust_remote_code,
+                local_files_only=True,
                 **self.load_options,
             )
+            missing = set(report["missing_keys"]) - self.read_apart(network, folder)
             network = (network if device == "auto" else network.to(device)).eval()
         except (*BROKEN, SafetensorError) as error:
             raise self._unloadable(folder, error) from None
-        if report["missing_keys"]:  # transformers would fill them with random numbers
+        if missing:  # transformers would fill them with random numbers
             raise ErpError(
-                f"reward_model.model = {self.model}: has no weights for {shorten(sorted(report['missing_keys']), 3)}; "
+                f"reward_model.model = {self.model}: has no weights for {shorten(sorted(missing), 3)}; "
                 f"give a model that was trained to score, and the _target_ it is made for"
             )
         if self.attention == "sdpa" and getattr(network.config, "attn_logit_softcapping", None):
             raise ErpError(
-                "reward_model.attention = sdpa: leaves out the soft-capping this model was trained with; "
-                "choose eager or flash_attention_2"
+                "reward_model.attention = sdpa: leaves out the soft-capping this model was trained with; choose eager "
+                "or flash_attention_2"
             )
         network.config.get_text_config().use_cache = False  # nothing is generated
         self._tokenizer, self._network = tokenizer, network

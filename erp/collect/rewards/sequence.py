@@ -9,7 +9,7 @@ from itertools import groupby
 from typing import Any
 
 from erp.collect.rewards.local import LocalRewardModel, Row
-from erp.collect.rewards.window import batches, padded, render
+from erp.collect.rewards.window import batches, padded
 from erp.table.asked import Turn
 
 LEAST_SHARED = 16  # tokens; a shorter beginning is not worth a pass of its own
@@ -29,7 +29,7 @@ class SequenceClassifier(LocalRewardModel):
 
     def text(self, prompt: str, response: str, earlier: Sequence[Turn] = ()) -> str:
         """The conversation in its template."""
-        return render(self._tokenizer, prompt, response, earlier)
+        return self.rendered(prompt, response, earlier)
 
     def tokenise(self, prompt: str, response: str, earlier: Sequence[Turn] = ()) -> Row:
         """The conversation's text, one beginning-of-sequence token in front."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from erp.errors import ErpError
@@ -14,7 +14,7 @@ RESPONSE_SHARE = 4  # a long prompt leaves the response at least 1/4 of the wind
 
 
 def render(tokenizer: Any, prompt: str, response: str, earlier: Sequence[Turn] = ()) -> str:
-    """The two turns, and those before them, in the tokenizer's chat template; no system message but the prompt's own.
+    """The two turns, and those before them, in the tokenizer's chat template; no system message but theirs.
 
     Raises:
         ErpError: there is no template, or it refuses the conversation (a system message, say).
@@ -34,6 +34,13 @@ def render(tokenizer: Any, prompt: str, response: str, earlier: Sequence[Turn] =
             f"{', '.join(turn['role'] for turn in turns[:6])} ({repr(error)[:160]}); score it with another reward model"
         ) from None
     return text
+
+
+def opened(turns: Sequence[Turn], system: str | None) -> Sequence[Turn]:
+    """Turns behind a system message, unless they have one of their own."""
+    if system is None or (turns and turns[0]["role"] == "system"):
+        return turns
+    return [{"role": "system", "content": system}, *turns]
 
 
 def without_oldest(turns: Sequence[Turn]) -> Sequence[Turn]:
@@ -96,3 +103,9 @@ def padded(rows: Sequence[list[int]], filler: int) -> list[list[int]]:
     """Rows of one length, filled up on the right."""
     width = max(len(row) for row in rows)
     return [row + [filler] * (width - len(row)) for row in rows]
+
+
+def collated(rows: Sequence[Mapping[str, list[int]]], filler: int) -> dict[str, list[list[int]]]:
+    """What a network is fed of several rows: ids filled up with ``filler``, and the mask that hides it."""
+    inputs = {name: padded([row[name] for row in rows], filler if name == "input_ids" else 0) for name in rows[0]}
+    return {**inputs, "attention_mask": padded([[1] * len(row["input_ids"]) for row in rows], 0)}

@@ -6,11 +6,11 @@ from importlib.util import find_spec
 
 import pytest
 
+from erp.collect.pairs import read_reference
 from erp.collect.prompts.base import prompt_frame
 from erp.collect.prompts.reasoning_gym import ReasoningGym, Task
 from erp.collect.rewards.base import Pair
 from erp.collect.rewards.verifier import Verifier
-from erp.collect.score import read_reference
 from erp.errors import ErpError
 
 pytestmark = pytest.mark.skipif(find_spec("reasoning_gym") is None, reason="reasoning-gym is not there")

@@ -38,7 +38,7 @@ def test_learning_reads_the_name_alone():
 
 def test_the_models_of_the_method_page_are_there():
     models = [model.model for model in map(local, BUILT) if model]
-    assert len(models) == len(set(models)) >= 27
+    assert len(models) == len(set(models)) >= 31
     sizes = {f"Skywork/Skywork-Reward-V2-Qwen3-{size}" for size in ("0.6B", "1.7B", "4B", "8B")}
     paper = {"OpenAssistant/reward-model-deberta-v3-large-v2", "Ray2333/GRM-Gemma-2B-rewardmodel-ft"}
     paper |= {f"internlm/internlm2-{size}-reward" for size in ("1_8b", "7b", "20b")}
@@ -53,6 +53,11 @@ def test_what_a_card_warns_of_is_in_the_manifest():
     }
     assert "different prompts cannot be compared" in about.pop("nemotron_qwen3_32b")["note"]
     assert not [stem for stem, said in about.items() if "note" in said]
+
+
+def test_costs_say_that_lower_is_better():
+    higher = {stem: Scorer("table", node, [], None).about()["higher_is_better"] for stem, node in BUILT.items()}
+    assert [stem for stem, said in higher.items() if not said] == ["beaver_cost"]
 
 
 def test_labels_differ_and_can_name_a_folder():

@@ -1,0 +1,42 @@
+"""Rows of prompts as what a reward model is given."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pandas as pd
+
+from erp.collect.prompts.base import MESSAGES
+from erp.collect.rewards.base import Pair
+from erp.table.asked import as_text
+
+PROMPTS_AT_ONCE = 10_000
+
+
+def unanswered(prompts: pd.DataFrame) -> Iterator[Pair]:
+    """The prompts as pairs whose responses are empty; some at a time, as there may be millions."""
+    for start in range(0, len(prompts), PROMPTS_AT_ONCE):
+        yield from (as_pair(row, "") for row in prompts.iloc[start : start + PROMPTS_AT_ONCE].to_dict("records"))
+
+
+def as_pair(prompt: Mapping[Any, Any], response: str) -> Pair:
+    """A row of prompts.parquet with a response to it."""
+    category: str | None = None if pd.isna(prompt["category"]) else str(prompt["category"])
+    reference, turns = read_reference(prompt["reference"]), prompt.get(MESSAGES)
+    if turns is None or pd.isna(turns):
+        return Pair(str(prompt["prompt"]), response, category, reference)
+    history = tuple(json.loads(turns))
+    return Pair(str(as_text(history, "conversation")), response, category, reference, history)
+
+
+def read_reference(text: Any) -> dict[str, Any] | None:
+    """A prompt's reference: a JSON object, or anything else as ``{answer: ...}``."""
+    if pd.isna(text):
+        return None
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = text
+    return value if isinstance(value, dict) else {"answer": value}
