@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from typing import Any
 from urllib.parse import quote
 
-import numpy as np
 import pandas as pd
 
 from erp.build import build
-from erp.collect.failures import write_failures
-from erp.collect.journal import Journal
 from erp.collect.pairs import as_pair
 from erp.collect.prompts.base import MESSAGES
 from erp.collect.rewards.base import RewardAdapter
+from erp.collect.scored import KEYS, ScoredUnit, to_score, without
 from erp.collect.store import Store
 from erp.collect.units import Clock, Report, Unit
 from erp.engines.base import Failure
 from erp.errors import ErpError
-from erp.files import whole_text
 from erp.table.belonging import RESPONSE_HASH, of_other_texts
 
-KEYS = ["prompt_id", "model", "sample"]
 FIRST = 64  # responses of which some must have a usable score, or the rest is not paid for
 
 
@@ -46,55 +42,25 @@ def adapter_node(node: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in node.items() if key not in ("resources", "note", "higher_is_better")}
 
 
-class Scores:
-    """Scores of a unit's distinct (prompt, response) pairs as they come, kept in a journal until the unit is written.
-
-    Attributes:
-        had: key of a pair -> its score, None where none can be had.
-        failed: prompt_id -> why.
-        counts: what the adapter counted.
-    """
-
-    def __init__(self, store: Store, journal: str) -> None:
-        self.journal = Journal(store, journal)
-        self.had: dict[tuple[str, str], float | None] = {}
-        self.failed: dict[str, Failure] = {}
-        self.counts: Counter[str] = Counter()
-        for prompt_id, digest, score, counts in self.journal.read():
-            self.had[prompt_id, digest] = score
-            self.counts.update(counts)
-
-    @staticmethod
-    def key(prompt_id: str, response: str) -> tuple[str, str]:
-        """Of a pair: a response may be long."""
-        return prompt_id, hashlib.sha256(response.encode("utf-8", "surrogatepass")).hexdigest()
-
-    def take(self, prompt_id: str, response: str, score: float | Failure | None, counts: Counter[str]) -> None:
-        """What came of a pair, and what was counted meanwhile."""
-        self.counts.update(counts)
-        if isinstance(score, Failure):
-            self.failed[prompt_id] = Failure(whole_text(score.error), score.final)
-            return
-        key = self.key(prompt_id, response)
-        self.had[key] = score
-        self.journal.add([*key, score, dict(counts)])
-
-
 class Scorer:
     """Scores units of the store.
 
-    Files, under the reward model's folder: ``rewards/<name>/part-*`` (rows), ``failures/...`` (which prompts failed and
-    why), ``log/...``.
+    Files: those of a ``ScoredUnit``, under the reward model's folder, ``rewards/<name>``.
 
     Args:
         url: of the store.
         reward_model: plug-point node, with its name.
         members: whose responses are scored.
         weights_dir: where weights may lie.
+        refused_too: whether responses are scored again that would be refused again.
     """
 
-    def __init__(self, url: str, reward_model: dict[str, Any], members: list[str], weights_dir: str | None) -> None:
+    def __init__(
+        self, url: str, reward_model: dict[str, Any], members: list[str], weights_dir: str | None,
+        refused_too: bool = False,
+    ) -> None:  # fmt: skip
         self.url, self.node, self.members, self.weights_dir = url, reward_model, members, weights_dir
+        self.refused_too = refused_too
         self.name = str(reward_model["name"])
         self.title = f"scoring by {self.name}"
         self.ticks = False
@@ -115,17 +81,29 @@ class Scorer:
         return dict(self.node.get("resources") or {})
 
     def pending_counts(self, units: Sequence[Unit], finished: bool = False) -> dict[Unit, int]:
-        """How many responses of each unit have no score yet; of a ``finished`` scoring, such as have changed since.
+        """Units in which something is to be done, and how many of their responses are to be scored.
 
-        Reads keys only, and only where some scores are there; the responses of parts that are younger than the scores.
+        Of a ``finished`` scoring, those whose responses have changed since, and those that failed where they are to be
+        tried again. Reads keys only, and only where some scores are there; the responses of parts that are younger
+        than the scores, and of units with failures.
         """
-        store, counts = Store(self.url), dict[Unit, int]()
-        there, begun = store.names("samples"), store.names(rewards_folder(self.name))
+        store, folder, counts = Store(self.url), rewards_folder(self.name), dict[Unit, int]()
+        there, begun, failed = store.names("samples"), store.names(folder), store.names(f"failures/{folder}")
+        kept = store.names(f"journal/{folder}")
         for unit in units:
             outdated = self._outdated(store, unit, there) if unit.part in begun else None
+            changed = outdated is not None and len(outdated) > 0
             self.outdated += 0 if outdated is None else len(outdated)
-            if not finished or (outdated is not None and len(outdated)):
-                counts[unit] = len(self._pending(store, unit, there, unit.part in begun))
+            fails = unit.file in failed
+            if finished and not changed and not (fails and self.refused_too):
+                continue
+            if fails and not self.refused_too and f"{unit.name}.jsonl" not in kept:
+                rows = self._pending(store, unit, there, unit.part in begun, ["response"])
+                count = to_score(store, f"failures/{folder}/{unit.file}", rows)
+            else:
+                count = len(self._pending(store, unit, there, unit.part in begun)) or (0 if fails else None)
+            if count is not None:
+                counts[unit] = count
         return counts
 
     def _outdated(self, store: Store, unit: Unit, there: set[str]) -> pd.DataFrame:
@@ -151,7 +129,7 @@ class Scorer:
         if not begun:
             return samples
         scored = store.read_frame(f"{rewards_folder(self.name)}/{unit.part}", KEYS)
-        return _without(samples, _without(scored, self._outdated(store, unit, there)))
+        return without(samples, without(scored, self._outdated(store, unit, there)))
 
     def run(self, units: Sequence[Unit]) -> Iterator[Report]:
         """Score what has no score; identical (prompt, response) pairs once. Writes them beside those that have one."""
@@ -161,42 +139,19 @@ class Scorer:
 
     def _run(self, store: Store, unit: Unit) -> Report:
         folder, clock = rewards_folder(self.name), Clock()
-        part = f"{folder}/{unit.part}"
-        begun = store.exists(part)
         if self._sampled is None:
             self._sampled = store.names("samples")  # all there, before scoring begins
-        rows = self._pending(store, unit, self._sampled, begun, ["response"])
-        pairs = rows[["prompt_id", "response"]].drop_duplicates().sort_values("prompt_id", kind="stable")
-        scores = Scores(store, f"journal/{folder}/{unit.name}.jsonl")
+        rows = self._pending(store, unit, self._sampled, store.exists(f"{folder}/{unit.part}"), ["response"])
+        scores = ScoredUnit(store, folder, unit, rows, self.refused_too)
+        with closing(scores):
+            try:
+                self._score(store, scores)
+            except BaseException:
+                scores.leave(clock.lap())
+                raise
+            return scores.written(clock.lap())
 
-        def write() -> Report:
-            keys = [scores.key(*pair) for pair in zip(*_columns(pairs), strict=True)]
-            found = pairs[np.array([key in scores.had for key in keys], bool)]
-            had = [key for key in keys if key in scores.had]
-            rewards, hashes = np.array([scores.had[key] for key in had], np.float64), [key[1][:16] for key in had]
-            found = found.assign(reward=rewards, **{RESPONSE_HASH: pd.array(hashes, "str")})
-            done = rows.merge(found, on=["prompt_id", "response"], how="inner", validate="many_to_one")
-            done = done[[*KEYS, "reward", RESPONSE_HASH]]
-            report = Report(unit, len(done), scores.failed, 0, clock.lap())
-            whole = pd.concat([_without(store.read_frame(part), rows), done]) if begun else done
-            self._write(store, unit, whole, report, scores.counts)
-            return report
-
-        try:
-            self._score(store, pairs, scores)
-        except BaseException:
-            if not scores.journal.kept and scores.had:
-                left = set(pairs["prompt_id"]) - set(scores.failed)
-                scores.failed.update(dict.fromkeys(left, Failure("not scored yet: the collection was stopped")))
-                write()
-            raise
-        finally:
-            scores.journal.close()
-        report = write()
-        scores.journal.remove()
-        return report
-
-    def _score(self, store: Store, pairs: pd.DataFrame, scores: Scores) -> None:
+    def _score(self, store: Store, scores: ScoredUnit) -> None:
         """Score the pairs that have no score yet."""
         if self._prompts is None:
             columns = ["prompt_id", "prompt", "category", "reference"]
@@ -204,8 +159,8 @@ class Scorer:
         if self._adapter is None:
             self._adapter = build(adapter_node(self.node), RewardAdapter, key="reward_model")
             self._adapter.look_in(self.weights_dir)
-        todo = [pair for pair in zip(*_columns(pairs), strict=True) if scores.key(*pair) not in scores.had]
-        adapter, prompts = self._adapter, self._prompts.loc[list(dict.fromkeys(p for p, _ in todo))].to_dict("index")
+        adapter, todo = self._adapter, scores.lacking
+        prompts = self._prompts.loc[list(dict.fromkeys(p for p, _ in todo))].to_dict("index")
         adapter.counts.clear()
         for index, score in adapter.each([as_pair(prompts[p], text) for p, text in todo]) if todo else ():
             scores.take(*todo[index], score, adapter.counts)
@@ -219,21 +174,6 @@ class Scorer:
                     f"reward_model.name = {self.name}: none of the first {self._seen} responses has a usable score "
                     f"({why}); look at what it answers, then mend the reward model's options"
                 )
-
-    def _write(self, store: Store, unit: Unit, rows: pd.DataFrame, report: Report, counts: Counter[str]) -> None:
-        """Failures first, as in sampling."""
-        folder = rewards_folder(self.name)
-        failures, log = f"failures/{folder}/{unit.file}", f"log/{folder}/{unit.file}"
-        if report.failed:
-            write_failures(store, failures, report.failed)
-        before: dict[str, Any] = store.read_json(log) if store.exists(log) else {"seconds": 0.0, "counts": {}}
-        counted = Counter(before["counts"]) + counts
-        store.write_json(log, {"seconds": before["seconds"] + report.seconds, "counts": counted})
-        if len(rows):
-            rows = rows.sort_values(KEYS).astype({"prompt_id": "str", "model": "str", "sample": "int64"})
-            store.write_frame(f"{folder}/{unit.part}", rows)
-        if not report.failed:
-            store.remove(failures)
 
     def outcome(self, units: Sequence[Unit]) -> pd.DataFrame:
         """By member, the best first: ``mean`` score, responses that ``had`` one, and their number (``size``)."""
@@ -266,15 +206,3 @@ class Scorer:
     def close(self) -> None:
         """Let the reward model go."""
         self._adapter = None
-
-
-def _without(rows: pd.DataFrame, others: pd.DataFrame) -> pd.DataFrame:
-    """Rows whose keys are not among those of the others."""
-    if others.empty:
-        return rows
-    merged = rows.merge(others[KEYS], on=KEYS, how="left", indicator=True)
-    return merged[merged["_merge"] == "left_only"].drop(columns="_merge").reset_index(drop=True)
-
-
-def _columns(pairs: pd.DataFrame) -> tuple[list[str], list[str]]:
-    return pairs["prompt_id"].tolist(), pairs["response"].tolist()

@@ -94,17 +94,18 @@ def score_all(store: Store, config: CollectConfig, blocks: Blocks) -> str:
             f"steps = [score]: {store.url} is not sampled to the end; give steps=[sample] with all of its members first"
         )
     sampled = read_manifest(store)
-    job = Scorer(store.url, config.reward_model, sampled["members"], _absolute(config.weights_dir))
+    members, weights = sampled["members"], _absolute(config.weights_dir)
+    job = Scorer(store.url, config.reward_model, members, weights, config.retry_failed)
     about = same_reward_model(store, job)
     units = [Unit(block) for block in range(len(blocks.rows))]
     where = f"{score.rewards_folder(job.name)}"
     finished = store.exists(f"{where}/{MANIFEST}")
     failed = store.names(f"failures/{where}")
     size = job.pending_counts(units, finished)
-    todo = [u for u in units if size.get(u) or (u.file in failed and (config.retry_failed or not finished))]
+    todo = [u for u in units if u in size]
     if todo:
         store.remove(f"{where}/{MANIFEST}")
-        _rounds(config, job, todo, {u: size.get(u, 0) for u in todo}, {u for u in todo if u.file in failed})
+        _rounds(config, job, todo, size, {u for u in todo if u.file in failed})
     count, reason = _failed(store, f"failures/{where}", units)
     _refuse_too_many(config, store, count, blocks.prompts, reason)
     outcome = job.outcome(units)
