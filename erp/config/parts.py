@@ -55,6 +55,7 @@ class Cost(Node):
     router_per_prompt: float | None = Field(None, ge=0)
     scoring: float | None = Field(None, ge=0, allow_inf_nan=False)
     predict: bool = False
+    head: Literal["linear", "log"] | None = None
     lambda_per: Literal["shown", "base"] = "shown"
 
 

@@ -15,6 +15,7 @@ _CARD = {
     "backbone_state": {},
     "prompt_from": "last_user",
 }
+_COSTS = "cost_model"
 _NEIGHBOURS = ("embedding", "rewards", "neighbours", "temperature")  # what the state of a knn has
 
 
@@ -34,4 +35,15 @@ def _with_twins(state: Mapping[str, Any]) -> dict[str, Any]:
     return {**state, **{f"{part}.twin": twin for part, twin in twins.items()}}
 
 
-CHECKPOINT = Form(said_in_full)
+def with_cost_head(content: Mapping[str, Any]) -> dict[str, Any]:
+    """2: predicted costs were linear, and bounded by 0 alone; how far they erred on validation was not kept."""
+    state = dict(content["state_dict"])
+    if (intercept := state.get(f"{_COSTS}.intercept")) is not None:  # a tensor, or an array of an export
+        nothing, unknown = 0.0 * intercept, float("nan") * state[f"{_COSTS}.alpha"]
+        state[f"{_COSTS}.logarithm"] = nothing > 0
+        state[f"{_COSTS}.least"], state[f"{_COSTS}.most"] = nothing, nothing + float("inf")
+        state[f"{_COSTS}.linear_error"] = state[f"{_COSTS}.log_error"] = unknown
+    return {**content, "state_dict": state}
+
+
+CHECKPOINT = Form(said_in_full, with_cost_head)

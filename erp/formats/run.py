@@ -28,4 +28,12 @@ def said_in_full(config: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-RUN = Form(said_in_full)
+def with_cost_head(config: Mapping[str, Any]) -> dict[str, Any]:
+    """2: predicted costs were linear, where validation chooses by now."""
+    cost = config.get("cost")
+    if isinstance(cost, Mapping) and cost.get("predict") is True and "head" not in cost:
+        return {**config, "cost": {**cost, "head": "linear"}}
+    return dict(config)
+
+
+RUN = Form(said_in_full, with_cost_head)

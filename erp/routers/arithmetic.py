@@ -65,6 +65,36 @@ class Linear(Arithmetic):
 
 
 @dataclass(frozen=True, eq=False)
+class PredictedCosts:
+    """What answers cost: ``x W + b``, or its exponential, within what is allowed.
+
+    Attributes:
+        weight: (d, M).
+        intercept: (M,).
+        alpha: penalty they were fitted with.
+        logarithm: (M,) whether ``x W + b`` is the logarithm of the cost.
+        least, most: (M,) between which a member's predictions stay.
+        linear_error, log_error: squared error on validation, in units of the train means'; NaN where it is not known.
+    """
+
+    weight: Array
+    intercept: Array
+    alpha: Array
+    logarithm: NDArray[np.bool_]
+    least: Array
+    most: Array
+    linear_error: Array
+    log_error: Array
+
+    def costs(self, embedding: Vectors) -> Array:
+        """Predicted costs, (B, M), of embeddings (B, d)."""
+        found = Linear(self.weight, self.intercept, self.alpha).scores(embedding, np.empty(0, dtype=np.int64))
+        log = self.logarithm
+        found[:, log] = np.exp(np.minimum(found[:, log], np.log(self.most[log])))
+        return np.asarray(found.clip(self.least, self.most))
+
+
+@dataclass(frozen=True, eq=False)
 class CategoryMeans(Arithmetic):
     """Means by category.
 

@@ -12,8 +12,8 @@ from erp.backbones.base import Backbone, Trainable, trains
 from erp.routers.base import Dimensions, Features, Router, array_of
 from erp.routers.category_mean import CategoryMean
 from erp.routers.classifier import CategoryClassifier
+from erp.routers.cost_model import CostModel
 from erp.routers.quantile import mean_weights
-from erp.routers.ridge import Ridge
 from erp.trained.card import Card
 from erp.trained.model import Codes, Distribution, Predictions, Vectors
 
@@ -22,7 +22,7 @@ class Bundle(nn.Module):
     """A router with what stands beside it, as it is trained, saved, opened and asked.
 
     Beside the router: the train means of reward and cost, the category means and a classifier of categories, which
-    every report needs; a ridge on costs where they are predicted; the encoder of a backbone that is fine-tuned.
+    every report needs; a model of costs where they are predicted; the encoder of a backbone that is fine-tuned.
 
     Args:
         card: goes into the checkpoint.
@@ -43,7 +43,7 @@ class Bundle(nn.Module):
         self.category_mean = CategoryMean()
         self.category_mean.prepare(dimensions)
         self.classifier = CategoryClassifier()
-        self.cost_model = Ridge() if card.predict_cost else None
+        self.cost_model = CostModel(card.cost_head) if card.predict_cost else None
         members = len(card.members)
         self.register_buffer("train_mean_reward", torch.full((members,), torch.nan, dtype=torch.float64))
         self.register_buffer("train_mean_cost", torch.full((members,), torch.nan, dtype=torch.float64))
@@ -72,7 +72,7 @@ class Bundle(nn.Module):
         """What the decision rule takes each answer to cost: (M,) train means, or (B, M) predictions, none below 0."""
         if self.cost_model is None:
             return self.train_mean_cost
-        return self.cost_model.scores(Features(embedding, torch.empty(0))).clamp(min=0)
+        return self.cost_model.costs(embedding)
 
     def category_scores(self, codes: Tensor) -> Tensor:
         """The category mean's scores by codes, (B, M): the baseline that stands beside every router."""

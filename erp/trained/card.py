@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from pydantic import ConfigDict, TypeAdapter
 
@@ -28,6 +28,7 @@ class Card:
         prompt_from: what is asked of a conversation.
         policy_state: what the policy learnt after training.
         backbone_state: what a fitted backbone learnt from the train prompts.
+        cost_head: how predicted costs are learnt (`erp.routers.cost_model.CostModel`); None: by validation.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
@@ -47,6 +48,7 @@ class Card:
     prompt_from: PromptFrom
     policy_state: dict[str, Any] = field(default_factory=dict)
     backbone_state: dict[str, Any] = field(default_factory=dict)
+    cost_head: Literal["linear", "log"] | None = None
 
     @property
     def guesses_category(self) -> bool:

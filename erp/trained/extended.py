@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from erp.build import build
 from erp.routers.base import Router
 from erp.routers.cluster_mean import shrunk, sums_by
+from erp.routers.cost_model import CostModel
 from erp.routers.extended import Extended
 from erp.routers.extension import ClusterHead, Head, ridges, smoothest
-from erp.routers.ridge import Ridge
 from erp.trained.bundle import Bundle
 
 Array = NDArray[np.float64]
@@ -100,11 +100,17 @@ def _category_means(labels: Labels, categories: int) -> torch.Tensor:
     return means
 
 
-def _add_costs(model: Ridge, embedding: Array, costs: Array) -> None:
-    """One more column for a ridge on costs; the mean where there are too few labels for more."""
-    weight, intercept = np.zeros(embedding.shape[1]), float(costs.mean())
+def _add_costs(model: CostModel, embedding: Array, costs: Array) -> None:
+    """One more member of a model of costs: of logarithms where others are and its costs allow it.
+
+    The mean where there are too few labels for more.
+    """
+    log = bool(model.logarithm.any()) and bool((costs > 0).all())
+    target = np.log(costs) if log else costs
+    weight, intercept = np.zeros(embedding.shape[1]), float(target.mean())
     if len(costs) > 1:
-        fit = smoothest(ridges(embedding, costs))
+        fit = smoothest(ridges(embedding, target))
         weight, intercept = fit.weight, fit.intercept
-    model.weight = torch.cat([model.weight, torch.from_numpy(weight)[:, None]], dim=1)
-    model.intercept = torch.cat([model.intercept, torch.tensor([intercept], dtype=torch.float64)])
+    if log:  # smeared, as `CostModel` is
+        intercept += float(np.log(np.exp(target - embedding @ weight - intercept).mean()))
+    model.join(weight, intercept, (float(costs.min()), float(costs.max())) if log else None)

@@ -21,6 +21,7 @@ from erp.routers.arithmetic import (
     ClusterMeans,
     HierarchicalMeans,
     Linear,
+    PredictedCosts,
     SoftCategoryMeans,
     with_categories,
 )
@@ -66,7 +67,7 @@ class Light:
         self.card, self.backbone = card, backbone
         self.router = ROUTERS[card.router["_target_"]].of(parts.pop("router"))
         self.classifier = Classifier(**parts.pop("classifier"))
-        self.cost_model = Linear(**parts.pop("cost_model")) if card.predict_cost else None
+        self.cost_model = PredictedCosts(**parts.pop("cost_model")) if card.predict_cost else None
         self.train_mean_reward: Scores = parts.pop("train_mean_reward")
         self.train_mean_cost: Scores = parts.pop("train_mean_cost")
         CategoryMeans(**parts.pop("category_mean"))  # for reports
@@ -81,7 +82,7 @@ class Light:
         scores = self.router.scores(seen, codes)
         costs = self.train_mean_cost
         if self.cost_model is not None:
-            costs = np.maximum(self.cost_model.scores(embedding, codes), 0.0)
+            costs = self.cost_model.costs(embedding)
         near = self.router.rewards_near(seen) if neighbours and isinstance(self.router, Neighbours) else None
         return Predictions(scores, np.broadcast_to(costs, scores.shape), near)
 

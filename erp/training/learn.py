@@ -69,6 +69,7 @@ def learn(plan: Plan, data: RoutingData, log: Callable[..., None]) -> tuple[Bund
         router, config.backbone, policy, data.table.members, data.categories, data.embeddings.dimension,
         data.table.reward_model, data.costs.kind, data.costs.unit, config.category, config.cost.predict,
         config.category_block, data.table.prompt_from, backbone_state=data.backbone_state,
+        cost_head=config.cost.head,
     )  # fmt: skip
     bundle = Bundle(card, build(router, Router, key="router"), build_backbone(config.backbone, config.weights_dir))
     if bundle.router.reads_blocks:

@@ -19,7 +19,7 @@ from erp.training.datamodule import RoutingDataModule
 
 
 def fit_references(bundle: Bundle, datamodule: RoutingDataModule) -> None:
-    """Train means, category means, the classifier of categories and the ridge on costs, on the data's embeddings."""
+    """Train means, category means, the classifier of categories and the model of costs, on the data's embeddings."""
     data = datamodule.data
     parts = data.split.train, data.split.validation
     bundle.train_mean_reward.copy_(torch.from_numpy(member_means(data.targets.mean[data.split.train])))

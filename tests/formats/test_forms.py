@@ -4,6 +4,7 @@ import copy
 import json
 import shutil
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -16,6 +17,7 @@ from erp.formats.results import RESULTS
 from erp.formats.run import RUN
 from erp.formats.sweep import SWEEP
 from erp.formats.table import TABLE
+from erp.routers.arithmetic import PredictedCosts
 from tests.integration.conftest import erp, quick, scores, table  # noqa: F401
 
 
@@ -38,6 +40,21 @@ def test_a_lambda_without_a_unit_was_of_a_base_unit():
     assert RUN.read({"cost": {"kind": "usd"}}, "file")["cost"] == {"lambda_per": "base", "kind": "usd"}
     for config in ({"cost": {"lambda_per": "shown"}}, {"cost": 3}, {}):
         assert RUN.read(config, "file") == config
+
+
+def test_costs_that_were_predicted_were_linear():
+    for cost, head in (({"predict": True}, {"head": "linear"}), ({"predict": False}, {}), ({"head": "log"}, {})):
+        assert RUN.read({"format": 1, "cost": cost}, "file")["cost"] == {**cost, **head}
+    linear = {"cost_model.weight": np.ones((3, 2)), "cost_model.intercept": np.array([1.0, -2.0])}
+    linear["cost_model.alpha"] = np.array(0.5)
+    for kind in (torch.from_numpy, np.asarray):  # of a checkpoint, of an export that is read without torch
+        kept = {name: kind(array) for name, array in linear.items()}
+        found = CHECKPOINT.read({"format": 1, "card": {}, "state_dict": kept}, "file")["state_dict"]
+        model = PredictedCosts(**{name.partition(".")[2]: np.asarray(array) for name, array in found.items()})
+        np.testing.assert_array_equal(
+            model.costs(np.array([[1, 2, 3], [0, 0, -1]], dtype=np.float32)), [[7, 4], [0, 0]]
+        )
+    assert CHECKPOINT.read({"format": 1, "card": {}, "state_dict": {"a": 1}}, "file")["state_dict"] == {"a": 1}
 
 
 def test_a_checkpoint_gets_what_went_without_saying():
@@ -134,7 +151,7 @@ def test_what_is_written_says_its_number_and_a_newer_one_is_one_line(erp, quick,
 
     shutil.copytree(first, tmp_path / "newer")
     newer = tmp_path / "newer"
-    (newer / "config.yaml").write_text(config.read_text().replace("format: 1\n", "format: 9\n"))
+    (newer / "config.yaml").write_text(config.read_text().replace(f"format: {RUN.number}\n", "format: 9\n"))
     assert "config.yaml" in refused("evaluate", f"run={newer}")
     refused("train", f"config={newer / 'config.yaml'}")
     shutil.copy(config, newer)

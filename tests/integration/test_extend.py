@@ -237,15 +237,16 @@ def test_of_a_pool_the_run_s_own_table_has_the_others(erp, made, trained):
     assert package.load(answer.last).members == ("synthetic-1b", "synthetic-14b", "synthetic-3b", NEW)
 
 
-def test_predicted_costs_and_categories_go_with_it(extend, trained):
-    base = trained("router=category_mean", "category=predicted", "cost.predict=true")
+@pytest.mark.parametrize("head", ["linear", "log"])
+def test_predicted_costs_and_categories_go_with_it(extend, trained, head):
+    base = trained("router=category_mean", "category=predicted", "cost.predict=true", f"cost.head={head}")
     answer = extend("labels=40", run=base)
     assert answer.code == 0, answer.err
     old, new = package.load(base), package.load(answer.last)
     before, after = old.decide(PROMPTS), new.decide(PROMPTS)
     np.testing.assert_allclose(after.costs[:, :3], before.costs, rtol=1e-12)
     np.testing.assert_allclose(after.scores[:, :3], before.scores, rtol=0, atol=1e-6)
-    assert (after.costs[:, 3] >= 0).all()
+    assert (after.costs[:, 3] > 0).all()
     assert np.isfinite(after.costs).all()
 
 

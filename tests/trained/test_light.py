@@ -74,6 +74,7 @@ KNN = "erp.routers.knn.KNN"
 CASES = {
     "ridge": (RIDGE, {"backbone": node("minilm_onnx")}),
     "all that stands beside": (RIDGE, {"predict_cost": True, "category": "predicted", "category_block": 0.7}),
+    "logarithms of costs": (RIDGE, {"predict_cost": True, "cost_head": "log"}),
     "category_mean": (router_of("erp.routers.category_mean.CategoryMean"), {}),
     "soft_category_mean": (router_of("erp.routers.soft_category_mean.SoftCategoryMean"), {}),
     "cluster_mean": (router_of("erp.routers.cluster_mean.ClusterMean", clusters=[9]), {}),
