@@ -25,7 +25,7 @@ class ScoredUnit:
     """A reward model's scores of a block of prompts, in the making: of its distinct (prompt, response) pairs.
 
     Files: ``<folder>/part-*`` (rows), ``failures/<folder>/*`` (which prompts failed, and why), ``log/<folder>/*``,
-    ``journal/<folder>/*`` (scores, until the part is written).
+    ``journal/<folder>/*`` (what the log said before, and scores, until the part is written).
 
     Args:
         store: of the collection.
@@ -44,7 +44,11 @@ class ScoredUnit:
         self._had: dict[tuple[str, str], float | None] = {}
         self._failed: dict[str, Failure] = {}
         self._counts: Counter[str] = Counter()
-        for prompt_id, digest, score, counts in self._journal.read():
+        lines = self._journal.read()
+        begun = [line for line in lines if isinstance(line, dict)]
+        # what the log said before: a process that was killed may have written it already, with this journal's counts
+        self._before, self._begun = begun[0] if begun else self._logged(), bool(begun)
+        for prompt_id, digest, score, counts in (line for line in lines if not isinstance(line, dict)):
             self._had[prompt_id, digest] = score
             self._counts.update(counts)
         self._pairs = rows[["prompt_id", "response"]].drop_duplicates().sort_values("prompt_id", kind="stable")
@@ -53,6 +57,10 @@ class ScoredUnit:
         for (prompt_id, _), error in self._refused.items():
             self._failed[prompt_id] = Failure(error, final=True)
         self.lacking = [pair for pair in pairs if _hashed(*pair) not in self._refused]
+
+    def _logged(self) -> dict[str, Any]:
+        log = f"log/{self._folder}/{self._unit.file}"
+        return self._store.read_json(log) if self._store.exists(log) else {"seconds": 0.0, "counts": {}}
 
     @property
     def _failures(self) -> str:
@@ -70,6 +78,9 @@ class ScoredUnit:
             if before is None or before.final:
                 self._failed[prompt_id] = why
             return
+        if not self._begun:
+            self._journal.add(self._before)
+            self._begun = True
         key = _key(prompt_id, response)
         self._had[key] = score
         self._journal.add([*key, score, dict(counts)])
@@ -81,9 +92,8 @@ class ScoredUnit:
         store, log = self._store, f"log/{self._folder}/{self._unit.file}"
         if self._failed:
             write_failures(store, self._failures, self._failed, self._refused)
-        before: dict[str, Any] = store.read_json(log) if store.exists(log) else {"seconds": 0.0, "counts": {}}
-        counted = Counter(before["counts"]) + self._counts
-        store.write_json(log, {"seconds": before["seconds"] + seconds, "counts": counted})
+        counted = Counter(self._before["counts"]) + self._counts
+        store.write_json(log, {"seconds": self._logged()["seconds"] + seconds, "counts": counted})
         part = f"{self._folder}/{self._unit.part}"
         rows = pd.concat([without(store.read_frame(part), self._rows), done]) if store.exists(part) else done
         if len(rows):

@@ -105,3 +105,24 @@ def test_greedy_copies_are_of_the_response_that_is_there(tmp_path, capsys):
     rows = samples(tmp_path)
     assert len(rows) == 7 * 4
     assert len(rows[["prompt_id", "response"]].drop_duplicates()) == 7
+
+
+def test_what_was_counted_is_counted_once(tmp_path, monkeypatch):
+    """The log of a unit is written, and its journal is still there: what it tells stands in the log already."""
+    write = Store._write
+
+    def no_room(self, name, data):
+        if name.startswith("rewards/letters/part"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write(self, name, data)
+
+    for k, texts in ((2, 7 * 2), (4, 7 * 4)):  # in a table that grows, too
+        arguments = command(tmp_path, f"k={k}", MEMBER)
+        for _ in range(2):
+            with monkeypatch.context() as patched:
+                patched.setattr(Store, "_write", no_room)
+                assert cli.main(arguments) == 2
+        assert cli.main(arguments) == 0
+        manifest = Store(str(tmp_path / "table")).read_json("rewards/letters/manifest.json")
+        assert manifest["counts"] == {"scored": texts}
+        assert len(samples(tmp_path)["reward"].dropna()) == texts
