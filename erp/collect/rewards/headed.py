@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from erp.collect.rewards.local import LocalRewardModel, Row
 from erp.collect.rewards.sequence import SequenceClassifier
 from erp.errors import ErpError
 
@@ -22,6 +23,7 @@ class HeadedDecoder(SequenceClassifier):
     """
 
     in_float32: ClassVar[bool] = False  # the head's weights, whatever the base model's are
+    parts: ClassVar[Sequence[str]] = ()  # of the head that lie in files of their own
 
     def head(self, folder: Path, said: Mapping[str, Any]) -> nn.Module:
         """The head, its weights still to be read; ``said`` is ``config.json``."""
@@ -36,7 +38,7 @@ class HeadedDecoder(SequenceClassifier):
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         said = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         parent = MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING[type(config)]
-        return with_head(parent, lambda: self.head(folder, said), self.in_float32)
+        return with_head(parent, lambda: self.head(folder, said), self.in_float32, bool(self.parts))
 
 
 class TwoLayers(HeadedDecoder):
@@ -64,3 +66,61 @@ class ScoreHead(HeadedDecoder):
                 f"here; say false there: scores are then the raw ones"
             )
         return nn.Linear(said["hidden_size"], 1, bias=bool(said.get("bias")))
+
+
+class GatedQuantiles(HeadedDecoder):
+    """nicolinho/QRM-Llama3.1-8B-v2: quantiles of objectives, mixed by a gate that reads the prompt.
+
+    The gate sits where the last user's turn ends, at the header of the assistant's. A response is not computed behind
+    what others to its prompt have computed: the gate needs the prompt's states, too.
+    """
+
+    in_float32: ClassVar[bool] = True
+    load_options: ClassVar[Mapping[str, Any]] = {
+        "num_labels": 1,
+        "key_mapping": {
+            rf"^{name}": f"score.{name}" for name in ("regression_layer", "gating", "reward_transform_matrix")
+        },
+    }
+    header: ClassVar[str] = "<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"
+
+    def head(self, folder: Path, said: Mapping[str, Any]) -> nn.Module:  # noqa: ARG002
+        """As wide and deep as the model's config says."""
+        from erp.collect.rewards.heads import GatedQuantiles as Head
+
+        return Head(said["hidden_size"], said, self._tokenizer(self.header, add_special_tokens=False)["input_ids"])
+
+    def together(self, prompts: Sequence[str], lengths: Sequence[int]) -> Iterator[list[int]]:
+        """Rows of like length, of any prompts."""
+        return LocalRewardModel.together(self, prompts, lengths)
+
+    def _values(self, rows: Sequence[Row]) -> list[float]:
+        return LocalRewardModel._values(self, rows)
+
+
+class LabelDistribution(HeadedDecoder):
+    """ShikaiChen/LDL-Reward-Gemma-2-27B-v0.1: distributions over grades, mixed by a gate, in files of their own."""
+
+    in_float32: ClassVar[bool] = True
+    parts: ClassVar[Sequence[str]] = ("regression_layer", "gating_layer")
+
+    def network_class(self, folder: Path) -> Any:
+        """As of all; the head is as wide and deep as its files say."""
+        import torch
+
+        self._parts = {
+            name: torch.load(folder / f"{name}.pt", map_location="cpu", weights_only=True) for name in self.parts
+        }
+        return super().network_class(folder)
+
+    def head(self, folder: Path, said: Mapping[str, Any]) -> nn.Module:  # noqa: ARG002
+        """Of the layers whose weights were read."""
+        from erp.collect.rewards.heads import LabelDistribution as Head
+
+        return Head(self._parts, said)
+
+    def read_apart(self, network: Any) -> None:
+        """The head's weights."""
+        weights = {f"{part}.{name}": w for part, all_of_it in self._parts.items() for name, w in all_of_it.items()}
+        network.score.float().load_state_dict(weights)
+        del self._parts

@@ -86,7 +86,7 @@ class LocalRewardModel(RewardAdapter):
                 f"reward_model.trust_remote_code = false: {model} brings Python code of its own, without which it does "
                 f"not load; read it, pin reward_model.revision, then say reward_model.trust_remote_code=true"
             )
-        if (chat_template or system) and not self.takes_turns:
+        if not self.takes_turns and (chat_template or system):
             raise ErpError(f"reward_model.chat_template, system: {model} is fed no chat template; leave them out")
         self.model, self.revision, self.max_tokens = model, revision, max_tokens
         self.dtype, self.attention, self.batch_tokens = dtype, attention, batch_tokens
@@ -137,9 +137,8 @@ class LocalRewardModel(RewardAdapter):
         """The class whose ``from_pretrained`` reads the weights in ``folder``."""
         return getattr(importlib.import_module("transformers"), self.loader)
 
-    def read_apart(self, network: Any, folder: Path) -> frozenset[str]:  # noqa: ARG002
-        """Read weights that lie where ``from_pretrained`` does not look; their names."""
-        return frozenset()
+    def read_apart(self, network: Any) -> None:
+        """Read weights that lie where ``from_pretrained`` does not look into the network."""
 
     def read(self, output: Any) -> torch.Tensor:
         """The scores in what the model returned, one per row."""
@@ -247,7 +246,7 @@ class LocalRewardModel(RewardAdapter):
         # Large models come in shards: config.json is the one file that every folder has.
         folder = find_weights(Weights(self.model, file="config.json", revision=self.revision), self._weights_dir)
         try:
-            tokenizer = self._tokenizer_in(folder)
+            self._tokenizer = self._tokenizer_in(folder)
             network, report = self.network_class(folder).from_pretrained(
                 folder,
                 dtype=getattr(torch, self.dtype),
@@ -258,13 +257,13 @@ class LocalRewardModel(RewardAdapter):
                 local_files_only=True,
                 **self.load_options,
             )
-            missing = set(report["missing_keys"]) - self.read_apart(network, folder)
+            self.read_apart(network)
             network = (network if device == "auto" else network.to(device)).eval()
         except (*BROKEN, SafetensorError) as error:
             raise self._unloadable(folder, error) from None
-        if missing:  # transformers would fill them with random numbers
+        if report["missing_keys"]:  # transformers would fill them with random numbers
             raise ErpError(
-                f"reward_model.model = {self.model}: has no weights for {shorten(sorted(missing), 3)}; "
+                f"reward_model.model = {self.model}: has no weights for {shorten(sorted(report['missing_keys']), 3)}; "
                 f"give a model that was trained to score, and the _target_ it is made for"
             )
         if self.attention == "sdpa" and getattr(network.config, "attn_logit_softcapping", None):
@@ -273,7 +272,7 @@ class LocalRewardModel(RewardAdapter):
                 "or flash_attention_2"
             )
         network.config.get_text_config().use_cache = False  # nothing is generated
-        self._tokenizer, self._network = tokenizer, network
+        self._network = network
         if self.brings_code and self.batch_tokens > 1:
             self._check_padding()
 
