@@ -7,10 +7,10 @@ import math
 import queue
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from erp.engines.base import Failure
 from erp.engines.chat_address import address_faults
@@ -22,6 +22,7 @@ Job = TypeVar("Job")
 R = TypeVar("R")
 Asks = Callable[[Body], Awaitable[Any]]  # one call; the answer is what the endpoint reads
 Post = Callable[[Body], Awaitable[Completion]]
+Ahead: TypeAlias = asyncio.Queue[tuple[int, Job] | None]  # numbered jobs; None: there are no more
 
 
 class ChatAPI:
@@ -81,10 +82,11 @@ class ChatAPI:
         self.endpoint = endpoint
 
     def each(self, jobs: Iterable[Job], work: Callable[[Asks, Job], Awaitable[R]]) -> Iterator[tuple[int, R | Failure]]:
-        """Do the work of every job, as many at once as there may be calls. Jobs are taken when they are begun.
+        """Do the work of every job, as many at once as there may be calls.
 
-        The calls run in a thread of their own, on while the caller is busy with a result. Leaving the iterator, by an
-        exception too, cancels what is under way.
+        The calls run in a thread of their own, on while the caller is busy with a result. Jobs are taken in another,
+        as many ahead as there may be calls: one that waits for a disk keeps no call from its answer. Leaving the
+        iterator, by an exception too, cancels what is under way.
 
         Args:
             jobs: what is to be done.
@@ -100,24 +102,26 @@ class ChatAPI:
         results: queue.SimpleQueue[tuple[int, R | Failure] | BaseException | None] = queue.SimpleQueue()
         started: Future[Callable[[], object]] = Future()  # to what cancels the work, and leaves the closing alone
 
-        async def worker(pending: Iterator[tuple[int, Job]]) -> None:
-            for index, job in pending:
+        async def worker(pending: Ahead[Job]) -> None:
+            while (following := await pending.get()) is not None:
+                index, job = following
                 try:
                     results.put((index, await work(session.post, job)))
                 except Unanswered as reason:
                     results.put((index, reason.failure()))
 
-        async def every_job() -> None:
+        async def every_job(reader: Executor) -> None:
             async with session.opened():
-                pending = iter(enumerate(jobs))
+                pending: Ahead[Job] = asyncio.Queue(self.concurrency)
                 workers = [worker(pending) for _ in range(self.concurrency)]
-                task = asyncio.create_task(together(workers))
+                task = asyncio.create_task(together([_take(jobs, reader, pending, len(workers)), *workers]))
                 started.set_result(partial(asyncio.get_running_loop().call_soon_threadsafe, task.cancel))
                 await task
 
         def run() -> None:
             try:
-                asyncio.run(every_job())
+                with ThreadPoolExecutor(1, f"requests to {self.base_url}") as reader:
+                    asyncio.run(every_job(reader))
                 results.put(None)
             except BaseException as error:
                 results.put(error)
@@ -135,6 +139,15 @@ class ChatAPI:
             started.add_done_callback(_cancel)
             if thread.is_alive():
                 thread.join()
+
+
+async def _take(jobs: Iterable[Job], reader: Executor, pending: Ahead[Job], takers: int) -> None:
+    """Take jobs as there is room for them, and say to each taker that there are no more."""
+    numbered, read = iter(enumerate(jobs)), asyncio.get_running_loop().run_in_executor
+    while (following := await read(reader, next, numbered, None)) is not None:
+        await pending.put(following)
+    for _ in range(takers):
+        await pending.put(None)
 
 
 def _cancel(started: Future[Callable[[], object]]) -> None:

@@ -160,6 +160,8 @@ class OpenAIEngine(Engine):
         model, samples = body["model"], request.samples
         if len(samples) == 1:
             return [(samples[0], await self._single(post, body, request.seed + samples[0]))]
+        if self.n_supported is not True and self._takes_n.get(model) is False:  # found out since the request was made
+            return await self._singles(post, body, request.seed, samples)
         at_once = {"n": len(samples), **({"logprobs": True} if self.logprobs else {})}
         try:
             completion = await post({**body, **at_once, **self._seed(request.seed + samples[0])})

@@ -283,6 +283,46 @@ def test_no_requests_no_calls():
     assert list(sampled(engine(NOWHERE), [], TINY, 2)) == []
 
 
+def test_a_request_that_waits_for_a_disk_holds_no_answer_up():
+    came = threading.Event()
+
+    def read():
+        yield request("a")
+        yield request("b" if came.wait(3) else "too late")
+
+    texts = []
+    with ChatServer(echo) as server:
+        for _, _, response in engine(server, concurrency=2).generate(read(), TINY):
+            texts.append(response.text)
+            came.set()
+    assert texts == ["a 0", "b 0"]
+
+
+def test_requests_are_read_ahead_no_further_than_there_may_be_calls():
+    taken, go_on = [], threading.Event()
+
+    def read():
+        for i in range(50):
+            taken.append(i)
+            yield request(str(i))
+
+    def waits(body, number):
+        go_on.wait(10)
+        return echo(body, number)
+
+    with ChatServer(waits) as server:
+        answers = engine(server, concurrency=3).generate(read(), TINY)
+        first = threading.Thread(target=next, args=[answers])
+        first.start()
+        while len(taken) < 7:  # three under way, three ahead, one that has no room yet
+            time.sleep(0.01)
+        time.sleep(0.1)
+        assert len(taken) == 7
+        go_on.set()
+        first.join()
+        assert len(list(answers)) == 49
+
+
 def no_calls_left():
     return not [thread for thread in threading.enumerate() if thread.name.startswith("calls to")]
 
