@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ def every_curve(held_out: HeldOut) -> dict[str, Curve]:
     if held_out.category_scores is not None:
         curves["category_mean"] = held_out.curve(held_out.category_scores)
     # The oracle decides by what was observed, costs included.
-    knowing = HeldOut(**{**vars(held_out), "scores": held_out.rewards, "predicted_costs": held_out.costs})
+    knowing = replace(held_out, scores=held_out.rewards, predicted_costs=held_out.costs, read_first=0.0)
     return curves | {"oracle": knowing.curve()}
 
 
@@ -50,7 +51,7 @@ def along_section(
     held_out: HeldOut, lambdas: Floats, members: NDArray[np.int64], rewards: list[Interval]
 ) -> dict[str, Any]:
     """The interval of the router's curve and who is chosen along it, both of the same choices (L, N)."""
-    costs = np.take_along_axis(held_out.costs, members.T, axis=1).mean(axis=0)
+    costs = np.take_along_axis(held_out.costs, members.T, axis=1).mean(axis=0) + held_out.read_first
     shares = np.stack([(members == m).mean(axis=1) for m in range(held_out.size[1])], axis=1)
     entropy, evenness = share_entropy(shares)
     return {

@@ -91,7 +91,7 @@ def choose(data: RoutingData, validation: HeldOut, config: TrainConfig, for_each
     samples = separate_samples(data.table, data.complete(data.split.validation)) if of_means else None
     cascade, cascades = None, None
     if samples is not None and len(samples.rows) == complete.size[0] and data.costs.kind != "none":
-        budget = complete.outcome(complete.choice(0.0)).mean_cost
+        budget = complete.routed(complete.choice(0.0)).mean_cost
         paid = complete.costs + (config.cost.scoring or 0.0)
         cascade = best_cascade(samples, paid, validation.train_mean_cost, budget)
         if for_each_cost:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -62,8 +62,9 @@ def economics_section(held_out: HeldOut, points: Mapping[str, Outcome], labels: 
     if labels is None:
         return None
     point = "same_reward" if "same_reward" in points else "policy"
+    router = replace(points[point], cost=points[point].cost - held_out.read_first)  # it is in the router's own
     found = break_even(
-        points[point], held_out.constant(held_out.single()), labels.learnt_from, labels.router_per_prompt or 0.0
+        router, held_out.constant(held_out.single()), labels.learnt_from, labels.router_per_prompt or 0.0
     )
     return {
         "labels_learnt_from": labels.learnt_from,

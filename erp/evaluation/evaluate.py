@@ -105,11 +105,11 @@ def _decisions(
     """The sections `DECISIONS`, of prompts whose cells are all present."""
     rows, curves = reference_rows(complete, sampled), every_curve(complete)
     played = run_time(complete, policy, sampled)
-    own = complete.outcome(complete.decided(policy)) if played is None else played.own
+    own = complete.routed(complete.decided(policy)) if played is None else played.own
     points = outcomes_at(complete, own, chosen)
     lambdas = curves["router"].thin(INTERVAL_POINTS).lambdas
     along = members_along(complete.scores, complete.predicted_costs, lambdas)
-    once = [] if played is None else [complete.outcome(one_hot(members, complete.size[1])) for members in along]
+    once = [] if played is None else [complete.routed(one_hot(members, complete.size[1])) for members in along]
     # With many groups, drawing is what takes the time: all intervals are had in one pass.
     intervals = named_intervals(
         routing_gains(complete, rows)
@@ -148,7 +148,7 @@ def utility(held_out: HeldOut, policy: Policy, sampled: Sampled | None = None) -
     if not len(complete.rewards):
         return math.nan
     played = play(complete, policy, sampled or Sampled()) if isinstance(policy, SequentialPolicy) else None
-    result, lambda_ = played or complete.outcome(complete.decided(policy)), policy.lambda_ or 0.0
+    result, lambda_ = played or complete.routed(complete.decided(policy)), policy.lambda_ or 0.0
     return -result.mean_cost if math.isinf(lambda_) else result.mean_reward - lambda_ * result.mean_cost
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from erp.metrics.intervals import GroupBootstrap, Interval, as_they_are, togethe
 from erp.targets import Targets
 
 Floats = NDArray[np.float64]
+Routed = TypeVar("Routed", bound=Outcome)
 DECIDED_AT_ONCE = 16_384
 """Prompts whose neighbours' rewards are held at once."""
 
@@ -40,6 +41,7 @@ class HeldOut:
         scale: of the scores, ``reward`` or ``ordinal``.
         neighbours: positions (n,) -> (n, k, M) rewards of the nearest train prompts of these prompts, for policies
             that read them: never held for all N.
+        read_first: what the router pays of each prompt for answers that it reads before it decides.
         spread, points, weights, matches: what the router predicts of single rewards, as in
             `erp.decisions.forecast.Forecast`; None where it predicts none, or no policy reads it.
     """
@@ -56,6 +58,7 @@ class HeldOut:
     scale: str
     guessed_category_scores: Floats | None = None
     neighbours: Callable[[NDArray[np.int64]], Floats | None] | None = None
+    read_first: float = 0.0
     spread: Floats | None = None
     points: Floats | None = None
     weights: Floats | None = None
@@ -127,9 +130,20 @@ class HeldOut:
         """What a choice earns and costs here."""
         return outcome(choice, self.rewards, self.costs)
 
+    def routed(self, choice: Choice) -> Outcome:
+        """What a choice of the router earns and costs here, with what it read before."""
+        return self.paid(self.outcome(choice))
+
+    def paid(self, found: Routed) -> Routed:
+        """An outcome of the router with what it read before."""
+        return replace(found, cost=found.cost + self.read_first)
+
     def curve(self, scores: Floats | None = None) -> Curve:
-        """The exact curve of the router's scores, or of others; cells must be complete."""
-        return exact_curve(self.scores if scores is None else scores, self.predicted_costs, self.rewards, self.costs)
+        """The exact curve of the router's scores, with what it read before, or of others; cells must be complete."""
+        if scores is not None:
+            return exact_curve(scores, self.predicted_costs, self.rewards, self.costs)
+        found = exact_curve(self.scores, self.predicted_costs, self.rewards, self.costs)
+        return replace(found, cost=found.cost + self.read_first)
 
     @property
     def size(self) -> tuple[int, int]:

@@ -131,6 +131,7 @@ def held_out(data: RoutingData, bundle: Bundle, rows: Rows, scores: np.ndarray[A
         train_mean_cost=bundle.train_mean_cost.numpy(),
         groups=data.split.groups[rows],
         scale=bundle.router.scale,
+        read_first=data.read_first,
         guessed_category_scores=np.concatenate(guessed) if guessed else None,
         neighbours=near if policy.needs_neighbours else None,
         **_joined(told),
@@ -186,4 +187,5 @@ def _labels(data: RoutingData, config: TrainConfig, whole: RewardTable | None) -
     if not len(learnt):  # another table: what was learnt from is not in it
         return None
     own = router_cost(data.table, config.backbone, config.cost, data.costs.kind)
+    own = own if not data.read_first else data.read_first + (own or 0.0)
     return Labels.of(data.costs, data.targets.count, learnt, config.target.responses, own)

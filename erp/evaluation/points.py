@@ -89,11 +89,11 @@ def choose_lambdas(validation: HeldOut, bootstrap: Mapping[str, Any], margin: fl
 
 def outcomes_at(held_out: HeldOut, policy: Outcome, chosen: Chosen | None) -> dict[str, Outcome]:
     """What the router earns at every point that is reported."""
-    points = {"lambda_0": held_out.outcome(held_out.choice(0.0)), "policy": policy}
+    points = {"lambda_0": held_out.routed(held_out.choice(0.0)), "policy": policy}
     if chosen is not None:
-        points["most_reward"] = held_out.outcome(held_out.choice(chosen.most_reward))
+        points["most_reward"] = held_out.routed(held_out.choice(chosen.most_reward))
         if chosen.same_reward is not None:
-            points["same_reward"] = held_out.outcome(held_out.choice(chosen.same_reward))
+            points["same_reward"] = held_out.routed(held_out.choice(chosen.same_reward))
     return points
 
 

@@ -48,7 +48,7 @@ def reference_rows(held_out: HeldOut, sampled: Sampled) -> dict[str, Outcome]:
         "best_single": held_out.constant(held_out.single()),
         "best_single_hindsight": held_out.constant(_hindsight(held_out)),
         "oracle": held_out.outcome(oracle(held_out.rewards, held_out.costs)),
-        "router": held_out.outcome(held_out.choice(0.0)),
+        "router": held_out.routed(held_out.choice(0.0)),
     }
     if held_out.category_scores is not None:
         rows["category_mean"] = held_out.outcome(held_out.choice(0.0, held_out.category_scores))

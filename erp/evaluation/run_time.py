@@ -51,7 +51,7 @@ def play(held_out: HeldOut, policy: SequentialPolicy, sampled: Sampled) -> Playe
     samples = sampled.samples
     if samples is None or len(samples.rows) != held_out.size[0]:
         return None
-    return simulate(policy.start(held_out.forecast), samples, held_out.costs, sampled.scoring)
+    return held_out.paid(simulate(policy.start(held_out.forecast), samples, held_out.costs, sampled.scoring))
 
 
 def run_time(held_out: HeldOut, policy: Policy, sampled: Sampled) -> RunTime | None:
@@ -61,7 +61,7 @@ def run_time(held_out: HeldOut, policy: Policy, sampled: Sampled) -> RunTime | N
     samples, forecast = sampled.samples, held_out.forecast
     assert samples is not None
     along = [
-        simulate(policy.start(forecast, dial), samples, held_out.costs, sampled.scoring)
+        held_out.paid(simulate(policy.start(forecast, dial), samples, held_out.costs, sampled.scoring))
         for dial in policy.dials(forecast.costs)
     ]
     paid = held_out.costs + sampled.scoring

@@ -31,5 +31,7 @@ class Economics(Section):
         "what those of the whole table cost", "cost of one prompt, times prompts", "no costs; another table"
     )
     responses: Count = told("in the table", "count", "likewise")
-    router_per_prompt: Finite | None = told("what deciding one prompt costs", "cost; lower", "nobody said")
+    router_per_prompt: Finite | None = told(
+        "what deciding one prompt costs, answers that are read first included", "cost; lower", "nobody said"
+    )
     break_even: BreakEven = told("when the labels are paid")

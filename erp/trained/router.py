@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from erp.backbones.attempt import require_at_hand
 from erp.backbones.base import FittedBackbone
 from erp.backbones.cache import embed_prompts
 from erp.build import build
@@ -271,7 +272,9 @@ def load(
         raise ErpError(f"run = {run}: {what}; give one that `erp train` printed, or `erp export` wrote")
     if not folder.checkpoint.exists() or not folder.finished:
         raise ErpError(f"run = {run}: the run is not finished; start the same command again, or wait for it")
-    return TrainedRouter(_opened(folder.checkpoint, run, trust, weights_dir), trust)
+    opened = _opened(folder.checkpoint, run, trust, weights_dir)
+    require_at_hand(run, opened.backbone)
+    return TrainedRouter(opened, trust)
 
 
 def _opened(checkpoint: Path, run: str | Path, trust: bool, weights_dir: str | None) -> Model:

@@ -53,6 +53,7 @@ class RoutingData:
         backbone_state: what a fitted backbone learnt from the train prompts.
         of_means: whether targets are means of the samples; else a cell's target stands for its only sample.
         votes: what the router learns from in place of rewards, or beside them; None: rewards alone.
+        read_first: what each prompt's answers cost that the backbone reads before the decision.
     """
 
     table: RewardTable
@@ -65,6 +66,7 @@ class RoutingData:
     backbone_state: dict[str, Any] = field(default_factory=dict)
     of_means: bool = True
     votes: EmbeddedVotes | None = None
+    read_first: float = 0.0
 
     @property
     def dimensions(self) -> Dimensions:

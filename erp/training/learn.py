@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 
-from erp.backbones.base import FittedBackbone, build_backbone
+from erp.backbones.base import FittedBackbone
 from erp.backbones.cache import cached_embeddings
 from erp.backbones.fitted import block_widths, fit_once
 from erp.build import build
@@ -18,6 +18,7 @@ from erp.table.categories import category_codes
 from erp.trained.bundle import Bundle
 from erp.trained.card import Card
 from erp.trained.checkpoint import load_bundle
+from erp.training.attempts import backbone_with, cost_of_attempts
 from erp.training.data import EmbeddedVotes, RoutingData
 from erp.training.datamodule import RoutingDataModule
 from erp.training.finetuning import settled
@@ -30,7 +31,7 @@ from erp.units import with_base_lambda
 def assemble(plan: Plan) -> RoutingData:
     """Targets and embeddings of the plan's table."""
     config, table = plan.config, plan.table
-    backbone = build_backbone(config.backbone, config.weights_dir)
+    backbone = backbone_with(config, plan.attempts)
     prompts, cache = table.prompts["prompt"], cache_folder(config.cache_dir)
     backbone_state = fit_once(backbone, prompts.iloc[plan.split.train].tolist(), cache)
     embeddings = shared(
@@ -46,6 +47,7 @@ def assemble(plan: Plan) -> RoutingData:
     return RoutingData(
         table, plan.targets, plan.costs, plan.split, embeddings, categories,
         category_codes(category.tolist(), categories), backbone_state, config.target.kind == "mean", voted,
+        cost_of_attempts(config, table, plan.costs),
     )  # fmt: skip
 
 
@@ -71,7 +73,7 @@ def learn(plan: Plan, data: RoutingData, log: Callable[..., None]) -> tuple[Bund
         config.category_block, data.table.prompt_from, backbone_state=data.backbone_state,
         cost_head=config.cost.head,
     )  # fmt: skip
-    bundle = Bundle(card, build(router, Router, key="router"), build_backbone(config.backbone, config.weights_dir))
+    bundle = Bundle(card, build(router, Router, key="router"), backbone_with(config, plan.attempts))
     if bundle.router.reads_blocks:
         bundle.router.divide(_blocks(bundle, data, cache))
     module = RoutingModule(bundle, config.trainer.learning_rate, config.trainer.weight_decay)

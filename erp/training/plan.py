@@ -22,6 +22,7 @@ from erp.routers.base import Router
 from erp.runs import RunFolder, run_hash, run_name
 from erp.shared import shared
 from erp.table.asked import DEFAULT_RULE
+from erp.table.attempts import Attempts
 from erp.table.kept import Kept
 from erp.table.labels import limit_labels
 from erp.table.samples import tells_responses
@@ -32,6 +33,7 @@ from erp.table.splits import split_table
 from erp.table.votes import LearntVotes, learnable, read_votes
 from erp.targets import Targets, expected_target
 from erp.trained.origin import Origin
+from erp.training.attempts import without_attempts
 from erp.training.suited import (
     require_categories,
     require_games,
@@ -60,6 +62,7 @@ class Plan:
         costs: what each answer cost.
         split: which prompts are train, validation and test.
         votes: what the router learns from in place of rewards, or beside them; None: rewards alone.
+        attempts: answers that the backbone reads before it decides; the table is without them.
         origin: what the run is made from.
         folder: where the run goes; its name ends in the run's hash.
     """
@@ -71,6 +74,7 @@ class Plan:
     costs: Costs
     split: Split
     votes: LearntVotes | None
+    attempts: tuple[Attempts, ...]
     origin: Origin
     folder: RunFolder
 
@@ -79,7 +83,7 @@ def prepare(config: TrainConfig) -> Plan:
     """Check the plug points, read the table, split it, name the run. Raises ErpError with every fault found."""
     faults = _plug_faults(config)
     try:
-        table = whole = load_table(config.data, config.reward_model, config.pool)
+        table = load_table(config.data, config.reward_model, config.pool)
     except ErpError as error:
         raise ErpError.all_of([*faults, error]) from None
     if faults:
@@ -90,6 +94,8 @@ def prepare(config: TrainConfig) -> Plan:
             "members' rewards are of different prompts and comparing them is no experiment; give "
             "data.observational=true to train on it all the same"
         )
+    table, attempts = without_attempts(config, table)
+    whole = table
     router = build(config.router, Router, key="router")
     require_categories(router, config.router.get("name"), table, config.category)
     require_spread(router, config.router.get("name"), table)
@@ -122,10 +128,11 @@ def prepare(config: TrainConfig) -> Plan:
     fingerprint = shared("fingerprint", table.fingerprint, table)
     rule = () if table.prompt_from == DEFAULT_RULE else (table.prompt_from,)  # what the router will be asked by
     voted = () if votes is None else (f"votes {votes.content()} {config.votes.beside_rewards}",)
-    identity = run_hash(_as_built(config), fingerprint, prices, *table.members, *content, *rule, *voted)
+    read = (f"attempts {said.content}" for said in attempts)
+    identity = run_hash(_as_built(config), fingerprint, prices, *table.members, *content, *rule, *voted, *read)
     folder = RunFolder(Path(config.out) / run_name(config.router, config.backbone, identity))
     origin = Origin(shared("origin", lambda: Origin.of(whole, {}).table, whole), facts)
-    return Plan(_with_absolute_paths(config), table, whole, targets, costs, split, votes, origin, folder)
+    return Plan(_with_absolute_paths(config), table, whole, targets, costs, split, votes, attempts, origin, folder)
 
 
 def table_split(

@@ -22,6 +22,7 @@ GIVEN = {
     "to": "me/router",
     "path": "scores.csv",
     "data.path": "scores.parquet",
+    "backbone.member": "some-model",
     "prompts.path": "a.jsonl",
     "prompts.dataset": "a/b",
 }
@@ -115,7 +116,7 @@ def test_every_option_is_there_with_its_keys(name, groups_page):
     composed = compose(program, [*required(program), f"{group}={file}", *needed, *unsaid])
     documented = {key.name.lstrip("+") for key in found.keys}
     lists = tuple(f"{key.name}." for key in found.keys if isinstance(key.default, dict))
-    made_of = {"router": ("candidates", "parts"), "backbone": ("part",)}.get(group, ())
+    made_of = {"router": ("candidates", "parts"), "backbone": ("part", "encoder")}.get(group, ())
     filled = tuple(f"{group}.{part}." for part in made_of)  # by a defaults list, but for what the file itself says
     there = {n for n in leaves({group: composed[group]}) if not n.startswith(lists)}
     assert {n for n in there if n in documented or not n.startswith(filled)} == documented

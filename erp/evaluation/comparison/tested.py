@@ -120,9 +120,12 @@ def _read_tested(known: KnownRun, results: Content) -> TestedRun:
     groups = split.set_index("prompt_id")["group_key"].reindex(ids)
     if groups.isna().any():
         raise ErpError("split.parquet lacks prompts of predictions.parquet; restore the one of this run")
+    paid, told = cost[at], value_of(results, "routing", "router", "cost")
+    if (more := told - paid.mean()) > 1e-9 * told:  # answers that were read before the choice: the results have them
+        paid = paid + more
     return TestedRun(
         **vars(known), ids=np.asarray(ids, dtype=object), groups=groups.to_numpy(dtype=object), observed=observed,
-        reward=reward, cost=cost[at], single=observed[:, members.index(single)],
+        reward=reward, cost=paid, single=observed[:, members.index(single)],
     )  # fmt: skip
 
 
