@@ -64,6 +64,15 @@ def test_an_address_where_nobody_listens_is_told_at_once(tmp_path, capsys):  # b
     assert f"runner.address = {address}: no cluster there" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("program", ["/no/such/python", "nosuchpython3 -m pdb", "'python"])
+def test_a_python_that_is_not_there_is_told_before_ray_starts(program, tmp_path, capsys):  # which would wait for it
+    command_line = command(tmp_path, "runner=ray_data", f'runner.runtime_env={{py_executable: "{program}"}}')
+    assert cli.main(command_line) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"erp collect: runner.runtime_env.py_executable = {program}: there is no such program here")
+    assert not ray.is_initialized()
+
+
 class TestOnRay:
     pytestmark = on_ray
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import math
 import pickle
+import shlex
+import shutil
 import socket
 import sys
 import traceback
@@ -97,6 +99,7 @@ class RayDataRunner(Runner):
 
     def _connect(self, ray: Any) -> None:
         self._knock()
+        self._find_program()
         try:
             ray.init(
                 address=self.address, include_dashboard=False,
@@ -110,9 +113,26 @@ class RayDataRunner(Runner):
             ) from None
         if self.runtime_env:
             try:
-                ray.get(ray.remote(num_cpus=0)(_nothing).remote())
+                with _said_after(QUIET_S, "runner.runtime_env: is being set up; does every node have what it names?"):
+                    ray.get(ray.remote(num_cpus=0)(_nothing).remote())
             except ray.exceptions.RayError as error:
                 raise ErpError(f"runner.runtime_env: cannot be set up ({_line(error)}); correct it") from None
+
+    def _find_program(self) -> None:
+        """Raise ErpError where this machine has to run a program that it lacks: Ray itself would wait without end."""
+        said = str((self.runtime_env or {}).get("py_executable") or "")
+        try:
+            program = next(iter(shlex.split(said)), None)
+        except ValueError:  # a quotation without end
+            program = said
+        packed = program is not None and program.startswith(".") and "working_dir" in (self.runtime_env or {})
+        if program is None or packed or self.address not in (None, "auto", "local"):
+            return  # another machine's programs are its own
+        if shutil.which(program) is None:
+            raise ErpError(
+                f"runner.runtime_env.py_executable = {said}: there is no such program here; give one that every node "
+                f"has, or leave it out"
+            )
 
     def _knock(self) -> None:
         """Raise ErpError where nobody listens at ``host:port``: Ray itself would try for minutes."""
@@ -233,6 +253,18 @@ def _no_node(unit: Unit, needs: Mapping[str, float], nodes: Sequence[Mapping[str
         f"{key}.resources: a worker needs {_shown(named)} on one node, and nodes have {have}; add larger ones, or ask "
         f"less"
     )
+
+
+@contextmanager
+def _said_after(seconds: float, line: str) -> Iterator[None]:
+    """Say it, once, if what is done meanwhile takes longer."""
+    late = Timer(seconds, tqdm.write, [line], {"file": sys.stderr})
+    late.daemon = True
+    late.start()
+    try:
+        yield
+    finally:
+        late.cancel()
 
 
 def _say_quiet(ray: Any) -> None:
