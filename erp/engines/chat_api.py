@@ -80,6 +80,7 @@ class ChatAPI:
         self.backoff_s = backoff_s
         self.backoff_max_s = backoff_max_s
         self.endpoint = endpoint
+        self.told = False
 
     def each(self, jobs: Iterable[Job], work: Callable[[Asks, Job], Awaitable[R]]) -> Iterator[tuple[int, R | Failure]]:
         """Do the work of every job, as many at once as there may be calls.

@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import os
 import random
+import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Protocol
+
+from tqdm import tqdm
 
 from erp.engines.base import Failure
 from erp.engines.chat_address import key_in, proxy_of
@@ -30,7 +34,8 @@ REMEDIES = {  # for what the next call would be told too
     404: "check the address (what stands before {path}), and the model's name as the server lists it at /models",
 }
 UNHEARD_S = 4.0  # a server that never was there is not waited for any longer
-CONNECT_S = 10.0  # an address that takes longer to open a connection is not there
+CONNECT_S = 6.0  # an address that takes longer to open a connection is not there
+QUIET_S = 4.0  # without an answer after which it is said, once, what the server says instead
 LARGEST = 2**26  # bytes of an answer: what goes on for longer is no answer, and would fill the memory
 
 
@@ -47,12 +52,18 @@ class Unanswered(Exception):  # noqa: N818  # no fault: it ends as a Failure
 
 
 class _Again(Exception):  # noqa: N818
-    """This attempt came to nothing; another one may, not before ``after_s`` seconds."""
+    """This attempt came to nothing; another one may, not before ``after_s`` seconds.
 
-    def __init__(self, reason: str, after_s: float = 0.0, unconnected: bool = False) -> None:
+    ``unconnected``: nobody heard it. ``foreign``: what answered speaks of other things than this API does.
+    """
+
+    def __init__(
+        self, reason: str, after_s: float = 0.0, unconnected: bool = False, foreign: bool = False
+    ) -> None:  # fmt: skip
         super().__init__(reason)
         self.after_s = after_s
         self.unconnected = unconnected
+        self.foreign = foreign
 
 
 class Address(Protocol):
@@ -67,6 +78,7 @@ class Address(Protocol):
     backoff_s: float
     backoff_max_s: float
     endpoint: Endpoint
+    told: bool  # whether it was said that the server does not answer
 
 
 class Session:
@@ -80,6 +92,7 @@ class Session:
             import aiohttp
         except ModuleNotFoundError:
             raise ErpError(f"{api.node}: needs the package aiohttp; pip install 'erp[openai]'") from None
+        self._where = f"{api.node}.base_url = {api.base_url}"
         self._key = key_in(api.node, api.api_key_env)
         self._errors = aiohttp.ClientError
         self._unconnected = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
@@ -88,6 +101,7 @@ class Session:
         self._pace = Pace()
         self._heard = -math.inf  # when the server last said something
         self._served = False
+        self._answered = time.monotonic()  # when the last call was, or the first could be
         self._gone: str | None = None  # why nobody needs to try any longer
 
     @asynccontextmanager
@@ -117,12 +131,19 @@ class Session:
                     return await self._attempt(content)
                 except _Again as error:
                     again, attempts = error, attempts + 1
-                late = attempts > self._api.retries or time.monotonic() - since > UNHEARD_S
-                if again.unconnected and self._heard == -math.inf and late:
+                long = time.monotonic() - since > UNHEARD_S
+                if again.unconnected and self._heard == -math.inf and (long or attempts > self._api.retries):
+                    speaks = " (does it speak https?)" if self._api.base_url.startswith("https:") else ""
                     raise ErpError(
-                        f"{self._api.node}.base_url = {self._api.base_url}: nobody answers there ({again}); start the "
-                        f"server, or correct the address"
+                        f"{self._where}: nobody answers there ({again}); start the server, or correct the address"
+                        f"{speaks}"
                     )
+                if again.foreign and not self._served and long:
+                    raise ErpError(
+                        f"{self._where}: something else answers there ({again}); give the address of a server whose "
+                        f"{self._api.endpoint.path} it is"
+                    )
+                self._say(again)
                 if attempts > self._api.retries:
                     reason = f"{again} (attempt {attempts}, the last)"
                     if again.unconnected and self._heard < since:  # nobody else got through either
@@ -134,6 +155,12 @@ class Session:
                 backoff_s = min(self._api.backoff_max_s, self._api.backoff_s * 2.0 ** (attempts - 1))
                 await asyncio.sleep(max(again.after_s, backoff_s * random.uniform(0.5, 1)))
             raise Unanswered(self._gone)
+
+    def _say(self, again: _Again) -> None:
+        """Say once why nothing comes: the waits between attempts grow to minutes."""
+        if not self._api.told and time.monotonic() - self._answered > QUIET_S:
+            self._api.told = True
+            tqdm.write(f"note: {self._where}: {again}; it is asked again, and again", file=sys.stderr)
 
     async def _attempt(self, content: bytes) -> Any:
         url = f"{self._api.base_url}{self._api.endpoint.path}"
@@ -149,26 +176,29 @@ class Session:
             raise _Again(f"{self._api.base_url}: no answer within {self._api.timeout_s:g} s") from None
         except self._errors as error:
             unconnected = isinstance(error, self._unconnected)
-            reason = str(error) if unconnected else f"{self._api.base_url}: {type(error).__name__} {error}".rstrip()
-            raise _Again(self._hidden(reason), unconnected=unconnected) from None
+            reason = _no_connection(error) if unconnected else f"{self._api.base_url}: {_named(error)}"
+            # what hangs up before it ever said a word is no server of this kind
+            raise _Again(self._hidden(reason), unconnected=unconnected or self._heard == -math.inf) from None
         self._heard = time.monotonic()
         if status == 429:
             self._pace.refused(retry_after_s(headers.get("retry-after", "")))
         if not 200 <= status < 300:
-            self._raise_for(status, headers.get("retry-after", ""), answer)
+            self._raise_for(status, headers, answer)
         try:
             read = self._api.endpoint.read(answer)
         except ValueError:  # half a body, a proxy's page, an error under status 200
-            raise _Again(f"{status}, but no {self._api.endpoint.what}: {self._said(answer)}") from None
-        self._served = True
+            foreign = answer.lstrip()[:1] not in (b"{", b"[")
+            raise _Again(f"{status}, but no {self._api.endpoint.what}: {self._said(answer)}", foreign=foreign) from None
+        self._served, self._answered = True, time.monotonic()
         self._pace.answered(headers)
         return read
 
-    def _raise_for(self, status: int, retry_after: str, answer: bytes) -> None:
+    def _raise_for(self, status: int, headers: Mapping[str, str], answer: bytes) -> None:
         said = self._said(answer)
         if status in TRY_AGAIN:
-            raise _Again(f"{status}: {said}", after_s=retry_after_s(retry_after))
+            raise _Again(f"{status}: {said}", after_s=retry_after_s(headers.get("retry-after", "")))
         if status < 400:
+            said = said or self._hidden(headers.get("location", "")) or "nothing"
             remedy = f"it points to another address: give that one, without {self._api.endpoint.path}"
         elif status in REMEDIES and not (status == 403 and self._served):  # 403 is also said of a single flagged prompt
             remedy = REMEDIES[status].format(
@@ -176,7 +206,7 @@ class Session:
             )
         else:
             raise Unanswered(f"{status}: {said}", refused=True)
-        raise ErpError(f"{self._api.node}.base_url = {self._api.base_url}: answers {status} ({said}); {remedy}")
+        raise ErpError(f"{self._where}: answers {status} ({said}); {remedy}")
 
     def _said(self, answer: bytes) -> str:
         text = self._hidden(message_in(answer))
@@ -184,6 +214,18 @@ class Session:
 
     def _hidden(self, text: str) -> str:
         return text.replace(self._key, "***") if self._key else text
+
+
+def _no_connection(error: Exception) -> str:
+    """Why there is none, without the library's address of it: ``base_url`` says that."""
+    cause = getattr(error, "os_error", error)
+    number = getattr(cause, "errno", None) or 0
+    reason = os.strerror(number) if number > 0 else getattr(cause, "strerror", None) or str(cause)
+    return f"no connection: {reason}"
+
+
+def _named(error: Exception) -> str:
+    return f"{type(error).__name__} {error}".rstrip()
 
 
 async def _body(response: aiohttp.ClientResponse) -> bytes:

@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 from dataclasses import replace
 from email.utils import formatdate
 from itertools import pairwise
@@ -193,9 +194,66 @@ def test_an_address_where_nobody_ever_listened_is_told_at_once():
         address = f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
         gone = engine(address, retries=100, backoff_s=1, backoff_max_s=60)
         start = time.monotonic()
-        with pytest.raises(ErpError, match=f"engine.base_url = {address}: nobody answers there .Cannot connect"):
+        with pytest.raises(
+            ErpError, match=f"engine.base_url = {address}: nobody answers there .no connection: Connection refused"
+        ):
             list(sampled(gone, [request(str(i)) for i in range(400)], TINY, 2))
     assert time.monotonic() - start < 10
+
+
+@pytest.mark.parametrize("https", [False, True], ids=["http", "https"])
+def test_what_answers_in_another_language_is_no_server(https):
+    """As an SSH daemon would: a greeting, and it hangs up."""
+    with socket.create_server(("127.0.0.1", 0)) as greeter:
+
+        def greet():
+            with suppress(OSError):
+                while True:
+                    caller, _ = greeter.accept()
+                    with caller:
+                        caller.sendall(b"SSH-2.0-OpenSSH_9.7\r\n")
+
+        threading.Thread(target=greet, daemon=True).start()
+        address = f"http{'s' * https}://127.0.0.1:{greeter.getsockname()[1]}/v1"
+        with pytest.raises(ErpError) as caught:
+            list(sampled(engine(address), [request("a")], TINY, 1))
+        greeter.shutdown(socket.SHUT_RDWR)
+    (line,) = caught.value.faults
+    assert line.startswith(f"engine.base_url = {address}: nobody answers there (")
+    assert line.endswith("correct the address" + " (does it speak https?)" * https)
+
+
+def test_a_page_for_people_is_no_server(monkeypatch):
+    """Waits of an hour: what was never a server of this kind is not waited for; one that had been might come back."""
+    page = Reply("<!doctype html><title>Welcome to nginx!</title>")
+    monkeypatch.setattr(chat_session, "UNHEARD_S", 0.1)
+    with pytest.raises(ErpError) as caught:
+        one(page, retries=100, backoff_s=0.2, backoff_max_s=0.4)
+    (line,) = caught.value.faults
+    assert "something else answers there (200, but no chat completion: <!doctype html>" in line
+    assert line.endswith("give the address of a server whose /chat/completions it is")
+    with ChatServer(lambda body, n: page if n else echo(body, n)) as server:
+        results = dict(sampled(engine(server, concurrency=1), [request("a"), request("b")], TINY, 1))
+    assert results[0][0].text == "a 0"
+    assert isinstance(results[1], Failure)
+
+
+def test_why_nothing_comes_is_said_once(monkeypatch, capsys):
+    monkeypatch.setattr(chat_session, "QUIET_S", 0.1)
+    with ChatServer(failing(9, error(503, "Loading model"))) as server:
+        slow = engine(server, retries=9, backoff_s=0.1, backoff_max_s=0.1, concurrency=3)
+        list(sampled(slow, [request("a"), request("b"), request("c")], TINY, 1))
+        assert capsys.readouterr().err == (
+            f"note: engine.base_url = {server.url}: 503: Loading model; it is asked again, and again\n"
+        )
+        list(sampled(slow, [request("d")], TINY, 1))
+    assert capsys.readouterr().err == ""
+
+
+def test_where_it_points_to_is_said():
+    moved = Reply("", 301, {"location": "https://127.0.0.1/v1/chat/completions"})
+    with pytest.raises(ErpError, match=r"answers 301 \(https://127\.0\.0\.1/v1/chat/completions\); it points to"):
+        one(moved)
 
 
 def test_a_server_that_goes_away_fails_the_rest_quickly():
@@ -210,7 +268,7 @@ def test_a_server_that_goes_away_fails_the_rest_quickly():
     results += stream
     assert sorted(position for position, _, _ in results) == list(range(400))
     assert isinstance(results[-1][2], Failure)
-    assert "Cannot connect" in results[-1][2].error
+    assert results[-1][2].error.startswith("no connection: Connection refused")
     assert time.monotonic() - start < 5  # each on its own would wait for 0.2 s at least: 400 / 4 x 0.2 = 20 s
 
 
