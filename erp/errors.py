@@ -38,6 +38,12 @@ def one_line(text: object) -> str:
     return " ".join(visible(text).split())
 
 
+def said_by(error: Exception) -> str:
+    """An error of somebody else's: its class, and the first line of what it says that has anything in it."""
+    first = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    return f"{type(error).__name__}: {first[:200]}"
+
+
 def shorten(values: Iterable[object], limit: int = 8) -> str:
     """Join values for an error line, cut after ``limit`` with the number left out."""
     items = [str(v) for v in values]

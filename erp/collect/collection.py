@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
+from collections import Counter
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -240,20 +241,20 @@ def same_reward_model(store: Store, scorer: Scorer) -> dict[str, Any]:
     return dict(about)
 
 
-def write_reward_manifest(store: Store, name: str, about: dict[str, Any], failed: int) -> None:
+def write_reward_manifest(store: Store, job: Scorer, about: dict[str, Any], failed: int) -> None:
     """Say what gave the scores, and what happened while scoring. Written when all responses are scored."""
-    folder = rewards_folder(name)
-    counts: dict[str, int] = {}
-    seconds = 0.0
-    for entry in sorted(store.names(f"log/{folder}")):
-        said = store.read_json(f"log/{folder}/{entry}")
-        seconds += said["seconds"]
-        for key, count in said["counts"].items():
-            counts[key] = counts.get(key, 0) + count
+    folder = rewards_folder(job.name)
+    logs = [store.read_json(f"log/{folder}/{entry}") for entry in sorted(store.names(f"log/{folder}"))]
+    counts = sum((Counter(said["counts"]) for said in logs), Counter[str]())
+    known = all(said.get("scored") is not None for said in logs)  # an older erp's did not say
+    scored = sum(said["scored"] for said in logs) if known else None
     store.write_json(
         f"{folder}/{MANIFEST}",
-        {"reward_model": name, **about, "counts": counts, "failed_prompts": failed, "seconds": round(seconds, 1)},
-    )
+        {
+            "reward_model": job.name, **about, "counts": counts, "scored": scored, "failed_prompts": failed,
+            "notes": job.notes(counts, scored), "seconds": round(sum(said["seconds"] for said in logs), 1),
+        },
+    )  # fmt: skip
 
 
 def read_manifest(store: Store) -> dict[str, Any]:

@@ -198,6 +198,10 @@ class Scorer:
         note = {"note": self.node["note"]} if self.node.get("note") else {}
         return {**said, **adapter.about(), **note}
 
+    def notes(self, counts: Mapping[str, int], scored: int | None) -> list[str]:
+        """What the adapter says of all that was counted; ``scored``: of how many distinct texts, None where unknown."""
+        return build(adapter_node(self.node), RewardAdapter, key="reward_model").notes(counts, scored)
+
     @property
     def reads_references(self) -> bool:
         """Whether scores depend on what prompts have for verifiers."""

@@ -60,7 +60,7 @@ class ScoredUnit:
 
     def _logged(self) -> dict[str, Any]:
         log = f"log/{self._folder}/{self._unit.file}"
-        return self._store.read_json(log) if self._store.exists(log) else {"seconds": 0.0, "counts": {}}
+        return self._store.read_json(log) if self._store.exists(log) else {"seconds": 0.0, "counts": {}, "scored": 0}
 
     @property
     def _failures(self) -> str:
@@ -92,8 +92,10 @@ class ScoredUnit:
         store, log = self._store, f"log/{self._folder}/{self._unit.file}"
         if self._failed:
             write_failures(store, self._failures, self._failed, self._refused)
-        counted = Counter(self._before["counts"]) + self._counts
-        store.write_json(log, {"seconds": self._logged()["seconds"] + seconds, "counts": counted})
+        counted, scored = Counter(self._before["counts"]) + self._counts, self._before.get("scored")
+        scored = None if scored is None else scored + len(self._had)  # an older erp's log does not say
+        seconds += self._logged()["seconds"]
+        store.write_json(log, {"seconds": seconds, "counts": counted, "scored": scored})
         part = f"{self._folder}/{self._unit.part}"
         rows = pd.concat([without(store.read_frame(part), self._rows), done]) if store.exists(part) else done
         if len(rows):

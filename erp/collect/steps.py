@@ -116,7 +116,7 @@ def score_all(store: Store, config: CollectConfig, blocks: Blocks) -> str:
         )
     if todo or not finished:
         _refuse_too_few(config, job.name, outcome)
-        write_reward_manifest(store, job.name, about, count)
+        write_reward_manifest(store, job, about, count)
         forget(store, f"journal/{where}")
     outdated = f"note: {job.outdated:,} scores by {job.name} were of responses that have changed; they were asked again"
     return "\n".join(
@@ -124,7 +124,7 @@ def score_all(store: Store, config: CollectConfig, blocks: Blocks) -> str:
             *([outdated] if job.outdated else []),
             f"{_counted(todo, units, f'scored by {job.name}')}, {count} failed prompts: {store.url}",
             *_means(outcome),
-            *([f"note: {about['note']}"] if "note" in about else []),
+            *_notes(store.read_json(f"{where}/{MANIFEST}")),
             f"look at it: erp describe data=table data.path={store.url} reward_model.name={job.name}",
         ]
     )
@@ -204,6 +204,11 @@ def _failing(store: Store, folder: str, units: Sequence[Unit], refused_too: bool
     failed = {unit: read_failures(store, f"{folder}/{unit.file}") for unit in units}
     counts = {unit: sum(refused_too or not why.final for why in of_it.values()) for unit, of_it in failed.items()}
     return {unit: count for unit, count in counts.items() if count}
+
+
+def _notes(manifest: dict[str, Any]) -> list[str]:
+    """What a reward model's manifest says that every reader of its scores must know."""
+    return [f"note: {note}" for note in (manifest.get("note"), *(manifest.get("notes") or ())) if note]
 
 
 def _means(outcome: pd.DataFrame) -> list[str]:

@@ -209,7 +209,7 @@ class _Reading:
             raise ErpError(*self._faults)
 
     def _notes(self) -> tuple[str, ...]:
-        notes = [*manifest_notes(self._root), *cut_notes(self._root)]
+        notes = [*manifest_notes(self._root), *cut_notes(self._root), *self._scores.notes]
         if not self._scores.higher_is_better:
             notes.append(f"lower is better for {self._scores.reward_model}: its rewards were negated")
         if unused := int((self._arrangement.ranks < 0).sum()):

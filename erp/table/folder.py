@@ -30,11 +30,12 @@ def is_folder_form(path: str) -> bool:
 
 @dataclass(frozen=True)
 class Scores:
-    """A reward model's scores in a folder: its name, where they lie, and whether higher is better."""
+    """A reward model's scores in a folder: its name, where they lie, whether higher is better, what to know of them."""
 
     reward_model: str
     folder: Path
     higher_is_better: bool
+    notes: tuple[str, ...] = ()
 
 
 def scores_of(root: Path, reward_model: str | None) -> Scores:
@@ -135,4 +136,5 @@ def _scores(root: Path, wanted: str | None) -> Scores:
     higher = manifest.get("higher_is_better", True)
     if not isinstance(higher, bool):
         raise ErpError(f"data.path = {folder / MANIFEST}: higher_is_better = {higher}: allowed are true and false")
-    return Scores(name, folder, higher)
+    notes = [manifest.get("note"), *(manifest.get("notes") or ())]
+    return Scores(name, folder, higher, tuple(f"{name}: {note}" for note in notes if note))

@@ -72,6 +72,10 @@ class RewardAdapter:
         for start in range(0, len(pairs), AT_ONCE):
             yield from enumerate(self.score(pairs[start : start + AT_ONCE]), start)
 
+    def notes(self, counts: Mapping[str, int], scored: int | None) -> list[str]:  # noqa: ARG002
+        """What every reader of the scores must know of all ``counts`` together; ``scored``: texts, None: unknown."""
+        return []
+
     def about(self) -> dict[str, Any]:
         """What the manifest says of these scores: model id, revision, dtype, attention implementation."""
         return {}

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from erp.collect.rewards.base import Pair, RewardAdapter
-from erp.collect.rewards.window import RESPONSE_SHARE, batches, collated, fit, opened, render, without_oldest
+from erp.collect.rewards.window import RESPONSE_SHARE, batches, collated, cut_notes, fit, opened, render, without_oldest
 from erp.engines.base import Failure
-from erp.errors import ErpError, shorten
+from erp.errors import ErpError, said_by, shorten
 from erp.files import whole_text
 from erp.table.asked import Turn
 from erp.weights import Weights, find_weights
@@ -109,6 +109,10 @@ class LocalRewardModel(RewardAdapter):
             **{name: said for name, said in own.items() if said is not None},
         }  # fmt: skip
 
+    def notes(self, counts: Mapping[str, int], scored: int | None) -> list[str]:
+        """How many texts were cut."""
+        return cut_notes(counts, scored, self.max_tokens)
+
     def score(self, pairs: Sequence[Pair]) -> list[float | Failure | None]:
         """The raw output for each pair, in order; None where it is not finite."""
         if self._network is None:
@@ -179,7 +183,7 @@ class LocalRewardModel(RewardAdapter):
             self._tokenizer = self._tokenizer_in(folder)
         except BROKEN as error:
             raise ErpError(
-                f"reward_model.tokenizer = {self.model}: cannot be loaded from {folder} ({_said(error)}); put all of "
+                f"reward_model.tokenizer = {self.model}: cannot be loaded from {folder} ({said_by(error)}); put all of "
                 f"the tokenizer's files there"
             ) from None
 
@@ -290,11 +294,6 @@ class LocalRewardModel(RewardAdapter):
     def _unloadable(self, folder: Path, error: Exception) -> ErpError:
         return ErpError(
             f"reward_model.model = {self.model}: cannot be loaded from {folder} as {self.loader} in {self.dtype} with "
-            f"{self.attention} attention on {self._device()} ({_said(error)}); put all of its files there, or change "
+            f"{self.attention} attention on {self._device()} ({said_by(error)}); put all of its files there, or change "
             f"reward_model.dtype, attention or device"
         )
-
-
-def _said(error: Exception) -> str:
-    first = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-    return f"{type(error).__name__}: {first[:200]}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -164,6 +164,10 @@ class ServedRewardModel(RewardAdapter):
             "base_url": self._calls.base_url, "api": self.api, "model": self.model, "tokenizer": local.get("model"),
             "revision": local.get("revision"), "max_tokens": local.get("max_tokens"),
         }  # fmt: skip
+
+    def notes(self, counts: Mapping[str, int], scored: int | None) -> list[str]:
+        """How many texts were cut here; what the server cuts is not known."""
+        return [] if self._local is None else self._local.notes(counts, scored)
 
     def score(self, pairs: Sequence[Pair]) -> list[float | Failure | None]:
         """The server's number for each pair, in order; None where it is not finite."""

@@ -87,6 +87,17 @@ def fit(
     return prompt, longest(response, lambda part: length(prompt, part) <= limit)
 
 
+def cut_notes(counts: Mapping[str, int], scored: int | None, limit: int | None) -> list[str]:
+    """How many responses, of how many ``scored``, and prompts were cut to fit into ``limit`` tokens, in words."""
+
+    def share(cut: int, what: str) -> str:
+        of = f"{cut:,} of {scored:,} {what} ({cut / scored:.1%})" if scored else f"{cut:,} {what}"
+        return f"{of} were cut to fit into max_tokens = {limit}"
+
+    said = {"truncated": "responses", "prompt_truncated": "responses' prompts"}
+    return [share(counts[name], what) for name, what in said.items() if counts.get(name)]
+
+
 def batches(lengths: Sequence[int], tokens: int) -> Iterator[list[int]]:
     """Positions of rows of like length, longest first, as many together as fit into ``tokens`` with their padding."""
     batch: list[int] = []

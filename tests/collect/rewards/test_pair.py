@@ -2,9 +2,14 @@
 
 import pytest
 import torch
+import yaml
 
-from erp.collect.rewards.base import Pair
+from erp.build import build
+from erp.collect.rewards.base import Pair, RewardAdapter
 from erp.collect.rewards.pair import PairEncoder
+from erp.collect.score import adapter_node
+from erp.compose import conf_folder
+from erp.errors import ErpError
 from tests.collect.rewards.tiny import CORPUS, deberta, fed, shown
 
 PAIRS = [
@@ -96,3 +101,38 @@ def test_about_says_how_it_was_called(saved):
         "max_tokens": 512,
         "device": "cpu",
     }
+
+
+def shipped(folder, **options):
+    """The adapter as its config file has it, of the weights in a folder."""
+    node = yaml.safe_load((conf_folder() / "reward_model/openassistant_deberta.yaml").read_text())
+    settings = adapter_node(node) | {"model": folder, "device": "cpu"} | options
+    return build(settings, RewardAdapter, key="reward_model")
+
+
+def test_relative_positions_take_texts_beyond_those_of_the_pretraining(saved):
+    folder, network, tokenizer = saved
+    assert network.config.max_position_embeddings == 64
+    model = shipped(folder)
+    words = (
+        Pair("How do I bake bread?", "salt " * 900 + "At home."),
+        Pair("How do I bake bread?", "salt " * 901 + "yeast"),
+    )
+    assert all(512 < len(tokenizer(pair.prompt, pair.response)["input_ids"]) <= 2048 for pair in words)
+    scores = model.score(words)
+    assert scores == pytest.approx([by_hand(network, tokenizer, pair) for pair in words], abs=1e-5)
+    assert not model.counts  # whole, though they differ in their last words alone
+    assert abs(scores[0] - scores[1]) > 1e-3
+    long = Pair("How do I bake bread?", "salt " * 2100)
+    cut = {"truncation": "only_second", "max_length": 2048}
+    assert model.score([long]) == pytest.approx([by_hand(network, tokenizer, long, **cut)], abs=1e-5)
+    assert model.counts == {"truncated": 1}
+    assert model.notes(model.counts, 3) == ["1 of 3 responses (33.3%) were cut to fit into max_tokens = 2048"]
+
+
+def test_positions_from_the_beginning_are_no_more_than_there_are(tmp_path):
+    folder, network, tokenizer = deberta(tmp_path, position_biased_input=True)
+    with pytest.raises(ErpError, match=r"reward_model\.max_tokens = 65: .* has positions for 64; give no more"):
+        adapter(folder, max_tokens=65).score(PAIRS)
+    scores = adapter(folder, max_tokens=64).score(PAIRS)
+    assert scores == pytest.approx([by_hand(network, tokenizer, pair) for pair in PAIRS], abs=1e-5)

@@ -117,14 +117,14 @@ def gemma2(folder, **tokenizer):
     return save(folder, Gemma2ForSequenceClassification(config), made)
 
 
-def deberta(folder):
-    """A DeBERTa v3 with one label."""
+def deberta(folder, *, position_biased_input=False):
+    """A DeBERTa v3 with one label; its positions are relative, unless they are said to count from the beginning too."""
     torch.manual_seed(2)
     made = pair_tokenizer()
     config = DebertaV2Config(
         **SMALL, vocab_size=len(made), num_labels=1, relative_attention=True, position_buckets=8,
-        pos_att_type=["p2c", "c2p"], share_att_key=True, norm_rel_ebd="layer_norm", position_biased_input=False,
-        type_vocab_size=0, max_position_embeddings=64,
+        pos_att_type=["p2c", "c2p"], share_att_key=True, norm_rel_ebd="layer_norm", type_vocab_size=0,
+        max_position_embeddings=64, position_biased_input=position_biased_input,
     )  # fmt: skip
     return save(folder, DebertaV2ForSequenceClassification(config), made)
 
