@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from itertools import groupby
 from typing import Any
@@ -12,6 +12,7 @@ import pandas as pd
 from erp.build import build
 from erp.collect.prompts.base import MESSAGES, asked
 from erp.collect.sampled import SampledUnit
+from erp.collect.stopping import rest
 from erp.collect.store import Store
 from erp.collect.units import Blocks, Clock, Report, Unit, request_seed
 from erp.config import Member
@@ -52,6 +53,12 @@ class Sampler:
         self.tick: Callable[[int], object] | None = None
         self._engine: tuple[dict[str, Any], Engine] | None = None
         self._prompts: pd.DataFrame | None = None
+        self._stopped = False
+
+    def stop(self) -> bool:
+        """Ask for nothing any more, and leave what is under way; False where the engine cannot be stopped."""
+        self._stopped = True
+        return self._engine is not None and self._engine[1].stop()
 
     def loads(self, unit: Unit) -> str:
         """The member's weights."""
@@ -68,6 +75,8 @@ class Sampler:
         """Sample what the units lack: those of a member as one stream, each written as soon as it is whole."""
         for name, own in groupby(units, key=lambda unit: unit.member):
             assert name is not None
+            if self._stopped:
+                return
             yield from self._stream(list(own), self.members[name])
 
     def _stream(self, units: Sequence[Unit], member: Member) -> Iterator[Report]:
@@ -88,13 +97,16 @@ class Sampler:
                     report = whole.written(clock.lap())
                     waiting.remove(whole)
                     yield report
-            for last in list(waiting):
+            for last in [] if self._stopped else list(waiting):
                 report = last.written(clock.lap())
                 waiting.remove(last)
                 yield report
+        except BaseException:
+            for position, sample, answer in rest(answers, self.stop):
+                unit, _, prompt_id = going[position]
+                unit.take(prompt_id, sample, answer)
+            raise
         finally:
-            if isinstance(answers, Generator):
-                answers.close()  # no more requests are taken
             with ExitStack() as all_of_them:  # though one cannot be written
                 for unit in waiting:
                     all_of_them.callback(unit.leave)
@@ -108,6 +120,8 @@ class Sampler:
             self._prompts = store.read_frame("prompts.parquet", ["prompt_id", "prompt"], [MESSAGES])
         greedy, position = member.decoding.temperature == 0, 0  # the likeliest response is asked for once
         for unit in units:
+            if self._stopped:
+                return
             prompts = self._prompts.iloc[self.blocks.rows[unit.block]]
             said = dict(zip(prompts["prompt_id"].tolist(), asked(prompts), strict=True))
             seeds = {identity: request_seed(self.seed, member.name, identity) for identity in said}

@@ -15,6 +15,7 @@ from erp.collect.pairs import as_pair
 from erp.collect.prompts.base import MESSAGES
 from erp.collect.rewards.base import RewardAdapter
 from erp.collect.scored import KEYS, ScoredUnit, to_score, without
+from erp.collect.stopping import rest
 from erp.collect.store import Store
 from erp.collect.units import Clock, Report, Unit
 from erp.engines.base import Failure
@@ -71,6 +72,12 @@ class Scorer:
         self.outdated = 0  # scores of texts that are not there any more
         self._seen = self._usable = 0  # responses that were scored, and those of which a score came
         self._counted: Counter[str] = Counter()
+        self._stopped = False
+
+    def stop(self) -> bool:
+        """Ask for nothing any more, and leave what is under way; False where the reward model cannot be stopped."""
+        self._stopped = True
+        return self._adapter is not None and self._adapter.stop()
 
     def loads(self, unit: Unit) -> str:  # noqa: ARG002
         """The one reward model."""
@@ -135,9 +142,12 @@ class Scorer:
         """Score what has no score; identical (prompt, response) pairs once. Writes them beside those that have one."""
         store = Store(self.url)
         for unit in units:
-            yield self._run(store, unit)
+            if self._stopped or (report := self._run(store, unit)) is None:
+                return
+            yield report
 
-    def _run(self, store: Store, unit: Unit) -> Report:
+    def _run(self, store: Store, unit: Unit) -> Report | None:
+        """None where it was stopped."""
         folder, clock = rewards_folder(self.name), Clock()
         if self._sampled is None:
             self._sampled = store.names("samples")  # all there, before scoring begins
@@ -149,6 +159,9 @@ class Scorer:
             except BaseException:
                 scores.leave(clock.lap())
                 raise
+            if self._stopped:
+                scores.leave(clock.lap())
+                return None
             return scores.written(clock.lap())
 
     def _score(self, store: Store, scores: ScoredUnit) -> None:
@@ -162,18 +175,33 @@ class Scorer:
         adapter, todo = self._adapter, scores.lacking
         prompts = self._prompts.loc[list(dict.fromkeys(p for p, _ in todo))].to_dict("index")
         adapter.counts.clear()
-        for index, score in adapter.each([as_pair(prompts[p], text) for p, text in todo]) if todo else ():
-            scores.take(*todo[index], score, adapter.counts)
-            self._counted.update(adapter.counts)
-            adapter.counts.clear()
-            self._seen += not isinstance(score, Failure)
-            self._usable += score is not None and not isinstance(score, Failure)
-            if self._seen >= FIRST and not self._usable:
-                why = ", ".join(f"{count} {what}" for what, count in sorted(self._counted.items())) or "nothing counted"
-                raise ErpError(
-                    f"reward_model.name = {self.name}: none of the first {self._seen} responses has a usable score "
-                    f"({why}); look at what it answers, then mend the reward model's options"
-                )
+        answers = iter(adapter.each([as_pair(prompts[p], text) for p, text in todo]) if todo else ())
+        try:
+            for index, score in answers:
+                self._take(scores, index, score)
+                self._check_usable()
+        except BaseException:
+            for index, score in rest(answers, self.stop):
+                self._take(scores, index, score)
+            raise
+
+    def _take(self, scores: ScoredUnit, index: int, score: float | Failure | None) -> None:
+        assert self._adapter is not None
+        counts = self._adapter.counts
+        scores.take(*scores.lacking[index], score, counts)
+        self._counted.update(counts)
+        counts.clear()
+        self._seen += not isinstance(score, Failure)
+        self._usable += score is not None and not isinstance(score, Failure)
+
+    def _check_usable(self) -> None:
+        """Raise ErpError where nothing usable came of the first scores."""
+        if self._seen >= FIRST and not self._usable:
+            why = ", ".join(f"{count} {what}" for what, count in sorted(self._counted.items())) or "nothing counted"
+            raise ErpError(
+                f"reward_model.name = {self.name}: none of the first {self._seen} responses has a usable score "
+                f"({why}); look at what it answers, then mend the reward model's options"
+            )
 
     def outcome(self, units: Sequence[Unit]) -> pd.DataFrame:
         """By member, the best first: ``mean`` score, responses that ``had`` one, and their number (``size``)."""

@@ -26,6 +26,7 @@ from erp.collect.growth import sampled_with_less
 from erp.collect.journal import forget
 from erp.collect.sample import Sampler
 from erp.collect.score import Scorer
+from erp.collect.stopping import Stop, interruptible
 from erp.collect.store import Store
 from erp.collect.units import Blocks, Job, Runner, Unit, sampling_units
 from erp.config import CollectConfig
@@ -141,9 +142,13 @@ def _rounds(
     runner = build(config.runner, Runner, key="runner")
     todo, lost, barren = list(units), dict[Unit, str](), 0
     pause = 0.1 if sys.stderr.isatty() else 30.0  # a log file wants a line now and then
-    with tqdm(
-        total=sum(size.values()), desc=job.title, unit="response", mininterval=pause, disable=not config.progress
-    ) as bar:
+    stop: Stop = job.stop if runner.in_process else (lambda: False)
+    with (
+        interruptible(stop),
+        tqdm(
+            total=sum(size.values()), desc=job.title, unit="response", mininterval=pause, disable=not config.progress
+        ) as bar,
+    ):
         job.tick = bar.update if runner.in_process else None
         for _ in range(1 + config.retries):
             again = []

@@ -123,6 +123,9 @@ class Job(Protocol):
     def run(self, units: Sequence[Unit]) -> Iterator[Report]:
         """Do the units, write what came of each, report as they are finished. What is there already stays."""
 
+    def stop(self) -> bool:
+        """End ``run`` after what has come, which is kept; False where that cannot be."""
+
     def loads(self, unit: Unit) -> str:
         """What has to be loaded for this unit: a worker that has it already is given the unit first."""
 

@@ -88,6 +88,16 @@ class Engine:
         """
         raise NotImplementedError(f"{type(self).__name__} defines no generate")
 
+    def stop(self) -> bool:
+        """Leave what is under way, for good: a ``generate`` that is going on gives what has come, and ends.
+
+        May be called by any thread, and where a signal is handled.
+
+        Returns:
+            Whether it will. Where not, nothing is done, and who wants an end closes the iterator.
+        """
+        return False
+
     def close(self) -> None:
         """Give back memory and connections; the next call opens them again."""
 

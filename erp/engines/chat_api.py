@@ -22,6 +22,7 @@ Job = TypeVar("Job")
 R = TypeVar("R")
 Asks = Callable[[Body], Awaitable[Any]]  # one call; the answer is what the endpoint reads
 Post = Callable[[Body], Awaitable[Completion]]
+Started = Future[Callable[[], object]]  # what cancels the work, and leaves the closing alone
 Ahead: TypeAlias = asyncio.Queue[tuple[int, Job] | None]  # numbered jobs; None: there are no more
 
 
@@ -81,6 +82,17 @@ class ChatAPI:
         self.backoff_max_s = backoff_max_s
         self.endpoint = endpoint
         self.told = False
+        self._going = set[Started]()
+        self._stopped = False
+
+    def stop(self) -> None:
+        """Make no more calls and leave those under way: an ``each`` that is going on gives what has come, and ends.
+
+        For good. May be called by any thread, and where a signal is handled.
+        """
+        self._stopped = True
+        for started in list(self._going):
+            started.add_done_callback(_cancel)
 
     def each(self, jobs: Iterable[Job], work: Callable[[Asks, Job], Awaitable[R]]) -> Iterator[tuple[int, R | Failure]]:
         """Do the work of every job, as many at once as there may be calls.
@@ -101,7 +113,7 @@ class ChatAPI:
         """
         session = Session(self)
         results: queue.SimpleQueue[tuple[int, R | Failure] | BaseException | None] = queue.SimpleQueue()
-        started: Future[Callable[[], object]] = Future()  # to what cancels the work, and leaves the closing alone
+        started: Started = Future()
 
         async def worker(pending: Ahead[Job]) -> None:
             while (following := await pending.get()) is not None:
@@ -121,7 +133,10 @@ class ChatAPI:
 
         def run() -> None:
             try:
-                with ThreadPoolExecutor(1, f"requests to {self.base_url}") as reader:
+                with (
+                    suppress(asyncio.CancelledError),  # it was stopped, or nobody listens any more
+                    ThreadPoolExecutor(1, f"requests to {self.base_url}") as reader,
+                ):
                     asyncio.run(every_job(reader))
                 results.put(None)
             except BaseException as error:
@@ -130,7 +145,10 @@ class ChatAPI:
                     started.set_exception(error)
 
         thread = threading.Thread(target=run, name=f"calls to {self.base_url}", daemon=True)
+        self._going.add(started)
         try:
+            if self._stopped:
+                return
             thread.start()
             while (result := results.get()) is not None:
                 if isinstance(result, BaseException):
@@ -140,6 +158,7 @@ class ChatAPI:
             started.add_done_callback(_cancel)
             if thread.is_alive():
                 thread.join()
+            self._going.discard(started)
 
 
 async def _take(jobs: Iterable[Job], reader: Executor, pending: Ahead[Job], takers: int) -> None:
@@ -151,7 +170,7 @@ async def _take(jobs: Iterable[Job], reader: Executor, pending: Ahead[Job], take
         await pending.put(None)
 
 
-def _cancel(started: Future[Callable[[], object]]) -> None:
+def _cancel(started: Started) -> None:
     if started.exception() is None:
         with suppress(RuntimeError):  # the loop is closed: all is done
             started.result()()

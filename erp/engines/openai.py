@@ -112,6 +112,11 @@ class OpenAIEngine(Engine):
         """Sample responses to each request, as many calls at once as ``concurrency`` says."""
         return self._answers(requests, self._shared(member))
 
+    def stop(self) -> bool:
+        """Leave the calls under way."""
+        self._api.stop()
+        return True
+
     def _answers(self, requests: Iterable[Request], shared: Body) -> Iterator[Answer]:
         positions: dict[int, int] = {}  # number of a call under way -> position of its request
 

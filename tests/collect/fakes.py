@@ -11,6 +11,7 @@ from itertools import islice
 from pathlib import Path
 
 from erp.collect.rewards.base import Pair, RewardAdapter
+from erp.collect.rewards.judge import Judge
 from erp.config import Member
 from erp.engines.base import Answer, Engine, Failure, Request, Response
 from erp.engines.openai import OpenAIEngine
@@ -90,6 +91,24 @@ class MortalEngine(OpenAIEngine):
                 self.died.touch()
                 os._exit(137)
             yield answer
+
+
+class UnhurriedEngine(OpenAIEngine):
+    """An OpenAI-compatible server whose answers wait: they are looked at one by one, and not fast."""
+
+    def generate(self, requests: Iterable[Request], member: Member) -> Iterator[Answer]:
+        for answer in super().generate(requests, member):
+            time.sleep(0.05)
+            yield answer
+
+
+class UnhurriedJudge(Judge):
+    """A judge whose verdicts wait."""
+
+    def each(self, pairs: Sequence[Pair]) -> Iterator[tuple[int, float | Failure | None]]:
+        for verdict in super().each(pairs):
+            time.sleep(0.05)
+            yield verdict
 
 
 class Letters(RewardAdapter):

@@ -76,6 +76,16 @@ class RewardAdapter:
         """What every reader of the scores must know of all ``counts`` together; ``scored``: texts, None: unknown."""
         return []
 
+    def stop(self) -> bool:
+        """Leave what is under way, for good: an ``each`` that is going on gives what has come, and ends.
+
+        May be called by any thread, and where a signal is handled.
+
+        Returns:
+            Whether it will. Where not, nothing is done, and who wants an end closes the iterator.
+        """
+        return False
+
     def about(self) -> dict[str, Any]:
         """What the manifest says of these scores: model id, revision, dtype, attention implementation."""
         return {}

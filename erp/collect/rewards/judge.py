@@ -120,6 +120,11 @@ class Judge(RewardAdapter):
         for index, verdict in self._api.each(pairs, self._verdict):
             yield index, verdict if isinstance(verdict, Failure) else self.read(verdict)
 
+    def stop(self) -> bool:
+        """Leave the calls under way."""
+        self._api.stop()
+        return True
+
     def about(self) -> dict[str, Any]:
         """What the manifest says of these scores."""
         return {

@@ -150,7 +150,7 @@ class ServedRewardModel(RewardAdapter):
             Endpoint(self._how.path, self._read, "scores"),
         )  # fmt: skip
         self._local = None if tokenizer is None else self._how.local(tokenizer, max_tokens, revision)
-        self._loaded = self._logits = False
+        self._loaded, self._logits, self._stopped = False, unit_scores, False
 
     def look_in(self, weights_dir: str | None) -> None:
         """Say where a tokenizer already on disk may lie."""
@@ -175,18 +175,27 @@ class ServedRewardModel(RewardAdapter):
         return [scores[index] for index in range(len(pairs))]
 
     def each(self, pairs: Sequence[Pair]) -> Iterator[tuple[int, float | Failure | None]]:
-        """Position and score of each pair as answers come; the first few once they are seen to be logits."""
+        """Position and score of each pair as answers come; those from 0 to 1 once they are seen to be logits.
+
+        Where it is stopped before that, they are not given: another look may find them to be probabilities.
+        """
         if self._local is not None and not self._loaded:
             self._local.load_tokenizer()
             self._loaded = True
         held: list[tuple[Text, float | Failure | None]] = []
         for _, scored in self._calls.each(self._batches(pairs), self._scored):
             held += [] if isinstance(scored, Failure) else scored
-            if self._logits or self._seen_to_be_logits(held):
+            if self._seen_to_be_logits(held):
                 yield from self._counted(held)
                 held = []
-        self._seen_to_be_logits(held)
-        yield from self._counted(held)
+        if self._seen_to_be_logits(held) or not self._stopped:
+            yield from self._counted(held)
+
+    def stop(self) -> bool:
+        """Leave the calls under way."""
+        self._stopped = True
+        self._calls.stop()
+        return True
 
     def _batches(self, pairs: Sequence[Pair]) -> Iterator[list[Text]]:
         """What is sent in each call, tokenised when it is to be sent."""
@@ -247,17 +256,16 @@ class ServedRewardModel(RewardAdapter):
         raise self._no_scores(f"gives {str(number)[:40]!r} for a score; give the api of the server that runs there")
 
     def _seen_to_be_logits(self, held: Sequence[tuple[Text, float | Failure | None]]) -> bool:
-        """Whether enough scores were seen to tell. Raises ErpError where they are probabilities."""
+        """Whether scores were seen that are no probabilities. Raises ErpError where enough are, or may be."""
         numbers = [score for _, score in held if isinstance(score, float)]
+        self._logits = self._logits or any(not 0 <= one <= 1 for one in numbers)
         ones = len(numbers) > 1 and set(numbers) == {1.0}  # what softmax makes of a single logit
-        enough = len(numbers) >= LOOKED_AT
-        if not self._logits and not self.unit_scores and (ones or (enough and all(0 <= one <= 1 for one in numbers))):
+        if not self._logits and (ones or len(numbers) >= LOOKED_AT):
             raise self._no_scores(
                 f"gives nothing but numbers from 0 to 1 ({len(numbers)} of them): these are probabilities, no logits; "
                 f"use a release of the server that can leave its activation out, or say reward_model.unit_scores=true "
                 f"where the model itself scores from 0 to 1"
             )
-        self._logits = self._logits or enough
         return self._logits
 
     def _counted(
