@@ -210,6 +210,7 @@ def make_results(
             "cascade": None, "cascades": None,
         },
         "rewards_at_run_time": None,
+        "predicted_costs": None,
         "disagreement": disagreement(samples[1] > 1, category is not None, router - base, half),
         "aiq": areas if differ else dict.fromkeys(areas),
         "perf_gain": {

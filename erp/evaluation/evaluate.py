@@ -26,6 +26,7 @@ from erp.evaluation.points import (
     point_gains,
     policy_section,
 )
+from erp.evaluation.predicted_costs import predicted_costs_section
 from erp.evaluation.prediction import prediction_section
 from erp.evaluation.rivals import pair_section, pareto_section
 from erp.evaluation.routing import Sampled, reference_rows, routing_gains, routing_section
@@ -82,12 +83,15 @@ def evaluate(
         )
     every, rows = GroupBootstrap(held_out.groups, **bootstrap), np.flatnonzero(held_out.targets.complete)
     decisions: dict[str, Any] = dict.fromkeys(DECISIONS)
+    complete, draws = None, None
     if len(rows):
         draws = every if len(rows) == len(held_out.rewards) else every.of(rows)
         level = bootstrap.get("level", 0.95)
-        decisions = _decisions(held_out.complete(), policy, draws, level, chosen, sampled or Sampled(), labels)
+        complete = held_out.complete()
+        decisions = _decisions(complete, policy, draws, level, chosen, sampled or Sampled(), labels)
     return {
         "prediction": prediction_section(held_out, every),
+        "predicted_costs": predicted_costs_section(held_out, every, complete, draws),
         **decisions,
         "overlaps": overlaps_section(held_out, every),
     }

@@ -42,6 +42,7 @@ class HeldOut:
         neighbours: positions (n,) -> (n, k, M) rewards of the nearest train prompts of these prompts, for policies
             that read them: never held for all N.
         read_first: what the router pays of each prompt for answers that it reads before it decides.
+        costs_known: (N, M) where a cost was observed, and does not stand for the member's train mean; None: everywhere.
         spread, points, weights, matches: what the router predicts of single rewards, as in
             `erp.decisions.forecast.Forecast`; None where it predicts none, or no policy reads it.
     """
@@ -59,6 +60,7 @@ class HeldOut:
     guessed_category_scores: Floats | None = None
     neighbours: Callable[[NDArray[np.int64]], Floats | None] | None = None
     read_first: float = 0.0
+    costs_known: NDArray[np.bool_] | None = None
     spread: Floats | None = None
     points: Floats | None = None
     weights: Floats | None = None
@@ -86,6 +88,7 @@ class HeldOut:
             self, scores=self.scores[rows], category_scores=some(self.category_scores), predicted_costs=costs,
             guessed_category_scores=some(self.guessed_category_scores), targets=self.targets.take(rows),
             costs=self.costs[rows], groups=self.groups[rows],
+            costs_known=None if self.costs_known is None else self.costs_known[rows],
             neighbours=None if near is None else lambda at: near(rows[at]),
             spread=some(self.spread), points=some(self.points), matches=some(self.matches),
         )  # fmt: skip

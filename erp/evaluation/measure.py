@@ -23,6 +23,7 @@ from erp.evaluation.held_out import HeldOut
 from erp.evaluation.noise import noise_section
 from erp.evaluation.routing import Sampled
 from erp.metrics.length import length_bias
+from erp.routers.cost_model import CostModel
 from erp.shared import shared
 from erp.table.samples import separate_samples
 from erp.table.schema import RewardTable
@@ -74,6 +75,8 @@ def measure(
     if not in_reward_units:  # a threshold learnt in one reward model's units says nothing in another's
         sampled = replace(sampled, cascade=None, cascades=(), samples=None if policy.needs_samples else sampled.samples)
     sections = evaluate(test, policy, settings, choices.lambdas, sampled, _labels(data, config, whole))
+    if (costs := sections["predicted_costs"]) is not None and bundle.cost_model is not None:
+        sections["predicted_costs"] = _with_heads(costs, bundle.cost_model)
     table, groups = data.table if whole is None else whole, data.split.groups
     means = data.targets if table is data.table and of_means else None
     found = {
@@ -126,6 +129,7 @@ def held_out(data: RoutingData, bundle: Bundle, rows: Rows, scores: np.ndarray[A
         else None,
         targets=data.targets.take(rows),
         costs=data.costs.values[rows],
+        costs_known=np.isfinite(data.costs.known[rows]),
         predicted_costs=np.concatenate(costs) if costs else bundle.train_mean_cost.numpy(),
         train_mean_reward=bundle.train_mean_reward.numpy(),
         train_mean_cost=bundle.train_mean_cost.numpy(),
@@ -136,6 +140,14 @@ def held_out(data: RoutingData, bundle: Bundle, rows: Rows, scores: np.ndarray[A
         neighbours=near if policy.needs_neighbours else None,
         **_joined(told),
     )
+
+
+def _with_heads(section: Mapping[str, Any], model: CostModel) -> dict[str, Any]:
+    """With what predicts each member's costs, and how far that erred on validation."""
+    heads = zip(section["members"].items(), model.heads, strict=True)
+    on_validation = {"linear": float(model.linear_error), "log": float(model.log_error)}
+    members = {name: {**told, "head": head} for (name, told), head in heads}
+    return {**section, "members": members, "on_validation": on_validation}
 
 
 def _joined(told: Sequence[Distribution]) -> dict[str, Any]:

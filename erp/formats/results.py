@@ -62,5 +62,10 @@ def with_disagreement(results: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
+def with_predicted_costs(results: Mapping[str, Any]) -> dict[str, Any]:
+    """6: how well costs are predicted was not told before."""
+    return {"predicted_costs": None, **results}
+
+
 # 2: there may be a section `drift`; 4: there may be `run.fit_seconds`
-RESULTS = Form(told_in_full, as_it_was, with_run_time, as_it_was, with_disagreement)
+RESULTS = Form(told_in_full, as_it_was, with_run_time, as_it_was, with_disagreement, with_predicted_costs)

@@ -205,8 +205,8 @@ class GroupBootstrap:
             means[d], sizes[d] = column.mean(), np.abs(column).mean()
         return _Summed(self, sums, means, sizes)
 
-    def _percentiles(self, means: NDArray[np.floating], drawn: NDArray[np.float64]) -> list[Interval]:
-        """Intervals of D statistics from their values on the draws (draws, D)."""
+    def percentiles(self, means: NDArray[np.floating], drawn: NDArray[np.float64]) -> list[Interval]:
+        """Intervals of D statistics (D,) from their values on the draws (B, D), such as follow from `draws`."""
         if self.resampled == 1:  # every draw is the sample itself: no spread, and no knowledge of it
             return [Interval(float(mean), float("nan"), float("nan")) for mean in means]
         freedom = self.resampled - 1
@@ -245,7 +245,7 @@ def together(
     found = []
     with np.errstate(divide="ignore", invalid="ignore"):
         for part, statistic, drawn in zip(summed, statistics, _resampled(summed), strict=True):
-            found.append(part.bootstrap._percentiles(statistic(part.means[None])[0], statistic(drawn)))
+            found.append(part.bootstrap.percentiles(statistic(part.means[None])[0], statistic(drawn)))
     return found
 
 

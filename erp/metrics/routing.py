@@ -60,6 +60,36 @@ def audc(
     return float(best @ widths / (c_max - c_min))
 
 
+def audc_of_rows(
+    curve_cost: NDArray[np.floating],
+    curve_reward: NDArray[np.floating],
+    members_cost: NDArray[np.floating],
+    members_reward: NDArray[np.floating],
+) -> NDArray[np.float64]:
+    """`audc` of B curves at once, each with the pool of its own row: one for every draw of a bootstrap.
+
+    Args:
+        curve_cost: (B, P) finite mean costs.
+        curve_reward: (B, P) finite mean rewards.
+        members_cost: (B, M) finite mean costs of the pool's members.
+        members_reward: (B, M) finite mean rewards of theirs.
+
+    Returns:
+        (B,) NaN where all members cost the same.
+    """
+    c_min, c_max = members_cost.min(axis=1, keepdims=True), members_cost.max(axis=1, keepdims=True)
+    hair = MEAN * np.abs(members_cost).max(axis=1, keepdims=True)
+    start = np.where(members_cost <= c_min + hair, members_reward, -np.inf).max(axis=1, keepdims=True)
+    cost = np.concatenate([c_min, np.clip(curve_cost, c_min, c_max)], axis=1)
+    reward = np.concatenate([start, np.where(curve_cost <= c_max + hair, curve_reward, -np.inf)], axis=1)
+    order = np.argsort(cost, axis=1, kind="stable")
+    best = np.maximum.accumulate(np.take_along_axis(reward, order, axis=1), axis=1)
+    widths = np.diff(np.take_along_axis(cost, order, axis=1), append=c_max, axis=1)
+    span = (c_max - c_min)[:, 0]
+    area: NDArray[np.float64] = (best * widths).sum(axis=1) / np.where(span > hair[:, 0], span, np.nan)
+    return area
+
+
 def clip_curve(
     curve_cost: NDArray[np.floating],
     curve_reward: NDArray[np.floating],

@@ -13,6 +13,7 @@ from erp.report.pages.extension import extension_page
 from erp.report.pages.method import data_page, method_page
 from erp.report.pages.noise import noise_page
 from erp.report.pages.overlaps import overlaps_page
+from erp.report.pages.predicted_costs import predicted_costs_page
 from erp.report.pages.prediction import prediction_page
 from erp.report.pages.rows import equal_cost_page, members_page, rows_page
 from erp.report.pages.run_time import run_time_page
@@ -56,6 +57,7 @@ def render(results: Results, figures: Sequence[str]) -> str:
         *(curve_page(results) if decided else []),
         *prediction_page(results),
         *(_left_out(results, image("predicted_vs_observed"))),
+        *predicted_costs_page(results),
         *(economics_page(results) if decided else []),
         *noise_page(results),
         *image("variance_shares"),

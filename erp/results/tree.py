@@ -16,6 +16,7 @@ from erp.results.extension import Extension
 from erp.results.noise import Noise, SplitHalf
 from erp.results.overlaps import Overlaps
 from erp.results.policy import Chosen, CostSave, EqualCost, PerfGain, PolicyOutcome
+from erp.results.predicted_costs import PredictedCosts
 from erp.results.prediction import Prediction
 from erp.results.routing import Routing
 from erp.results.run import Cost, Data, Objective, Run
@@ -45,6 +46,9 @@ class Results(Section):
     data: Data = told("on what")
     cost: Cost = told("what costs are counted in")
     prediction: Prediction = told("how well rewards are predicted")
+    predicted_costs: PredictedCosts | None = told(
+        "how well costs are predicted, and what that buys", null="costs are the members' train means"
+    )
     routing: Routing | None = told("the router and its references at lambda = 0", null=_NONE)
     disagreement: Disagreement | None = told("gains by whether members differ on a prompt", null=_NONE)
     policy: PolicyOutcome | None = told("the run's policy", null=_NONE)

@@ -89,6 +89,7 @@ def test_results_get_what_they_did_not_tell():
         "chosen_on_validation": {"same_reward_margin": None, "same_reward_difference": None, "cascades": None},
         "rewards_at_run_time": None,
         "disagreement": None,
+        "predicted_costs": None,
         "overlaps": None,
     }
 
@@ -97,17 +98,20 @@ def test_a_form_of_results_that_lacks_another_encoder_or_a_look_at_rewards():
     found = {"run": {"name": "a"}, "level": 0.95}
     assert RESULTS.read({"format": 1, **found}, "file") == {
         **found, "rewards_at_run_time": None, "disagreement": None,
+        "predicted_costs": None,
     }  # fmt: skip
     chosen = RESULTS.read({"format": 2, "chosen_on_validation": {"cascade": None}}, "file")
     assert chosen == {
         "chosen_on_validation": {"cascade": None, "cascades": None}, "rewards_at_run_time": None, "disagreement": None,
+        "predicted_costs": None,
     }  # fmt: skip
 
 
 def test_results_of_before_gains_were_told_by_disagreement():
     before = {"format": 4, "prediction": {"members": {"a": {"r2": 0.5}}, "r2_pooled": None}}
     assert RESULTS.read(before, "file") == {
-        "disagreement": None, "prediction": {"members": {"a": {"auc": None, "r2": 0.5}}, "r2_pooled": None},
+        "disagreement": None, "predicted_costs": None,
+        "prediction": {"members": {"a": {"auc": None, "r2": 0.5}}, "r2_pooled": None},
     }  # fmt: skip
     assert "disagreement" not in before
 

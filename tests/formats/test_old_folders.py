@@ -16,6 +16,7 @@ ADDED = {
     "cascades",
     "disagreement",
     "auc",
+    "predicted_costs",
 }  # keys that later results have
 
 

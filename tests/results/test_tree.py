@@ -23,7 +23,11 @@ def test_what_is_read_is_written_bit_for_bit(file):
     kept = json.loads(file.read_text())
     found = whole(RESULTS.read(kept, str(file))).plain()
     newer = [(found["cost"], "fell_back"), (found, "rewards_at_run_time"), (found["chosen_on_validation"], "cascades")]
-    newer += [(found, "disagreement"), *((row, "auc") for row in found["prediction"]["members"].values())]
+    newer += [
+        (found, "disagreement"),
+        (found, "predicted_costs"),
+        *((row, "auc") for row in found["prediction"]["members"].values()),
+    ]
     assert not any(section.pop(key) for section, key in newer)  # than these files
     assert text(found) == text(kept)
 

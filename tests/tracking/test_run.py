@@ -14,6 +14,7 @@ import yaml
 
 from erp.config import Tracking
 from erp.errors import ErpError
+from erp.formats.run import RUN
 from erp.programs import train as program
 from erp.tracking import tracked
 from erp.training import learn
@@ -42,7 +43,7 @@ def test_a_run_has_the_id_name_group_tags_and_config_of_its_folder(trained):
     chosen = {"router": "mlp", "backbone": "hashing", "policy": "lambda", "pool": "all", "data": "synthetic"}
     chosen["reward_model"] = result.results["run"]["reward_model"]
     assert run.config.pop("choices") == chosen
-    assert {"format": 1, **run.config} == yaml.safe_load((result.folder / "config.yaml").read_text())
+    assert {"format": RUN.number, **run.config} == yaml.safe_load((result.folder / "config.yaml").read_text())
     assert run.tags[0] == "first"
     assert set(run.tags[1:]) == {f"{group}={name}" for group, name in chosen.items()}
 
