@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from erp.build import as_built, build
-from erp.collect.growth import Beside, beside, block_of
+from erp.collect.growth import Beside, beside, block_of, forget_silent, sampled_members, without_silent
 from erp.collect.journal import forget
 from erp.collect.prompts.base import PromptSet, prompt_frame, with_ids_of
 from erp.collect.score import Scorer, rewards_folder
@@ -36,7 +36,8 @@ def open_collection(
 
     Sampling may add members, prompts and samples of a prompt (``k``) to a collection, finished or not: what is there
     stays, in its order. Prices and parameters may change, and prompts' categories and references be corrected: no
-    response depends on them. Everything else has to be the same.
+    response depends on them. So may all that is said of a member that never answered, and everything where none has.
+    All else has to be the same.
 
     A dry run only checks: ``write=False``.
 
@@ -46,21 +47,21 @@ def open_collection(
     Raises:
         ErpError: the folder holds something else, one line for each setting that differs.
     """
-    wanted = _settings(config, prompts)
-    if not store.exists(SETTINGS):
-        if store.exists(MANIFEST) or store.exists(PROMPTS):
-            raise ErpError(f"out = {store.url}: holds a table that was not collected here; give another name")
+    wanted, samples = _settings(config, prompts), "sample" in config.steps  # scoring takes the members that are there
+    there, sampled = store.exists(SETTINGS), sampled_members(store)
+    if not there and (store.exists(MANIFEST) or store.exists(PROMPTS)):
+        raise ErpError(f"out = {store.url}: holds a table that was not collected here; give another name")
+    if not there or (samples and not sampled):
         if write:
-            store.write_json(SETTINGS, wanted)
-            store.write_frame(PROMPTS, prompts)
+            _begin(store, wanted, prompts)
         return wanted, prompts
-    held, before = _held(store, prompts, write)
+    found_there, before = _held(store, prompts, write)
+    held = without_silent(found_there, wanted, sampled) if samples else found_there
     found = Beside(before, prompts.iloc[:0], [], {})
     if held["prompts"] != wanted["prompts"]:
         found = beside(before, prompts)
     before, more = found.held, found.more
     _refuse_others(store, config, held, wanted, more, found.other)
-    samples = "sample" in config.steps  # scoring takes the members that are there
     new = {name: said for name, said in wanted["members"].items() if samples and name not in held["members"]}
     members = {**held["members"], **new}
     merged = {
@@ -75,17 +76,31 @@ def open_collection(
         merged["references"] = held.get("references", 0) + 1
     if wanted["k"] > held["k"]:
         merged |= {"k": wanted["k"], "fewer_samples": min(held["k"], held.get("fewer_samples", held["k"]))}
-    there = len(before) + len(more)
-    if there > sum(held["added"]):
-        merged["added"] = [*held["added"], there - sum(held["added"])]
+    if (size := len(before) + len(more)) > sum(held["added"]):
+        merged["added"] = [*held["added"], size - sum(held["added"])]
     prompts = pd.concat([before, more], ignore_index=True) if len(more) else before
     if write:
-        _write(store, held, merged, found, prompts)
+        _write(store, found_there, merged, found, prompts)
     return merged, prompts
+
+
+def _begin(store: Store, wanted: dict[str, Any], prompts: pd.DataFrame) -> None:
+    """Write what a collection is made from, over what one had of which nothing came."""
+    if store.exists(SETTINGS):
+        before = store.read_json(SETTINGS)
+        if before == wanted and store.exists(PROMPTS):
+            return
+        reopen(store)
+        forget_silent(store, set(before["members"]))
+        store.remove(PROMPTS)  # first: settings without prompts are a collection that is being begun
+    store.write_json(SETTINGS, wanted)
+    store.write_frame(PROMPTS, prompts)
 
 
 def _write(store: Store, held: dict[str, Any], merged: dict[str, Any], found: Beside, prompts: pd.DataFrame) -> None:
     """Keep what was added and corrected, in an order that may end anywhere."""
+    if silent := {name for name, said in held["members"].items() if merged["members"].get(name) != said}:
+        forget_silent(store, silent)
     if merged["k"] > held["k"] or merged["added"] != held["added"]:
         reopen(store)
     if "reference" in found.corrected:  # first: no score by these is then taken for one by those before

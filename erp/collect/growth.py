@@ -1,10 +1,11 @@
-"""How a collection grows: which blocks its prompts are cut into, which lack prompts or samples, what was corrected."""
+"""How a collection grows: its blocks, which of them lack prompts or samples, what was corrected, who never answered."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import unquote
 
 import pandas as pd
 
@@ -38,6 +39,30 @@ def sampled_with_less(store: Store, held: dict[str, Any], units: Sequence[Unit])
         if unit.part in done
     }
     return {unit: k for unit, k in had.items() if k < held["k"]}
+
+
+def sampled_members(store: Store) -> set[str]:
+    """Names of the members of which a response is there, in a part or a journal."""
+    parts = (name.removeprefix("part-") for name in store.names("samples"))
+    return {unquote(name.rsplit("-", 1)[0]) for name in (*parts, *store.names("journal/samples"))}
+
+
+def without_silent(held: dict[str, Any], wanted: Mapping[str, Any], sampled: set[str]) -> dict[str, Any]:
+    """What a collection is made from, if members that never answered are as they are wanted now, or not there."""
+    members = {
+        name: said if name in sampled else wanted["members"][name]
+        for name, said in held["members"].items()
+        if name in sampled or name in wanted["members"]
+    }
+    return {**held, "members": members, "facts": {name: held["facts"].get(name, {}) for name in members}}
+
+
+def forget_silent(store: Store, members: set[str]) -> None:
+    """Remove what was noted of members that never answered, in other settings than they have now."""
+    for folder in ("failures/samples", "log/samples"):
+        for name in store.names(folder):
+            if unquote(name.rsplit("-", 1)[0]) in members:
+                store.remove(f"{folder}/{name}")
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,49 @@ def test_a_table_ends_though_some_prompts_are_refused(collect, tmp_path):
         assert len(server.calls) == 7 * 2
 
 
+def test_what_nothing_came_of_may_be_corrected(collect, tmp_path):
+    """A wrong model's name, and everything else of a table without a response; then what is said of a silent member."""
+
+    def answer(body, number):
+        return error(404, "no such model") if body["model"] == "wrong" else echo(body, number)
+
+    def run(members, *more, **options):
+        return collect(*OPENAI, f"engine.base_url={server.url}", *more, members=members, **options)
+
+    with ChatServer(answer) as server:
+        assert "answers 404 (no such model)" in run("[{name: small, model: wrong}]")[2]
+        two = "[{name: small}, {name: large, model: wrong}]"
+        arguments = ("k=2", "seed=1", "block=3", "prompts.limit=5", "pool.decoding={temperature: 0.5}")
+        assert "answers 404" in run(two, *arguments)[2]
+        asked = len([body for body in server.bodies if body["model"] == "small"])
+        assert asked == 5 * 2
+        corrected = "[{name: small}, {name: large, model: right}]"
+        code, _, err = run(corrected, *arguments, "dry_run=true")
+        assert code == 0, err
+        code, _, err = run(corrected, *arguments)
+        assert code == 0, err
+        assert [body["model"] for body in server.bodies].count("small") == asked
+        assert len(samples(tmp_path)) == 5 * 2 * 2
+        other = run("[{name: small, model: other}, {name: large, model: right}]", *arguments)
+        assert other[0] == 2
+        assert "pool.members.small: differs in model" in other[2]
+
+
+def test_a_member_that_never_answered_is_no_member_of_another_pool_s_table(collect, tmp_path):
+    def answer(body, number):
+        return error(400, "no") if body["model"] == "mute" else echo(body, number)
+
+    with ChatServer(answer) as server:
+        arguments = (*OPENAI, f"engine.base_url={server.url}")
+        assert collect(*arguments, members="[{name: small}, {name: mute}]")[0] == 2
+        assert (tmp_path / "table/failures/samples/mute-00000.json").exists()
+        code, _, err = collect(*arguments, members="[{name: small}]")
+        assert code == 0, err
+    assert set(samples(tmp_path)["model"]) == {"small"}
+    assert json.loads((tmp_path / "table/manifest.json").read_text())["members"] == ["small"]
+    assert not list((tmp_path / "table/failures/samples").iterdir())
+
+
 @pytest.mark.parametrize("status", [402, 404])
 def test_answers_before_an_error_that_ends_the_run_are_kept(collect, tmp_path, status):
     good, stopped = 25, threading.Event()
