@@ -12,7 +12,7 @@ from erp.collect.rewards.base import Pair, RewardAdapter
 from erp.collect.rewards.local import LocalRewardModel
 from erp.collect.rewards.pair import PairEncoder
 from erp.collect.rewards.sequence import SequenceClassifier
-from erp.collect.rewards.window import DATE
+from erp.collect.rewards.window import DATE, opened
 from erp.engines.base import Failure
 from erp.engines.chat_answers import Endpoint
 from erp.engines.chat_api import Asks, ChatAPI, together
@@ -106,6 +106,8 @@ class ServedRewardModel(RewardAdapter):
             are too long for the server fail.
         revision: of the tokenizer's repository.
         max_tokens: longer texts lose the end of the response; no more than the server takes.
+        chat_template: Jinja text in place of the tokenizer's own.
+        system: what stands before conversations that have no system message of their own.
         batch: pairs a call.
         unit_scores: whether the model's own scores lie from 0 to 1. Otherwise such scores are taken for probabilities
             that the server made of them, and refused.
@@ -135,6 +137,8 @@ class ServedRewardModel(RewardAdapter):
         retries: int = 6,
         backoff_s: float = 1.0,
         backoff_max_s: float = 60.0,
+        chat_template: str | None = None,
+        system: str | None = None,
     ) -> None:
         super().__init__()
         if batch < 1:
@@ -143,13 +147,19 @@ class ServedRewardModel(RewardAdapter):
             raise ErpError(
                 "reward_model.tokenizer = null: SGLang's /classify applies no template; give a hub id or folder"
             )
+        if tokenizer is None and chat_template is not None:
+            raise ErpError(
+                "reward_model.chat_template: the server applies its own where no tokenizer is given; leave it out, or "
+                "give reward_model.tokenizer"
+            )
         self.model, self.api, self.batch, self.unit_scores = model, api, batch, unit_scores
         self._how = APIS[api]
         self._calls = ChatAPI(
             "reward_model", base_url, api_key_env, concurrency, timeout_s, retries, backoff_s, backoff_max_s,
             Endpoint(self._how.path, self._read, "scores"),
         )  # fmt: skip
-        self._local = None if tokenizer is None else self._how.local(tokenizer, max_tokens, revision)
+        local = self._how.local(tokenizer or model, max_tokens, revision, chat_template=chat_template, system=system)
+        self._local, self.chat_template, self.system = None if tokenizer is None else local, chat_template, system
         self._loaded, self._logits, self._stopped = False, unit_scores, False
 
     def look_in(self, weights_dir: str | None) -> None:
@@ -163,6 +173,8 @@ class ServedRewardModel(RewardAdapter):
         return {
             "base_url": self._calls.base_url, "api": self.api, "model": self.model, "tokenizer": local.get("model"),
             "revision": local.get("revision"), "max_tokens": local.get("max_tokens"),
+            **({} if self.chat_template is None else {"chat_template": self.chat_template}),
+            **({} if self.system is None else {"system": self.system}),
         }  # fmt: skip
 
     def notes(self, counts: Mapping[str, int], scored: int | None) -> list[str]:
@@ -205,7 +217,7 @@ class ServedRewardModel(RewardAdapter):
 
     def _text(self, place: int, pair: Pair) -> Text:
         if self._local is None:
-            turns = [{**turn, "content": whole_text(turn["content"])} for turn in pair.turns]
+            turns = [{**turn, "content": whole_text(turn["content"])} for turn in opened(pair.turns, self.system)]
             asked = turns if self._how.local is SequenceClassifier else whole_text(pair.prompt)
             return Text(place, [asked, whole_text(pair.response)])
         fitted = self._local.fitted(pair)

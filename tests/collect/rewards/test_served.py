@@ -127,6 +127,39 @@ def test_a_conversation_is_scored_by_a_server_as_it_is_here(decoder, tokenizer_a
     assert scores == pytest.approx(SequenceClassifier(folder, **LOCAL).score(pairs), abs=1e-5)
 
 
+FORMAT = "{% for turn in messages %}{{ turn.role + ': ' + turn.content + '<|end|>' }}{% endfor %}"
+
+
+@pytest.mark.parametrize(
+    "options", [{"system": "Be brief."}, {"chat_template": FORMAT}, {"system": "Be brief.", "chat_template": FORMAT}]
+)
+def test_a_format_and_a_system_message_are_those_of_the_same_model_here(decoder, options):
+    folder, network, tokenizer = decoder
+    plain = SequenceClassifier(folder, **LOCAL).score(PAIRS)
+    here = SequenceClassifier(folder, **LOCAL, **options).score(PAIRS)
+    assert max(abs(one - other) for one, other in zip(plain, here, strict=True)) > 1e-3
+    with ChatServer(speaks("vllm_pooling", network, tokenizer)) as server:
+        model = served(server, api="vllm_pooling", tokenizer=folder, **options)
+        assert model.score(PAIRS) == pytest.approx(here, abs=1e-5)
+        assert options.items() <= model.about().items()
+    if "chat_template" not in options:  # the server lays it out
+        with ChatServer(speaks("vllm_classify", network, tokenizer)) as server:
+            assert served(server, **options).score(PAIRS) == pytest.approx(here, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"chat_template": FORMAT}, "chat_template: the server applies its own where no tokenizer is given; leave it"),
+        ({"api": "tei", "system": "Be brief."}, "chat_template, system: org/rm is fed no chat template"),
+        ({"api": "vllm_score", "tokenizer": "org/rm", "chat_template": FORMAT}, "org/rm is fed no chat template"),
+    ],
+)
+def test_a_format_that_nothing_is_laid_out_in_is_refused(options, why):
+    with pytest.raises(ErpError, match=why):
+        ServedRewardModel("org/rm", **options)
+
+
 @pytest.mark.parametrize("api", ["vllm_classify", "tei"])
 def test_what_is_cut_is_what_is_cut_here_and_said(decoder, encoder, api):
     folder, network, tokenizer = encoder if api == "tei" else decoder
