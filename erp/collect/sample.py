@@ -14,7 +14,7 @@ from erp.collect.prompts.base import MESSAGES, asked
 from erp.collect.sampled import SampledUnit
 from erp.collect.stopping import rest
 from erp.collect.store import Store
-from erp.collect.units import Blocks, Clock, Report, Unit, request_seed
+from erp.collect.units import Blocks, Clock, Report, Unit, request_seed, rounds
 from erp.config import Member
 from erp.engines.base import Engine, Request
 
@@ -31,6 +31,7 @@ class Sampler:
         blocks: of its prompts.
         weights_dir: where weights may lie.
         refused_too: whether prompts are asked again that would be refused again.
+        retries: further rounds for prompts that failed.
     """
 
     title = "sampling"
@@ -38,7 +39,7 @@ class Sampler:
 
     def __init__(
         self, url: str, engine: dict[str, Any], members: list[Member], k: int, seed: int, blocks: Blocks,
-        weights_dir: str | None, refused_too: bool = False,
+        weights_dir: str | None, refused_too: bool = False, retries: int = 0,
     ) -> None:  # fmt: skip
         self.url, self.node, self.k, self.seed, self.blocks, self.weights_dir = (
             url,
@@ -48,7 +49,7 @@ class Sampler:
             blocks,
             weights_dir,
         )
-        self.refused_too = refused_too
+        self.refused_too, self.retries = refused_too, retries
         self.members = {member.name: member for member in members}
         self.tick: Callable[[int], object] | None = None
         self._engine: tuple[dict[str, Any], Engine] | None = None
@@ -73,6 +74,10 @@ class Sampler:
 
     def run(self, units: Sequence[Unit]) -> Iterator[Report]:
         """Sample what the units lack: those of a member as one stream, each written as soon as it is whole."""
+        for _, own in groupby(units, key=self.loads):
+            yield from rounds(list(own), self.retries, self._once)
+
+    def _once(self, units: Sequence[Unit]) -> Iterator[Report]:
         for name, own in groupby(units, key=lambda unit: unit.member):
             assert name is not None
             if self._stopped:

@@ -17,7 +17,7 @@ from erp.collect.rewards.base import RewardAdapter
 from erp.collect.scored import KEYS, ScoredUnit, to_score, without
 from erp.collect.stopping import rest
 from erp.collect.store import Store
-from erp.collect.units import Clock, Report, Unit
+from erp.collect.units import Clock, Report, Unit, rounds
 from erp.engines.base import Failure
 from erp.errors import ErpError
 from erp.table.belonging import RESPONSE_HASH, of_other_texts
@@ -54,14 +54,15 @@ class Scorer:
         members: whose responses are scored.
         weights_dir: where weights may lie.
         refused_too: whether responses are scored again that would be refused again.
+        retries: further rounds for prompts that failed.
     """
 
     def __init__(
         self, url: str, reward_model: dict[str, Any], members: list[str], weights_dir: str | None,
-        refused_too: bool = False,
+        refused_too: bool = False, retries: int = 0,
     ) -> None:  # fmt: skip
         self.url, self.node, self.members, self.weights_dir = url, reward_model, members, weights_dir
-        self.refused_too = refused_too
+        self.refused_too, self.retries = refused_too, retries
         self.name = str(reward_model["name"])
         self.title = f"scoring by {self.name}"
         self.ticks = False
@@ -140,6 +141,9 @@ class Scorer:
 
     def run(self, units: Sequence[Unit]) -> Iterator[Report]:
         """Score what has no score; identical (prompt, response) pairs once. Writes them beside those that have one."""
+        yield from rounds(units, self.retries, self._once)
+
+    def _once(self, units: Sequence[Unit]) -> Iterator[Report]:
         store = Store(self.url)
         for unit in units:
             if self._stopped or (report := self._run(store, unit)) is None:

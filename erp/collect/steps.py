@@ -1,4 +1,4 @@
-"""The two steps of a collection: which units are left, rounds until nothing fails, and what is said at the end."""
+"""The two steps of a collection: which units are left, what becomes of them, and what is said at the end."""
 
 from __future__ import annotations
 
@@ -65,10 +65,10 @@ def sample_all(store: Store, config: CollectConfig, blocks: Blocks, held: dict[s
         finished = False
         job = Sampler(
             store.url, config.engine, members, config.k, config.seed, blocks, _absolute(config.weights_dir),
-            config.retry_failed,
+            config.retry_failed, config.retries,
         )  # fmt: skip
         size = {u: waiting.get(u) or blocks.held_by(u.block) for u in todo}
-        _rounds(config, job, todo, {u: count * config.k for u, count in size.items()}, {*waiting})
+        _done(config, job, todo, {u: count * config.k for u, count in size.items()}, {*waiting})
     everything = [Unit(block, name) for name in held["members"] for block in range(len(blocks.rows))]
     count, reason = _failed(store, "failures/samples", everything)
     _refuse_too_many(config, store, count, blocks.prompts * len(held["members"]), reason)
@@ -96,7 +96,7 @@ def score_all(store: Store, config: CollectConfig, blocks: Blocks) -> str:
         )
     sampled = read_manifest(store)
     members, weights = sampled["members"], _absolute(config.weights_dir)
-    job = Scorer(store.url, config.reward_model, members, weights, config.retry_failed)
+    job = Scorer(store.url, config.reward_model, members, weights, config.retry_failed, config.retries)
     about = same_reward_model(store, job)
     units = [Unit(block) for block in range(len(blocks.rows))]
     where = f"{score.rewards_folder(job.name)}"
@@ -106,7 +106,7 @@ def score_all(store: Store, config: CollectConfig, blocks: Blocks) -> str:
     todo = [u for u in units if u in size]
     if todo:
         store.remove(f"{where}/{MANIFEST}")
-        _rounds(config, job, todo, size, {u for u in todo if u.file in failed})
+        _done(config, job, todo, size, {u for u in todo if u.file in failed})
     count, reason = _failed(store, f"failures/{where}", units)
     _refuse_too_many(config, store, count, blocks.prompts, reason)
     outcome = job.outcome(units)
@@ -131,16 +131,16 @@ def score_all(store: Store, config: CollectConfig, blocks: Blocks) -> str:
     )
 
 
-def _rounds(
+def _done(
     config: CollectConfig, job: Job, units: Sequence[Unit], size: dict[Unit, int], failed_before: set[Unit]
 ) -> None:
-    """Do the units; those with failures again, as often as ``retries`` says.
+    """Do the units.
 
     Raises:
         ErpError: some were lost, or nothing comes of any; of those that failed before nothing may well come again.
     """
     runner = build(config.runner, Runner, key="runner")
-    todo, lost, barren = list(units), dict[Unit, str](), 0
+    lost, barren = dict[Unit, str](), 0
     pause = 0.1 if sys.stderr.isatty() else 30.0  # a log file wants a line now and then
     stop: Stop = job.stop if runner.in_process else (lambda: False)
     with (
@@ -150,32 +150,26 @@ def _rounds(
         ) as bar,
     ):
         job.tick = bar.update if runner.in_process else None
-        for _ in range(1 + config.retries):
-            again = []
-            for report in runner.run(job, todo):
-                if job.tick is None or not job.ticks:
-                    bar.update(report.done)
-                if report.tokens:
-                    bar.set_postfix_str(f"{report.unit.member} {report.tokens / report.seconds:,.0f} tokens/s")
-                if report.lost is not None:
-                    lost[report.unit] = report.lost
-                elif report.failed:
-                    if not all(why.final for why in report.failed.values()):
-                        again.append(report.unit)
-                    reason = next(iter(report.failed.values())).error[:200]
-                    bar.write(f"{report.unit.name}: {len(report.failed)} prompts failed: {reason}", file=sys.stderr)
-                if report.unit not in failed_before:
-                    barren = barren + 1 if report.failed and not report.done else 0
-                if barren == BARREN:
-                    raise ErpError(
-                        f"{job.title}: nothing came of {BARREN} units one after the other, the last by: {reason}; what "
-                        f"succeeded is kept; mend the cause (is the server up, its address right?) and go on with the "
-                        f"same command"
-                    )
-            todo = again
-            failed_before.update(again)
-            if not todo:
-                break
+        for report in runner.run(job, units):
+            if job.tick is None or not job.ticks:
+                bar.update(report.done)
+            if report.tokens:
+                bar.set_postfix_str(f"{report.unit.member} {report.tokens / report.seconds:,.0f} tokens/s")
+            if report.lost is not None:
+                lost[report.unit] = report.lost
+            elif report.failed:
+                reason = next(iter(report.failed.values())).error[:200]
+                bar.write(f"{report.unit.name}: {len(report.failed)} prompts failed: {reason}", file=sys.stderr)
+            if report.unit not in failed_before:
+                barren = barren + 1 if report.failed and not report.done else 0
+            if report.failed:
+                failed_before.add(report.unit)
+            if barren == BARREN:
+                raise ErpError(
+                    f"{job.title}: nothing came of {BARREN} units one after the other, the last by: {reason}; what "
+                    f"succeeded is kept; mend the cause (is the server up, its address right?) and go on with the "
+                    f"same command"
+                )
     if lost:
         unit, why = next(iter(lost.items()))
         raise ErpError(

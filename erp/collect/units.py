@@ -81,7 +81,7 @@ class Report:
     Attributes:
         unit: which one.
         done: responses sampled, or scored.
-        failed: prompt_id -> why; tried again in the next round, unless it would be told the same.
+        failed: prompt_id -> why.
         tokens: generated.
         seconds: it took.
         lost: why it could not be done at all; None where it was.
@@ -93,6 +93,29 @@ class Report:
     tokens: int = 0
     seconds: float = 0.0
     lost: str | None = None
+
+    @property
+    def again(self) -> bool:
+        """Whether some of what failed may come at another attempt."""
+        return not all(why.final for why in self.failed.values())
+
+
+def rounds(units: Sequence[Unit], retries: int, once: Callable[[Sequence[Unit]], Iterator[Report]]) -> Iterator[Report]:
+    """Do the units, and again those of which something may still come, at most ``retries`` times: a report each time.
+
+    Args:
+        units: of one model, which stays loaded.
+        retries: rounds after the first.
+        once: does units.
+    """
+    for _ in range(1 + retries):
+        again = []
+        for report in once(units):
+            again += [report.unit] if report.again else []
+            yield report
+        if not again:
+            return
+        units = again
 
 
 class Clock:
@@ -121,7 +144,10 @@ class Job(Protocol):
     tick: Callable[[int], object] | None
 
     def run(self, units: Sequence[Unit]) -> Iterator[Report]:
-        """Do the units, write what came of each, report as they are finished. What is there already stays."""
+        """Do the units, write what came of each, report as they are finished. What is there already stays.
+
+        Units of which something may still come are done again, and reported again, while their model is loaded.
+        """
 
     def stop(self) -> bool:
         """End ``run`` after what has come, which is kept; False where that cannot be."""

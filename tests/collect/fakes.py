@@ -71,6 +71,24 @@ class KnownEngine(Engine):
         )
 
 
+class HeavyEngine(KnownEngine):
+    """Loads a model before it answers, which the file ``loads`` beside the diary gets a line of; holds one at once."""
+
+    def __init__(self, diary: str, fail: list[str] | None = None) -> None:
+        super().__init__(diary, fail=fail)
+        self.loaded: str | None = None
+
+    def generate(self, requests: Iterable[Request], member: Member) -> Iterator[Answer]:
+        if self.loaded != member.weights:
+            self.loaded = member.weights
+            with (self.diary.parent / "loads").open("a") as stream:
+                stream.write(json.dumps(self.loaded) + "\n")
+        yield from super().generate(requests, member)
+
+    def close(self) -> None:
+        self.loaded = None
+
+
 class MortalEngine(OpenAIEngine):
     """An OpenAI-compatible server, two calls at once; the process is killed once, after some answers.
 

@@ -387,6 +387,13 @@ def test_a_dry_run_refuses_what_the_run_would(collect):
     assert "k = 2: the table has k = 3" in err
 
 
+def test_a_model_is_loaded_once_whatever_is_tried_again(collect, tmp_path):
+    code, _, err = collect("engine=heavy", "engine.fail=[bread]", "max_failed=0.2", "retries=2")
+    assert code == 0, err
+    assert diary(tmp_path, "loads") == ["small", "org/big"]
+    assert [entry[1] for entry in diary(tmp_path)].count("bread") == 2 * (1 + 2)
+
+
 def test_a_second_round_adds_to_the_time_a_unit_took(collect, tmp_path):
     collect("engine.fail=[bread]", "engine.seconds=0.05", "retries=0")
     (tmp_path / "mended").touch()

@@ -109,6 +109,12 @@ class TestOnRay:
         assert [entry[1] for entry in diary(tmp_path)[len(before) :]] == ["chair"]
         pd.testing.assert_frame_equal(samples(tmp_path), samples(tmp_path / "local"))
 
+    def test_a_model_is_loaded_once_whatever_is_tried_again(self, cluster, tmp_path, capsys):
+        arguments = command(tmp_path, "engine=heavy", "engine.fail=[bread]", "runner=ray_data", "runner.workers=1")
+        assert cli.main([*arguments, "max_failed=0.2", "retries=2"]) == 0, capsys.readouterr().err
+        assert sorted(diary(tmp_path, "loads")) == ["org/big", "small"]
+        assert [entry[1] for entry in diary(tmp_path)].count("bread") == 2 * (1 + 2)
+
     def test_members_with_different_needs_are_at_work_at_the_same_time(self, cluster, tmp_path):
         both, waited = threading.Barrier(2), set()
 

@@ -69,11 +69,14 @@ class RayDataRunner(Runner):
         left = list(units)
         with self._cluster() as ray:
             for _ in range(self.attempts):
-                done = set()
+                done = set[Unit]()
                 with closing(self._reports(ray, job, left)) as reports:
-                    for report in reports:
-                        done.add(report.unit)
-                        yield report
+                    for said in reports:
+                        if isinstance(said, Report):
+                            done |= set() if said.again else {said.unit}
+                            yield said
+                        else:
+                            done.update(said)
                 left = [unit for unit in left if unit not in done]
                 if not left:
                     return
@@ -145,8 +148,8 @@ class RayDataRunner(Runner):
             raise ErpError(f"runner.address = {self.address}: no cluster there ({error}); start one, or give null")\
                 from None  # fmt: skip
 
-    def _reports(self, ray: Any, job: Job, units: Sequence[Unit]) -> Generator[Report]:
-        """Of the units that are done; none of one whose worker is lost."""
+    def _reports(self, ray: Any, job: Job, units: Sequence[Unit]) -> Generator[Report | tuple[Unit, ...]]:
+        """Of the units that are done, and the units of each task that has ended; none of those of a lost worker."""
         first, *others = self._pipelines(ray, job, units)
         whole = first.union(*others) if others else first
         batches: Any = iter(whole.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0))
@@ -212,8 +215,10 @@ class _Worker:
     def __call__(self, batch: Mapping[str, Any]) -> Iterator[dict[str, list[bytes]]]:
         """Do a task's units, given by their places."""
         try:
-            for report in self.job.run([self.units[place] for place in batch["unit"]]):
+            units = tuple(self.units[place] for place in batch["unit"])
+            for report in self.job.run(units):
                 yield {"outcome": [pickle.dumps(report)]}
+            yield {"outcome": [pickle.dumps(units)]}  # no more will come of these
         except ErpError as error:
             yield {"outcome": [pickle.dumps(error)]}
         except Exception:  # Ray Data would take it for a lost worker
