@@ -2,6 +2,7 @@
 
 A row for each table, reward model, backbone and router: gain over the best single member at lambda = 0, and that less
 category mean's, given and predicted, on the same prompts, with p by Holm over all rows of a table and reward model.
+``equal_cost`` is its reward less category mean's where it spends as much as that, asking the backbone included.
 Reads 10_board's modules: run with that folder on PYTHONPATH.
 """
 
@@ -13,11 +14,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from reading import Run, read_runs
-from results import Panel, row, saved, told
+from results import POINTS, Panel, row, saved, told
 from standing import REFERENCES, differences
 
+from erp.decisions.choice import Outcome
+from erp.evaluation.run_time import at_cost
 from erp.runs import RunFolder
 
 AT = " on "
@@ -33,9 +37,19 @@ def named(run: Run) -> Run:
 def rows(panel: Panel) -> Iterator[dict[str, Any]]:
     """Of each router on each backbone: gain, R^2, what it saves, and what asking the backbone costs."""
     gains = [[(run, run.reward - run.alone) for run in runs] for runs in panel.routers.values()]
-    for (name, runs), gain in zip(panel.routers.items(), panel.intervals(gains), strict=True):
+    others = {run.split: run for run in panel.routers["category_mean"]}
+    equal = panel.intervals(
+        [[(run, at_equal_cost(run, others[run.split])) for run in runs] for runs in panel.routers.values()]
+    )
+    for (name, runs), gain, level in zip(panel.routers.items(), panel.intervals(gains), equal, strict=True):
         router, _, backbone = name.partition(AT)
-        found = row(panel, name, runs) | told("gain", gain) | saved(panel, runs) | of_results(runs)
+        found = (
+            row(panel, name, runs)
+            | told("gain", gain)
+            | saved(panel, runs)
+            | of_results(runs)
+            | told("equal_cost", level)
+        )
         share, saving = found["backbone_share"], found.get("saving")
         yield found | {
             "name": router, "backbone": backbone or None,
@@ -43,12 +57,30 @@ def rows(panel: Panel) -> Iterator[dict[str, Any]]:
         }  # fmt: skip
 
 
+def at_equal_cost(run: Run, other: Run) -> np.ndarray:
+    """(n,) reward where the run's curve, with what asking its backbone costs, meets the other's cost, less the other's.
+
+    Between two points of the curve that is a mixture; where the whole curve is cheaper, or dearer, its nearest end.
+    """
+    if run.router == other.router:
+        return np.zeros(len(run.ids))
+    asked = asked_of(run) or 0.0
+    points = zip(*(part.T for part in run.earned(run.lambdas(POINTS))), strict=True)
+    curve = [Outcome(reward, cost + asked, np.empty(0)) for reward, cost in points]
+    return at_cost(curve, float(other.earned([0.0])[1].mean())) - other.reward
+
+
+def asked_of(run: Run) -> float | None:
+    """What asking the backbone about a prompt costs; None where that is not known."""
+    economics = RunFolder(run.folder).load_results()["economics"] or {}
+    return economics.get("router_per_prompt")
+
+
 def of_results(runs: Sequence[Run]) -> dict[str, float | None]:
     """Means over splits of R^2 and of its ceiling, and the backbone's cost as a share of the best single's."""
     results = [RunFolder(run.folder).load_results() for run in runs]
     prediction = pd.DataFrame([result["prediction"] or {} for result in results])
-    asked = [(result["economics"] or {}).get("router_per_prompt") for result in results]
-    known = [cost / run.alone_cost.mean() for cost, run in zip(asked, runs, strict=True) if cost is not None]
+    known = [cost / run.alone_cost.mean() for run in runs if (cost := asked_of(run)) is not None]
     return {
         **{key: mean_of(prediction, key) for key in ("r2_pooled", "r2_pooled_ceiling", "r2_differences")},
         "backbone_share": sum(known) / len(known) if known else None,

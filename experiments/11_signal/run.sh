@@ -25,6 +25,10 @@ sweep() {  # NAME OVERRIDES...: the backbones by three routers, those of several
 
 python ../06_backbones/keep.py  # embeddings of the table that ships, so that no weights are needed for it
 sweep mini reward_model.name=verifier,yes_logit
+# What a cheap member answers first, once and twice: from the table's own responses, which the other tables do not have.
+erp train -m experiment=signal sweep=signal_mini_attempt backbone=attempt "backbone.member=smollm2-135m-shots,qwen-0.5b-direct" backbone.samples=1,2 \
+  'backbone.name=attempt_${backbone.samples}_${backbone.member}' router=ridge,block_ridge,soft_category_mean reward_model.name=verifier,yes_logit \
+  out=../runs tracking=off figures=false "${all[@]}"
 for table in "${tables[@]}"; do
   IFS=, read -ra own <<< "$table"
   name=$(basename "${own[0]}")
@@ -34,7 +38,7 @@ export PYTHONPATH=../10_board
 if ((${#tables[@]})) || [[ -n ${PROBES:-} ]]; then
   python beside_category.py ../runs/sweeps/signal_*.json all.csv
 else  # what stands of other tables and of probes is left
-  python beside_category.py ../runs/sweeps/signal_mini{,_blocks,_given,_predicted}.json results.csv
+  python beside_category.py ../runs/sweeps/signal_mini{,_blocks,_attempt,_given,_predicted}.json results.csv
 fi
 python plot.py all.csv figure.png ../../docs/images/signal.png
 python page.py all.csv README.md ../../docs/which-router.md
