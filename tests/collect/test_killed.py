@@ -44,11 +44,12 @@ def test_killed_five_times_it_ends_byte_for_byte_as_undisturbed(tmp_path):
     pd.testing.assert_frame_equal(samples(tmp_path / "broken"), samples(tmp_path / "whole"))
 
 
-KILLS, AT_ONCE = 100, 4
+AT_ONCE = 4
 
 
 @pytest.mark.slow
-def test_killed_a_hundred_times_nothing_paid_for_is_lost(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("how", "times"), [(signal.SIGKILL, 100), (signal.SIGINT, 40)])
+def test_killed_a_hundred_times_nothing_paid_for_is_lost(tmp_path, monkeypatch, how, times):
     """Sampling and judging by a server of whose answers 3% are errors: at most what was under way is paid twice."""
     monkeypatch.setenv("NO_PROXY", "*")
     paid, chance = [], random.Random(2)
@@ -78,16 +79,16 @@ def test_killed_a_hundred_times_nothing_paid_for_is_lost(tmp_path, monkeypatch):
         broken = arguments(tmp_path / "broken", server.url)
         while True:
             process = subprocess.Popen([sys.executable, "-m", "erp", *broken], stderr=subprocess.DEVNULL)
-            enough = len(paid) + chance.randint(0, 2 * needed // (KILLS + 20))
-            while kills < KILLS and len(paid) <= enough and process.poll() is None:
+            enough = len(paid) + chance.randint(0, 2 * needed // (times + 20))
+            while kills < times and len(paid) <= enough and process.poll() is None:
                 time.sleep(0.002)
-            if kills < KILLS:
-                process.send_signal(signal.SIGKILL)
+            if kills < times:
+                process.send_signal(how)
             process.wait()
             if process.returncode == 0:
                 break
             kills += 1
-        assert kills == KILLS
+        assert kills == times
     pd.testing.assert_frame_equal(samples(tmp_path / "broken", "judge"), samples(tmp_path / "whole", "judge"))
     assert len(set(paid)) == needed
     assert len(paid) - needed <= kills * AT_ONCE
