@@ -29,7 +29,8 @@ from erp.collect.score import Scorer
 from erp.collect.stopping import Stop, interruptible
 from erp.collect.store import Store
 from erp.collect.units import Blocks, Job, Runner, Unit, sampling_units
-from erp.config import CollectConfig
+from erp.config import CollectConfig, Member
+from erp.engines.base import Engine
 from erp.errors import ErpError, shorten
 from erp.table.folder import MANIFEST
 
@@ -67,6 +68,7 @@ def sample_all(store: Store, config: CollectConfig, blocks: Blocks, held: dict[s
             store.url, config.engine, members, config.k, config.seed, blocks, _absolute(config.weights_dir),
             config.retry_failed, config.retries,
         )  # fmt: skip
+        _ready(config, {u.member for u in todo})
         size = {u: waiting.get(u) or blocks.held_by(u.block) for u in todo}
         _done(config, job, todo, {u: count * config.k for u, count in size.items()}, {*waiting})
     everything = [Unit(block, name) for name in held["members"] for block in range(len(blocks.rows))]
@@ -82,6 +84,28 @@ def sample_all(store: Store, config: CollectConfig, blocks: Blocks, held: dict[s
         write_manifest(store, held, count)
     odd = warnings(store, held, len(blocks.rows)) if todo else []
     return "\n".join([*odd, f"{_counted(todo, units, 'sampled')}, {count} failed prompts: {store.url}"])
+
+
+def _ready(config: CollectConfig, wanted: set[str | None]) -> None:
+    """Ask every engine whether it can be asked, so that a member's server that is down is no surprise after hours.
+
+    Where workers run elsewhere, what they reach is not to be seen from here.
+    """
+    if not build(config.runner, Runner, key="runner").in_process:
+        return
+    assert config.engine is not None
+    engines: list[tuple[dict[str, Any], list[Member]]] = []
+    for member in config.pool.members or []:
+        if member.name in wanted:
+            node = member.engine_in(config.engine)
+            own = next((members for other, members in engines if other == node), None)
+            if own is None:
+                engines.append((node, [member]))
+            else:
+                own.append(member)
+    for node, members in engines:
+        for line in build(node, Engine, key="engine").ready(members):
+            tqdm.write(line)
 
 
 def score_all(store: Store, config: CollectConfig, blocks: Blocks) -> str:

@@ -73,6 +73,14 @@ class Engine:
     def look_in(self, weights_dir: str | None) -> None:
         """Say where weights already on disk may lie."""
 
+    def ready(self, members: Sequence[Member]) -> list[str]:  # noqa: ARG002
+        """Look, before the first request, whether these members can be asked; what is odd, a line each.
+
+        Raises:
+            ErpError: they cannot.
+        """
+        return []
+
     def generate(self, requests: Iterable[Request], member: Member) -> Iterator[Answer]:
         """Sample responses to each request with the member's weights, chat template and decoding.
 

@@ -15,6 +15,7 @@ from typing import Any, TypeAlias, TypeVar
 from erp.engines.base import Failure
 from erp.engines.chat_address import address_faults
 from erp.engines.chat_answers import CHAT, Completion, Endpoint
+from erp.engines.chat_models import Listed, read_models
 from erp.engines.chat_session import Body, Session, Unanswered
 from erp.errors import ErpError
 
@@ -93,6 +94,29 @@ class ChatAPI:
         self._stopped = True
         for started in list(self._going):
             started.add_done_callback(_cancel)
+
+    def models(self) -> Listed | None:
+        """Which models the address says that it has; None where it does not say.
+
+        Raises:
+            ErpError: nobody is there, or the key is refused.
+        """
+        session, said = Session(self), Future[bytes | None]()
+
+        async def ask() -> bytes | None:
+            async with session.opened():
+                return await session.models()
+
+        def run() -> None:
+            try:
+                said.set_result(asyncio.run(ask()))
+            except BaseException as error:
+                said.set_exception(error)
+
+        # as in `each`: the caller may have a loop of its own
+        threading.Thread(target=run, name=f"models of {self.base_url}", daemon=True).start()
+        content = said.result()
+        return None if content is None else read_models(content)
 
     def each(self, jobs: Iterable[Job], work: Callable[[Asks, Job], Awaitable[R]]) -> Iterator[tuple[int, R | Failure]]:
         """Do the work of every job, as many at once as there may be calls.

@@ -34,8 +34,9 @@ REMEDIES = {  # for what the next call would be told too
     404: "check the address (what stands before {path}), and the model's name as the server lists it at /models",
 }
 UNHEARD_S = 4.0  # a server that never was there is not waited for any longer
-CONNECT_S = 6.0  # an address that takes longer to open a connection is not there
+CONNECT_S = 5.0  # an address that takes longer to open a connection is not there
 QUIET_S = 4.0  # without an answer after which it is said, once, what the server says instead
+MODELS_S = 6.0  # for which the list of models, which is no more than good to know, is waited for
 LARGEST = 2**26  # bytes of an answer: what goes on for longer is no answer, and would fill the memory
 
 
@@ -131,18 +132,7 @@ class Session:
                     return await self._attempt(content)
                 except _Again as error:
                     again, attempts = error, attempts + 1
-                long = time.monotonic() - since > UNHEARD_S
-                if again.unconnected and self._heard == -math.inf and (long or attempts > self._api.retries):
-                    speaks = " (does it speak https?)" if self._api.base_url.startswith("https:") else ""
-                    raise ErpError(
-                        f"{self._where}: nobody answers there ({again}); start the server, or correct the address"
-                        f"{speaks}"
-                    )
-                if again.foreign and not self._served and long:
-                    raise ErpError(
-                        f"{self._where}: something else answers there ({again}); give the address of a server whose "
-                        f"{self._api.endpoint.path} it is"
-                    )
+                self._refuse_strangers(again, time.monotonic() - since > UNHEARD_S, attempts)
                 self._say(again)
                 if attempts > self._api.retries:
                     reason = f"{again} (attempt {attempts}, the last)"
@@ -152,9 +142,21 @@ class Session:
                 if again.after_s > self._api.timeout_s:
                     self._gone = f"{again}; to be asked again in {again.after_s:.0f} s, no sooner"
                     break
-                backoff_s = min(self._api.backoff_max_s, self._api.backoff_s * 2.0 ** (attempts - 1))
-                await asyncio.sleep(max(again.after_s, backoff_s * random.uniform(0.5, 1)))
+                await asyncio.sleep(max(again.after_s, self._backoff_s(attempts)))
             raise Unanswered(self._gone)
+
+    def _refuse_strangers(self, again: _Again, long: bool, attempts: int) -> None:
+        """Raise ErpError where there is no server, or one of something else, and never was another."""
+        if again.unconnected and self._heard == -math.inf and (long or attempts > self._api.retries):
+            speaks = " (does it speak https?)" if self._api.base_url.startswith("https:") else ""
+            raise ErpError(
+                f"{self._where}: nobody answers there ({again}); start the server, or correct the address{speaks}"
+            )
+        if again.foreign and not self._served and long:
+            raise ErpError(
+                f"{self._where}: something else answers there ({again}); give the address of a server whose "
+                f"{self._api.endpoint.path} it is"
+            )
 
     def _say(self, again: _Again) -> None:
         """Say once why nothing comes: the waits between attempts grow to minutes."""
@@ -162,23 +164,55 @@ class Session:
             self._api.told = True
             tqdm.write(f"note: {self._where}: {again}; it is asked again, and again", file=sys.stderr)
 
-    async def _attempt(self, content: bytes) -> Any:
-        url = f"{self._api.base_url}{self._api.endpoint.path}"
+    async def models(self) -> bytes | None:
+        """What the server answers when asked which models it has; None where it does not say, or not soon.
+
+        Raises ErpError where nobody is there, or the key is refused.
+        """
+        since, attempts = time.monotonic(), 0
+        while True:
+            try:
+                status, headers, answer = await self._exchange("GET", "/models", None, MODELS_S)
+                break
+            except Unanswered:
+                return None
+            except _Again as again:
+                attempts += 1
+                if not again.unconnected:
+                    return None
+                self._refuse_strangers(again, time.monotonic() - since > UNHEARD_S, attempts)
+                await asyncio.sleep(self._backoff_s(attempts))
+        if status == 401:
+            self._raise_for(status, headers, answer)
+        return answer if status == 200 else None
+
+    def _backoff_s(self, attempts: int) -> float:
+        longest = min(self._api.backoff_max_s, self._api.backoff_s * 2.0 ** (attempts - 1))
+        return longest * random.uniform(0.5, 1)
+
+    async def _exchange(
+        self, method: str, path: str, content: bytes | None, timeout_s: float
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        """Status, headers and body of an answer, whatever it says. Raises _Again where none came."""
+        url, timeout_s = f"{self._api.base_url}{path}", min(timeout_s, self._api.timeout_s)
         try:
             async with (
-                asyncio.timeout(self._api.timeout_s),
-                self._client.post(url, data=content, allow_redirects=False, proxy=self._proxy) as response,
+                asyncio.timeout(timeout_s),
+                self._client.request(method, url, data=content, allow_redirects=False, proxy=self._proxy) as response,
             ):
-                status, headers, answer = response.status, response.headers, await _body(response)
+                return response.status, response.headers, await _body(response)
         except TimeoutError as error:
             if isinstance(error, self._unconnected):
                 raise _Again(f"no connection within {CONNECT_S:g} s", unconnected=True) from None
-            raise _Again(f"{self._api.base_url}: no answer within {self._api.timeout_s:g} s") from None
+            raise _Again(f"{self._api.base_url}: no answer within {timeout_s:g} s") from None
         except self._errors as error:
             unconnected = isinstance(error, self._unconnected)
             reason = _no_connection(error) if unconnected else f"{self._api.base_url}: {_named(error)}"
-            # what hangs up before it ever said a word is no server of this kind
-            raise _Again(self._hidden(reason), unconnected=unconnected or self._heard == -math.inf) from None
+            foreign = self._heard == -math.inf  # what hangs up before it ever said a word speaks of something else
+            raise _Again(self._hidden(reason), unconnected=unconnected, foreign=foreign) from None
+
+    async def _attempt(self, content: bytes) -> Any:
+        status, headers, answer = await self._exchange("POST", self._api.endpoint.path, content, self._api.timeout_s)
         self._heard = time.monotonic()
         if status == 429:
             self._pace.refused(retry_after_s(headers.get("retry-after", "")))

@@ -11,6 +11,7 @@ from erp.engines.base import Answer, Engine, Failure, Request, Response, consecu
 from erp.engines.chat_address import checked_extra
 from erp.engines.chat_answers import Choice, Completion
 from erp.engines.chat_api import ChatAPI, Post, together
+from erp.engines.chat_models import oddities
 from erp.engines.chat_session import Body, Unanswered
 from erp.errors import ErpError, shorten
 
@@ -107,6 +108,11 @@ class OpenAIEngine(Engine):
         self.keep_filtered = keep_filtered
         self.extra_body = checked_extra("engine", extra_body, OURS)
         self._takes_n: dict[str, bool] = {}  # by model, as found out
+
+    def ready(self, members: Sequence[Member]) -> list[str]:
+        """Ask which models the server has: nothing is paid for that."""
+        listed = self._api.models()
+        return [] if listed is None else oddities(listed, members, self._api.base_url)
 
     def generate(self, requests: Iterable[Request], member: Member) -> Iterator[Answer]:
         """Sample responses to each request, as many calls at once as ``concurrency`` says."""

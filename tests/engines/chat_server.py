@@ -40,14 +40,21 @@ def error(status: int, message: str, **headers: str) -> Reply:
 class ChatServer:
     """Serves ``answer(body, number of earlier calls)`` at ``url`` while the context is open.
 
+    Args:
+        answer: to a call.
+        models: to the question which models there are; without it, that is not known here.
+
     Attributes:
+        listed: how often that was asked.
         calls: (arrival in seconds, path, headers, JSON body) of every call, in order.
         most_at_once: largest number of calls that were being answered at the same time.
     """
 
-    def __init__(self, answer: Callable[[dict[str, Any], int], Reply | dict[str, Any]]) -> None:
+    def __init__(
+        self, answer: Callable[[dict[str, Any], int], Reply | dict[str, Any]], models: Reply | None = None
+    ) -> None:
         self.calls: list[tuple[float, str, dict[str, str], dict[str, Any]]] = []
-        self.most_at_once = 0
+        self.most_at_once = self.listed = 0
         self._answer = answer
         self._now = 0
         self._lock = threading.Lock()
@@ -59,6 +66,11 @@ class ChatServer:
 
             def do_POST(self) -> None:
                 outer._serve(self)
+
+            def do_GET(self) -> None:
+                outer.listed += 1
+                assert self.path == "/v1/models"
+                outer._send(self, models or Reply("", 404))
 
             def log_message(self, *_: Any) -> None:
                 pass
@@ -101,6 +113,9 @@ class ChatServer:
         self._stop.wait(reply.wait_s)
         with self._lock:
             self._now -= 1
+        self._send(handler, reply)
+
+    def _send(self, handler: BaseHTTPRequestHandler, reply: Reply) -> None:
         content = reply.body.encode() if isinstance(reply.body, str) else json.dumps(reply.body).encode()
         handler.send_response(reply.status)
         for name, value in {"content-length": str(len(content)), **reply.headers}.items():

@@ -202,8 +202,9 @@ def test_an_address_where_nobody_ever_listened_is_told_at_once():
 
 
 @pytest.mark.parametrize("https", [False, True], ids=["http", "https"])
-def test_what_answers_in_another_language_is_no_server(https):
+def test_what_answers_in_another_language_is_no_server(monkeypatch, https):
     """As an SSH daemon would: a greeting, and it hangs up."""
+    monkeypatch.setattr(chat_session, "UNHEARD_S", 0.0)
     with socket.create_server(("127.0.0.1", 0)) as greeter:
 
         def greet():
@@ -219,8 +220,9 @@ def test_what_answers_in_another_language_is_no_server(https):
             list(sampled(engine(address), [request("a")], TINY, 1))
         greeter.shutdown(socket.SHUT_RDWR)
     (line,) = caught.value.faults
-    assert line.startswith(f"engine.base_url = {address}: nobody answers there (")
-    assert line.endswith("correct the address" + " (does it speak https?)" * https)
+    said = "nobody answers there (no connection: " if https else f"something else answers there ({address}: "
+    assert line.startswith(f"engine.base_url = {address}: {said}")
+    assert line.endswith("(does it speak https?)" if https else "the address of a server whose /chat/completions it is")
 
 
 def test_a_page_for_people_is_no_server(monkeypatch):

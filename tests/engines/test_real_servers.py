@@ -13,6 +13,7 @@ from erp.collect.rewards.base import Pair
 from erp.collect.rewards.judge import Judge
 from erp.config import Decoding, Member
 from erp.engines.base import Failure
+from erp.errors import ErpError
 from tests.engines.calls import ENV, TINY, engine, request, sampled
 
 
@@ -54,6 +55,16 @@ def test_llamacpp(llamacpp):
         assert all(0 < r.completion_tokens <= 16 and r.text for r in single[i])
         assert single[i][0].text != single[i][1].text
         assert [r.text for r in single[i]] == [r.text for r in at_once[i]]
+
+
+def test_llamacpp_answers_to_any_name(llamacpp):
+    """It says which model it has, and that it is llama.cpp."""
+    asked, other = engine(llamacpp), TINY.model_copy(update={"name": "other", "model": "org/other"})
+    (note,) = asked.ready([TINY])
+    assert note.startswith("note: tiny: is answered by ")
+    assert note.endswith(f"the one model of {llamacpp}, which answers to any name")
+    with pytest.raises(ErpError, match="tiny, other would all be answered by "):
+        asked.ready([TINY, other])
 
 
 def test_llamacpp_with_fewer_slots_than_samples(llamacpp):
