@@ -103,15 +103,15 @@ def test_what_they_buy_is_the_difference_to_runs_that_decide_by_other_costs():
     assert found["predicted_costs"]["train_means"]["gain"]["low"] > 0  # predictions are of what is expected
 
 
-@pytest.mark.parametrize("n", [30, 200])
-def test_the_interval_of_what_they_buy_is_that_of_whole_curves_drawn_again(n):
+@pytest.mark.parametrize(("n", "read_first"), [(30, 0.0), (200, 0.0), (200, 1.5)])
+def test_the_interval_of_what_they_buy_is_that_of_whole_curves_drawn_again(n, read_first):
     """With 30 prompts every point of the curves is kept; with 200 they are thinned."""
     scores, rewards, costs, predicted, means = arrays(n=n, seed=2)
     held = HeldOut(
         members=("a", "b", "c"), scores=scores, category_scores=None, costs=costs,
         targets=Targets(rewards, np.ones(costs.shape, dtype=np.int64), *np.full((2, *costs.shape), np.nan)),
         predicted_costs=predicted, train_mean_reward=np.zeros(3), train_mean_cost=means, groups=np.arange(n),
-        scale="reward",
+        scale="reward", read_first=read_first,
     )  # fmt: skip
     rng, drawn = np.random.default_rng(0), []
     for _ in range(1500):
