@@ -47,6 +47,17 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def named(path: Path) -> Iterator[None]:
+    """What the system refuses meanwhile is said of this file: a full disk, unlike a missing folder, names none."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
+
+
 def _umask() -> int:
     current = os.umask(0o077)
     os.umask(current)

@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import IO, Any
 
 from erp.collect.store import Store
+from erp.files import named
 
 
 def forget(store: Store, folder: str) -> None:
@@ -15,6 +16,13 @@ def forget(store: Store, folder: str) -> None:
     path = store.on_disk(folder)
     if path is not None and path.is_dir():
         shutil.rmtree(path)
+
+
+def kept(store: Store, folder: str) -> dict[str, int]:
+    """Name of each journal in a folder -> its lines: answers of units that are not written yet."""
+    path = store.on_disk(folder)
+    files = sorted(path.glob("*.jsonl")) if path is not None else []
+    return {file.name: file.read_bytes().count(b"\n") for file in files}
 
 
 class Journal:
@@ -51,20 +59,22 @@ class Journal:
         """Write a line."""
         if self._path is None:
             return
-        if self._stream is None:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            whole = not self._path.exists() or self._path.read_bytes()[-1:] in (b"", b"\n")
-            self._stream = self._path.open("a", encoding="utf-8")
-            if not whole:
-                self._stream.write("\n")
-        self._stream.write(json.dumps(line) + "\n")
-        self._stream.flush()
+        with named(self._path):
+            if self._stream is None:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                whole = not self._path.exists() or self._path.read_bytes()[-1:] in (b"", b"\n")
+                self._stream = self._path.open("a", encoding="utf-8")
+                if not whole:
+                    self._stream.write("\n")
+            self._stream.write(json.dumps(line) + "\n")
+            self._stream.flush()
 
     def close(self) -> None:
         """Write no more lines for now."""
-        if self._stream is not None:
-            self._stream.close()
-            self._stream = None
+        if self._path is not None and self._stream is not None:
+            stream, self._stream = self._stream, None
+            with named(self._path):
+                stream.close()
 
     def remove(self) -> None:
         """The unit is written: its lines stand there too."""

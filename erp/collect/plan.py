@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from erp.collect.growth import blocks_of, sampled_with_less
+from erp.collect.journal import kept
 from erp.collect.prompts.base import asked, characters
 from erp.collect.store import Store
 from erp.collect.units import Blocks, Unit, sampling_units
@@ -25,6 +26,7 @@ class Share:
 
     Attributes:
         responses: still to be sampled.
+        begun: of units that are not written yet, that are there.
         prompt_tokens: of the requests, a prompt counted once for its K samples.
         completion_tokens: expected, or the most there can be.
         usd: None without prices.
@@ -36,6 +38,7 @@ class Share:
     member: str
     units: int
     responses: int
+    begun: int
     prompt_tokens: float
     completion_tokens: float
     usd: float | None
@@ -82,9 +85,11 @@ def summary(store: Store, config: CollectConfig, prompts: pd.DataFrame, held: di
 
 def _head(config: CollectConfig, blocks: Blocks, shares: list[Share]) -> str:
     prompts, members = blocks.prompts, len(shares)
+    begun = sum(share.begun for share in shares)
+    there = f", of which {begun:,} responses are there" if begun else ""
     return (
         f"{prompts:,} prompts x {members} members x {config.k} samples = {prompts * members * config.k:,} responses; "
-        f"{sum(s.units for s in shares):,} of {members * len(blocks.rows):,} units left"
+        f"{sum(s.units for s in shares):,} of {members * len(blocks.rows):,} units left{there}"
     )
 
 
@@ -93,16 +98,19 @@ def _shares(store: Store, config: CollectConfig, prompts: pd.DataFrame, held: di
     units = sampling_units(members, len(blocks.rows))
     had = sampled_with_less(store, held, units)
     left = {unit: config.k - had.get(unit, 0) for unit in units if unit.part not in parts or unit in had}
-    return [_share(store, config, prompts, blocks, member, units, left) for member in members]
+    lines = kept(store, "journal/samples")
+    begun = {unit: lines.get(f"{unit.name}.jsonl", 0) for unit in left}
+    return [_share(store, config, prompts, blocks, member, units, left, begun) for member in members]
 
 
 def _share(
     store: Store, config: CollectConfig, prompts: pd.DataFrame, blocks: Blocks, member: Member, units: list[Unit],
-    left: dict[Unit, int],
+    left: dict[Unit, int], begun: dict[Unit, int],
 ) -> Share:  # fmt: skip
     own = [unit for unit in left if unit.member == member.name]
     texts = [(text, left[unit]) for unit in own for text in asked(prompts.iloc[blocks.rows[unit.block]])]
-    responses = sum(blocks.held_by(unit.block) * left[unit] for unit in own)
+    there = sum(begun[unit] for unit in own)
+    responses = max(0, sum(blocks.held_by(unit.block) * left[unit] for unit in own) - there)
     measured = _measured(store, [u for u in units if u.member == member.name and u not in left])
     each = [math.ceil(characters(member.messages(text)) / CHARACTERS_PER_TOKEN) for text, _ in texts]
     length, basis = float(_GUESS), f"a guess of {_GUESS:,} tokens, as max_tokens is null"
@@ -126,7 +134,7 @@ def _share(
         flops = 2 * member.active_parameters * (prompt_tokens + completion_tokens)
         gpu_hours = flops / (config.assume.tflops * 1e12) / 3600
     return Share(
-        member.name, len(own), responses, prompt_tokens, completion_tokens, usd, gpu_hours, hours, basis
+        member.name, len(own), responses, there, prompt_tokens, completion_tokens, usd, gpu_hours, hours, basis
     )  # fmt: skip
 
 
@@ -148,7 +156,8 @@ def _total(shares: list[Share]) -> Share:
         return None if None in values else sum(values)
 
     return Share(
-        "in all", sum(s.units for s in shares), sum(s.responses for s in shares), sum(s.prompt_tokens for s in shares),
+        "in all", sum(s.units for s in shares), sum(s.responses for s in shares), sum(s.begun for s in shares),
+        sum(s.prompt_tokens for s in shares),
         sum(s.completion_tokens for s in shares), of("usd"), of("gpu_hours"), of("hours"), "",
     )  # fmt: skip
 

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from erp.build import build
+from erp.collect.growth import sampled_members
 from erp.collect.prompts.base import MESSAGES, asked
 from erp.collect.sampled import SampledUnit
 from erp.collect.stopping import rest
@@ -89,21 +90,23 @@ class Sampler:
         going: dict[int, tuple[SampledUnit, Request, str]] = {}  # by position, while samples are to come
         answers = self._opened(member).generate(self._requests(store, units, member, waiting, going), member)
         clock, left = Clock(), dict[int, int]()
+        answered = member.name in sampled_members(store)
         try:
             for position, sample, answer in answers:
                 unit, request, prompt_id = going[position]
                 count = unit.take(prompt_id, sample, answer)
+                answered = answered or count > 0
                 if self.tick is not None and count:
                     self.tick(count)
                 left[position] = left.get(position, len(request.samples)) - 1
                 if not left[position]:
                     del left[position], going[position]
                 for whole in [unit for unit in waiting if unit.whole]:
-                    report = whole.written(clock.lap())
+                    report = whole.written(clock.lap(), answered=answered)
                     waiting.remove(whole)
                     yield report
             for last in [] if self._stopped else list(waiting):
-                report = last.written(clock.lap())
+                report = last.written(clock.lap(), answered=answered)
                 waiting.remove(last)
                 yield report
         except BaseException:

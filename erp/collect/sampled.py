@@ -64,6 +64,7 @@ class SampledUnit:
         self._every = {p: tuple(j for j in range(k) if (p, j) not in self._rows) for p in seeds}
         refused = {p: why for p, why in self._before.items() if why.final and self._every[p]}
         self._failed: dict[str, Failure] = {} if refused_too else refused
+        self._known = set(self._failed)
         self.lacking = {
             p: samples[:1] if greedy else samples
             for p, samples in self._every.items()
@@ -105,8 +106,11 @@ class SampledUnit:
         row = (prompt_id, self._unit.member, sample, *said, self._seeds[prompt_id] + sample)
         self._rows.setdefault((prompt_id, sample), row)
 
-    def written(self, seconds: float, otherwise: Failure = _NEVER) -> Report:
+    def written(self, seconds: float, otherwise: Failure = _NEVER, answered: bool = True) -> Report:
         """Write it.
+
+        Where the member never ``answered`` anything, what was refused may be so for what every call has in common (a
+        field that the server does not know): it is asked again.
 
         Failures first, with those of before: a process killed in between leaves a unit that is done again, never one
         that only looks done. The log last: it says how many samples of a prompt are there.
@@ -114,6 +118,8 @@ class SampledUnit:
         for p, samples in self._every.items():
             if p not in self._failed and any((p, j) not in self._rows for j in samples):
                 self._failed[p] = otherwise
+        if not answered and not self._rows:
+            self._failed = {p: why if p in self._known else Failure(why.error) for p, why in self._failed.items()}
         store, log = self._store, f"log/samples/{self._unit.file}"
         if self._failed:
             write_failures(store, self._failures, self._before | self._failed)

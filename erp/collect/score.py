@@ -73,6 +73,7 @@ class Scorer:
         self.outdated = 0  # scores of texts that are not there any more
         self._seen = self._usable = 0  # responses that were scored, and those of which a score came
         self._counted: Counter[str] = Counter()
+        self._example: str | None = None
         self._stopped = False
 
     def stop(self) -> bool:
@@ -195,6 +196,7 @@ class Scorer:
         scores.take(*scores.lacking[index], score, counts)
         self._counted.update(counts)
         counts.clear()
+        self._example = self._adapter.example
         self._seen += not isinstance(score, Failure)
         self._usable += score is not None and not isinstance(score, Failure)
 
@@ -204,8 +206,14 @@ class Scorer:
             why = ", ".join(f"{count} {what}" for what, count in sorted(self._counted.items())) or "nothing counted"
             raise ErpError(
                 f"reward_model.name = {self.name}: none of the first {self._seen} responses has a usable score "
-                f"({why}); look at what it answers, then mend the reward model's options"
+                f"({why}){self.example}; mend the reward model's options"
             )
+
+    @property
+    def example(self) -> str:
+        """What was answered last without a usable score, for an error's line; empty where that is not known."""
+        said = " ".join((self._example or "").split())
+        return f", but for example {said[:160]!r}" if said else ""
 
     def outcome(self, units: Sequence[Unit]) -> pd.DataFrame:
         """By member, the best first: ``mean`` score, responses that ``had`` one, and their number (``size``)."""

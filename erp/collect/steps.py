@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,7 +24,7 @@ from erp.collect.collection import (
 )
 from erp.collect.failures import read_failures
 from erp.collect.growth import sampled_with_less
-from erp.collect.journal import forget
+from erp.collect.journal import forget, kept
 from erp.collect.sample import Sampler
 from erp.collect.score import Scorer
 from erp.collect.stopping import Stop, interruptible
@@ -70,10 +71,11 @@ def sample_all(store: Store, config: CollectConfig, blocks: Blocks, held: dict[s
         )  # fmt: skip
         _ready(config, {u.member for u in todo})
         size = {u: waiting.get(u) or blocks.held_by(u.block) for u in todo}
-        _done(config, job, todo, {u: count * config.k for u, count in size.items()}, {*waiting})
+        lines = kept(store, "journal/samples")
+        there = sum(lines.get(f"{u.name}.jsonl", 0) for u in todo)
+        _done(config, job, todo, {u: count * config.k for u, count in size.items()}, {*waiting}, there)
     everything = [Unit(block, name) for name in held["members"] for block in range(len(blocks.rows))]
-    count, reason = _failed(store, "failures/samples", everything)
-    _refuse_too_many(config, store, count, blocks.prompts * len(held["members"]), reason)
+    count = _refuse_too_many(config, store, "failures/samples", everything, blocks.prompts * len(held["members"]))
     done, failed = store.names("samples"), store.names("failures/samples")
     short = sampled_with_less(store, held, everything)
     lacking = dict.fromkeys(u.member for u in everything if u in short or (u.part not in done and u.file not in failed))
@@ -131,8 +133,7 @@ def score_all(store: Store, config: CollectConfig, blocks: Blocks) -> str:
     if todo:
         store.remove(f"{where}/{MANIFEST}")
         _done(config, job, todo, size, {u for u in todo if u.file in failed})
-    count, reason = _failed(store, f"failures/{where}", units)
-    _refuse_too_many(config, store, count, blocks.prompts, reason)
+    count = _refuse_too_many(config, store, f"failures/{where}", units, blocks.prompts)
     outcome = job.outcome(units)
     if not store.exists(MANIFEST) or read_manifest(store) != sampled:  # the lock on samples was free meanwhile
         raise ErpError(
@@ -140,7 +141,7 @@ def score_all(store: Store, config: CollectConfig, blocks: Blocks) -> str:
             f"give the same command when the sampling is done"
         )
     if todo or not finished:
-        _refuse_too_few(config, job.name, outcome)
+        _refuse_too_few(config, job, outcome)
         write_reward_manifest(store, job, about, count)
         forget(store, f"journal/{where}")
     outdated = f"note: {job.outdated:,} scores by {job.name} were of responses that have changed; they were asked again"
@@ -156,21 +157,27 @@ def score_all(store: Store, config: CollectConfig, blocks: Blocks) -> str:
 
 
 def _done(
-    config: CollectConfig, job: Job, units: Sequence[Unit], size: dict[Unit, int], failed_before: set[Unit]
-) -> None:
-    """Do the units.
+    config: CollectConfig, job: Job, units: Sequence[Unit], size: dict[Unit, int], failed_before: set[Unit],
+    there: int = 0,
+) -> None:  # fmt: skip
+    """Do the units, of which some responses may be ``there``.
 
     Raises:
         ErpError: some were lost, or nothing comes of any; of those that failed before nothing may well come again.
     """
     runner = build(config.runner, Runner, key="runner")
-    lost, barren = dict[Unit, str](), 0
+    lost, said, barren = dict[Unit, str](), set[str](), 0
     pause = 0.1 if sys.stderr.isatty() else 30.0  # a log file wants a line now and then
     stop: Stop = job.stop if runner.in_process else (lambda: False)
     with (
         interruptible(stop),
         tqdm(
-            total=sum(size.values()), desc=job.title, unit="response", mininterval=pause, disable=not config.progress
+            total=sum(size.values()),
+            initial=there * runner.in_process,
+            desc=job.title,
+            unit="response",
+            mininterval=pause,
+            disable=not config.progress,
         ) as bar,
     ):
         job.tick = bar.update if runner.in_process else None
@@ -182,8 +189,12 @@ def _done(
             if report.lost is not None:
                 lost[report.unit] = report.lost
             elif report.failed:
-                reason = next(iter(report.failed.values())).error[:200]
-                bar.write(f"{report.unit.name}: {len(report.failed)} prompts failed: {reason}", file=sys.stderr)
+                prompt_id, failure = next(iter(report.failed.items()))
+                reason = failure.error[:200]
+                if (kind := re.sub(r"\d+", "", reason)) not in said:  # once, in whichever round
+                    said.add(kind)
+                    failures = f"{len(report.failed)} prompts failed, such as {prompt_id}: {reason}"
+                    bar.write(f"{report.unit.name}: {failures}", file=sys.stderr)
             if report.unit not in failed_before:
                 barren = barren + 1 if report.failed and not report.done else 0
             if report.failed:
@@ -211,15 +222,25 @@ def _counted(todo: Sequence[Unit], units: Sequence[Unit], done: str) -> str:
     return f"{len(todo):,} of {len(units):,} units {done}" if todo else f"{len(units):,} units {done} already"
 
 
-def _failed(store: Store, folder: str, units: Sequence[Unit]) -> tuple[int, str]:
-    """How many prompts have failed, and one of the reasons."""
-    count, first, there = 0, "", store.names(folder)
+def _refuse_too_many(config: CollectConfig, store: Store, folder: str, units: Sequence[Unit], total: int) -> int:
+    """How many prompts have failed. Raises ErpError where they are more than ``max_failed`` allows."""
+    count, refused, first, there = 0, 0, "", store.names(folder)
     for unit in units:
         if unit.file in there:
             failed = read_failures(store, f"{folder}/{unit.file}")
             count += len(failed)
-            first = first or next(iter(failed.values())).error[:200]
-    return count, first
+            refused += sum(why.final for why in failed.values())
+            first = first or next(f"{why.error[:200]} (prompt {p})" for p, why in failed.items())
+    if count > config.max_failed * total:
+        again = (
+            f" with retry_failed=true ({refused:,} were refused, and are asked again by that alone)" if refused else ""
+        )
+        raise ErpError(
+            f"max_failed = {config.max_failed}: {count:,} of {total:,} prompts failed, such as by: {first}; what "
+            f"succeeded is kept in {store.url}; mend the cause and give the same command{again}, or allow a larger "
+            f"share"
+        )
+    return count
 
 
 def _failing(store: Store, folder: str, units: Sequence[Unit], refused_too: bool) -> dict[Unit, int]:
@@ -243,19 +264,12 @@ def _means(outcome: pd.DataFrame) -> list[str]:
     ]
 
 
-def _refuse_too_few(config: CollectConfig, reward_model: str, outcome: pd.DataFrame) -> None:
+def _refuse_too_few(config: CollectConfig, job: Scorer, outcome: pd.DataFrame) -> None:
     """Raise ErpError where more scores are missing than ``max_missing`` allows."""
     had, size = int(outcome["had"].sum()), int(outcome["size"].sum())
     if size - had > config.max_missing * size:
         raise ErpError(
             f"max_missing = {config.max_missing}: {size - had:,} of {size:,} responses have no usable score by "
-            f"{reward_model}; allow a larger share, or mend the reward model's options under another reward_model.name"
-        )
-
-
-def _refuse_too_many(config: CollectConfig, store: Store, failed: int, total: int, reason: str) -> None:
-    if failed > config.max_failed * total:
-        raise ErpError(
-            f"max_failed = {config.max_failed}: {failed:,} of {total:,} prompts failed, such as by: {reason}; what "
-            f"succeeded is kept in {store.url}; mend the cause and give the same command, or allow a larger share"
+            f"{job.name}{job.example}; allow a larger share, or mend the reward model's options under another "
+            f"reward_model.name"
         )

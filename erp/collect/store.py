@@ -16,7 +16,7 @@ import pyarrow.parquet
 from filelock import Timeout
 
 from erp.errors import ErpError
-from erp.files import jsonable, locked, replacing
+from erp.files import jsonable, locked, named, replacing
 
 
 class Store:
@@ -102,7 +102,8 @@ class Store:
         if not self._local:
             self._fs.pipe_file(self.path(name), data)
             return
-        with replacing(Path(self.path(name))) as temporary, temporary.open("wb") as stream:
+        path = Path(self.path(name))
+        with named(path), replacing(path) as temporary, temporary.open("wb") as stream:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())  # on the disk before it has its name

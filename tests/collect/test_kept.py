@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from types import SimpleNamespace
 
 import pytest
 
@@ -106,6 +107,74 @@ def test_answers_before_an_error_that_ends_the_run_are_kept(collect, tmp_path, s
     rows = samples(tmp_path)
     assert len(rows) == 7 * 2 * 8
     assert not list((tmp_path / "table/journal").rglob("*.jsonl"))
+
+
+def test_what_every_call_is_refused_for_is_asked_again(collect, tmp_path):
+    """A field that the server does not know is no fault of the prompts; one prompt that is too long is its own."""
+
+    def answer(body, number):
+        if prompt(body) == "chair":
+            return error(400, "maximum context length is 4")
+        return error(400, "max_tokens is not known here") if "max_tokens" in body else echo(body, number)
+
+    with ChatServer(answer) as server:
+        arguments = (*OPENAI, f"engine.base_url={server.url}", "k=1", "block=7")
+        decoding = "pool.decoding={max_tokens: 9}"
+        code, _, err = collect(*arguments, decoding, members="[{name: small}]")
+        assert code == 2
+        assert "7 of 7 prompts failed" in err
+        assert "mend the cause and give the same command, or allow" in err
+        asked = len(server.calls)
+        mended = (*arguments, decoding, "engine.max_tokens_field=max_completion_tokens")
+        code, _, err = collect(*mended, members="[{name: small}]")
+        assert code == 2
+        assert "1 of 7 prompts failed, such as by: 400: maximum context length is 4 (prompt p2); what" in err
+        assert "same command with retry_failed=true (1 were refused, and are asked again by that alone), or" in err
+        assert len(server.calls) == asked + 7
+        assert len(samples(tmp_path, None)) == 6
+        assert collect(*mended, "max_failed=0.2", members="[{name: small}]")[0] == 0
+        assert len(server.calls) == asked + 7
+
+
+def test_a_reason_is_said_once(collect):
+    """Not for every unit, and not in every round."""
+    with ChatServer(lambda body, n: error(500, f"no, for the {n}th time") if n else echo(body, n)) as server:
+        members = "[{name: small}]"
+        code, _, err = collect(*OPENAI, f"engine.base_url={server.url}", "engine.retries=0", "block=4", members=members)
+    assert code == 2
+    (first, last) = err.splitlines()
+    assert " prompts failed, such as p" in first
+    assert "th time" in first
+    assert last.startswith("erp collect: max_failed = 0.01: ")
+
+
+def test_what_a_killed_collection_has_is_counted(collect, tmp_path, capsys):
+    def answer(body, number):
+        return echo(body, number) if number < 8 else error(402, "no credit")
+
+    with ChatServer(answer) as server:
+        arguments = (*OPENAI, f"engine.base_url={server.url}", "block=7", "engine.concurrency=1")
+        assert collect(*arguments, members="[{name: small}]")[0] == 2
+        _, out, _ = collect(*arguments, "dry_run=true", members="[{name: small}]")
+        assert "= 21 responses; 1 of 1 units left, of which 8 responses are there\n" in out
+        (row,) = [line.split() for line in out.splitlines() if line.startswith("  small ")]
+        assert row[1:3] == ["1", "13"]
+        cli.main(command(tmp_path, *arguments, "progress=true", members="[{name: small}]"))
+    assert "| 8/21 [" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_said_of_the_file(collect, tmp_path, monkeypatch):
+    """The system names none."""
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("erp.collect.journal.json", SimpleNamespace(dumps=full, loads=json.loads))
+    code, _, err = collect()
+    assert code == 2
+    where = tmp_path / "table/journal/samples/small-00000.jsonl"
+    (line,) = err.splitlines()
+    assert line.startswith(f"erp collect: file = {where}: No space left on device; check the path")
 
 
 def test_a_sample_that_is_refused_costs_no_other_and_one_that_fails_is_asked_alone(collect, tmp_path):
@@ -249,11 +318,11 @@ def test_a_judge_that_never_gives_a_score_is_not_paid_to_the_end(collect, tmp_pa
         arguments = (*JUDGE, f"reward_model.base_url={server.url}")
         code, _, err = collect(*arguments, "k=9")
         assert code == 2
-        assert "none of the first 64 responses has a usable score (64 unparsable)" in err
+        assert "none of the first 64 responses has a usable score (64 unparsable), but for example 'It is fine.'" in err
         assert len(server.calls) < 7 * 2 * 9
         code, _, err = collect(*arguments, "name=short", prompts=7)
         assert code == 2
-        assert "max_missing = 0.1: 42 of 42 responses have no usable score by judge" in err
+        assert "max_missing = 0.1: 42 of 42 responses have no usable score by judge, but for example 'It is f" in err
     assert not (tmp_path / "short/rewards/judge/manifest.json").exists()
 
 

@@ -42,10 +42,12 @@ class RewardAdapter:
         higher_is_better: False for costs; the table's reader then negates the scores.
         reads_references: whether a score depends on its pair's reference.
         counts: what happened while scoring and a reader should know: ``truncated``, ``non_finite``, ``unparsable``...
+        example: text of the last answer in which there was no usable score, from reward models that answer in words.
     """
 
     higher_is_better: bool = True
     reads_references: bool = True
+    example: str | None = None
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()

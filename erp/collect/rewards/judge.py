@@ -157,6 +157,12 @@ class Judge(RewardAdapter):
 
     def read(self, verdict: Choice) -> float | None:
         """The number of a verdict; None where it gives none that counts."""
+        score = self._number(verdict)
+        if score is None:
+            self.example = verdict.text
+        return score
+
+    def _number(self, verdict: Choice) -> float | None:
         if verdict.finish_reason == "length":
             self.counts["truncated"] += 1
             return None
