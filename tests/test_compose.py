@@ -150,6 +150,12 @@ def test_an_unknown_option_lists_the_options(group):
     assert line.endswith("`erp train --help` says in a line each what they are")
 
 
+def test_a_path_in_place_of_an_option_is_told_where_it_goes():
+    line = fault("data=tables/mine")
+    assert "choose one of " in line
+    assert ", or give a table of your own as data=table data.path=tables/mine; " in line
+
+
 def test_every_fault_of_a_command_is_named_once():
     lines = faults(*QUICK, "seed=many", "rooter=knn", "router=rigde", "split.test=3", "+typo=5", "tracking.tags=[")
     assert len(lines) == 6

@@ -64,6 +64,8 @@ def line_of(error: Exception, overrides: Sequence[str], program: str | None = No
         found, group, known = match.groups()  # with those of hydra/launcher, and of a folder of the user's
         option = found.removeprefix(f"{group}/")
         named = f", or name one of the table's as {group}.name={option}" if group == "reward_model" else ""
+        if group == "data" and re.search(r"[/.]", option):  # a path
+            named = f", or give a table of your own as data=table data.path={option}"
         known = ", ".join(known.split())
         return f"{group} = {option}: there is no such option; choose one of {known}{named}; {_told(program)}"
     if match := re.search(r"Could not override '([^']+)'", text):

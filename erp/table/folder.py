@@ -44,6 +44,11 @@ def scores_of(root: Path, reward_model: str | None) -> Scores:
     Raises:
         ErpError: The folder is unfinished or unreadable, or the reward model is not there.
     """
+    if not (root / MANIFEST).is_file() and (root / "collect.json").is_file():
+        raise ErpError(
+            f"data.path = {root}: holds no {MANIFEST}, which is written last: erp collect has not sampled it to "
+            "the end; give its command again, or a finished table's folder"
+        )
     if not (root / MANIFEST).is_file():
         raise ErpError(
             f"data.path = {root}: holds no {MANIFEST}, which is written last: it is no reward table, or an "

@@ -144,7 +144,9 @@ def test_unfinished_collections(folder):
         folder
     )
     (folder / "manifest.json").unlink()
-    assert "holds no manifest.json, which is written last" in fault(folder)
+    assert "holds no manifest.json, which is written last: it is no reward table" in fault(folder)
+    (folder / "collect.json").write_text("{}")
+    assert "erp collect has not sampled it to the end; give its command again" in fault(folder)
 
 
 def test_reward_models_are_listed(folder):
