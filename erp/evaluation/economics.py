@@ -39,7 +39,9 @@ class Labels:
     router_per_prompt: float | None
 
     @classmethod
-    def of(cls, costs: Costs, counts: NDArray[np.int64], learnt: Rows, responses: int, own: float | None) -> Labels:
+    def of(
+        cls, costs: Costs, counts: NDArray[np.int64], learnt: Rows, responses: int, own: float | None, read: float = 0.0
+    ) -> Labels:
         """What N prompts' labels cost.
 
         Args:
@@ -48,9 +50,11 @@ class Labels:
             learnt: the prompts, by position, whose labels the router needs.
             responses: of an answer.
             own: what deciding one prompt costs; None where nobody said.
+            read: what each prompt's answers cost that are read before deciding: who learns of them has paid for them.
         """
         each, values = counts / responses, costs.values
-        return cls(collection_cost(values[learnt], each[learnt]), collection_cost(values, each), int(counts.sum()), own)
+        of_learnt = collection_cost(values[learnt], each[learnt]) + read * len(learnt)
+        return cls(of_learnt, collection_cost(values, each) + read * len(values), int(counts.sum()), own)
 
 
 def economics_section(held_out: HeldOut, points: Mapping[str, Outcome], labels: Labels | None) -> dict[str, Any] | None:

@@ -200,4 +200,4 @@ def _labels(data: RoutingData, config: TrainConfig, whole: RewardTable | None) -
         return None
     own = router_cost(data.table, config.backbone, config.cost, data.costs.kind)
     own = own if not data.read_first else data.read_first + (own or 0.0)
-    return Labels.of(data.costs, data.targets.count, learnt, config.target.responses, own)
+    return Labels.of(data.costs, data.targets.count, learnt, config.target.responses, own, data.read_first)

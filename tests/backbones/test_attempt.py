@@ -182,6 +182,9 @@ def test_an_attempt_is_paid_for_wherever_the_router_is_compared(tmp_path, train,
     assert told["equal_cost"]["lambda_0"]["cost"] == pytest.approx(first + read)
     assert told["curves"]["router"]["cost"][0] == pytest.approx(first + read)
     assert told["interval"]["cost"][0] == pytest.approx(first + read)
+    spent = frame["prompt_tokens"] + frame["completion_tokens"]
+    scored = spent[(frame["model"] != MEMBER) | (frame["sample"] == 2)].sum()
+    assert told["economics"]["labels_table"] == pytest.approx(scored + 90 * read)
     assert told["routing"]["oracle"]["cost"] < first  # references read nothing
     assert min(told["curves"]["oracle"]["cost"]) == pytest.approx(cost.min(axis=1).mean())
     single = cost[told["routing"]["best_single"]["member"]].mean()
