@@ -93,7 +93,7 @@ def _ready(config: CollectConfig, wanted: set[str | None]) -> None:
 
     Where workers run elsewhere, what they reach is not to be seen from here.
     """
-    if not build(config.runner, Runner, key="runner").in_process:
+    if not build(config.runner, Runner, key="runner").here:
         return
     assert config.engine is not None
     engines: list[tuple[dict[str, Any], list[Member]]] = []

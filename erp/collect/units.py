@@ -167,9 +167,11 @@ class Runner:
 
     Attributes:
         in_process: whether units are done in this very process.
+        here: whether workers are on this machine: what they reach can be seen from it.
     """
 
     in_process: bool = False
+    here: bool = False
 
     def run(self, job: Job, units: Sequence[Unit]) -> Iterable[Report]:
         """Do the units; their reports as they are finished."""

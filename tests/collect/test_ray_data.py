@@ -73,6 +73,18 @@ def test_a_python_that_is_not_there_is_told_before_ray_starts(program, tmp_path,
     assert not ray.is_initialized()
 
 
+def test_a_server_that_is_down_is_told_before_ray_starts(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "*")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
+        more = (f"engine.base_url={address}", "engine.api_key_env=null", "runner=ray_data")
+        assert cli.main(command(tmp_path, "engine=openai", *more)) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"engine.base_url = {address}: nobody answers there" in line
+    assert not ray.is_initialized()
+
+
 class TestOnRay:
     pytestmark = on_ray
 

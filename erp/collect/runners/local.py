@@ -11,6 +11,7 @@ class LocalRunner(Runner):
     """Works in this process; engines keep their own hardware busy."""
 
     in_process = True
+    here = True
 
     def run(self, job: Job, units: Sequence[Unit]) -> Iterator[Report]:
         """Do the units in order."""

@@ -58,6 +58,7 @@ class RayDataRunner(Runner):
                 raise ErpError(f"runner.{name} = {value}: give 1 or more")
         self.address, self.workers, self.num_cpus, self.attempts = address, workers, num_cpus, attempts
         self.runtime_env = runtime_env
+        self.here = address in (None, "local")
 
     def run(self, job: Job, units: Sequence[Unit]) -> Iterator[Report]:
         """Do the units, in any order.
