@@ -167,7 +167,11 @@ class Scorer:
             if self._stopped:
                 scores.leave(clock.lap())
                 return None
-            return scores.written(clock.lap())
+            return scores.written(clock.lap(), self._answered(store))
+
+    def _answered(self, store: Store) -> bool:
+        """Whether the reward model ever answered anything but that it does not."""
+        return self._seen > 0 or any(name.startswith("part-") for name in store.names(rewards_folder(self.name)))
 
     def _score(self, store: Store, scores: ScoredUnit) -> None:
         """Score the pairs that have no score yet."""

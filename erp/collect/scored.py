@@ -54,6 +54,7 @@ class ScoredUnit:
         self._pairs = rows[["prompt_id", "response"]].drop_duplicates().sort_values("prompt_id", kind="stable")
         pairs = [pair for pair in _texts(self._pairs) if _key(*pair) not in self._had]
         self._refused = {} if refused_too else _refused_among(store, self._failures, pairs)
+        self._known = dict(self._refused)
         for (prompt_id, _), error in self._refused.items():
             self._failed[prompt_id] = Failure(error, final=True)
         self.lacking = [pair for pair in pairs if _hashed(*pair) not in self._refused]
@@ -85,8 +86,16 @@ class ScoredUnit:
         self._had[key] = score
         self._journal.add([*key, score, dict(counts)])
 
-    def written(self, seconds: float) -> Report:
-        """Write it, failures first, as in sampling."""
+    def written(self, seconds: float, answered: bool = True) -> Report:
+        """Write it, failures first, as in sampling.
+
+        Where the reward model never ``answered`` anything, a refusal may be for what every call has in common: what was
+        refused is asked again.
+        """
+        if not answered and not self._had:
+            known = {prompt_id for prompt_id, _ in self._known}
+            self._failed = {p: why if p in known else Failure(why.error) for p, why in self._failed.items()}
+            self._refused = self._known
         done = self._done()
         report = Report(self._unit, len(done), self._failed, 0, seconds)
         store, log = self._store, f"log/{self._folder}/{self._unit.file}"

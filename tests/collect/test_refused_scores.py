@@ -74,6 +74,17 @@ def test_a_refused_response_is_asked_once_unless_told(graded, tmp_path):
     assert not list((tmp_path / "table/failures").rglob("*.json"))
 
 
+def test_what_every_call_is_refused_for_is_asked_again_once_it_is_mended(graded, tmp_path):
+    grader, run = graded
+    grader.refuses = set(samples(tmp_path, None)["response"])
+    code, said, _ = run("retries=0")
+    assert code == 2
+    assert "nothing came of 3 units" in said
+    grader.refuses = set()
+    assert run()[0] == 0
+    assert (samples(tmp_path, "judge")["reward"] == 7).all()
+
+
 def test_its_neighbours_are_asked_when_they_fail_and_when_they_are_new(graded, tmp_path):
     grader, run = graded
     first, second, third = responses(tmp_path, "p1")
