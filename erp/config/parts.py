@@ -106,6 +106,7 @@ class Trainer(Node):
     batch_size: int = Field(4096, ge=1)
     learning_rate: float = Field(1e-3, gt=0)
     weight_decay: float = Field(0.0, ge=0)
+    average: float | None = Field(None, gt=0, lt=1)
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
     progress: bool = True
 

@@ -19,6 +19,7 @@ from pytorch_lightning.callbacks import Checkpoint, EarlyStopping
 from erp.config import Trainer
 from erp.files import replacing
 from erp.trained.checkpoint import save_bundle
+from erp.training.averaging import Averaged
 from erp.training.datamodule import RoutingDataModule
 from erp.training.module import RoutingModule
 
@@ -111,6 +112,7 @@ def fit(
     """
     last = folder / LAST
     epochs: list[pl.Callback] = [_Epochs(folder, log)]
+    averaged = [] if trainer.average is None else [Averaged(trainer.average)]
     if module.bundle.router.closed_form:  # numpy on the CPU, wherever networks are trained
         runner = _lightning(
             max_epochs=1, limit_train_batches=1, logger=False, enable_progress_bar=False, callbacks=epochs,
@@ -119,7 +121,7 @@ def fit(
     else:
         runner = _lightning(
             accelerator=_accelerator(trainer.accelerator), max_epochs=trainer.max_epochs, logger=False,
-            callbacks=[EarlyStopping("val/loss", patience=trainer.patience), *epochs],
+            callbacks=[*averaged, EarlyStopping("val/loss", patience=trainer.patience), *epochs],
             enable_progress_bar=trainer.progress, default_root_dir=folder,
         )  # fmt: skip
     with _quiet(), _interruptible():

@@ -30,7 +30,7 @@ def simple(prompts, gap, learnt, test):
 
 ROUTERS = {
     "similarity_weighted": ["router.gammas=[10,100,1000]"],
-    "matrix_factorisation": [],
+    "matrix_factorisation": ["router.noise=0.5", "trainer.average=0.998", "trainer.patience=30"],
     "embedllm": [],
 }  # fmt: skip
 

@@ -73,9 +73,27 @@ def test_training_stops_when_validation_gets_no_better_and_the_best_state_is_kep
     assert best.router.level.item() == pytest.approx(0.6, abs=0.01)
 
 
+def test_a_moving_average_of_the_weights_is_what_is_validated_and_kept(data, tmp_path):
+    router = {"name": "drifting", "_target_": "tests.training.linear.Drifting", "best": 9.0}
+    per_epoch, epochs, decay = -(-len(data.split.train) // QUICK.batch_size), 4, 0.7
+    trainer = QUICK.model_copy(update={"max_epochs": epochs, "learning_rate": 0.01, "average": decay})
+    bundle, _ = trained(data, router, tmp_path, trainer)
+    best = load_bundle(tmp_path / "checkpoint.ckpt", trust=True)
+    level = average = 0.0
+    for n in range(1, per_epoch * epochs + 1):  # AdamW moves by the learning rate
+        level += 0.01
+        of_average = min(decay, (1 + n) / (10 + n))
+        average = of_average * average + (1 - of_average) * level
+    assert best.router.level.item() == pytest.approx(average, abs=1e-4)
+    assert bundle.router.level.item() == pytest.approx(average, abs=1e-4)
+    assert level - average > 0.005
+
+
+@pytest.mark.parametrize("average", [None, 0.9])
 @pytest.mark.parametrize("when", ["first batch of an epoch", "middle of an epoch", "validation"])
-def test_a_killed_training_goes_on_as_if_it_had_not_been(data, tmp_path, when):
-    whole, _ = trained(data, LINEAR, tmp_path / "whole", LONG)
+def test_a_killed_training_goes_on_as_if_it_had_not_been(data, tmp_path, when, average):
+    trainer = LONG.model_copy(update={"average": average})
+    whole, _ = trained(data, LINEAR, tmp_path / "whole", trainer)
     losses = list(linear.LOSSES)
     per_epoch = len(losses) // LONG.max_epochs
     batches = -(-len(data.split.train) // LONG.batch_size)
@@ -84,10 +102,10 @@ def test_a_killed_training_goes_on_as_if_it_had_not_been(data, tmp_path, when):
     linear.LOSSES.clear()
     linear.DIES_AFTER.append(killed_at)
     with pytest.raises(linear.KilledError):
-        trained(data, LINEAR, tmp_path / "killed", LONG)
+        trained(data, LINEAR, tmp_path / "killed", trainer)
     linear.DIES_AFTER.clear()
     linear.LOSSES.clear()
-    resumed, _ = trained(data, LINEAR, tmp_path / "killed", LONG)
+    resumed, _ = trained(data, LINEAR, tmp_path / "killed", trainer)
 
     assert losses[3 * per_epoch :] == linear.LOSSES  # three epochs were done, three are left
     assert_same(state(resumed), state(whole))
