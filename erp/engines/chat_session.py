@@ -36,6 +36,7 @@ REMEDIES = {  # for what the next call would be told too
 UNHEARD_S = 4.0  # a server that never was there is not waited for any longer
 CONNECT_S = 5.0  # an address that takes longer to open a connection is not there
 QUIET_S = 4.0  # without an answer after which it is said, once, what the server says instead
+SILENT_S = 8.0  # without a word after which that is said, once
 MODELS_S = 6.0  # for which the list of models, which is no more than good to know, is waited for
 LARGEST = 2**26  # bytes of an answer: what goes on for longer is no answer, and would fill the memory
 
@@ -119,7 +120,9 @@ class Session:
             ),
         )
         async with self._client:
+            silent = asyncio.get_running_loop().call_later(SILENT_S, self._say_silent)
             yield
+            silent.cancel()
 
     async def post(self, body: Body) -> Any:
         """The server's answer. Raises Unanswered, or ErpError where no call can succeed."""
@@ -157,6 +160,15 @@ class Session:
                 f"{self._where}: something else answers there ({again}); give the address of a server whose "
                 f"{self._api.endpoint.path} it is"
             )
+
+    def _say_silent(self) -> None:
+        """Say once that nothing came at all: an attempt may be waited for for minutes."""
+        if not self._api.told and self._heard == -math.inf:
+            self._api.told = True
+            line = (
+                f"note: {self._where}: no answer in {SILENT_S:g} s; each is waited for {self._api.timeout_s:g} s long"
+            )
+            tqdm.write(line, file=sys.stderr)
 
     def _say(self, again: _Again) -> None:
         """Say once why nothing comes: the waits between attempts grow to minutes."""

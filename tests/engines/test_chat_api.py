@@ -252,6 +252,16 @@ def test_why_nothing_comes_is_said_once(monkeypatch, capsys):
     assert capsys.readouterr().err == ""
 
 
+def test_a_server_that_says_nothing_is_told(monkeypatch, capsys):
+    monkeypatch.setattr(chat_session, "SILENT_S", 0.1)
+    with ChatServer(lambda body, n: Reply(echo(body, n), wait_s=0.5)) as server:
+        slow = engine(server, concurrency=1)
+        assert len(list(sampled(slow, [request("a"), request("b")], TINY, 1))) == 2
+    assert capsys.readouterr().err == (
+        f"note: engine.base_url = {server.url}: no answer in 0.1 s; each is waited for 5 s long\n"
+    )
+
+
 def test_where_it_points_to_is_said():
     moved = Reply("", 301, {"location": "https://127.0.0.1/v1/chat/completions"})
     with pytest.raises(ErpError, match=r"answers 301 \(https://127\.0\.0\.1/v1/chat/completions\); it points to"):
