@@ -14,17 +14,11 @@ from tqdm import tqdm
 from erp.build import build
 from erp.collect import score
 from erp.collect.checks import warnings
-from erp.collect.collection import (
-    facts_changed,
-    read_manifest,
-    reopen,
-    same_reward_model,
-    write_manifest,
-    write_reward_manifest,
-)
+from erp.collect.collection import reopen, same_reward_model
 from erp.collect.failures import read_failures
 from erp.collect.growth import sampled_with_less
 from erp.collect.journal import forget, kept
+from erp.collect.manifests import facts_changed, read_manifest, write_manifest, write_reward_manifest
 from erp.collect.sample import Sampler
 from erp.collect.score import Scorer
 from erp.collect.stopping import Stop, interruptible
