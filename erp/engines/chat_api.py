@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import math
-import queue
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
 from erp.engines.base import Failure
 from erp.engines.chat_address import address_faults
 from erp.engines.chat_answers import CHAT, Completion, Endpoint
 from erp.engines.chat_models import Listed, read_models
 from erp.engines.chat_session import Body, Session, Unanswered
+from erp.engines.handover import Ahead, Come
 from erp.errors import ErpError
 
 Job = TypeVar("Job")
@@ -24,7 +24,6 @@ R = TypeVar("R")
 Asks = Callable[[Body], Awaitable[Any]]  # one call; the answer is what the endpoint reads
 Post = Callable[[Body], Awaitable[Completion]]
 Started = Future[Callable[[], object]]  # what cancels the work, and leaves the closing alone
-Ahead: TypeAlias = asyncio.Queue[tuple[int, Job] | None]  # numbered jobs; None: there are no more
 
 
 class ChatAPI:
@@ -136,35 +135,37 @@ class ChatAPI:
             ErpError: every call would fail: the key, the model or the address is wrong.
         """
         session = Session(self)
-        results: queue.SimpleQueue[tuple[int, R | Failure] | BaseException | None] = queue.SimpleQueue()
+        come: Come[tuple[int, R | Failure]] = Come()
         started: Started = Future()
+        ahead = Ahead(jobs, self.concurrency, f"requests to {self.base_url}")
 
-        async def worker(pending: Ahead[Job]) -> None:
-            while (following := await pending.get()) is not None:
+        async def worker() -> None:
+            while (following := await ahead.following()) is not None:
                 index, job = following
                 try:
-                    results.put((index, await work(session.post, job)))
+                    result: R | Failure = await work(session.post, job)
                 except Unanswered as reason:
-                    results.put((index, reason.failure()))
+                    result = reason.failure()
+                come.add((index, result))
 
-        async def every_job(reader: Executor) -> None:
+        async def every_job() -> None:
             async with session.opened():
-                pending: Ahead[Job] = asyncio.Queue(self.concurrency)
-                workers = [worker(pending) for _ in range(self.concurrency)]
-                task = asyncio.create_task(together([_take(jobs, reader, pending, len(workers)), *workers]))
+                ahead.begin()
+                workers = [worker() for _ in range(self.concurrency)]
+                task = asyncio.create_task(together(workers))
                 started.set_result(partial(asyncio.get_running_loop().call_soon_threadsafe, task.cancel))
                 await task
 
         def run() -> None:
             try:
-                with (
-                    suppress(asyncio.CancelledError),  # it was stopped, or nobody listens any more
-                    ThreadPoolExecutor(1, f"requests to {self.base_url}") as reader,
-                ):
-                    asyncio.run(every_job(reader))
-                results.put(None)
+                try:
+                    with suppress(asyncio.CancelledError):  # it was stopped, or nobody listens any more
+                        asyncio.run(every_job())
+                finally:
+                    ahead.leave()
+                come.end()
             except BaseException as error:
-                results.put(error)
+                come.end(error)
                 if not started.done():
                     started.set_exception(error)
 
@@ -174,24 +175,12 @@ class ChatAPI:
             if self._stopped:
                 return
             thread.start()
-            while (result := results.get()) is not None:
-                if isinstance(result, BaseException):
-                    raise result
-                yield result
+            yield from come
         finally:
             started.add_done_callback(_cancel)
             if thread.is_alive():
                 thread.join()
             self._going.discard(started)
-
-
-async def _take(jobs: Iterable[Job], reader: Executor, pending: Ahead[Job], takers: int) -> None:
-    """Take jobs as there is room for them, and say to each taker that there are no more."""
-    numbered, read = iter(enumerate(jobs)), asyncio.get_running_loop().run_in_executor
-    while (following := await read(reader, next, numbered, None)) is not None:
-        await pending.put(following)
-    for _ in range(takers):
-        await pending.put(None)
 
 
 def _cancel(started: Started) -> None:

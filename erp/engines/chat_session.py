@@ -276,6 +276,8 @@ def _named(error: Exception) -> str:
 
 async def _body(response: aiohttp.ClientResponse) -> bytes:
     """The whole body. Raises Unanswered where it has no end in sight."""
+    if (response.content_length or math.inf) <= LARGEST and "content-encoding" not in response.headers:
+        return await response.read()
     pieces, size = [], 0
     async for piece in response.content.iter_any():
         pieces.append(piece)

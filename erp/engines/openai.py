@@ -133,7 +133,8 @@ class OpenAIEngine(Engine):
                 for samples in consecutive(request.samples, len(request.samples) if at_once else 1):
                     positions[number] = position  # a server that draws n choices counts one seed up
                     number += 1
-                    yield replace(request, samples=tuple(samples))
+                    alone = len(samples) == len(request.samples)
+                    yield request if alone else replace(request, samples=tuple(samples))
 
         async def call(post: Post, request: Request) -> list[tuple[int, Response | Failure]]:
             return await self._call(post, {**shared, "messages": list(request.messages)}, request)
