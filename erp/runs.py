@@ -43,7 +43,7 @@ NOT_IDENTITY = (
     "votes",  # what is learnt from them stands for it
 )
 # Keys that came later: null or empty, they name no run, so that one that was made before is found again.
-SINCE = ("cost.head", "cost.scoring", "router.gammas", "pool.members.engine", "trainer.average")
+SINCE = ("cost.scoring", "router.gammas", "pool.members.engine", "trainer.average")
 
 LONGEST_LABEL = 60
 """Letters of a router's or backbone's label in a folder's name: of four bytes each, two of them leave a system room."""
@@ -52,6 +52,9 @@ LONGEST_LABEL = 60
 def run_hash(config: Mapping[str, Any], *contents: str) -> str:
     """Ten hex digits that name a run: the resolved config without paths, devices, tracking, and contents' hashes."""
     kept = deepcopy(dict(config))
+    for cost in _nodes(kept, ["cost"]):  # before there was a choice, costs that were predicted were predicted linearly
+        if not cost.get("predict") or cost.get("head") == "linear":
+            cost.pop("head", None)
     for dotted in (*NOT_IDENTITY, *SINCE):
         *parents, last = dotted.split(".")
         for node in _nodes(kept, parents):

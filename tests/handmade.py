@@ -140,7 +140,7 @@ def make_results(
         },
         "cost": {
             "kind": kind, "unit": unit, "range": [float(costs.min()), float(costs.max())],
-            "notes": ["prompt tokens are estimated"], "fell_back": None,
+            "notes": ["prompt tokens are estimated"], "fell_back": None, "read_first": 0.0,
             "shown_unit": unit_of(unit).shown, "shown_size": unit_of(unit).size,
         },
         "prediction": {

@@ -67,6 +67,15 @@ def test_what_changes_a_result_changes_the_hash(override):
     assert name(override) != name()
 
 
+def test_costs_predicted_linearly_are_the_run_that_they_were_before_there_was_a_choice():
+    def of(**cost):
+        return run_hash({**CONFIG, "cost": {"name": "usd", **cost}})
+
+    assert of(predict=True) == of(predict=True, head="linear") != of(predict=True, head=None)
+    assert len({of(predict=True, head=head) for head in ("linear", "log", None)}) == 3
+    assert of(predict=False) == of(predict=False, head=None) == of(predict=False, head="log")
+
+
 def test_the_content_of_the_table_and_of_the_prices_is_in_the_hash():
     assert len({run_hash(CONFIG, *contents) for contents in (["a", ""], ["b", ""], ["a", "p"], [])}) == 4
     assert run_hash(CONFIG, "a") == run_hash(dict(reversed(CONFIG.items())), "a")

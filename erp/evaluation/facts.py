@@ -71,6 +71,7 @@ def data_sections(data: RoutingData, test: HeldOut, notes: Sequence[str], long: 
             "kind": data.costs.kind,
             "unit": data.costs.unit,
             "range": list(cost_range(complete.costs)) if len(complete.costs) else [None, None],
+            "read_first": data.read_first,
             "fell_back": data.costs.fell_back,
             "notes": list(data.costs.notes),
         },

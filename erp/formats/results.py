@@ -63,8 +63,11 @@ def with_disagreement(results: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def with_predicted_costs(results: Mapping[str, Any]) -> dict[str, Any]:
-    """6: how well costs are predicted was not told before."""
-    return {"predicted_costs": None, **results}
+    """6: how well costs are predicted was not told before, and no answer was read before the decision."""
+    found = {"predicted_costs": None, **results}
+    if isinstance(cost := found.get("cost"), Mapping):
+        found["cost"] = {"read_first": 0.0, **cost}
+    return found
 
 
 # 2: there may be a section `drift`; 4: there may be `run.fit_seconds`

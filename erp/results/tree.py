@@ -47,7 +47,8 @@ class Results(Section):
     cost: Cost = told("what costs are counted in")
     prediction: Prediction = told("how well rewards are predicted")
     predicted_costs: PredictedCosts | None = told(
-        "how well costs are predicted, and what that buys", null="costs are the members' train means"
+        "how well costs are predicted, and what that buys",
+        null="costs are the members' train means; a run of before this was told",
     )
     routing: Routing | None = told("the router and its references at lambda = 0", null=_NONE)
     disagreement: Disagreement | None = told("gains by whether members differ on a prompt", null=_NONE)

@@ -103,12 +103,13 @@ def _category_means(labels: Labels, categories: int) -> torch.Tensor:
 def _add_costs(model: CostModel, embedding: Array, costs: Array) -> None:
     """One more member of a model of costs: of logarithms where others are and its costs allow it.
 
-    The mean where there are too few labels for more.
+    The mean where there are too few labels for more, and where that is what the others have.
     """
+    flat = len(costs) == 1 or set(model.heads) == {"mean"}
     log = bool(model.logarithm.any()) and bool((costs > 0).all())
     target = np.log(costs) if log else costs
     weight, intercept = np.zeros(embedding.shape[1]), float(target.mean())
-    if len(costs) > 1:
+    if not flat:
         fit = smoothest(ridges(embedding, target))
         weight, intercept = fit.weight, fit.intercept
     if log:  # smeared, as `CostModel` is

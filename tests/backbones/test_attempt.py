@@ -172,7 +172,7 @@ def test_an_attempt_is_paid_for_wherever_the_router_is_compared(tmp_path, train,
     told = results(folder)
     left = frame[(frame["model"] == MEMBER) & (frame["sample"] == 2)]
     read = 2 * (left["prompt_tokens"] + left["completion_tokens"]).mean()
-    assert told["economics"]["router_per_prompt"] == pytest.approx(read)
+    assert told["economics"]["router_per_prompt"] == told["cost"]["read_first"] == pytest.approx(read)
     cells = pd.read_parquet(folder / "predictions.parquet").query("split == 'test'")
     cost, predicted = (
         cells.pivot_table(index="prompt_id", columns="model", values=name) for name in ("cost", "predicted")

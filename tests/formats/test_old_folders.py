@@ -17,6 +17,7 @@ ADDED = {
     "disagreement",
     "auc",
     "predicted_costs",
+    "read_first",
 }  # keys that later results have
 
 

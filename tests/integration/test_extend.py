@@ -250,6 +250,19 @@ def test_predicted_costs_and_categories_go_with_it(extend, trained, head):
     assert np.isfinite(after.costs).all()
 
 
+def test_where_no_head_beats_the_mean_costs_a_new_member_has_its_mean_too(erp, made):
+    frame = pd.read_parquet(made / "four.parquet")
+    frame["cost_usd"] = np.random.default_rng(0).uniform(1, 5, size=len(frame)) * 1e-3  # nothing of the prompt
+    frame.to_parquet("four.parquet")
+    frame[frame["model"] != NEW].to_parquet("three.parquet")
+    base = erp("train", *SETTINGS, "data=table", "data.path=three.parquet", "cost.predict=true").last
+    assert {row["head"] for row in results(base)["predicted_costs"]["members"].values()} == {"mean"}
+    answer = erp("extend", f"run={base}", "data=table", "data.path=four.parquet", "labels=40")
+    assert answer.code == 0, answer.err
+    costs = package.load(answer.last).decide(PROMPTS).costs
+    assert np.ptp(costs, axis=0) == pytest.approx([0.0] * 4)
+
+
 def test_prompts_of_another_run_are_left_out(extend, made, tmp_path):
     fresh = long_frame(prompts=30, members=4, seed=9).assign(prompt_id=lambda rows: "fresh-" + rows["prompt_id"])
     pd.concat([pd.read_parquet(made / "four.parquet"), fresh]).to_parquet(tmp_path / "more.parquet")

@@ -223,8 +223,11 @@ def test_ties_go_to_the_cheapest_then_to_pool_order(real):
     observed = predictions[predictions["split"] == "test"].pivot_table(
         index="prompt_id", columns="model", values="observed", dropna=False
     )
-    expected = observed.dropna()[results["run"]["members"][1]]
+    cheaper = results["run"]["members"][1]
+    expected = observed.dropna()[cheaper]
+    costs = predictions[(predictions["split"] == "test") & (predictions["model"] == cheaper)].set_index("prompt_id")
     results["routing"]["router"]["reward"] = float(expected.mean())
+    results["routing"]["router"]["cost"] = float(costs["cost"][expected.index].mean())
     (run,), _ = read_tested([(folder, results)])
     assert pd.Series(run.reward, run.ids).sort_index().tolist() == expected.sort_index().tolist()
 
@@ -416,6 +419,9 @@ def spoil(folder, how):
         test = frame.index[frame["split"] == "test"]
         frame.loc[test[-1]] = frame.loc[test[0]]
         frame.to_parquet(predictions)
+    elif how == "other costs":
+        frame = pd.read_parquet(predictions)
+        frame.assign(cost=frame["cost"] * 0.9).to_parquet(predictions)
     elif how == "scores":
         pd.read_parquet(predictions).assign(predicted=np.nan).to_parquet(predictions)
     elif how == "split of others":
@@ -429,6 +435,7 @@ def spoil(folder, how):
         ("no split", "split.parquet cannot be read (it is not there)"),
         ("garbage", "predictions.parquet cannot be read ("),
         ("other run", "predictions.parquet gives another reward than results.json"),
+        ("other costs", "predictions.parquet gives another cost than results.json"),
         ("columns", "predictions.parquet cannot be read ("),
         ("cut", "does not have every test prompt once for every member"),
         ("twice", "does not have every test prompt once for every member"),

@@ -22,7 +22,12 @@ def text(content) -> str:
 def test_what_is_read_is_written_bit_for_bit(file):
     kept = json.loads(file.read_text())
     found = whole(RESULTS.read(kept, str(file))).plain()
-    newer = [(found["cost"], "fell_back"), (found, "rewards_at_run_time"), (found["chosen_on_validation"], "cascades")]
+    newer = [
+        (found["cost"], "fell_back"),
+        (found["cost"], "read_first"),
+        (found, "rewards_at_run_time"),
+        (found["chosen_on_validation"], "cascades"),
+    ]
     newer += [
         (found, "disagreement"),
         (found, "predicted_costs"),

@@ -73,6 +73,25 @@ def weights(bundle):
     return {name: value.clone() for name, value in bundle.encoder.state_dict().items()}
 
 
+def test_an_average_of_the_weights_holds_the_encoder_s_too(data, node, tmp_path):
+    """After two steps by whole batches: of the first 2/11, of the second 3/12 is left of what was before."""
+
+    def after(steps, average=None):
+        module = module_of(data, node, LINEAR)
+        trainer = QUICK.model_copy(update={"max_epochs": steps, "average": average})
+        fit(module, RoutingDataModule(data, 1000, 0), trainer, tmp_path / f"{steps}-{average}")
+        return {name: value.detach().clone() for name, value in module.bundle.named_parameters()}
+
+    start = {name: value.detach().clone() for name, value in module_of(data, node, LINEAR).bundle.named_parameters()}
+    one, two, averaged = after(1), after(2), after(2, 0.9)
+    moved = 0
+    for name in start:
+        first = 2 / 11 * start[name] + 9 / 11 * one[name]
+        torch.testing.assert_close(averaged[name], 3 / 12 * first + 9 / 12 * two[name], rtol=0, atol=1e-6)
+        moved += not torch.equal(averaged[name], two[name])
+    assert moved > 20
+
+
 def test_one_step_moves_every_layer_by_its_rate(data, node, tmp_path):
     """AdamW's first step is the rate itself, wherever there is a gradient."""
     before = weights(module_of(data, node, LINEAR).bundle)

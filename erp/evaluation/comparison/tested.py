@@ -120,9 +120,9 @@ def _read_tested(known: KnownRun, results: Content) -> TestedRun:
     groups = split.set_index("prompt_id")["group_key"].reindex(ids)
     if groups.isna().any():
         raise ErpError("split.parquet lacks prompts of predictions.parquet; restore the one of this run")
-    paid, told = cost[at], value_of(results, "routing", "router", "cost")
-    if (more := told - paid.mean()) > 1e-9 * told:  # answers that were read before the choice: the results have them
-        paid = paid + more
+    paid = cost[at] + value_of(results, "cost", "read_first")
+    if not math.isclose(paid.mean(), value_of(results, "routing", "router", "cost"), rel_tol=1e-9, abs_tol=1e-12):
+        raise ErpError("predictions.parquet gives another cost than results.json; restore the one of this run")
     return TestedRun(
         **vars(known), ids=np.asarray(ids, dtype=object), groups=groups.to_numpy(dtype=object), observed=observed,
         reward=reward, cost=paid, single=observed[:, members.index(single)],
