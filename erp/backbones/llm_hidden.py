@@ -57,6 +57,8 @@ class LLMHiddenBackbone(Backbone):
         active_parameters: of the model: what routing a prompt costs in FLOPs. It changes no embedding.
     """
 
+    unpacks_gguf = False  # llama.cpp reads it
+
     def __init__(
         self,
         model: str,
@@ -84,7 +86,7 @@ class LLMHiddenBackbone(Backbone):
                 f"backbone.layer = {layer}: llama.cpp gives the last layer of a GGUF file only; "
                 f"give -1, or a model that transformers loads"
             )
-        if self.gguf and dtype != "float32":
+        if self.gguf and dtype != "float32" and not self.unpacks_gguf:
             raise ErpError(f"backbone.dtype = {dtype}: a GGUF file has a type of its own; leave dtype out")
         self.weights = Weights(
             model, file=file or ("model.safetensors" if sha256 else _INDEX), sha256=sha256, revision=revision

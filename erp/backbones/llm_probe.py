@@ -48,14 +48,17 @@ class LLMProbeBackbone(LLMHiddenBackbone):
         components: of each layer; fewer where the train prompts span fewer.
         max_tokens: of the prompt that are read at once, the template not counted.
         batch_size: prompts in one forward pass. It changes no vector, up to floating point.
-        file: weight file within the model; transformers unpacks a .gguf one to 32 bits, which takes up to a minute.
+        file: weight file within the model; transformers unpacks a .gguf one, which takes up to a minute.
         sha256: of that file, or of ``model.safetensors``; checked where given.
         revision: of the hub's repository.
-        dtype: of the weights in transformers.
+        dtype: of the weights in transformers, of an unpacked .gguf file's too. With 16 bits what is read of a prompt
+            depends a little on its batch.
         device: ``auto`` is CUDA where there is one.
         active_parameters: of the model: routing a prompt costs 2 FLOPs for each, token and pass.
         long: what is read of a prompt with more tokens: ``head``, ``tail``, or in pieces that are averaged (``mean``).
     """
+
+    unpacks_gguf = True
 
     def __init__(
         self,

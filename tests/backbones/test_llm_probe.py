@@ -17,6 +17,7 @@ from erp.backbones.cache import cached_embeddings
 from erp.backbones.causal_lm_probe import QUESTION, CausalLMProbe
 from erp.backbones.fitted import fit_once
 from erp.backbones.joined import JoinedBackbone
+from erp.backbones.llm_hidden import LLMHiddenBackbone
 from erp.backbones.llm_probe import BLOCKS, LLMProbeBackbone
 from erp.backbones.surface import SurfaceBackbone
 from erp.compose import conf_folder
@@ -264,3 +265,14 @@ def test_a_gguf_file_gives_what_llama_cpp_gives_within_quantisation():
     assert states.shape == (len(PROMPTS), 31, 576)
     assert ((normalised(states[:, -1]) * other).sum(axis=1) > 0.99).all()
     assert (numbers["likelihood"][:, 0] > 0.1).all()
+    half, coarse = build_backbone({**node, "dtype": "bfloat16"}, folder).readings(PROMPTS)
+    cosines = (states * half).sum(-1) / np.linalg.norm(states, axis=-1) / np.linalg.norm(half, axis=-1)
+    assert (cosines > 0.999).all()
+    assert np.abs(coarse["knows"] - numbers["knows"]).max() < 0.3
+
+
+def test_a_gguf_file_that_is_unpacked_may_be_read_in_16_bits_and_one_that_llama_cpp_reads_may_not():
+    kinds = {"file": "tiny.gguf", "dtype": "bfloat16"}
+    assert "dtype=bfloat16" in LLMProbeBackbone("nobody/tiny", sha256="0" * 64, **kinds).recipe()
+    with pytest.raises(ErpError, match=r"backbone\.dtype = bfloat16: a GGUF file has a type of its own"):
+        LLMHiddenBackbone("nobody/tiny", sha256="0" * 64, **kinds)
