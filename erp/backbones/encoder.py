@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 
+ALIKE = 8
+"""Texts, of like length, that a CPU reads at once: all are padded to the longest, and where prompts differ one long one
+among 32 makes four times the work of them. A GPU would rather pad than wait for many small steps."""
+
+
 class Encoder(nn.Module):
     """Prompts to embeddings (B, d), L2-normalised as the cached ones are.
 
@@ -26,7 +31,7 @@ class Encoder(nn.Module):
         learning_rate: of the top group.
         layer_decay: what the rate is multiplied by at each step down (ULMFiT, 1801.06146, divides by 2.6): lower
             layers know of language what a few thousand rewards cannot teach again.
-        batch_size: texts the model reads at once.
+        batch_size: texts the model reads at once, at most, and whose states are kept for the gradient.
         pieces: what texts are read of B prompts, one or more of each; by default the prompts.
     """
 
@@ -54,9 +59,10 @@ class Encoder(nn.Module):
         pieces = self._pieces(prompts)
         texts = pieces.texts
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))  # of like length: less padding
-        parts = [order[start : start + self._batch_size] for start in range(0, len(order), self._batch_size)]
-        # Of several parts, each is gone through again for its gradient: memory is that of one, whatever the batch.
-        again = torch.is_grad_enabled() and len(parts) > 1
+        size = min(self._batch_size, ALIKE) if device.type == "cpu" else self._batch_size
+        parts = [order[start : start + size] for start in range(0, len(order), size)]
+        # Of more than a batch, each part is gone through again for its gradient: memory is that of a batch, at most.
+        again = torch.is_grad_enabled() and len(texts) > self._batch_size
         vectors = []
         for part in parts:
             features = self._tokenise([texts[i] for i in part])

@@ -1,17 +1,20 @@
-"""The table of a page, made from the results: python page.py table.csv PAGE.md...
+"""The tables of a page, made from the results: python page.py table.csv PAGE.md...
 
-In each page the lines between `<!-- signal -->` and `<!-- end of signal -->` are replaced.
+In each page the lines between `<!-- signal -->` and `<!-- end of signal -->` are replaced; where the results are of
+fine-tuned encoders, those between `<!-- finetune -->` and its end.
 """
 
 from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-MARKED = re.compile(r"(<!-- signal -->\n).*?(<!-- end of signal -->)", re.DOTALL)
+MARKED = r"(<!-- {0} -->\n).*?(<!-- end of {0} -->)"
 KEY = ["table", "reward_model"]
 LEVEL = 0.05
 
@@ -35,13 +38,30 @@ def table(rows: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def cell(row: pd.Series) -> str:
+def tuned(rows: pd.DataFrame) -> str:
+    """A line for each table, head and encoder: how it stands to category mean and to the frozen encoder, R^2, area."""
+    titles = "table, splits, head, encoder, less category mean, less the frozen encoder, R^2, area under the curve"
+    lines = [f"| {titles.replace(', ', ' | ')} |", "|---" * 8 + "|"]
+    for row in rows.to_dict("records"):
+        table = f"{row['table'].removesuffix('.parquet')} | {row['splits']}"
+        encoder = "" if pd.isna(row["backbone"]) else f"`{row['backbone']}`"
+        rest = [cell(row), cell(row, "frozen"), *(known(row[key]) for key in ("r2_pooled", "audc"))]
+        lines.append(f"| {table} | `{row['name']}` | {encoder} | " + " | ".join(rest) + " |")
+    return "\n".join(lines)
+
+
+def cell(row: Mapping[str, Any], other: str = "given") -> str:
     """The difference and its interval, bold where p by Holm is below .05; empty for category mean itself."""
-    if pd.isna(row["less_given"]):
+    low, middle, high = (row.get(f"less_{other}{end}") for end in ("_low", "", "_high"))
+    if pd.isna(middle):
         return ""
-    mean = number(row["less_given"], sign=True)
-    text = f"{mean} ({number(row['less_given_low'])} to {number(row['less_given_high'])})"
-    return f"**{text}**" if row["p_given"] < LEVEL else text
+    text = f"{number(middle, sign=True)} ({number(low)} to {number(high)})"
+    return f"**{text}**" if row[f"p_{other}"] < LEVEL else text
+
+
+def known(value: float) -> str:
+    """Three digits; empty where there is none."""
+    return "" if pd.isna(value) else number(value)
 
 
 def number(value: float, sign: bool = False) -> str:
@@ -51,9 +71,11 @@ def number(value: float, sign: bool = False) -> str:
 
 def main(results: str, pages: list[str]) -> None:
     """Put the table into the pages."""
-    made = table(pd.read_csv(results))
+    rows = pd.read_csv(results)
+    name, made = ("finetune", tuned(rows)) if "less_frozen" in rows else ("signal", table(rows))
+    marked = re.compile(MARKED.format(name), re.DOTALL)
     for page in map(Path, pages):
-        page.write_text(MARKED.sub(lambda found: f"{found[1]}{made}\n{found[2]}", page.read_text()))
+        page.write_text(marked.sub(lambda found: f"{found[1]}{made}\n{found[2]}", page.read_text()))
 
 
 if __name__ == "__main__":

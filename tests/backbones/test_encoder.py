@@ -82,6 +82,19 @@ def test_of_a_batch_in_parts_no_part_is_kept_in_memory_for_its_gradient(folders)
     assert "".join(map(str, passes)) == "1" * 6 + "0" + "1" + "0"
 
 
+def test_short_prompts_are_not_padded_to_a_long_one_of_their_batch(folders):
+    """Eight at once, by length: [CLS] a [SEP] for the short ones. Once each: they fit into a batch."""
+    long, seen = "one two three four five six seven eight nine ten", []
+    prompts = [long, *["a"] * 8, *[long] * 7]
+    encoder = encoder_of(folders["bert"], batch_size=16)
+    encoder.model.register_forward_pre_hook(lambda _, given: seen.append(tuple(given[0]["input_ids"].shape)))
+    vectors = encoder(prompts)
+    gradients(encoder, vectors)
+    assert [shape[0] for shape in seen] == [8, 8]
+    assert seen[0][1] == 3 < seen[1][1]
+    torch.testing.assert_close(vectors[[0, 1]], encoder([long, "a"]), rtol=0, atol=1e-6)
+
+
 @pytest.mark.parametrize("architecture", [kind[0] for kind in KINDS])
 def test_every_layer_has_its_rate(folders, architecture):
     encoder = encoder_of(folders[architecture], encoder_learning_rate=0.01, layer_decay=0.5)

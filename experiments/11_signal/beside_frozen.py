@@ -1,0 +1,67 @@
+"""An encoder that was fine-tuned beside the frozen one: python beside_frozen.py <sweep.json>... table.csv.
+
+The rows of `beside_category.py`, with the area under the curve, and, of a fine-tuned encoder, reward at lambda = 0
+less what the same head has on the frozen one: paired by split and prompt, p by Holm over the heads of a table.
+Reads 10_board's modules: run with that folder on PYTHONPATH.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from beside_category import named, rows
+from reading import read_runs
+from results import POINTS, Panel, told
+from standing import differences, holm, paired
+
+from erp.metrics.significance import bootstrap_p
+
+TUNED = "_finetuned"
+
+
+def areas(panel: Panel) -> Iterator[dict[str, Any]]:
+    """Of each router the area under its curve."""
+    for name, runs in panel.routers.items():
+        found = {"table": panel.name[0], "reward_model": panel.name[1], "router": name}
+        if all(run.costs_differ for run in runs):
+            own, less = panel.area([(run, *run.earned(run.lambdas(POINTS))) for run in runs])
+            found |= told("audc", own) | told("audc_less_single", less)
+        yield found
+
+
+def beside_frozen(panel: Panel) -> Iterator[dict[str, Any]]:
+    """Of each head on a fine-tuned encoder, reward at lambda = 0 less that of the same head on the frozen one."""
+    pairs = {
+        name: paired(runs, panel.routers[name.removesuffix(TUNED)])
+        for name, runs in panel.routers.items()
+        if name.endswith(TUNED) and name.removesuffix(TUNED) in panel.routers
+    }
+    pairs = {name: own for name, own in pairs.items() if own}
+    if not pairs:
+        return
+    intervals, draws = panel.intervals(list(pairs.values())), panel.drawn(list(pairs.values()))[1:]
+    corrected = holm([bootstrap_p(column, panel.bootstrap.resampled) for column in draws.T])
+    for name, interval, p in zip(pairs, intervals, corrected, strict=True):
+        key = {"table": panel.name[0], "reward_model": panel.name[1], "router": name}
+        yield key | told("less_frozen", interval) | {"p_frozen": p}
+
+
+def main(sweeps: Sequence[str], table: str) -> None:
+    """Write the table."""
+    runs = [named(run) for run in read_runs(map(Path, sweeps))]
+    panels = [Panel([run for run in runs if run.panel == name]) for name in sorted({run.panel for run in runs})]
+    frame = pd.DataFrame(found for panel in panels for found in rows(panel))
+    for columns in (areas, differences, beside_frozen):
+        more = pd.DataFrame(found for panel in panels for found in columns(panel))
+        frame = frame.merge(more, how="left") if len(more) else frame
+    frame.to_csv(table, index=False, float_format="%.5g")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 3:
+        sys.exit("usage: PYTHONPATH=../10_board python beside_frozen.py <sweep.json>... table.csv")
+    main(sys.argv[1:-1], sys.argv[-1])
