@@ -17,7 +17,7 @@ for split in "${splits[@]}"; do
     name=$(basename "${own[0]}") && name=${name%%.*}
     train() {  # NAME OVERRIDES...
       erp train -m "sweep=finetune_${name}_$1_$split" "split.seed=$split" "seed=$split" data=table "data.path=${own[0]}" backbone=minilm \
-        backbone.max_tokens=128 trainer=finetune bootstrap.draws=1000 out=../runs tracking=off figures=false "${@:2}" "${own[@]:1}" "${all[@]}" ||
+        +backbone.max_tokens=128 trainer=finetune bootstrap.draws=1000 out=../runs tracking=off figures=false "${@:2}" "${own[@]:1}" "${all[@]}" ||
         echo "finetune_${name}_$1_$split: not all of its jobs are done"
     }
     train given router=category_mean
