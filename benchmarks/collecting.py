@@ -1,21 +1,26 @@
-"""``python -m benchmarks.collecting [PROMPTS]``: what ``erp collect`` itself costs, beside the models.
+"""``python -m benchmarks.collecting [PROMPTS [LARGER]]``: what ``erp collect`` itself costs, beside the models.
 
 Engine and reward model answer at once; store, journals, parts and manifests are real. Two sizes tell how it grows: a
 third of PROMPTS and PROMPTS, five members, K = 32, blocks as large as at the paper's 1.42 million prompts. Then the
-same command once more, which finds all done. Each is a process of its own. Writes ``benchmarks/COLLECT.md``.
+same command once more, which finds all done. Then PROMPTS anew, and LARGER where it is given, killed (SIGKILL) amid
+sampling and amid scoring: how long the same command takes, from its start, until the first response that was not
+there is asked for, and the first score. Each is a process of its own. Writes ``benchmarks/COLLECT.md``.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import resource
+import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+
+import pyarrow.parquet
 
 from benchmarks.__main__ import machine
 from erp import cli
@@ -27,6 +32,7 @@ from erp.engines.base import Answer, Engine, Failure, Request, Response
 PROMPTS, MEMBERS, K, BLOCK = 14_209, 5, 32, 512  # a hundredth of open-perfectblend
 PAPER = 1_420_909
 _TEXT = "An answer of some sixty words, as long as small models like to give one. " * 5
+_noted: Callable[[str], object] = print  # what is done with the name of a step at which this process is
 
 
 class Instant(Engine):
@@ -36,6 +42,7 @@ class Instant(Engine):
         """The same words, and which request and sample it was."""
         del member
         for position, request in enumerate(requests):
+            _noted("sampling")
             for sample in request.samples:
                 yield position, sample, Response(f"{_TEXT}{request.seed} {sample}", 30, 70, "stop")
 
@@ -45,96 +52,192 @@ class Length(RewardAdapter):
 
     def score(self, pairs: Sequence[Pair]) -> list[float | Failure | None]:
         """Characters."""
+        _noted("scoring")
         return [float(len(pair.response)) for pair in pairs]
 
 
-def work(prompts: int, folder: Path) -> None:
-    """A collection in this process; prints what it took as JSON."""
-    config = folder / "conf"
+def work(prompts: int, folder: Path) -> int:
+    """A collection in this process; it notes in the folder when each step begins, and every list of a folder."""
+    from benchmarks import collecting  # which engine and reward model are of, whatever this module is called
+
+    config, seen = folder / "conf", set[str]()
     for group, name in (("engine", Instant), ("reward_model", Length)):
         (config / group).mkdir(parents=True, exist_ok=True)
         (config / group / "fake.yaml").write_text(f"name: fake\n_target_: benchmarks.collecting.{name.__name__}\n")
-    source = folder / "prompts.jsonl"
+    source, lists, names = folder / "prompts.jsonl", folder / "lists", Store.names
     if not source.exists():
         words = " ".join(["word"] * 60)
         rows = ({"prompt_id": f"p{i}", "prompt": f"{words} {i}?"} for i in range(prompts))
         source.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    lists, names = [0], Store.names
 
-    def counted(store: Store, where: str) -> set[str]:
-        lists[0] += 1
-        return names(store, where)
+    def noted(step: str) -> None:
+        if step not in seen:
+            seen.add(step)
+            (folder / f"{step}-{os.getpid()}").touch()
 
-    Store.names = counted  # type: ignore[method-assign]
+    def counted(store: Store, folder: str) -> set[str]:
+        with lists.open("a") as stream:
+            stream.write(".")
+        return names(store, folder)
+
+    collecting._noted, Store.names = noted, counted  # type: ignore[method-assign, assignment]
     members = ",".join(f"m{i}" for i in range(MEMBERS))
-    wall = time.perf_counter()
-    code = cli.main([
+    return cli.main([
         "collect", f"--config-dir={config}", "prompts=jsonl", f"prompts.path={source}", "pool=all",
         f"pool.members=[{members}]", "engine=fake", "reward_model=fake", f"k={K}", f"block={BLOCK}", f"out={folder}",
         "name=table", "progress=false",
     ])  # fmt: skip
-    assert code == 0
-    files = [path for path in (folder / "table").rglob("*") if path.is_file()]
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    facts = {
-        "cpu": used.ru_utime + used.ru_stime, "wall": time.perf_counter() - wall, "peak_mb": used.ru_maxrss / 1e3,
-        "lists": lists[0], "files": len(files), "mb": sum(path.stat().st_size for path in files) / 1e6,
-    }  # fmt: skip
-    print(json.dumps(facts))
 
 
-def measured(prompts: int, folder: Path) -> dict[str, float]:
-    """The facts of such a process."""
-    command = [sys.executable, "-m", "benchmarks.collecting", "work", str(prompts), str(folder)]
-    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    facts: dict[str, float] = json.loads(said.splitlines()[-1])
-    return facts
+@dataclass
+class Cost:
+    """What processes took, one after the other; ``waits``: seconds until one was at work."""
+
+    cpu: float = 0.0
+    wall: float = 0.0
+    peak_mb: float = 0.0
+    lists: int = 0
+    files: int = 0
+    mb: float = 0.0
+    waits: tuple[float, ...] = ()
+
+
+class Process:
+    """A collection in a process of its own."""
+
+    def __init__(self, prompts: int, folder: Path) -> None:
+        command = [sys.executable, "-m", "benchmarks.collecting", "work", str(prompts), str(folder)]
+        self.folder, self.since = folder, time.perf_counter()
+        self.of = subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd=Path(__file__).parents[1])
+
+    def until(self, there: Callable[[], bool]) -> float:
+        """Seconds from its start until something is there."""
+        while not there():
+            assert self.of.poll() is None, "the collection ended before it was killed"
+            time.sleep(0.01)
+        return time.perf_counter() - self.since
+
+    def at(self, step: str) -> float:
+        """Seconds from its start until it is at a step."""
+        return self.until((self.folder / f"{step}-{self.of.pid}").exists)
+
+    def parts(self, folder: str, count: int) -> float:
+        """Seconds from its start until so many parts are in a folder of the table."""
+        return self.until(lambda: len(list((self.folder / "table" / folder).glob("part-*"))) >= count)
+
+    def ended(self, cost: Cost, killed: bool = False) -> None:
+        """Wait for its end, and add what it took."""
+        _, status, used = os.wait4(self.of.pid, 0)
+        self.of.returncode = os.waitstatus_to_exitcode(status)
+        assert self.of.returncode == (-9 if killed else 0), self.of.returncode
+        cost.cpu += used.ru_utime + used.ru_stime
+        cost.wall += time.perf_counter() - self.since
+        cost.peak_mb = max(cost.peak_mb, used.ru_maxrss / 1e3)
+        files = [path for path in (self.folder / "table").rglob("*") if path.is_file()]
+        cost.files, cost.mb = len(files), sum(path.stat().st_size for path in files) / 1e6
+        lists = self.folder / "lists"
+        cost.lists += lists.stat().st_size if lists.exists() else 0
+        lists.unlink(missing_ok=True)
+
+
+def undisturbed(prompts: int, folder: Path) -> Cost:
+    """One process to the end."""
+    cost = Cost()
+    Process(prompts, folder).ended(cost)
+    return cost
+
+
+def killed_twice(prompts: int, folder: Path) -> Cost:
+    """Killed amid sampling, again amid scoring; the table is whole in the end."""
+    cost, blocks = Cost(), math.ceil(prompts / BLOCK)
+    first = Process(prompts, folder)
+    first.parts("samples", MEMBERS * blocks // 2)
+    first.of.kill()
+    first.ended(cost, killed=True)
+    second = Process(prompts, folder)
+    waits = [second.at("sampling")]
+    second.parts("rewards/fake", blocks // 2)
+    second.of.kill()
+    second.ended(cost, killed=True)
+    third = Process(prompts, folder)
+    waits.append(third.at("scoring"))
+    third.ended(cost)
+    for where in ("samples", "rewards/fake"):
+        parts = (folder / "table" / where).glob("part-*")
+        rows = sum(pyarrow.parquet.read_metadata(part).num_rows for part in parts)
+        assert rows == prompts * MEMBERS * K, (where, rows)
+    cost.waits = tuple(waits)
+    return cost
 
 
 def main() -> None:
     """Measure, print, write."""
-    largest = int(sys.argv[1]) if len(sys.argv) > 1 else PROMPTS
-    sizes, rows, found = [largest // 3, largest], [], []
-    for size in sizes:
+    given = [int(argument) for argument in sys.argv[1:]]
+    whole, larger, load = (given or [PROMPTS])[0], given[1:], os.getloadavg()[0]
+    found, rows = dict[int, Cost](), list[str]()
+
+    def measure(name: str, size: int, how: Callable[[int, Path], Cost], folder: Path) -> Cost:
+        cost = how(size, folder)
+        rows.append(_row(name, size, cost))
+        print(rows[-1], flush=True)
+        return cost
+
+    for size in (whole // 3, whole):
         with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
-            found.append(measured(size, folder))
-            rows.append(_row(f"{size:,} prompts", size, found[-1]))
-            print(rows[-1], flush=True)
-            if size == largest:
-                rows.append(_row("the same again: all done", size, measured(size, folder)))
-                print(rows[-1], flush=True)
-    growth = math.log(found[1]["cpu"] / found[0]["cpu"]) / math.log(sizes[1] / sizes[0])
-    slope = (found[1]["cpu"] - found[0]["cpu"]) / (sizes[1] - sizes[0])
+            found[size] = measure(f"{size:,} prompts", size, undisturbed, Path(name))
+            if size == whole:
+                measure("the same again: all done", size, undisturbed, Path(name))
+    for size in (whole, *larger):
+        with tempfile.TemporaryDirectory() as name:
+            cost = measure(f"{size:,} prompts, killed twice", size, killed_twice, Path(name))
+            found.setdefault(size, cost)
+    small, large = min(found), max(found)
+    growth = math.log(found[large].cpu / found[small].cpu) / math.log(large / small)
+    hours = _at_paper(found, "cpu") / 3600
+    again = f" {' '.join(map(str, given))}" if given else ""
     lines = [
         "# Collecting",
         "",
-        f"`python -m benchmarks.collecting {largest}`: {MEMBERS} members, K = {K}, blocks of {BLOCK:,} prompts; an "
-        "engine and a reward model that answer at once. Sampling and scoring together.",
+        f"`python -m benchmarks.collecting{again}`: {MEMBERS} members, K = {K}, blocks of {BLOCK:,} prompts; an "
+        "engine and a reward model that answer at once. Sampling and scoring together, in one process.",
         "",
         machine()[0],
+        f"* {load:.1f} other processes wanted a core when this began",
         "",
-        "| | responses | CPU | wall | peak memory | files | size | times a folder was listed |",
-        "|---|---|---|---|---|---|---|---|",
+        "| | responses | CPU | wall | peak memory | files | size | times a folder was listed | at work again after |",
+        "|---|---|---|---|---|---|---|---|---|",
         *rows,
         "",
-        f"CPU time grows as prompts to the power of {growth:.2f}. By the slope between the two, {PAPER:,} prompts take "
-        f"{slope * PAPER / 3600:.1f} hours of one core beside the models.",
+        "*Killed twice*: `kill -9` when half of the responses, and again when half of the scores are written; the "
+        "table is whole in the end. *At work again after*: from the start of the same command until the first response "
+        "that was not there is asked for, and until the first score that was not there is.",
+        "",
+        f"CPU time grows as prompts to the power of {growth:.2f}. By the line through the smallest and the largest, "
+        f"{PAPER:,} prompts take {hours:.1f} hours of one core beside the models, {_at_paper(found, 'peak_mb'):,.0f} "
+        f"MB of memory, {_at_paper(found, 'files'):,.0f} files and {_at_paper(found, 'mb') / 1e3:,.1f} GB. How often "
+        "folders are listed does not depend on how many prompts there are.",
         "",
     ]
     Path(__file__).with_name("COLLECT.md").write_text("\n".join(lines), encoding="utf-8")
 
 
-def _row(name: str, prompts: int, facts: dict[str, float]) -> str:
+def _at_paper(found: dict[int, Cost], name: str) -> float:
+    """A cost at the paper's size, by the line through the smallest and the largest."""
+    small, large = min(found), max(found)
+    least, most = float(getattr(found[small], name)), float(getattr(found[large], name))
+    return most + (most - least) / (large - small) * (PAPER - large)
+
+
+def _row(name: str, prompts: int, cost: Cost) -> str:
     cells = [
-        name, f"{prompts * MEMBERS * K:,}", f"{facts['cpu']:.0f} s", f"{facts['wall']:.0f} s",
-        f"{facts['peak_mb']:,.0f} MB", f"{facts['files']:,.0f}", f"{facts['mb']:,.0f} MB", f"{facts['lists']:.0f}",
+        name, f"{prompts * MEMBERS * K:,}", f"{cost.cpu:,.0f} s", f"{cost.wall:,.0f} s", f"{cost.peak_mb:,.0f} MB",
+        f"{cost.files:,}", f"{cost.mb:,.0f} MB", f"{cost.lists}", ", ".join(f"{wait:.1f} s" for wait in cost.waits),
     ]  # fmt: skip
     return f"| {' | '.join(cells)} |"
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["work"]:
-        work(int(sys.argv[2]), Path(sys.argv[3]))
+        sys.exit(work(int(sys.argv[2]), Path(sys.argv[3])))
     else:
         main()

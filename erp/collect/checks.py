@@ -14,13 +14,13 @@ from erp.table.cut_short import cut_share
 _COLUMNS = ["prompt_id", "response", "completion_tokens", "finish_reason"]
 
 
-def warnings(store: Store, held: dict[str, Any], blocks: int) -> list[str]:
-    """A line for every member of a collection whose responses are odd.
+def warnings(store: Store, held: dict[str, Any], blocks: int, there: set[str]) -> list[str]:
+    """A line for every member of a collection whose responses, in the parts that are ``there``, are odd.
 
     At a temperature above 0 the K responses to a prompt are hardly the same text in most cells, unless something
     between here and the model answers from a cache.
     """
-    there, found = store.names("samples"), []
+    found = []
     for name, said in held["members"].items():
         parts = [unit.part for unit in (Unit(block, name) for block in range(blocks)) if unit.part in there]
         frames = [_facts(store.read_frame(f"samples/{part}", _COLUMNS)) for part in parts]

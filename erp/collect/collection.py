@@ -43,7 +43,8 @@ def open_collection(
         ErpError: the folder holds something else, one line for each setting that differs.
     """
     wanted, samples = _settings(config, prompts), "sample" in config.steps  # scoring takes the members that are there
-    there, sampled = store.exists(SETTINGS), sampled_members(store)
+    there = store.exists(SETTINGS)
+    sampled = sampled_members(store) if there else set[str]()
     if not there and (store.exists(MANIFEST) or store.exists(PROMPTS)):
         raise ErpError(f"out = {store.url}: holds a table that was not collected here; give another name")
     if not there or (samples and not sampled):

@@ -95,23 +95,25 @@ def _head(config: CollectConfig, blocks: Blocks, shares: list[Share]) -> str:
 
 def _shares(store: Store, config: CollectConfig, prompts: pd.DataFrame, held: dict[str, Any]) -> list[Share]:
     members, blocks, parts = config.pool.members or [], blocks_of(held), store.names("samples")
+    logs = store.names("log/samples") if parts else set[str]()
     units = sampling_units(members, len(blocks.rows))
     had = sampled_with_less(store, held, units)
     left = {unit: config.k - had.get(unit, 0) for unit in units if unit.part not in parts or unit in had}
     lines = kept(store, "journal/samples")
     begun = {unit: lines.get(f"{unit.name}.jsonl", 0) for unit in left}
-    return [_share(store, config, prompts, blocks, member, units, left, begun) for member in members]
+    done = [unit for unit in units if unit not in left and unit.file in logs]
+    return [_share(store, config, prompts, blocks, member, done, left, begun) for member in members]
 
 
 def _share(
-    store: Store, config: CollectConfig, prompts: pd.DataFrame, blocks: Blocks, member: Member, units: list[Unit],
+    store: Store, config: CollectConfig, prompts: pd.DataFrame, blocks: Blocks, member: Member, done: list[Unit],
     left: dict[Unit, int], begun: dict[Unit, int],
 ) -> Share:  # fmt: skip
     own = [unit for unit in left if unit.member == member.name]
     texts = [(text, left[unit]) for unit in own for text in asked(prompts.iloc[blocks.rows[unit.block]])]
     there = sum(begun[unit] for unit in own)
     responses = max(0, sum(blocks.held_by(unit.block) * left[unit] for unit in own) - there)
-    measured = _measured(store, [u for u in units if u.member == member.name and u not in left])
+    measured = _measured(store, [unit for unit in done if unit.member == member.name])
     each = [math.ceil(characters(member.messages(text)) / CHARACTERS_PER_TOKEN) for text, _ in texts]
     length, basis = float(_GUESS), f"a guess of {_GUESS:,} tokens, as max_tokens is null"
     if member.decoding.max_tokens is not None:
@@ -139,9 +141,8 @@ def _share(
 
 
 def _measured(store: Store, done: list[Unit]) -> tuple[float | None, float] | None:
-    """Tokens of a response (None: nobody counted), and seconds one took, over a member's finished units."""
-    there = store.names("log/samples")
-    logs = [store.read_json(f"log/samples/{unit.file}") for unit in done[-LOGS:] if unit.file in there]
+    """Tokens of a response (None: nobody counted), and seconds one took, over finished units, which have logs."""
+    logs = [store.read_json(f"log/samples/{unit.file}") for unit in done[-LOGS:]]
     responses = sum(entry["done"] for entry in logs)
     if not responses:
         return None

@@ -90,23 +90,27 @@ class Sampler:
         going: dict[int, tuple[SampledUnit, Request, str]] = {}  # by position, while samples are to come
         answers = self._opened(member).generate(self._requests(store, units, member, waiting, going), member)
         clock, left = Clock(), dict[int, int]()
-        answered = member.name in sampled_members(store)
+        came = False
+
+        def answered() -> bool:
+            return came or member.name in sampled_members(store)
+
         try:
             for position, sample, answer in answers:
                 unit, request, prompt_id = going[position]
                 count = unit.take(prompt_id, sample, answer)
-                answered = answered or count > 0
+                came = came or count > 0
                 if self.tick is not None and count:
                     self.tick(count)
                 left[position] = left.get(position, len(request.samples)) - 1
                 if not left[position]:
                     del left[position], going[position]
                 for whole in [unit for unit in waiting if unit.whole]:
-                    report = whole.written(clock.lap(), answered=answered)
+                    report = whole.written(clock.lap(), answered)
                     waiting.remove(whole)
                     yield report
             for last in [] if self._stopped else list(waiting):
-                report = last.written(clock.lap(), answered=answered)
+                report = last.written(clock.lap(), answered)
                 waiting.remove(last)
                 yield report
         except BaseException:

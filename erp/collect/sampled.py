@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -106,7 +106,9 @@ class SampledUnit:
         row = (prompt_id, self._unit.member, sample, *said, self._seeds[prompt_id] + sample)
         self._rows.setdefault((prompt_id, sample), row)
 
-    def written(self, seconds: float, otherwise: Failure = _NEVER, answered: bool = True) -> Report:
+    def written(
+        self, seconds: float, answered: Callable[[], bool] = lambda: True, otherwise: Failure = _NEVER
+    ) -> Report:
         """Write it.
 
         Where the member never ``answered`` anything, what was refused may be so for what every call has in common (a
@@ -118,7 +120,7 @@ class SampledUnit:
         for p, samples in self._every.items():
             if p not in self._failed and any((p, j) not in self._rows for j in samples):
                 self._failed[p] = otherwise
-        if not answered and not self._rows:
+        if self._failed and not self._rows and not answered():
             self._failed = {p: why if p in self._known else Failure(why.error) for p, why in self._failed.items()}
         store, log = self._store, f"log/samples/{self._unit.file}"
         if self._failed:
@@ -141,7 +143,7 @@ class SampledUnit:
         if self._journal.kept:
             self._journal.close()
         elif self._done:
-            self.written(0.0, _STOPPED)
+            self.written(0.0, otherwise=_STOPPED)
 
     def _frame(self) -> pd.DataFrame:
         order = {prompt_id: i for i, prompt_id in enumerate(self._seeds)}

@@ -71,6 +71,7 @@ class Scorer:
         self._prompts: pd.DataFrame | None = None  # by prompt_id
         self._sampled: set[str] | None = None  # names of the parts with responses
         self.outdated = 0  # scores of texts that are not there any more
+        self.failed = set[Unit]()  # that had failures before
         self._seen = self._usable = 0  # responses that were scored, and those of which a score came
         self._counted: Counter[str] = Counter()
         self._example: str | None = None
@@ -99,11 +100,13 @@ class Scorer:
         store, folder, counts = Store(self.url), rewards_folder(self.name), dict[Unit, int]()
         there, begun, failed = store.names("samples"), store.names(folder), store.names(f"failures/{folder}")
         kept = store.names(f"journal/{folder}")
+        self._sampled = there
         for unit in units:
             outdated = self._outdated(store, unit, there) if unit.part in begun else None
             changed = outdated is not None and len(outdated) > 0
             self.outdated += 0 if outdated is None else len(outdated)
             fails = unit.file in failed
+            self.failed |= {unit} if fails else set()
             if finished and not changed and not (fails and self.refused_too):
                 continue
             if fails and not self.refused_too and f"{unit.name}.jsonl" not in kept:

@@ -69,8 +69,9 @@ def sample_all(store: Store, config: CollectConfig, blocks: Blocks, held: dict[s
         there = sum(lines.get(f"{u.name}.jsonl", 0) for u in todo)
         _done(config, job, todo, {u: count * config.k for u, count in size.items()}, {*waiting}, there)
     everything = [Unit(block, name) for name in held["members"] for block in range(len(blocks.rows))]
-    count = _refuse_too_many(config, store, "failures/samples", everything, blocks.prompts * len(held["members"]))
     done, failed = store.names("samples"), store.names("failures/samples")
+    of_failed = [unit for unit in everything if unit.file in failed]
+    count = _refuse_too_many(config, store, "failures/samples", of_failed, blocks.prompts * len(held["members"]))
     short = sampled_with_less(store, held, everything)
     lacking = dict.fromkeys(u.member for u in everything if u in short or (u.part not in done and u.file not in failed))
     if lacking:
@@ -78,7 +79,7 @@ def sample_all(store: Store, config: CollectConfig, blocks: Blocks, held: dict[s
     if not finished or facts_changed(store, held):
         forget(store, "journal/samples")
         write_manifest(store, held, count)
-    odd = warnings(store, held, len(blocks.rows)) if todo else []
+    odd = warnings(store, held, len(blocks.rows), done) if todo else []
     return "\n".join([*odd, f"{_counted(todo, units, 'sampled')}, {count} failed prompts: {store.url}"])
 
 
@@ -121,13 +122,13 @@ def score_all(store: Store, config: CollectConfig, blocks: Blocks) -> str:
     units = [Unit(block) for block in range(len(blocks.rows))]
     where = f"{score.rewards_folder(job.name)}"
     finished = store.exists(f"{where}/{MANIFEST}")
-    failed = store.names(f"failures/{where}")
     size = job.pending_counts(units, finished)
     todo = [u for u in units if u in size]
     if todo:
         store.remove(f"{where}/{MANIFEST}")
-        _done(config, job, todo, size, {u for u in todo if u.file in failed})
-    count = _refuse_too_many(config, store, f"failures/{where}", units, blocks.prompts)
+        _done(config, job, todo, size, {*job.failed})
+    failed = store.names(f"failures/{where}")
+    count = _refuse_too_many(config, store, f"failures/{where}", [u for u in units if u.file in failed], blocks.prompts)
     outcome = job.outcome(units)
     if not store.exists(MANIFEST) or read_manifest(store) != sampled:  # the lock on samples was free meanwhile
         raise ErpError(
@@ -217,14 +218,13 @@ def _counted(todo: Sequence[Unit], units: Sequence[Unit], done: str) -> str:
 
 
 def _refuse_too_many(config: CollectConfig, store: Store, folder: str, units: Sequence[Unit], total: int) -> int:
-    """How many prompts have failed. Raises ErpError where they are more than ``max_failed`` allows."""
-    count, refused, first, there = 0, 0, "", store.names(folder)
+    """How many prompts of units with failures have failed. Raises ErpError where ``max_failed`` allows fewer."""
+    count, refused, first = 0, 0, ""
     for unit in units:
-        if unit.file in there:
-            failed = read_failures(store, f"{folder}/{unit.file}")
-            count += len(failed)
-            refused += sum(why.final for why in failed.values())
-            first = first or next(f"{why.error[:200]} (prompt {p})" for p, why in failed.items())
+        failed = read_failures(store, f"{folder}/{unit.file}")
+        count += len(failed)
+        refused += sum(why.final for why in failed.values())
+        first = first or next(f"{why.error[:200]} (prompt {p})" for p, why in failed.items())
     if count > config.max_failed * total:
         again = (
             f" with retry_failed=true ({refused:,} were refused, and are asked again by that alone)" if refused else ""
