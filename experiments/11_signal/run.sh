@@ -2,6 +2,7 @@
 # What tells more than a prompt's category? bash run.sh [key=value]... [TABLE[,key=value...]]...: on the table that ships, then on each table
 # named, with overrides of its own. PROBES=smollm2_probe,... adds backbones whose weights have to be there (ERP_WEIGHTS, or a hub):
 #   PROBES=smollm2_probe bash run.sh humaneval3x10.parquet,cost.prices=../10_board/prices.yaml,cost.assume_completion_tokens=150
+# PROBE_WITH=backbone.dtype=bfloat16 are overrides of theirs; BACKBONES=surface,minilm is a list in place of experiment=signal's.
 # Give the same command again and it goes on: what is finished is found.
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -11,12 +12,12 @@ for given in "$@"; do
 done
 
 sweep() {  # NAME OVERRIDES...: the backbones by three routers, those of several blocks by a penalty each, and what they have to beat
-  erp train -m experiment=signal "sweep=signal_$1" out=../runs tracking=off figures=false "${@:2}" "${all[@]}"
+  erp train -m experiment=signal "sweep=signal_$1" ${BACKBONES:+"backbone=$BACKBONES"} out=../runs tracking=off figures=false "${@:2}" "${all[@]}"
+  erp train -m experiment=signal "sweep=signal_$1_blocks" router=block_ridge backbone=minilm_surface out=../runs tracking=off figures=false "${@:2}" "${all[@]}"
   if [[ -n ${PROBES:-} ]]; then
-    erp train -m experiment=signal "sweep=signal_$1_probes" "backbone=$PROBES" out=../runs tracking=off figures=false "${@:2}" "${all[@]}"
+    erp train -m experiment=signal "sweep=signal_$1_probes" router=ridge,soft_category_mean,irt,block_ridge "backbone=$PROBES" ${PROBE_WITH:-} out=../runs \
+      tracking=off figures=false "${@:2}" "${all[@]}"
   fi
-  erp train -m experiment=signal "sweep=signal_$1_blocks" router=block_ridge "backbone=minilm_surface${PROBES:+,$PROBES}" out=../runs tracking=off \
-    figures=false "${@:2}" "${all[@]}"
   for category in given predicted; do
     erp train -m experiment=signal "sweep=signal_$1_$category" backbone=minilm router=category_mean "category=$category" out=../runs tracking=off \
       figures=false "${@:2}" "${all[@]}"
