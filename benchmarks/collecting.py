@@ -4,7 +4,8 @@ Engine and reward model answer at once; store, journals, parts and manifests are
 third of PROMPTS and PROMPTS, five members, K = 32, blocks as large as at the paper's 1.42 million prompts. Then the
 same command once more, which finds all done. Then PROMPTS anew, and LARGER where it is given, killed (SIGKILL) amid
 sampling and amid scoring: how long the same command takes, from its start, until the first response that was not
-there is asked for, and the first score. Each is a process of its own. Writes ``benchmarks/COLLECT.md``.
+there is asked for, and the first score. Each is a process of its own. Writes
+``benchmarks/COLLECT.md`` of what stands in ``collect.json`` beside it, and measures what does not stand there.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet
 
@@ -31,6 +33,7 @@ from erp.engines.base import Answer, Engine, Failure, Request, Response
 
 PROMPTS, MEMBERS, K, BLOCK = 14_209, 5, 32, 512  # a hundredth of open-perfectblend
 PAPER = 1_420_909
+FACTS = Path(__file__).with_name("collect.json")
 _TEXT = "An answer of some sixty words, as long as small models like to give one. " * 5
 _noted: Callable[[str], object] = print  # what is done with the name of a step at which this process is
 
@@ -171,67 +174,72 @@ def killed_twice(prompts: int, folder: Path) -> Cost:
 
 
 def main() -> None:
-    """Measure, print, write."""
-    given = [int(argument) for argument in sys.argv[1:]]
-    whole, larger, load = (given or [PROMPTS])[0], given[1:], os.getloadavg()[0]
-    found, rows = dict[int, Cost](), list[str]()
+    """Measure what is not measured yet, print, write."""
+    whole, *larger = [int(argument) for argument in sys.argv[1:]] or [PROMPTS]
+    facts = json.loads(FACTS.read_text()) if FACTS.exists() else {}
 
-    def measure(name: str, size: int, how: Callable[[int, Path], Cost], folder: Path) -> Cost:
-        cost = how(size, folder)
-        rows.append(_row(name, size, cost))
-        print(rows[-1], flush=True)
-        return cost
+    def measure(what: str, size: int, how: Callable[[int, Path], Cost], folder: Path) -> None:
+        facts[what] = {"prompts": size, "load": os.getloadavg()[0], **asdict(how(size, folder))}
+        print(_row(what, facts[what]), flush=True)
+        FACTS.write_text(json.dumps(facts, indent=1) + "\n")
 
     for size in (whole // 3, whole):
-        with tempfile.TemporaryDirectory() as name:
-            found[size] = measure(f"{size:,} prompts", size, undisturbed, Path(name))
-            if size == whole:
-                measure("the same again: all done", size, undisturbed, Path(name))
+        if (what := f"{size:,} prompts") not in facts:
+            with tempfile.TemporaryDirectory() as name:
+                measure(what, size, undisturbed, Path(name))
+                if size == whole:
+                    measure("the same again: all done", size, undisturbed, Path(name))
     for size in (whole, *larger):
-        with tempfile.TemporaryDirectory() as name:
-            cost = measure(f"{size:,} prompts, killed twice", size, killed_twice, Path(name))
-            found.setdefault(size, cost)
-    small, large = min(found), max(found)
-    growth = math.log(found[large].cpu / found[small].cpu) / math.log(large / small)
-    hours = _at_paper(found, "cpu") / 3600
-    again = f" {' '.join(map(str, given))}" if given else ""
+        if (what := f"{size:,} prompts, killed twice") not in facts:
+            with tempfile.TemporaryDirectory() as name:
+                measure(what, size, killed_twice, Path(name))
+    _write(facts)
+
+
+def _write(facts: dict[str, dict[str, Any]]) -> None:
+    costs: dict[int, dict[str, Any]] = {}
+    for what, cost in facts.items():
+        if not what.startswith("the same"):
+            costs.setdefault(cost["prompts"], cost)  # undisturbed, where it was
+    (small, least), (large, most) = min(costs.items()), max(costs.items())
+    growth = math.log(most["cpu"] / least["cpu"]) / math.log(large / small)
+    at_paper = {
+        name: most[name] + (most[name] - least[name]) / (large - small) * (PAPER - large)
+        for name in ("cpu", "peak_mb", "files", "mb")
+    }
+    loads = [cost["load"] for cost in facts.values()]
     lines = [
         "# Collecting",
         "",
-        f"`python -m benchmarks.collecting{again}`: {MEMBERS} members, K = {K}, blocks of {BLOCK:,} prompts; an "
-        "engine and a reward model that answer at once. Sampling and scoring together, in one process.",
+        f"`python -m benchmarks.collecting`: {MEMBERS} members, K = {K}, blocks of {BLOCK:,} prompts; an engine and a "
+        "reward model that answer at once. Sampling and scoring together, in one process.",
         "",
         machine()[0],
-        f"* {load:.1f} other processes wanted a core when this began",
+        f"* beside other work: {min(loads):.1f} to {max(loads):.1f} processes wanted a core when a row ended, so that "
+        "times by the wall are longer than need be",
         "",
         "| | responses | CPU | wall | peak memory | files | size | times a folder was listed | at work again after |",
         "|---|---|---|---|---|---|---|---|---|",
-        *rows,
+        *[_row(what, cost) for what, cost in facts.items()],
         "",
         "*Killed twice*: `kill -9` when half of the responses, and again when half of the scores are written; the "
         "table is whole in the end. *At work again after*: from the start of the same command until the first response "
         "that was not there is asked for, and until the first score that was not there is.",
         "",
         f"CPU time grows as prompts to the power of {growth:.2f}. By the line through the smallest and the largest, "
-        f"{PAPER:,} prompts take {hours:.1f} hours of one core beside the models, {_at_paper(found, 'peak_mb'):,.0f} "
-        f"MB of memory, {_at_paper(found, 'files'):,.0f} files and {_at_paper(found, 'mb') / 1e3:,.1f} GB. How often "
-        "folders are listed does not depend on how many prompts there are.",
+        f"{PAPER:,} prompts take {at_paper['cpu'] / 3600:.1f} hours of one core beside the models, "
+        f"{at_paper['peak_mb']:,.0f} MB of memory, {at_paper['files']:,.0f} files and {at_paper['mb'] / 1e3:,.1f} GB. "
+        "How often a command lists folders does not depend on how many prompts there are.",
         "",
     ]
     Path(__file__).with_name("COLLECT.md").write_text("\n".join(lines), encoding="utf-8")
 
 
-def _at_paper(found: dict[int, Cost], name: str) -> float:
-    """A cost at the paper's size, by the line through the smallest and the largest."""
-    small, large = min(found), max(found)
-    least, most = float(getattr(found[small], name)), float(getattr(found[large], name))
-    return most + (most - least) / (large - small) * (PAPER - large)
-
-
-def _row(name: str, prompts: int, cost: Cost) -> str:
+def _row(what: str, cost: Mapping[str, Any]) -> str:
     cells = [
-        name, f"{prompts * MEMBERS * K:,}", f"{cost.cpu:,.0f} s", f"{cost.wall:,.0f} s", f"{cost.peak_mb:,.0f} MB",
-        f"{cost.files:,}", f"{cost.mb:,.0f} MB", f"{cost.lists}", ", ".join(f"{wait:.1f} s" for wait in cost.waits),
+        what, f"{cost['prompts'] * MEMBERS * K:,}", f"{cost['cpu']:,.0f} s", f"{cost['wall']:,.0f} s",
+        f"{cost['peak_mb']:,.0f} MB", f"{cost['files']:,}", f"{cost['mb']:,.0f} MB", f"{cost['lists']}",
+        ", ".join(f"{wait:.1f} s" for wait in cost["waits"]),
     ]  # fmt: skip
     return f"| {' | '.join(cells)} |"
 

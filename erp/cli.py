@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
-INTERRUPTED = 130  # what a shell makes of Ctrl-C
+INTERRUPTED, TERMINATED = 130, 143  # what a shell makes of Ctrl-C and of SIGTERM
 # What of Hydra's command line a program takes, for its help: one that sweeps, and one that has a main of its own.
 _PRINTS = "Hydra's flag --cfg job prints the config instead of running it."
 _SWEEPS = (
@@ -32,7 +32,7 @@ FLAGS = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one program; returns the exit code: 0 done, 2 bad input or a system that refuses, 130 interrupted."""
+    """Run one program; returns the exit code: 0 done, 2 bad input or a system that refuses, 130, 143 interrupted."""
     arguments = sys.argv[1:] if argv is None else argv
     with _interrupts() as seen:
         try:
@@ -42,14 +42,18 @@ def main(argv: list[str] | None = None) -> int:
         except BrokenPipeError:  # `erp route ... | head`
             _stdout_refuses()
             code = 0
+        except SystemExit as end:  # how a collection answers to SIGTERM
+            if end.code != TERMINATED and not seen:
+                raise
+            code = TERMINATED
         except BaseException:
             # Whatever was at work may have made another exception of it, or of what it left half done.
             if not seen:
                 raise
-        if seen or code == INTERRUPTED:
-            name = " ".join(["erp", *arguments[:1]])
-            print(f"{name}: interrupted; the same command goes on from what is finished", file=sys.stderr)
-            return INTERRUPTED
+        if seen or code in (INTERRUPTED, TERMINATED):
+            name, code = " ".join(["erp", *arguments[:1]]), INTERRUPTED if seen else code
+            said = "interrupted" if code == INTERRUPTED else "terminated"
+            print(f"{name}: {said}; the same command goes on from what is finished", file=sys.stderr)
     return code
 
 

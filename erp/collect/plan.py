@@ -143,7 +143,7 @@ def _share(
 def _measured(store: Store, done: list[Unit]) -> tuple[float | None, float] | None:
     """Tokens of a response (None: nobody counted), and seconds one took, over finished units, which have logs."""
     logs = [store.read_json(f"log/samples/{unit.file}") for unit in done[-LOGS:]]
-    responses = sum(entry["done"] for entry in logs)
+    responses = sum(entry.get("timed", entry["done"]) for entry in logs)  # an older erp took all for timed
     if not responses:
         return None
     counted = sum(entry.get("counted", entry["done"] if entry["tokens"] else 0) for entry in logs)

@@ -60,7 +60,8 @@ class SampledUnit:
             for (prompt_id, _), row in list(self._rows.items()):
                 for j in range(k):
                     self._add(prompt_id, j, row[3:7])
-        self._done, self._tokens, self._counted = len(self._rows) - already, 0, 0
+        self._kept = len(self._rows) - already  # by a process that was ended: nobody knows how long they took
+        self._done, self._tokens, self._counted = self._kept, 0, 0
         self._every = {p: tuple(j for j in range(k) if (p, j) not in self._rows) for p in seeds}
         refused = {p: why for p, why in self._before.items() if why.final and self._every[p]}
         self._failed: dict[str, Failure] = {} if refused_too else refused
@@ -127,9 +128,13 @@ class SampledUnit:
             write_failures(store, self._failures, self._before | self._failed)
         if self._rows:
             store.write_frame(f"samples/{self._unit.part}", self._frame())
-        said = {"done": self._done, "tokens": self._tokens, "counted": self._counted, "seconds": seconds}
+        timed = self._done - self._kept
+        said = {
+            "done": self._done, "timed": timed, "tokens": self._tokens, "counted": self._counted, "seconds": seconds,
+        }  # fmt: skip
         before = store.read_json(log) if store.exists(log) else {}
         before.setdefault("counted", before.get("done", 0) if before.get("tokens") else 0)  # an older erp's
+        before.setdefault("timed", before.get("done", 0))
         store.write_json(log, {**{key: value + before.get(key, 0) for key, value in said.items()}, "k": self._k})
         if not self._failed:
             store.remove(self._failures)

@@ -130,14 +130,16 @@ def score_all(store: Store, config: CollectConfig, blocks: Blocks) -> str:
     failed = store.names(f"failures/{where}")
     count = _refuse_too_many(config, store, f"failures/{where}", [u for u in units if u.file in failed], blocks.prompts)
     outcome = job.outcome(units)
-    if not store.exists(MANIFEST) or read_manifest(store) != sampled:  # the lock on samples was free meanwhile
+    if todo or not finished:
+        _refuse_too_few(config, job, outcome)
+        write_reward_manifest(store, job, about, count)
+    if not store.exists(MANIFEST) or read_manifest(store) != sampled:  # the lock on samples was free until here
+        store.remove(f"{where}/{MANIFEST}")
         raise ErpError(
             f"steps = [score]: more was sampled in {store.url} while {job.name} scored it; what it scored is kept; "
             f"give the same command when the sampling is done"
         )
     if todo or not finished:
-        _refuse_too_few(config, job, outcome)
-        write_reward_manifest(store, job, about, count)
         forget(store, f"journal/{where}")
     outdated = f"note: {job.outdated:,} scores by {job.name} were of responses that have changed; they were asked again"
     return "\n".join(

@@ -1,4 +1,4 @@
-"""Leaving work before its end, by Ctrl-C or an error, without losing the answers that have come."""
+"""Leaving work before its end, by Ctrl-C, SIGTERM or an error, without losing the answers that have come."""
 
 from __future__ import annotations
 
@@ -17,10 +17,17 @@ Stop = Callable[[], bool]  # ends what gives answers, after those that have come
 def interruptible(stop: Stop) -> Iterator[None]:
     """Ctrl-C stops the work and is raised when that has ended; at once where it cannot be stopped, or at a second one.
 
-    Raised at once, it may come between an answer and the line that keeps it.
+    Raised at once, it may come between an answer and the line that keeps it. SIGTERM, with which schedulers of jobs
+    ask for an end, does the same: it would end the process without a word.
     """
-    before = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or not callable(before):
+    ends: dict[int, Callable[[int, FrameType | None], object]] = {}
+    for number in (signal.SIGINT, signal.SIGTERM):
+        before = signal.getsignal(number)
+        if callable(before):  # else it is ignored, and stays so
+            ends[number] = before
+        elif number == signal.SIGTERM and before == signal.SIG_DFL:
+            ends[number] = _end
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
     asked: list[int] = []
@@ -28,15 +35,21 @@ def interruptible(stop: Stop) -> Iterator[None]:
     def interrupt(number: int, frame: FrameType | None) -> None:
         asked.append(number)
         if len(asked) > 1 or not stop():
-            before(number, frame)
+            ends[number](number, frame)
 
-    signal.signal(signal.SIGINT, interrupt)
+    handlers = {number: signal.signal(number, interrupt) for number in ends}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for replaced, handler in handlers.items():
+            signal.signal(replaced, handler)
         if asked:
-            before(signal.SIGINT, None)
+            ends[asked[0]](asked[0], None)
+
+
+def _end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+    """What a shell makes of a process that a signal ended."""
+    raise SystemExit(128 + number)
 
 
 def rest(answers: Iterator[A], stop: Stop) -> Iterator[A]:

@@ -105,6 +105,7 @@ class Session:
         self._served = False
         self._answered = time.monotonic()  # when the last call was, or the first could be
         self._gone: str | None = None  # why nobody needs to try any longer
+        self._silent: asyncio.TimerHandle | None = None  # runs from the first call on
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[None]:
@@ -120,14 +121,16 @@ class Session:
             ),
         )
         async with self._client:
-            silent = asyncio.get_running_loop().call_later(SILENT_S, self._say_silent)
             yield
-            silent.cancel()
+        if self._silent is not None:
+            self._silent.cancel()
 
     async def post(self, body: Body) -> Any:
         """The server's answer. Raises Unanswered, or ErpError where no call can succeed."""
         content = json.dumps(body).encode()  # ASCII: a lone surrogate is escaped, not an error
         async with self._slots:
+            if self._silent is None:
+                self._silent = asyncio.get_running_loop().call_later(SILENT_S, self._say_silent)
             since, attempts = time.monotonic(), 0
             while not self._gone:
                 await self._pace.turn()
@@ -193,7 +196,8 @@ class Session:
                 if not again.unconnected:
                     return None
                 self._refuse_strangers(again, time.monotonic() - since > UNHEARD_S, attempts)
-                await asyncio.sleep(self._backoff_s(attempts))
+                left_s = since + UNHEARD_S - time.monotonic()
+                await asyncio.sleep(min(self._backoff_s(attempts), max(left_s, 0.0)))
         if status == 401:
             self._raise_for(status, headers, answer)
         return answer if status == 200 else None

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from erp import cli
+from erp.collect.store import Store
 from erp.errors import ErpError
 from erp.table.read import read_table
 from tests.collect.commands import command, diary, samples
@@ -65,6 +66,22 @@ def test_a_finished_table_is_found_finished(collect, tmp_path):
     assert "4 units scored by letters already" in out
     assert diary(tmp_path) == asked
     assert diary(tmp_path, "scored") == scored
+
+
+def test_folders_are_listed_as_often_whatever_their_size(tmp_path, monkeypatch):
+    """On an object store a list of many files is many requests."""
+    listed, names = [], Store.names
+    monkeypatch.setattr(Store, "names", lambda self, folder: listed.append(folder) or names(self, folder))
+    counts = []
+    for prompts, members in ((7, "[{name: a}]"), (40, "[{name: a}, {name: b}, {name: c}]")):
+        folder = tmp_path / str(prompts)
+        folder.mkdir()
+        for _ in range(2):
+            listed.clear()
+            assert cli.main(command(folder, prompts=prompts, members=members)) == 0
+            counts.append(len(listed))
+    assert counts[:2] == counts[2:]
+    assert max(counts) <= 16
 
 
 def test_identical_responses_are_scored_once(collect, tmp_path):

@@ -161,6 +161,24 @@ def test_prompts_added_while_scores_are_computed_are_scored_too(collect, tmp_pat
     assert len(samples(tmp_path)) == 9 * 2 * 3
 
 
+def test_prompts_added_while_the_scores_are_called_whole_are_scored_too(collect, tmp_path, monkeypatch):
+    """What a reward model says of its scores is asked when all is done but the last file."""
+
+    def and_meanwhile(self, counts, scored):
+        monkeypatch.undo()
+        grown(tmp_path, 2)
+        assert cli.main(command(tmp_path, "steps=[sample]")) == 0
+        return []
+
+    monkeypatch.setattr(Letters, "notes", and_meanwhile)
+    code, _, err = collect()
+    assert code == 2
+    assert "more was sampled" in err
+    assert collect()[0] == 0
+    assert samples(tmp_path)["reward"].notna().all()
+    assert len(samples(tmp_path)) == 9 * 2 * 3
+
+
 VERIFIER = ["reward_model=verifier_exact", "engine.says='Answer: apple'", "k=1"]
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -14,7 +16,7 @@ from erp.collect.store import Store
 from tests.collect.commands import command, samples
 from tests.engines.chat_server import ChatServer, Reply, completion
 
-AT_ONCE, NEEDED, INTERRUPTED = 4, 7 * 2 * 3, 130
+AT_ONCE, NEEDED, INTERRUPTED, TERMINATED = 4, 7 * 2 * 3, 130, 143
 
 
 @pytest.fixture(autouse=True)
@@ -56,6 +58,29 @@ def test_ctrl_c_loses_no_answer_that_has_come(tmp_path, block):
         assert interrupted(server, answer, [*arguments, "steps=[sample]"]) <= NEEDED + AT_ONCE
     assert len(samples(tmp_path, None)) == NEEDED
     assert not list((tmp_path / "table/failures").rglob("*.json"))
+
+
+def test_sigterm_loses_no_answer_that_has_come(tmp_path):
+    """With it schedulers ask a job to end; what is left of its time is enough to write down what has come."""
+    reached, heard = threading.Event(), threading.Event()
+
+    def answer(body, number):
+        if number >= 20 and not heard.is_set():
+            reached.set()
+            heard.wait(10)
+        return said(body, number)
+
+    with ChatServer(answer) as server:
+        arguments = command(tmp_path, "engine=unhurried", f"engine.base_url={server.url}", "steps=[sample]")
+        with subprocess.Popen([sys.executable, "-m", "erp", *arguments], text=True, stderr=subprocess.PIPE) as process:
+            reached.wait(60)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(10) == TERMINATED
+            heard.set()
+            assert process.stderr.read() == "erp collect: terminated; the same command goes on from what is finished\n"
+        assert cli.main(arguments) == 0
+        assert len(server.calls) <= NEEDED + AT_ONCE
+    assert len(samples(tmp_path, None)) == NEEDED
 
 
 def test_ctrl_c_loses_no_verdict_that_has_come(tmp_path):

@@ -11,7 +11,7 @@ import pytest
 from erp import cli
 from erp.table.read import read_table
 from tests.collect.commands import command, diary, samples
-from tests.engines.chat_server import ChatServer, completion, error
+from tests.engines.chat_server import ChatServer, Reply, completion, error
 
 OPENAI = ["engine=openai", "engine.api_key_env=null", "engine.backoff_s=0", "engine.concurrency=4"]
 JUDGE = ["reward_model=judge", "reward_model.model=j", "reward_model.api_key_env=null", "reward_model.concurrency=2"]
@@ -161,6 +161,27 @@ def test_what_a_killed_collection_has_is_counted(collect, tmp_path, capsys):
         assert row[1:3] == ["1", "13"]
         cli.main(command(tmp_path, *arguments, "progress=true", members="[{name: small}]"))
     assert "| 8/21 [" in capsys.readouterr().err
+
+
+def test_the_speed_of_a_member_leaves_out_what_a_killed_collection_had(collect, tmp_path):
+    """How long that took nobody knows: with it, what is left to do would be planned too short."""
+
+    def answer(body, number):
+        return echo(body, number) if number < 18 else error(402, "no credit")
+
+    small = "[{name: small}]"
+    with ChatServer(answer) as server:
+        assert collect(*OPENAI, f"engine.base_url={server.url}", "block=7", members=small)[0] == 2
+    there = len((tmp_path / "table/journal/samples/small-00000.jsonl").read_text().splitlines())
+    assert 14 <= there <= 18
+    with ChatServer(lambda body, number: Reply(echo(body, number), wait_s=0.5)) as server:
+        arguments = (*OPENAI, f"engine.base_url={server.url}", "block=7", "engine.concurrency=1")
+        assert collect(*arguments, members=small)[0] == 0
+        (tmp_path / "prompts.jsonl").unlink()
+        _, out, _ = collect(*arguments, "dry_run=true", members=small, prompts=3007)
+    (row,) = [line.split() for line in out.splitlines() if line.startswith("  small ")]
+    assert row[2] == "9,000"
+    assert 1.25 <= float(row[7]) < 2.5  # hours, at 0.5 s and a little more
 
 
 def test_a_full_disk_is_said_of_the_file(collect, tmp_path, monkeypatch):

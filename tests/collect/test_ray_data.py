@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -126,6 +127,31 @@ class TestOnRay:
         assert cli.main([*arguments, "max_failed=0.2", "retries=2"]) == 0, capsys.readouterr().err
         assert sorted(diary(tmp_path, "loads")) == ["org/big", "small"]
         assert [entry[1] for entry in diary(tmp_path)].count("bread") == 2 * (1 + 2)
+
+    def test_sigterm_ends_a_cluster_that_was_started_here(self, tmp_path):
+        reached, heard = threading.Event(), threading.Event()
+
+        def answer(body, number):
+            if number >= 20 and not heard.is_set():
+                reached.set()
+                heard.wait(60)
+            return said(body)
+
+        with ChatServer(answer) as server:
+            arguments = command(tmp_path, "engine=openai", "engine.api_key_env=null", f"engine.base_url={server.url}")
+            path = os.pathsep.join(["", str(Path.cwd()), *sys.path])
+            process = subprocess.Popen(
+                [sys.executable, "-m", "erp", *arguments, "runner=ray_data"], text=True, stderr=subprocess.PIPE,
+                env=os.environ | {"NO_PROXY": "*", "PYTHONPATH": path},
+            )  # fmt: skip
+            assert reached.wait(120)
+            process.send_signal(signal.SIGTERM)
+            _, err = process.communicate(timeout=60)
+            heard.set()
+            assert process.returncode == 143
+            assert err.splitlines()[-1] == "erp collect: terminated; the same command goes on from what is finished"
+            assert cli.main(arguments) == 0
+        assert len(samples(tmp_path)) == 7 * 2 * 3
 
     def test_members_with_different_needs_are_at_work_at_the_same_time(self, cluster, tmp_path):
         both, waited = threading.Barrier(2), set()

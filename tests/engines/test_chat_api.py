@@ -262,6 +262,29 @@ def test_a_server_that_says_nothing_is_told(monkeypatch, capsys):
     )
 
 
+def test_a_server_is_not_blamed_before_it_was_asked(monkeypatch, capsys):
+    monkeypatch.setattr(chat_session, "SILENT_S", 0.1)
+
+    def read():
+        time.sleep(0.4)  # a disk
+        yield request("a")
+
+    with ChatServer(echo) as server:
+        assert len(list(engine(server).generate(read(), TINY))) == 1
+    assert capsys.readouterr().err == ""
+
+
+def test_whether_a_server_is_there_is_found_out_in_a_line_and_no_more_time_than_it_takes(monkeypatch, capsys):
+    """Waits that double must not end long after nobody would wait any more."""
+    monkeypatch.setattr(chat_session, "UNHEARD_S", 0.5)
+    monkeypatch.setattr(chat_session, "SILENT_S", 0.1)
+    since = time.monotonic()
+    with pytest.raises(ErpError, match="nobody answers there"):
+        engine(NOWHERE, retries=9, backoff_s=0.4, backoff_max_s=60).ready([TINY])
+    assert time.monotonic() - since < 1
+    assert capsys.readouterr().err == ""
+
+
 def test_where_it_points_to_is_said():
     moved = Reply("", 301, {"location": "https://127.0.0.1/v1/chat/completions"})
     with pytest.raises(ErpError, match=r"answers 301 \(https://127\.0\.0\.1/v1/chat/completions\); it points to"):

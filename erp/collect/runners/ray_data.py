@@ -7,6 +7,7 @@ import math
 import pickle
 import shlex
 import shutil
+import signal
 import socket
 import sys
 import traceback
@@ -104,6 +105,7 @@ class RayDataRunner(Runner):
     def _connect(self, ray: Any) -> None:
         self._knock()
         self._find_program()
+        at_term = signal.getsignal(signal.SIGTERM)
         try:
             ray.init(
                 address=self.address, include_dashboard=False,
@@ -115,6 +117,8 @@ class RayDataRunner(Runner):
                 f"runner.{key} = {getattr(self, key)}: Ray does not start with it ({_line(error)}); give another, or "
                 f"null"
             ) from None
+        if signal.getsignal(signal.SIGTERM) != at_term:  # Ray's own would end this process without its last words
+            signal.signal(signal.SIGTERM, at_term or signal.SIG_DFL)
         if self.runtime_env:
             try:
                 with _said_after(QUIET_S, "runner.runtime_env: is being set up; does every node have what it names?"):
