@@ -26,5 +26,5 @@ for split in "${splits[@]}"; do
     train tuned router=mlp,regret backbone.name=minilm_finetuned backbone.finetune=true backbone.encoder_learning_rate=5e-5 trainer.max_epochs=4 trainer.patience=1
   done
 done
-PYTHONPATH=../10_board${PYTHONPATH:+:$PYTHONPATH} python beside_frozen.py ../runs/sweeps/finetune_*.json finetune.csv
+PYTHONPATH=../10_board${PYTHONPATH:+:$PYTHONPATH} python beside_plain.py ../runs/sweeps/finetune_*.json finetune.csv
 python page.py finetune.csv README.md

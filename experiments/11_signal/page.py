@@ -1,7 +1,7 @@
 """The tables of a page, made from the results: python page.py table.csv PAGE.md...
 
-In each page the lines between `<!-- signal -->` and `<!-- end of signal -->` are replaced; where the results are of
-fine-tuned encoders, those between `<!-- finetune -->` and its end.
+In each page the lines between `<!-- signal -->` and `<!-- end of signal -->` are replaced; of a table in which heads
+stand beside plain ones (`beside_plain.py`), those that are marked with the table's own name.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ def table(rows: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def tuned(rows: pd.DataFrame) -> str:
-    """A line for each table, head and encoder: how it stands to category mean and to the frozen encoder, R^2, area."""
-    titles = "table, splits, head, encoder, less category mean, less the frozen encoder, R^2, area under the curve"
+def pairs(rows: pd.DataFrame) -> str:
+    """A line for each table, head and encoder: how it stands to category mean and to the plain one, R^2, area."""
+    titles = "table, splits, head, encoder, less category mean, less the plain one, R^2, area under the curve"
     lines = [f"| {titles.replace(', ', ' | ')} |", "|---" * 8 + "|"]
     for row in rows.to_dict("records"):
-        table = f"{row['table'].removesuffix('.parquet')} | {row['splits']}"
+        table = f"{row['table'].removesuffix('.parquet')}, {row['reward_model']} | {row['splits']}"
         encoder = "" if pd.isna(row["backbone"]) else f"`{row['backbone']}`"
-        rest = [cell(row), cell(row, "frozen"), *(known(row[key]) for key in ("r2_pooled", "audc"))]
+        rest = [cell(row), cell(row, "plain"), *(known(row[key]) for key in ("r2_pooled", "audc"))]
         lines.append(f"| {table} | `{row['name']}` | {encoder} | " + " | ".join(rest) + " |")
     return "\n".join(lines)
 
@@ -72,7 +72,7 @@ def number(value: float, sign: bool = False) -> str:
 def main(results: str, pages: list[str]) -> None:
     """Put the table into the pages."""
     rows = pd.read_csv(results)
-    name, made = ("finetune", tuned(rows)) if "less_frozen" in rows else ("signal", table(rows))
+    name, made = (Path(results).stem, pairs(rows)) if "less_plain" in rows else ("signal", table(rows))
     marked = re.compile(MARKED.format(name), re.DOTALL)
     for page in map(Path, pages):
         page.write_text(marked.sub(lambda found: f"{found[1]}{made}\n{found[2]}", page.read_text()))

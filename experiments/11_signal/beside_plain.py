@@ -1,7 +1,8 @@
-"""An encoder that was fine-tuned beside the frozen one: python beside_frozen.py <sweep.json>... table.csv.
+"""A head that is taught more beside the plain one: python beside_plain.py <sweep.json>... table.csv.
 
-The rows of `beside_category.py`, with the area under the curve, and, of a fine-tuned encoder, reward at lambda = 0
-less what the same head has on the frozen one: paired by split and prompt, p by Holm over the heads of a table.
+The rows of `beside_category.py`, with the area under the curve, and, where the encoder is fine-tuned or rewards of
+another reward model are learnt too, reward at lambda = 0 less that of the same head without: paired by split and
+prompt, p by Holm over the heads of a table and reward model.
 Reads 10_board's modules: run with that folder on PYTHONPATH.
 """
 
@@ -20,7 +21,7 @@ from standing import differences, holm, paired
 
 from erp.metrics.significance import bootstrap_p
 
-TUNED = "_finetuned"
+MORE = ("_finetuned", "_beside")  # what the name of a backbone or router has more than the plain one's
 
 
 def areas(panel: Panel) -> Iterator[dict[str, Any]]:
@@ -33,12 +34,19 @@ def areas(panel: Panel) -> Iterator[dict[str, Any]]:
         yield found
 
 
-def beside_frozen(panel: Panel) -> Iterator[dict[str, Any]]:
-    """Of each head on a fine-tuned encoder, reward at lambda = 0 less that of the same head on the frozen one."""
+def plain(name: str) -> str:
+    """The name of the plain one."""
+    for more in MORE:
+        name = name.replace(more, "")
+    return name
+
+
+def beside_plain(panel: Panel) -> Iterator[dict[str, Any]]:
+    """Of each head that is taught more, reward at lambda = 0 less that of the same head without."""
     pairs = {
-        name: paired(runs, panel.routers[name.removesuffix(TUNED)])
+        name: paired(runs, panel.routers[plain(name)])
         for name, runs in panel.routers.items()
-        if name.endswith(TUNED) and name.removesuffix(TUNED) in panel.routers
+        if plain(name) != name and plain(name) in panel.routers
     }
     pairs = {name: own for name, own in pairs.items() if own}
     if not pairs:
@@ -47,7 +55,7 @@ def beside_frozen(panel: Panel) -> Iterator[dict[str, Any]]:
     corrected = holm([bootstrap_p(column, panel.bootstrap.resampled) for column in draws.T])
     for name, interval, p in zip(pairs, intervals, corrected, strict=True):
         key = {"table": panel.name[0], "reward_model": panel.name[1], "router": name}
-        yield key | told("less_frozen", interval) | {"p_frozen": p}
+        yield key | told("less_plain", interval) | {"p_plain": p}
 
 
 def main(sweeps: Sequence[str], table: str) -> None:
@@ -55,7 +63,7 @@ def main(sweeps: Sequence[str], table: str) -> None:
     runs = [named(run) for run in read_runs(map(Path, sweeps))]
     panels = [Panel([run for run in runs if run.panel == name]) for name in sorted({run.panel for run in runs})]
     frame = pd.DataFrame(found for panel in panels for found in rows(panel))
-    for columns in (areas, differences, beside_frozen):
+    for columns in (areas, differences, beside_plain):
         more = pd.DataFrame(found for panel in panels for found in columns(panel))
         frame = frame.merge(more, how="left") if len(more) else frame
     frame.to_csv(table, index=False, float_format="%.5g")
@@ -63,5 +71,5 @@ def main(sweeps: Sequence[str], table: str) -> None:
 
 if __name__ == "__main__":
     if len(sys.argv) < 3:
-        sys.exit("usage: PYTHONPATH=../10_board python beside_frozen.py <sweep.json>... table.csv")
+        sys.exit("usage: PYTHONPATH=../10_board python beside_plain.py <sweep.json>... table.csv")
     main(sys.argv[1:-1], sys.argv[-1])
