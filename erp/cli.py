@@ -18,6 +18,8 @@ from pathlib import Path
 from types import FrameType
 
 INTERRUPTED, TERMINATED = 130, 143  # what a shell makes of Ctrl-C and of SIGTERM
+# How seldom Python searches for cycles: it otherwise walks through all that was imported at every 700 new objects.
+SEARCHES = (100_000, 20, 100)
 # What of Hydra's command line a program takes, for its help: one that sweeps, and one that has a main of its own.
 _PRINTS = "Hydra's flag --cfg job prints the config instead of running it."
 _SWEEPS = (
@@ -106,7 +108,7 @@ def _run(program: str, arguments: list[str]) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     # ... and numpy's own would spin for 2^26 ticks after each product: 2^16 takes a tenth less CPU and no longer.
     os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "16")
-    gc.set_threshold(100_000, 20, 100)  # Python otherwise walks through all that was imported at every 700 new objects
+    gc.set_threshold(*SEARCHES)
     try:
         importlib.import_module(f"erp.programs.{module_of(program)}").main(arguments)
         if sys.stdout is not None:  # here, where a full disk can still be reported
