@@ -12,6 +12,7 @@ from typing import Generic, TypeVar
 
 Job = TypeVar("Job")
 Done = TypeVar("Done")
+HELD_S = 0.01  # that what is done waits for more to be handed over with it
 
 
 class Ahead(Generic[Job]):
@@ -90,13 +91,13 @@ class Come(Generic[Done]):
         self._here: list[Done] = []
 
     def add(self, done: Done) -> None:
-        """Hand this over, with all that comes in the same turn of the loop."""
+        """Hand this over soon, with all that comes meanwhile."""
         self._here.append(done)
         if len(self._here) == 1:
-            asyncio.get_running_loop().call_soon(self._hand_over)
+            asyncio.get_running_loop().call_later(HELD_S, self._hand_over)
 
     def end(self, error: BaseException | None = None) -> None:
-        """There is no more; called where the loop is closed."""
+        """There is no more than what is here; called where the loop is closed."""
         self._hand_over()
         self._handed.put(error)
 

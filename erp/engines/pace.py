@@ -67,6 +67,8 @@ class Pace:
 
 def _refilled(headers: Mapping[str, str]) -> float | None:
     """Requests a second that an address gives back, where a tenth or less is left of what it allows."""
+    if "x-ratelimit-reset-requests" not in headers:  # as of most servers, at every answer
+        return None
     try:
         limit, left = (float(headers[f"x-ratelimit-{name}-requests"]) for name in ("limit", "remaining"))
         match = _DURATION.fullmatch(headers["x-ratelimit-reset-requests"])

@@ -16,7 +16,7 @@ from itertools import pairwise
 
 import pytest
 
-from erp.engines import chat_session
+from erp.engines import chat_session, handover
 from erp.engines.base import Failure
 from erp.engines.chat_answers import retry_after_s
 from erp.engines.pace import Pace
@@ -414,6 +414,32 @@ def test_requests_are_read_ahead_no_further_than_there_may_be_calls():
         go_on.set()
         first.join()
         assert len(list(answers)) == 49
+
+
+def test_answers_are_handed_over_several_at_a_time(monkeypatch):
+    monkeypatch.setattr(handover, "HELD_S", 0.5)
+    with ChatServer(echo) as server:
+        answers = engine(server, concurrency=1).generate([request(str(i)) for i in range(20)], TINY)
+        first = next(answers)
+        assert len(server.calls) > 10  # by one at a time, the first would be here before the third is asked for
+        assert [position for position, _, _ in [first, *answers]] == list(range(20))
+
+
+def test_answers_that_are_held_are_not_lost_at_the_end(monkeypatch):
+    monkeypatch.setattr(handover, "HELD_S", 60)
+
+    def all_but_the_last(body, number):
+        return Reply(echo(body, number), wait_s=30 if prompt_in(body) == "5" else 0)
+
+    with ChatServer(all_but_the_last) as server:
+        used, came = engine(server, concurrency=1, timeout_s=60), []
+        caller = threading.Thread(target=lambda: came.extend(used.generate([request(str(i)) for i in range(9)], TINY)))
+        caller.start()
+        while len(server.calls) < 6:
+            time.sleep(0.01)
+        assert used.stop()
+        caller.join()
+    assert [position for position, _, _ in came] == [0, 1, 2, 3, 4]
 
 
 def no_calls_left():
