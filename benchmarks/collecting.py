@@ -201,12 +201,10 @@ def _write(facts: dict[str, dict[str, Any]]) -> None:
     for what, cost in facts.items():
         if not what.startswith("the same"):
             costs.setdefault(cost["prompts"], cost)  # undisturbed, where it was
-    (small, least), (large, most) = min(costs.items()), max(costs.items())
-    growth = math.log(most["cpu"] / least["cpu"]) / math.log(large / small)
-    at_paper = {
-        name: most[name] + (most[name] - least[name]) / (large - small) * (PAPER - large)
-        for name in ("cpu", "peak_mb", "files", "mb")
-    }
+    timed = {size: cost["cpu"] for size, cost in costs.items() if cost["cpu"] is not None}
+    small, large = min(timed), max(timed)
+    growth = math.log(timed[large] / timed[small]) / math.log(large / small)
+    at_paper = {name: _at_paper(costs, name) for name in ("cpu", "peak_mb", "files", "mb")}
     loads = [cost["load"] for cost in facts.values()]
     lines = [
         "# Collecting",
@@ -226,8 +224,8 @@ def _write(facts: dict[str, dict[str, Any]]) -> None:
         "table is whole in the end. *At work again after*: from the start of the same command until the first response "
         "that was not there is asked for, and until the first score that was not there is.",
         "",
-        f"CPU time grows as prompts to the power of {growth:.2f}. By the line through the smallest and the largest, "
-        f"{PAPER:,} prompts take {at_paper['cpu'] / 3600:.1f} hours of one core beside the models, "
+        f"CPU time grows as prompts to the power of {growth:.2f}. By the lines through the smallest and the "
+        f"largest that is known, {PAPER:,} prompts take {at_paper['cpu'] / 3600:.1f} hours of one core beside the models, "
         f"{at_paper['peak_mb']:,.0f} MB of memory, {at_paper['files']:,.0f} files and {at_paper['mb'] / 1e3:,.1f} GB. "
         "How often a command lists folders does not depend on how many prompts there are.",
         "",
@@ -235,12 +233,18 @@ def _write(facts: dict[str, dict[str, Any]]) -> None:
     Path(__file__).with_name("COLLECT.md").write_text("\n".join(lines), encoding="utf-8")
 
 
+def _at_paper(costs: Mapping[int, Mapping[str, Any]], name: str) -> float:
+    """A cost at the paper's size, by the line through the smallest and the largest at which it is known."""
+    known = {size: float(cost[name]) for size, cost in costs.items() if cost[name] is not None}
+    small, large = min(known), max(known)
+    return known[large] + (known[large] - known[small]) / (large - small) * (PAPER - large)
+
+
 def _row(what: str, cost: Mapping[str, Any]) -> str:
-    cells = [
-        what, f"{cost['prompts'] * MEMBERS * K:,}", f"{cost['cpu']:,.0f} s", f"{cost['wall']:,.0f} s",
-        f"{cost['peak_mb']:,.0f} MB", f"{cost['files']:,}", f"{cost['mb']:,.0f} MB", f"{cost['lists']}",
-        ", ".join(f"{wait:.1f} s" for wait in cost["waits"]),
-    ]  # fmt: skip
+    units = {"cpu": " s", "wall": " s", "peak_mb": " MB", "files": "", "mb": " MB", "lists": ""}
+    costs = ["-" if cost[name] is None else f"{cost[name]:,.0f}{unit}" for name, unit in units.items()]
+    waits = ", ".join(f"{wait:.1f} s" for wait in cost["waits"])
+    cells = [what, f"{cost['prompts'] * MEMBERS * K:,}", *costs, waits]
     return f"| {' | '.join(cells)} |"
 
 
