@@ -225,8 +225,9 @@ def _write(facts: dict[str, dict[str, Any]]) -> None:
         "that was not there is asked for, and until the first score that was not there is.",
         "",
         f"CPU time grows as prompts to the power of {growth:.2f}. By the lines through the smallest and the "
-        f"largest that is known, {PAPER:,} prompts take {at_paper['cpu'] / 3600:.1f} hours of one core beside the models, "
-        f"{at_paper['peak_mb']:,.0f} MB of memory, {at_paper['files']:,.0f} files and {at_paper['mb'] / 1e3:,.1f} GB. "
+        f"largest that is known, {PAPER:,} prompts take {at_paper['cpu'] / 3600:.1f} hours of one core beside the "
+        f"models, {at_paper['peak_mb']:,.0f} MB of memory, {at_paper['files']:,.0f} files and "
+        f"{at_paper['mb'] / 1e3:,.1f} GB. "
         "How often a command lists folders does not depend on how many prompts there are.",
         "",
     ]
