@@ -43,7 +43,15 @@ NOT_IDENTITY = (
     "votes",  # what is learnt from them stands for it
 )
 # Keys that came later: null or empty, they name no run, so that one that was made before is found again.
-SINCE = ("cost.scoring", "router.gammas", "pool.members.engine", "trainer.average")
+SINCE = (
+    "cost.scoring",
+    "router.gammas",
+    "pool.members.engine",
+    "trainer.average",
+    "router.beside",
+    "backbone.layers",
+    "backbone.parts.layers",
+)
 
 LONGEST_LABEL = 60
 """Letters of a router's or backbone's label in a folder's name: of four bytes each, two of them leave a system room."""

@@ -46,6 +46,9 @@ class LLMProbeBackbone(LLMHiddenBackbone):
         model: hub id, or a folder, of an instruct model: a member of the pool, or any other.
         blocks: which of them, in this order.
         components: of each layer; fewer where the train prompts span fewer.
+        layers: ``apart``: each layer is a block of its own to a router that reads blocks, which so chooses layers by
+            validation (2603.20895 does it by how well one separates right answers from wrong ones); None: they are one
+            block. The vectors are the same.
         max_tokens: of the prompt that are read at once, the template not counted.
         batch_size: prompts in one forward pass. It changes no vector, up to floating point.
         file: weight file within the model; transformers unpacks a .gguf one, which takes up to a minute.
@@ -74,6 +77,7 @@ class LLMProbeBackbone(LLMHiddenBackbone):
         device: Literal["auto", "cpu", "cuda"] = "auto",
         active_parameters: float | None = None,
         long: Long = "head",
+        layers: Literal["apart"] | None = None,
     ) -> None:
         super().__init__(
             model, max_tokens=max_tokens, batch_size=batch_size, template="chat", file=file, sha256=sha256,
@@ -85,6 +89,7 @@ class LLMProbeBackbone(LLMHiddenBackbone):
             raise ErpError(f"backbone.components = {components}: give 1 or more")
         self.wanted: list[Block] = [block for block in BLOCKS if block in blocks]
         self.components = components
+        self.layers = layers
         self._reading = _Pass(self, "reading", lambda probe, texts: probe.embed(texts))
         self._asking = _Pass(self, "asking", lambda probe, texts: probe.knows(texts))
         self._learnt: _Learnt | None = None
@@ -130,9 +135,18 @@ class LLMProbeBackbone(LLMHiddenBackbone):
 
     def blocks(self) -> dict[str, int]:
         """Numbers of each block, in order; the constant is the last one's."""
+        found: dict[str, int] = {}
+        for name in self.wanted:
+            found |= self._layers() if name == "states" else {name: _WIDTHS[name]}
+        return found | {name: found[name] + 1 for name in list(found)[-1:]}
+
+    def _layers(self) -> dict[str, int]:
+        """Numbers of the states' block, or of each layer's; the embeddings are layer 0."""
         pca = self._fitted().pca
-        sizes = {"states": 0 if pca is None else pca.components[:, :, 0].size, **_WIDTHS}
-        return {name: sizes[name] + (name == self.wanted[-1]) for name in self.wanted}
+        layers, kept = (0, 0) if pca is None else pca.components.shape[:2]
+        if self.layers is None:
+            return {"states": layers * kept}
+        return {f"layer {layer}": kept for layer in range(layers)}
 
     def embed(self, prompts: Sequence[str]) -> Float32s:
         """The blocks side by side, and a constant, (n, d)."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal
 
@@ -42,6 +42,8 @@ class Batch:
         groups: (B,) int64 code of the group each prompt lies in: a split inside the train half must not part one.
         released: (B, d) embeddings by the encoder as it was released, where it is trained along with the router; None
             where it is not, and those of the features are these.
+        beside: (B, R, M) float32 rewards by other reward models, less each member's mean and in standard deviations,
+            NaN where there is none; None for a router that does not name any.
     """
 
     features: Features
@@ -53,6 +55,7 @@ class Batch:
     rows: Tensor
     groups: Tensor
     released: Tensor | None = None
+    beside: Tensor | None = None
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Batch:
         """The same function of every tensor: moved elsewhere, or fewer rows."""
@@ -118,7 +121,8 @@ class Router(Fitted):
     ``reads_samples``: its batches hold the single rewards, K times the memory of their means. ``decides_between_two``:
     a pool of any other size is refused. ``learns_games``: of rewards it sees who beats whom and no more, so that votes
     may stand for them. ``samples_needed``: separate responses in every cell; a table with fewer is refused.
-    ``reads_blocks``: it is told by ``divide`` which numbers of an embedding belong together.
+    ``reads_blocks``: it is told by ``divide`` which numbers of an embedding belong together. ``beside``: other reward
+    models whose rewards its train batches hold, in this order.
     """
 
     scale: ClassVar[Literal["reward", "ordinal"]]
@@ -131,6 +135,7 @@ class Router(Fitted):
     closed_form: ClassVar[bool]
     reads_blocks: ClassVar[bool] = False
     samples_needed: int = 1
+    beside: Sequence[str] | None = None
 
     def __init__(self) -> None:  # a router without settings needs no constructor of its own: torch's takes *args
         super().__init__()

@@ -86,6 +86,10 @@ class MLP(Router):
         dropout: in training, after every hidden layer.
         loss: ``mse``, or ``huber``: quadratic up to one standard deviation of the rewards, linear beyond.
         weights: ``none``, or ``precision``: cells count by 1 / (tau^2 + s^2 / K), where samples tell; ours.
+        beside: other reward models of the table, whose rewards are learnt too (Caruana, Machine Learning 28, 1997): an
+            output for each of them and each member on the same hidden layers, or the same encoder where it is
+            fine-tuned, and their losses, each on standardised rewards, are added to the own one. Scores, and what
+            early stopping watches, are the own ones.
 
     Raises:
         ErpError: on a size below 1, a dropout outside [0, 1), or an unknown word.
@@ -100,18 +104,22 @@ class MLP(Router):
         dropout: float = 0.2,
         loss: Literal["mse", "huber"] = "mse",
         weights: Literal["none", "precision"] = "none",
+        beside: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
         require_trunk(hidden, dropout)
         require_choice("loss", loss, ("mse", "huber"))
         require_choice("weights", weights, ("none", "precision"))
         self.hidden, self.dropout, self.weights = tuple(hidden), dropout, weights
+        self.beside = None if beside is None else tuple(beside)
         self.error = masked_huber if loss == "huber" else masked_squared_error
 
     def prepare(self, dimensions: Dimensions) -> None:
         """Make the network."""
-        self.units = RewardUnits(dimensions.members)
-        self.trunk = Trunk(dimensions.embedding, self.hidden, self.dropout, dimensions.members)
+        self.members = dimensions.members
+        self.units = RewardUnits(self.members)
+        outputs = self.members * (1 + len(self.beside or ()))  # the own ones first
+        self.trunk = Trunk(dimensions.embedding, self.hidden, self.dropout, outputs)
 
     def begin(self, train: Iterable[Batch]) -> None:
         """Measure the rewards."""
@@ -119,10 +127,20 @@ class MLP(Router):
 
     def scores(self, features: Features) -> Tensor:
         """Predicted expected rewards, (B, M) float64."""
-        return self.units.in_rewards(self.trunk(features.embedding))
+        return self.units.in_rewards(self.trunk(features.embedding)[:, : self.members])
 
     def loss(self, batch: Batch) -> Tensor:
-        """Mean error of the standardised rewards over the present cells, a scalar."""
+        """Mean error of the standardised rewards over the present cells, a scalar; in training those beside added."""
         weights = self.units.precision(batch) if self.weights == "precision" else None
-        outputs = self.trunk(batch.features.embedding)
-        return self.error(outputs, self.units.standardised(batch.rewards), weights)
+        own, *others = self.trunk(batch.features.embedding).split(self.members, dim=1)
+        loss = self.error(own, self.units.standardised(batch.rewards), weights)
+        if not self.training or not others:
+            return loss
+        if batch.beside is None:
+            raise ErpError(
+                f"router.beside = {', '.join(self.beside or ())}: a router that is part of another gets the rewards of "
+                "one reward model; give null there"
+            )
+        return loss + sum(
+            self.error(output, observed) for output, observed in zip(others, batch.beside.unbind(1), strict=True)
+        )

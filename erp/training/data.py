@@ -54,6 +54,8 @@ class RoutingData:
         of_means: whether targets are means of the samples; else a cell's target stands for its only sample.
         votes: what the router learns from in place of rewards, or beside them; None: rewards alone.
         read_first: what each prompt's answers cost that the backbone reads before the decision.
+        beside: standardised rewards by R other reward models, (N, R, M), NaN where there is none; None for a router
+            that does not learn them.
     """
 
     table: RewardTable
@@ -67,6 +69,7 @@ class RoutingData:
     of_means: bool = True
     votes: EmbeddedVotes | None = None
     read_first: float = 0.0
+    beside: NDArray[np.float32] | None = None
 
     @property
     def dimensions(self) -> Dimensions:
@@ -101,13 +104,15 @@ class BatchesByRows(Dataset[Batch]):
         self._samples = torch.from_numpy(_samples(data)) if samples else None
         self._costs = torch.from_numpy(data.costs.values)
         self._groups = torch.from_numpy(data.split.groups)
+        self._beside = None if data.beside is None else torch.from_numpy(data.beside)
 
     def __getitem__(self, rows: Rows) -> Batch:
         at = torch.from_numpy(rows)
         samples = None if self._samples is None else self._samples[at]
+        beside = None if self._beside is None else self._beside[at]
         return Batch(
             self._data.features(rows, self._embeddings), self._rewards[at], self._counts[at], self._variances[at],
-            samples, self._costs[at], at, self._groups[at],
+            samples, self._costs[at], at, self._groups[at], beside=beside,
         )  # fmt: skip
 
 

@@ -47,7 +47,7 @@ def assemble(plan: Plan) -> RoutingData:
     return RoutingData(
         table, plan.targets, plan.costs, plan.split, embeddings, categories,
         category_codes(category.tolist(), categories), backbone_state, config.target.kind == "mean", voted,
-        cost_of_attempts(config, table, plan.costs),
+        cost_of_attempts(config, table, plan.costs), plan.beside,
     )  # fmt: skip
 
 

@@ -8,6 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from erp.backbones.base import Backbone
 from erp.build import as_built, build
 from erp.config import Split as SplitConfig
@@ -34,6 +37,7 @@ from erp.table.votes import LearntVotes, learnable, read_votes
 from erp.targets import Targets, expected_target
 from erp.trained.origin import Origin
 from erp.training.attempts import without_attempts
+from erp.training.beside import rewards_beside, tables_beside
 from erp.training.suited import (
     require_categories,
     require_games,
@@ -65,6 +69,7 @@ class Plan:
         attempts: answers that the backbone reads before it decides; the table is without them.
         origin: what the run is made from.
         folder: where the run goes; its name ends in the run's hash.
+        beside: standardised rewards by R other reward models, (N, R, M), for a router that learns them too; else None.
     """
 
     config: TrainConfig
@@ -77,6 +82,7 @@ class Plan:
     attempts: tuple[Attempts, ...]
     origin: Origin
     folder: RunFolder
+    beside: NDArray[np.float32] | None = None
 
 
 def prepare(config: TrainConfig) -> Plan:
@@ -105,6 +111,7 @@ def prepare(config: TrainConfig) -> Plan:
         raise ErpError(
             f"category_block = {config.category_block}: the table has no column `category`; add one, or give 0"
         )
+    others = tables_beside(config, router.beside, table.reward_model)
     policy = build(config.policy, Policy, key="policy")
     calibration = CALIBRATION if policy.needs_calibration else 0.0
     split, content = table_split(table, config.split, calibration, cache_folder(config.cache_dir))
@@ -123,16 +130,20 @@ def prepare(config: TrainConfig) -> Plan:
     require_samples(router, config.router.get("name"), table, targets)
     require_train_rewards(table, targets, split)
     require_judged(table, targets, split)
+    beside = rewards_beside(config, table, split, others)
     votes = _votes(config, table, split)
     prices = sha256_file(Path(config.cost.prices)) if config.cost.prices else ""
     fingerprint = shared("fingerprint", table.fingerprint, table)
     rule = () if table.prompt_from == DEFAULT_RULE else (table.prompt_from,)  # what the router will be asked by
     voted = () if votes is None else (f"votes {votes.content()} {config.votes.beside_rewards}",)
     read = (f"attempts {said.content}" for said in attempts)
-    identity = run_hash(_as_built(config), fingerprint, prices, *table.members, *content, *rule, *voted, *read)
+    more = (f"beside {shared('fingerprint', other.fingerprint, other)}" for other in others)
+    identity = run_hash(_as_built(config), fingerprint, prices, *table.members, *content, *rule, *voted, *read, *more)
     folder = RunFolder(Path(config.out) / run_name(config.router, config.backbone, identity))
     origin = Origin(shared("origin", lambda: Origin.of(whole, {}).table, whole), facts)
-    return Plan(_with_absolute_paths(config), table, whole, targets, costs, split, votes, attempts, origin, folder)
+    return Plan(
+        _with_absolute_paths(config), table, whole, targets, costs, split, votes, attempts, origin, folder, beside
+    )
 
 
 def table_split(

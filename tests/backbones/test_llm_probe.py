@@ -24,6 +24,8 @@ from erp.compose import conf_folder
 from erp.config import Cost
 from erp.errors import ErpError
 from erp.evaluation.economics import router_cost
+from erp.routers.base import Batch, Features
+from erp.routers.block_ridge import BlockRidge
 from erp.table.schema import RewardTable
 from erp.values import estimated_tokens
 from tests.engines.tiny import tiny_llama
@@ -138,6 +140,30 @@ def test_blocks_can_be_left_out(released, left):
     backbone = fitted(released, blocks=left)
     assert list(backbone.blocks()) == [name for name in BLOCKS if name in left]
     assert backbone.embed(PROMPTS).shape == (len(PROMPTS), sum(backbone.blocks().values()))
+
+
+def test_layers_apart_are_blocks_of_the_same_vectors_of_which_a_router_finds_the_one_that_tells(released):
+    whole, apart = fitted(released), fitted(released, layers="apart")
+    assert np.array_equal(whole.embed(PROMPTS), apart.embed(PROMPTS))
+    assert whole.fingerprint() == apart.fingerprint()
+    widths = apart.blocks()
+    assert widths == {"layer 0": 4, "layer 1": 4, "layer 2": 4, "likelihood": 2, "first_token": 3, "knows": 2}
+    assert fitted(released, layers="apart", blocks=["states"]).blocks() == {"layer 0": 4, "layer 1": 4, "layer 2": 5}
+
+    rng = np.random.default_rng(0)
+    vectors = np.hstack([rng.standard_normal((900, 18)), np.ones((900, 1))])
+    rewards = vectors[:, 4:8] @ rng.standard_normal((4, 3)) + 0.5 * rng.standard_normal((900, 3))
+    embedding, nothing = torch.from_numpy(vectors.astype(np.float32)), torch.full((900, 3), torch.nan)
+    batch = Batch(
+        Features(embedding, torch.full((900,), -1)), torch.from_numpy(rewards), torch.ones(900, 3).long(), nothing,
+        None, torch.zeros(900, 3), torch.arange(900), torch.arange(900),
+    )  # fmt: skip
+    router = BlockRidge()
+    router.divide(widths)
+    router.fit([batch.take(torch.arange(600))], [batch.take(torch.arange(600, 900))])
+    assert router.chosen()["penalty of layer 1"] != "left out"
+    weights = router.weight.numpy()
+    assert np.abs(np.delete(weights, range(4, 8), axis=0)).max() < 0.1 * np.abs(weights[4:8]).max()
 
 
 def test_a_saved_state_gives_the_same_and_another_one_is_refused(released):
