@@ -28,8 +28,8 @@ class Ahead(Generic[Job]):
         self._jobs, self._room = jobs, threading.Semaphore(room - 1)
         self._some, self._begun = room // 2, 0  # begun since the thread was told
         self._taken = deque[tuple[int, Job] | None]()  # None, last: there are no more
-        self._asking, self._more = asyncio.Lock(), asyncio.Event()
-        self._waiting = self._left = False
+        self._here: asyncio.Queue[tuple[int, Job] | None] = asyncio.Queue()
+        self._told = self._left = False
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._take, name=name, daemon=True)
 
@@ -40,23 +40,17 @@ class Ahead(Generic[Job]):
 
     async def following(self) -> tuple[int, Job] | None:
         """The next job and its number; None where there are no more. Raises what taking it raised."""
-        async with self._asking:  # one waits, the others stand in line
-            while not self._taken:
-                self._more.clear()
-                self._waiting = True  # before another look: what is taken from here on is told of
-                if not self._taken:
-                    await self._more.wait()
-        job = self._taken[0]
-        if job is None:  # it stays, for whoever asks next
-            if self._error is not None:
-                raise self._error
-            return None
-        self._taken.popleft()
-        self._begun += 1
-        if self._begun > self._some or not self._taken:
-            self._room.release(self._begun)
-            self._begun = 0
-        return job
+        job = await self._here.get()
+        if job is not None:
+            self._begun += 1
+            if self._begun > self._some or self._here.empty():
+                self._room.release(self._begun)
+                self._begun = 0
+            return job
+        self._here.put_nowait(None)  # for whoever asks next
+        if self._error is not None:
+            raise self._error
+        return None
 
     def leave(self) -> None:
         """Take no more; returns when none is being taken. The loop may be closed."""
@@ -78,10 +72,15 @@ class Ahead(Generic[Job]):
 
     def _hand(self, job: tuple[int, Job] | None) -> None:
         self._taken.append(job)
-        if self._waiting:  # to tell a loop costs it as much as a call: it looks by itself while it has work
-            self._waiting = False
+        if not self._told:
+            self._told = True
             with suppress(RuntimeError):  # the loop is closed: nobody asks any longer
-                self._loop.call_soon_threadsafe(self._more.set)
+                self._loop.call_soon_threadsafe(self._deliver)
+
+    def _deliver(self) -> None:
+        self._told = False  # first: what is taken from here on is told of again
+        while self._taken:
+            self._here.put_nowait(self._taken.popleft())
 
 
 class Come(Generic[Done]):
