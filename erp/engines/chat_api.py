@@ -135,7 +135,7 @@ class ChatAPI:
             ErpError: every call would fail: the key, the model or the address is wrong.
         """
         session = Session(self)
-        come: Come[tuple[int, R | Failure]] = Come()
+        come: Come[tuple[int, R | Failure]] = Come(self.concurrency)
         started: Started = Future()
         ahead = Ahead(jobs, self.concurrency, f"requests to {self.base_url}")
 

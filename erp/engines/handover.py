@@ -13,6 +13,7 @@ from typing import Generic, TypeVar
 Job = TypeVar("Job")
 Done = TypeVar("Done")
 HELD_S = 0.01  # that what is done waits for more to be handed over with it
+MANY = 32  # calls at once, beside which what a kill finds waiting is little
 
 
 class Ahead(Generic[Job]):
@@ -84,9 +85,15 @@ class Ahead(Generic[Job]):
 
 
 class Come(Generic[Done]):
-    """What tasks of a loop have done, for another thread: it iterates until the end, and gets what ended it raised."""
+    """What tasks of a loop have done, for another thread: it iterates until the end, and gets what ended it raised.
 
-    def __init__(self) -> None:
+    Args:
+        at_once: how much may be under way at once. Where that is much, what is done is held for a moment: what a killed
+            process had not handed over is then little beside what was under way.
+    """
+
+    def __init__(self, at_once: int) -> None:
+        self._held_s = HELD_S if at_once >= MANY else 0.0
         self._handed: queue.SimpleQueue[list[Done] | BaseException | None] = queue.SimpleQueue()
         self._here: list[Done] = []
 
@@ -94,7 +101,7 @@ class Come(Generic[Done]):
         """Hand this over soon, with all that comes meanwhile."""
         self._here.append(done)
         if len(self._here) == 1:
-            asyncio.get_running_loop().call_later(HELD_S, self._hand_over)
+            asyncio.get_running_loop().call_later(self._held_s, self._hand_over)
 
     def end(self, error: BaseException | None = None) -> None:
         """There is no more than what is here; called where the loop is closed."""

@@ -418,6 +418,7 @@ def test_requests_are_read_ahead_no_further_than_there_may_be_calls():
 
 def test_answers_are_handed_over_several_at_a_time(monkeypatch):
     monkeypatch.setattr(handover, "HELD_S", 0.5)
+    monkeypatch.setattr(handover, "MANY", 1)
     with ChatServer(echo) as server:
         answers = engine(server, concurrency=1).generate([request(str(i)) for i in range(20)], TINY)
         first = next(answers)
@@ -425,8 +426,20 @@ def test_answers_are_handed_over_several_at_a_time(monkeypatch):
         assert [position for position, _, _ in [first, *answers]] == list(range(20))
 
 
+def test_answers_of_few_calls_are_not_held(monkeypatch):
+    """A process that is killed would lose as many of them as are under way."""
+    monkeypatch.setattr(handover, "HELD_S", 60)
+    with ChatServer(echo) as server:
+        answers = engine(server, concurrency=4).generate([request(str(i)) for i in range(20)], TINY)
+        since = time.monotonic()
+        next(answers)
+        assert time.monotonic() - since < 30
+        answers.close()
+
+
 def test_answers_that_are_held_are_not_lost_at_the_end(monkeypatch):
     monkeypatch.setattr(handover, "HELD_S", 60)
+    monkeypatch.setattr(handover, "MANY", 1)
 
     def all_but_the_last(body, number):
         return Reply(echo(body, number), wait_s=30 if prompt_in(body) == "5" else 0)
