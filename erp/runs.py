@@ -49,6 +49,8 @@ SINCE = (
     "pool.members.engine",
     "trainer.average",
     "router.beside",
+    "router.base.beside",
+    "router.candidates.*.beside",
     "backbone.layers",
     "backbone.parts.layers",
 )
@@ -66,19 +68,21 @@ def run_hash(config: Mapping[str, Any], *contents: str) -> str:
     for dotted in (*NOT_IDENTITY, *SINCE):
         *parents, last = dotted.split(".")
         for node in _nodes(kept, parents):
-            if dotted in NOT_IDENTITY or node.get(last) in (None, {}):
+            if dotted in NOT_IDENTITY or node.get(last) in (None, {}, []):
                 node.pop(last, None)
     text = json.dumps([plain(kept), *contents], sort_keys=True, allow_nan=True)  # lambda = inf is not lambda = null
     return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
 def _nodes(node: Any, parents: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """The mappings under these keys, of a list those of each entry."""
+    """The mappings under these keys, of a list those of each entry; ``*`` is every key."""
     if isinstance(node, list):
         for entry in node:
             yield from _nodes(entry, parents)
     elif isinstance(node, dict):
-        if parents:
+        if parents and parents[0] == "*":
+            yield from _nodes(list(node.values()), parents[1:])
+        elif parents:
             yield from _nodes(node.get(parents[0]), parents[1:])
         else:
             yield node

@@ -76,6 +76,15 @@ def test_costs_predicted_linearly_are_the_run_that_they_were_before_there_was_a_
     assert of(predict=False) == of(predict=False, head=None) == of(predict=False, head="log")
 
 
+def test_a_key_that_came_later_names_no_run_where_it_is_empty_however_deep_a_router_lies():
+    def of(router):
+        return run_hash({**CONFIG, "router": router})
+
+    for within in (lambda mlp: mlp, lambda mlp: {"base": mlp}, lambda mlp: {"candidates": {"any": mlp, "other": {}}}):
+        old, none, empty, one = (within(mlp) for mlp in ({}, {"beside": None}, {"beside": []}, {"beside": ["a"]}))
+        assert of(old) == of(none) == of(empty) != of(one)
+
+
 def test_the_content_of_the_table_and_of_the_prices_is_in_the_hash():
     assert len({run_hash(CONFIG, *contents) for contents in (["a", ""], ["b", ""], ["a", "p"], [])}) == 4
     assert run_hash(CONFIG, "a") == run_hash(dict(reversed(CONFIG.items())), "a")

@@ -61,6 +61,10 @@ class Backbone:
         """
         return {type(self).__module__.rpartition(".")[2]: self.embed(["a"]).shape[1]}
 
+    def layout(self) -> str:
+        """How vectors are divided into blocks, where that is chosen and changes none of them; else empty."""
+        return ""
+
     def recipe(self) -> str | None:
         """Of a backbone that learns: a text that names all that ``fit`` depends on beside the prompts.
 

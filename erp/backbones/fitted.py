@@ -72,7 +72,7 @@ def learnt_once(name: str, learn: Callable[[], dict[str, Any]], cache: Path) -> 
 
 def block_widths(backbone: Backbone, cache: Path) -> dict[str, int]:
     """The blocks of a backbone that has learnt what it learns; those of one that has to be asked are kept."""
-    name = hashlib.sha256(f"blocks {backbone.fingerprint()}".encode()).hexdigest()
+    name = hashlib.sha256(f"blocks {backbone.fingerprint()} {backbone.layout()}".rstrip().encode()).hexdigest()
     return learnt_once(name, backbone.blocks, cache)
 
 

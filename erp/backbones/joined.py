@@ -80,6 +80,11 @@ class JoinedBackbone(Backbone):
             for name, width in part.blocks().items()
         }
 
+    def layout(self) -> str:
+        """Those of the parts."""
+        layouts = [part.layout() for part in self.parts]
+        return " + ".join(layouts) if any(layouts) else ""
+
     def fit(self, prompts: Sequence[str]) -> None:
         """Let the parts that learn from the train prompts do so; nothing where none does."""
         for part in self.parts:

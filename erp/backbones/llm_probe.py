@@ -140,6 +140,10 @@ class LLMProbeBackbone(LLMHiddenBackbone):
             found |= self._layers() if name == "states" else {name: _WIDTHS[name]}
         return found | {name: found[name] + 1 for name in list(found)[-1:]}
 
+    def layout(self) -> str:
+        """Whether layers are blocks of their own."""
+        return "" if self.layers is None else f"layers={self.layers}"
+
     def _layers(self) -> dict[str, int]:
         """Numbers of the states' block, or of each layer's; the embeddings are layer 0."""
         pca = self._fitted().pca

@@ -63,12 +63,19 @@ def with_disagreement(results: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def with_predicted_costs(results: Mapping[str, Any]) -> dict[str, Any]:
-    """6: how well costs are predicted was not told before, and no answer was read before the decision."""
-    found = {"predicted_costs": None, **results}
+    """6: how well costs are predicted was not told before."""
+    return {"predicted_costs": None, **results}
+
+
+def with_answers_read_first(results: Mapping[str, Any]) -> dict[str, Any]:
+    """7: what answers cost that are read before the decision was within the router's cost before, not told apart."""
+    found = dict(results)
     if isinstance(cost := found.get("cost"), Mapping):
-        found["cost"] = {"read_first": 0.0, **cost}
+        found["cost"] = {"read_first": None, **cost}
     return found
 
 
 # 2: there may be a section `drift`; 4: there may be `run.fit_seconds`
-RESULTS = Form(told_in_full, as_it_was, with_run_time, as_it_was, with_disagreement, with_predicted_costs)
+RESULTS = Form(
+    told_in_full, as_it_was, with_run_time, as_it_was, with_disagreement, with_predicted_costs, with_answers_read_first
+)

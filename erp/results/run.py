@@ -105,9 +105,9 @@ class Cost(Section):
         "mean cost of the cheapest and the most expensive member", "two costs",
         "both, without a test prompt that has all rewards",
     )  # fmt: skip
-    read_first: Number = told(
+    read_first: Number | None = told(
         "what answers cost that the router reads before it decides (`backbone=attempt`), in every cost of the router",
-        "cost of one prompt; lower", ge=0,
+        "cost of one prompt; lower", "the run is of before it was told", ge=0,
     )  # fmt: skip
     fell_back: str | None = told(
         "why costs are in another unit than the one that some members have", "text", "every member has it, or none"

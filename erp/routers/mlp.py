@@ -111,7 +111,7 @@ class MLP(Router):
         require_choice("loss", loss, ("mse", "huber"))
         require_choice("weights", weights, ("none", "precision"))
         self.hidden, self.dropout, self.weights = tuple(hidden), dropout, weights
-        self.beside = None if beside is None else tuple(beside)
+        self.beside = tuple(beside) if beside else None
         self.error = masked_huber if loss == "huber" else masked_squared_error
 
     def prepare(self, dimensions: Dimensions) -> None:

@@ -1,7 +1,7 @@
 """The tables of a page, made from the results: python page.py table.csv PAGE.md...
 
-In each page the lines between `<!-- signal -->` and `<!-- end of signal -->` are replaced; of a table in which heads
-stand beside plain ones (`beside_plain.py`), those that are marked with the table's own name.
+In each page the lines between `<!-- signal -->` and `<!-- end of signal -->` are replaced by `all.csv`; by a table in
+which heads stand beside plain ones (`beside_plain.py`), those that are marked with its name.
 """
 
 from __future__ import annotations
@@ -72,7 +72,8 @@ def number(value: float, sign: bool = False) -> str:
 def main(results: str, pages: list[str]) -> None:
     """Put the table into the pages."""
     rows = pd.read_csv(results)
-    name, made = (Path(results).stem, pairs(rows)) if "less_plain" in rows else ("signal", table(rows))
+    stem = Path(results).stem
+    name, made = ("signal", table(rows)) if stem == "all" else (stem, pairs(rows))
     marked = re.compile(MARKED.format(name), re.DOTALL)
     for page in map(Path, pages):
         page.write_text(marked.sub(lambda found: f"{found[1]}{made}\n{found[2]}", page.read_text()))

@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from erp.backbones.base import FittedBackbone, build_backbone, normalised
 from erp.backbones.cache import cached_embeddings
 from erp.backbones.causal_lm_probe import QUESTION, CausalLMProbe
-from erp.backbones.fitted import fit_once
+from erp.backbones.fitted import block_widths, fit_once
 from erp.backbones.joined import JoinedBackbone
 from erp.backbones.llm_hidden import LLMHiddenBackbone
 from erp.backbones.llm_probe import BLOCKS, LLMProbeBackbone
@@ -142,13 +142,17 @@ def test_blocks_can_be_left_out(released, left):
     assert backbone.embed(PROMPTS).shape == (len(PROMPTS), sum(backbone.blocks().values()))
 
 
-def test_layers_apart_are_blocks_of_the_same_vectors_of_which_a_router_finds_the_one_that_tells(released):
+def test_layers_apart_are_blocks_of_the_same_vectors_of_which_a_router_finds_the_one_that_tells(released, tmp_path):
     whole, apart = fitted(released), fitted(released, layers="apart")
     assert np.array_equal(whole.embed(PROMPTS), apart.embed(PROMPTS))
     assert whole.fingerprint() == apart.fingerprint()
     widths = apart.blocks()
     assert widths == {"layer 0": 4, "layer 1": 4, "layer 2": 4, "likelihood": 2, "first_token": 3, "knows": 2}
     assert fitted(released, layers="apart", blocks=["states"]).blocks() == {"layer 0": 4, "layer 1": 4, "layer 2": 5}
+
+    joined = [JoinedBackbone(parts=[one, SurfaceBackbone()]) for one in (whole, apart)]
+    for one in (whole, apart, *joined):  # in one cache
+        assert block_widths(one, tmp_path) == block_widths(one, tmp_path) == one.blocks()
 
     rng = np.random.default_rng(0)
     vectors = np.hstack([rng.standard_normal((900, 18)), np.ones((900, 1))])

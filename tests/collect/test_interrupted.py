@@ -27,12 +27,12 @@ def _direct(monkeypatch):
 class Pressed:
     """Ctrl-C at a call; that call and those after it hang until it was heard."""
 
-    def __init__(self, at, then):
-        self.at, self.then, self.heard = at, then, threading.Event()
+    def __init__(self, at, then, number=signal.SIGINT):
+        self.at, self.then, self.heard, self.signal = at, then, threading.Event(), number
 
     def __call__(self, body, number):
         if number == self.at and not self.heard.is_set():
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), self.signal)
         if number >= self.at:
             self.heard.wait(10)
         return self.then(body, number)
@@ -90,6 +90,24 @@ def test_ctrl_c_loses_no_verdict_that_has_come(tmp_path):
         arguments = command(tmp_path, "reward_model=unhurried", f"reward_model.base_url={server.url}", "block=2")
         assert interrupted(server, answer, arguments) <= NEEDED + AT_ONCE
     assert (samples(tmp_path, "unhurried")["reward"] == 7).all()
+
+
+def test_work_that_was_ended_is_not_taken_for_done_where_somebodys_handler_returns(tmp_path):
+    """As the handlers of a job scheduler, or of a program that calls ours, may do."""
+    assert cli.main(command(tmp_path, "steps=[sample]")) == 0
+    answer, noted = Pressed(20, lambda body, number: completion("Score: 7"), signal.SIGTERM), []
+    before = signal.signal(signal.SIGTERM, lambda number, _: noted.append(number))
+    try:
+        with ChatServer(answer) as server:
+            arguments = command(tmp_path, "reward_model=unhurried", f"reward_model.base_url={server.url}", "block=2")
+            assert cli.main(arguments) == TERMINATED
+            assert noted == [signal.SIGTERM]
+            assert not (tmp_path / "table/rewards/unhurried/manifest.json").exists()
+            answer.heard.set()
+            assert cli.main(arguments) == 0
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert len(samples(tmp_path, "unhurried")) == NEEDED
 
 
 def test_ctrl_c_loses_no_first_score_of_a_server(tmp_path):

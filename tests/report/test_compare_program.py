@@ -14,6 +14,7 @@ from erp.errors import ErpError
 from erp.evaluation.comparison.tested import read_tested
 from erp.files import write_json, write_text
 from erp.programs import compare
+from erp.runs import RunFolder
 
 
 def main(arguments):
@@ -456,6 +457,20 @@ def test_a_run_that_cannot_be_paired_still_stands_among_the_runs(real, capsys, h
     assert len(runs) == 4
     assert contenders["runs"].sum() == 3
     assert "Not in the pairs:" in (next((real / "comparisons").iterdir()) / "comparison.md").read_text()
+
+
+@pytest.mark.parametrize("read", [0.0, 2.5])
+def test_results_of_before_answers_were_told_apart_are_paired_as_they_were(real, read):
+    """Form 6 told what answers cost that are read before the decision within the router's cost alone."""
+    (now,), _ = read_tested([(real / "knn-0", json.loads((real / "knn-0" / "results.json").read_text()))])
+    old = json.loads((real / "knn-0" / "results.json").read_text())
+    old["format"] = 6
+    del old["cost"]["read_first"]
+    old["routing"]["router"]["cost"] += read
+    (real / "knn-0" / "results.json").write_text(json.dumps(old))
+    (found,), unpaired = read_tested([(real / "knn-0", RunFolder(real / "knn-0").load_results())])
+    assert unpaired == []
+    assert found.cost == pytest.approx(now.cost + read)
 
 
 def test_a_figure_of_differences_goes_with_the_predictions(real):

@@ -120,8 +120,11 @@ def _read_tested(known: KnownRun, results: Content) -> TestedRun:
     groups = split.set_index("prompt_id")["group_key"].reindex(ids)
     if groups.isna().any():
         raise ErpError("split.parquet lacks prompts of predictions.parquet; restore the one of this run")
-    paid = cost[at] + value_of(results, "cost", "read_first")
-    if not math.isclose(paid.mean(), value_of(results, "routing", "router", "cost"), rel_tol=1e-9, abs_tol=1e-12):
+    told, first = value_of(results, "routing", "router", "cost"), look_up(results, "cost", "read_first")
+    if first is None:  # results of before it was told apart: the router's cost has it
+        first = max(told - cost[at].mean(), 0.0)
+    paid = cost[at] + first
+    if not math.isclose(paid.mean(), told, rel_tol=1e-9, abs_tol=1e-12):
         raise ErpError("predictions.parquet gives another cost than results.json; restore the one of this run")
     return TestedRun(
         **vars(known), ids=np.asarray(ids, dtype=object), groups=groups.to_numpy(dtype=object), observed=observed,
