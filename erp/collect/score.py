@@ -22,7 +22,7 @@ from erp.engines.base import Failure
 from erp.errors import ErpError
 from erp.table.belonging import RESPONSE_HASH, of_other_texts
 
-FIRST = 64  # responses of which some must have a usable score, or the rest is not paid for
+FIRST = 16  # responses of which some must have a usable score, or the rest is not paid for: few, where a server is slow
 
 
 def rewards_folder(reward_model: str) -> str:

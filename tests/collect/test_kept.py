@@ -339,11 +339,11 @@ def test_a_judge_that_never_gives_a_score_is_not_paid_to_the_end(collect, tmp_pa
         arguments = (*JUDGE, f"reward_model.base_url={server.url}")
         code, _, err = collect(*arguments, "k=9")
         assert code == 2
-        assert "none of the first 64 responses has a usable score (64 unparsable), but for example 'It is fine.'" in err
+        assert "none of the first 16 responses has a usable score (16 unparsable), but for example 'It is fine.'" in err
         assert len(server.calls) < 7 * 2 * 9
-        code, _, err = collect(*arguments, "name=short", prompts=7)
+        code, _, err = collect(*arguments, "name=short", "k=1", prompts=7)
         assert code == 2
-        assert "max_missing = 0.1: 42 of 42 responses have no usable score by judge, but for example 'It is f" in err
+        assert "max_missing = 0.1: 14 of 14 responses have no usable score by judge, but for example 'It is f" in err
     assert not (tmp_path / "short/rewards/judge/manifest.json").exists()
 
 
