@@ -108,7 +108,7 @@ class RayDataRunner(Runner):
         at_term = signal.getsignal(signal.SIGTERM)
         try:
             ray.init(
-                address=self.address, include_dashboard=False,
+                address=self.address or "local", include_dashboard=False,  # None would join whoever's runs here
                 logging_level=logging.ERROR, log_to_driver=False, runtime_env=self.runtime_env,
             )  # fmt: skip
         except (ConnectionError, ValueError, RuntimeError) as error:
