@@ -22,7 +22,8 @@ from erp.engines.base import Failure
 from erp.errors import ErpError
 from erp.table.belonging import RESPONSE_HASH, of_other_texts
 
-FIRST = 16  # responses of which some must have a usable score, or the rest is not paid for: few, where a server is slow
+FIRST = 64  # responses of which some must have a usable score, or the rest is not paid for
+SOON, FEW = 16, 4  # so many responses are enough if they are to so many prompts: not to one that a judge cannot grade
 
 
 def rewards_folder(reward_model: str) -> str:
@@ -73,6 +74,7 @@ class Scorer:
         self.outdated = 0  # scores of texts that are not there any more
         self.failed = set[Unit]()  # that had failures before
         self._seen = self._usable = 0  # responses that were scored, and those of which a score came
+        self._asked_of = set[str]()  # prompts that they answer
         self._counted: Counter[str] = Counter()
         self._example: str | None = None
         self._stopped = False
@@ -204,12 +206,15 @@ class Scorer:
         self._counted.update(counts)
         counts.clear()
         self._example = self._adapter.example
-        self._seen += not isinstance(score, Failure)
+        if not isinstance(score, Failure):
+            self._seen += 1
+            self._asked_of.add(scores.lacking[index][0])
         self._usable += score is not None and not isinstance(score, Failure)
 
     def _check_usable(self) -> None:
         """Raise ErpError where nothing usable came of the first scores."""
-        if self._seen >= FIRST and not self._usable:
+        soon = self._seen >= SOON and len(self._asked_of) >= FEW
+        if (soon or self._seen >= FIRST) and not self._usable:
             why = ", ".join(f"{count} {what}" for what, count in sorted(self._counted.items())) or "nothing counted"
             raise ErpError(
                 f"reward_model.name = {self.name}: none of the first {self._seen} responses has a usable score "

@@ -43,17 +43,31 @@ def differences(panel: Panel) -> Iterator[dict[str, Any]]:
     for reference, short in REFERENCES.items():
         others = panel.routers.get(reference, [])
         pairs = {name: paired(runs, others) for name, runs in panel.routers.items() if name != reference}
-        pairs = {name: own for name, own in pairs.items() if own}
-        if not pairs:
-            continue
-        intervals, draws = panel.intervals(list(pairs.values())), panel.drawn(list(pairs.values()))[1:]
-        corrected = holm([bootstrap_p(column, panel.bootstrap.resampled) for column in draws.T])
-        for name, interval, p in zip(pairs, intervals, corrected, strict=True):
-            keys = (f"less_{short}", f"less_{short}_low", f"less_{short}_high", f"p_{short}")
-            found[name] |= dict(zip(keys, (interval.mean, interval.low, interval.high, p), strict=True))
+        for name, columns in against(panel, pairs, short).items():
+            found[name] |= columns
     table, reward_model = panel.name
     for name, columns in found.items():
         yield {"table": table, "reward_model": reward_model, "router": name, **columns}
+
+
+def against(panel: Panel, pairs: Mapping[str, list[Any]], short: str) -> dict[str, dict[str, Any]]:
+    """Of each router its mean difference to another, with interval, ``less_<short>``, and p by Holm over those given.
+
+    Args:
+        panel: of the runs.
+        pairs: what ``paired`` gives of each router; one with no run in common is left out.
+        short: what the other is called.
+    """
+    pairs = {name: own for name, own in pairs.items() if own}
+    if not pairs:
+        return {}
+    intervals, draws = panel.intervals(list(pairs.values())), panel.drawn(list(pairs.values()))[1:]
+    corrected = holm([bootstrap_p(column, panel.bootstrap.resampled) for column in draws.T])
+    keys = (f"less_{short}", f"less_{short}_low", f"less_{short}_high", f"p_{short}")
+    return {
+        name: dict(zip(keys, (interval.mean, interval.low, interval.high, p), strict=True))
+        for name, interval, p in zip(pairs, intervals, corrected, strict=True)
+    }
 
 
 def paired(runs: Sequence[Any], others: Sequence[Any]) -> list[tuple[Any, np.ndarray]]:

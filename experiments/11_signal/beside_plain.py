@@ -17,9 +17,7 @@ import pandas as pd
 from beside_category import named, rows
 from reading import read_runs
 from results import POINTS, Panel, told
-from standing import differences, holm, paired
-
-from erp.metrics.significance import bootstrap_p
+from standing import against, differences, paired
 
 MORE = ("_finetuned", "_beside")  # what the name of a backbone or router has more than the plain one's
 
@@ -48,14 +46,8 @@ def beside_plain(panel: Panel) -> Iterator[dict[str, Any]]:
         for name, runs in panel.routers.items()
         if plain(name) != name and plain(name) in panel.routers
     }
-    pairs = {name: own for name, own in pairs.items() if own}
-    if not pairs:
-        return
-    intervals, draws = panel.intervals(list(pairs.values())), panel.drawn(list(pairs.values()))[1:]
-    corrected = holm([bootstrap_p(column, panel.bootstrap.resampled) for column in draws.T])
-    for name, interval, p in zip(pairs, intervals, corrected, strict=True):
-        key = {"table": panel.name[0], "reward_model": panel.name[1], "router": name}
-        yield key | told("less_plain", interval) | {"p_plain": p}
+    for name, columns in against(panel, pairs, "plain").items():
+        yield {"table": panel.name[0], "reward_model": panel.name[1], "router": name, **columns}
 
 
 def main(sweeps: Sequence[str], table: str) -> None:

@@ -142,6 +142,15 @@ def test_more_samples_of_some_members_are_no_finished_table(collect, tmp_path):
     assert len(samples(tmp_path)) == 7 * 2 * 3
 
 
+def told_and_scored_the_next_time(collect, tmp_path):
+    code, _, err = collect()
+    assert code == 2
+    assert "more was sampled" in err
+    assert collect()[0] == 0
+    assert samples(tmp_path)["reward"].notna().all()
+    assert len(samples(tmp_path)) == 9 * 2 * 3
+
+
 def test_prompts_added_while_scores_are_computed_are_scored_too(collect, tmp_path, monkeypatch):
     """Two reward models do not wait for each other, nor does sampling for them."""
     score = Letters.score
@@ -153,12 +162,7 @@ def test_prompts_added_while_scores_are_computed_are_scored_too(collect, tmp_pat
         return score(self, pairs)
 
     monkeypatch.setattr(Letters, "score", and_meanwhile)
-    code, _, err = collect()
-    assert code == 2
-    assert "more was sampled" in err
-    assert collect()[0] == 0
-    assert samples(tmp_path)["reward"].notna().all()
-    assert len(samples(tmp_path)) == 9 * 2 * 3
+    told_and_scored_the_next_time(collect, tmp_path)
 
 
 def test_prompts_added_while_the_scores_are_called_whole_are_scored_too(collect, tmp_path, monkeypatch):
@@ -171,12 +175,7 @@ def test_prompts_added_while_the_scores_are_called_whole_are_scored_too(collect,
         return []
 
     monkeypatch.setattr(Letters, "notes", and_meanwhile)
-    code, _, err = collect()
-    assert code == 2
-    assert "more was sampled" in err
-    assert collect()[0] == 0
-    assert samples(tmp_path)["reward"].notna().all()
-    assert len(samples(tmp_path)) == 9 * 2 * 3
+    told_and_scored_the_next_time(collect, tmp_path)
 
 
 VERIFIER = ["reward_model=verifier_exact", "engine.says='Answer: apple'", "k=1"]

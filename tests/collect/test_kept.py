@@ -339,12 +339,28 @@ def test_a_judge_that_never_gives_a_score_is_not_paid_to_the_end(collect, tmp_pa
         arguments = (*JUDGE, f"reward_model.base_url={server.url}")
         code, _, err = collect(*arguments, "k=9")
         assert code == 2
-        assert "none of the first 16 responses has a usable score (16 unparsable), but for example 'It is fine.'" in err
+        seen = 3 * 2 * 9 + 1  # the first to a fourth prompt
+        said = f"none of the first {seen} responses has a usable score ({seen} unparsable), but for example 'It is f"
+        assert said in err
         assert len(server.calls) < 7 * 2 * 9
+        assert "none of the first 64 responses" in collect(*arguments, "name=many", "k=33", prompts=7)[2]
         code, _, err = collect(*arguments, "name=short", "k=1", prompts=7)
         assert code == 2
         assert "max_missing = 0.1: 14 of 14 responses have no usable score by judge, but for example 'It is f" in err
     assert not (tmp_path / "short/rewards/judge/manifest.json").exists()
+
+
+def test_one_prompt_that_a_judge_cannot_grade_stops_nothing(collect, tmp_path):
+    """Its eighteen responses are the first that are judged."""
+
+    def answer(body, number):
+        return completion("I cannot." if number < 2 * 9 else "Score: 3")
+
+    with ChatServer(answer) as server:
+        arguments = (*JUDGE, f"reward_model.base_url={server.url}", "reward_model.concurrency=1", "k=9")
+        code, _, err = collect(*arguments, "max_missing=0.2")
+        assert code == 0, err
+    assert samples(tmp_path, "judge")["reward"].isna().sum() == 2 * 9
 
 
 def test_a_stated_share_may_be_missing(collect):
