@@ -23,7 +23,7 @@ from erp.errors import ErpError
 from erp.table.belonging import RESPONSE_HASH, of_other_texts
 
 FIRST = 64  # responses of which some must have a usable score, or the rest is not paid for
-SOON, FEW = 16, 4  # so many responses are enough if they are to so many prompts: not to one that a judge cannot grade
+SOON, FEW = 8, 4  # so many responses are enough if they are to so many prompts: not to one that a judge cannot grade
 
 
 def rewards_folder(reward_model: str) -> str:
@@ -75,6 +75,7 @@ class Scorer:
         self.failed = set[Unit]()  # that had failures before
         self._seen = self._usable = 0  # responses that were scored, and those of which a score came
         self._asked_of = set[str]()  # prompts that they answer
+        self._untried: bool | None = None  # whether the reward model had no scores here before
         self._counted: Counter[str] = Counter()
         self._example: str | None = None
         self._stopped = False
@@ -176,7 +177,10 @@ class Scorer:
 
     def _answered(self, store: Store) -> bool:
         """Whether the reward model ever answered anything but that it does not."""
-        return self._seen > 0 or any(name.startswith("part-") for name in store.names(rewards_folder(self.name)))
+        return self._seen > 0 or self._has_parts(store)
+
+    def _has_parts(self, store: Store) -> bool:
+        return any(name.startswith("part-") for name in store.names(rewards_folder(self.name)))
 
     def _score(self, store: Store, scores: ScoredUnit) -> None:
         """Score the pairs that have no score yet."""
@@ -186,6 +190,10 @@ class Scorer:
         if self._adapter is None:
             self._adapter = build(adapter_node(self.node), RewardAdapter, key="reward_model")
             self._adapter.look_in(self.weights_dir)
+        if self._untried is None:
+            self._untried = not self._has_parts(store)
+        if self._untried and not self._usable:
+            scores.lacking = _spread(scores.lacking, SOON)
         adapter, todo = self._adapter, scores.lacking
         prompts = self._prompts.loc[list(dict.fromkeys(p for p, _ in todo))].to_dict("index")
         adapter.counts.clear()
@@ -212,9 +220,9 @@ class Scorer:
         self._usable += score is not None and not isinstance(score, Failure)
 
     def _check_usable(self) -> None:
-        """Raise ErpError where nothing usable came of the first scores."""
+        """Raise ErpError where nothing usable came of the first scores that a reward model ever gave here."""
         soon = self._seen >= SOON and len(self._asked_of) >= FEW
-        if (soon or self._seen >= FIRST) and not self._usable:
+        if self._untried and not self._usable and (soon or self._seen >= FIRST):
             why = ", ".join(f"{count} {what}" for what, count in sorted(self._counted.items())) or "nothing counted"
             raise ErpError(
                 f"reward_model.name = {self.name}: none of the first {self._seen} responses has a usable score "
@@ -262,3 +270,11 @@ class Scorer:
     def close(self) -> None:
         """Let the reward model go."""
         self._adapter = None
+
+
+def _spread(pairs: list[tuple[str, str]], count: int) -> list[tuple[str, str]]:
+    """Pairs, those first that are to ``count`` prompts from all over them, one to each."""
+    of_prompt = {prompt_id: index for index, (prompt_id, _) in reversed(list(enumerate(pairs)))}
+    places = sorted(of_prompt.values())
+    early = places[:: max(1, len(places) // count)][:count]
+    return [pairs[index] for index in [*early, *sorted(set(range(len(pairs))) - set(early))]]

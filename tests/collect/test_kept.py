@@ -10,7 +10,7 @@ import pytest
 
 from erp import cli
 from erp.table.read import read_table
-from tests.collect.commands import command, diary, samples
+from tests.collect.commands import WORDS, command, diary, samples
 from tests.engines.chat_server import ChatServer, Reply, completion, error
 
 OPENAI = ["engine=openai", "engine.api_key_env=null", "engine.backoff_s=0", "engine.concurrency=4"]
@@ -334,33 +334,34 @@ def test_prompts_that_fail_again_and_again_are_no_server_that_is_down(collect):
         assert "8 failed prompts" in out
 
 
-def test_a_judge_that_never_gives_a_score_is_not_paid_to_the_end(collect, tmp_path):
+def test_a_judge_that_never_gives_a_score_is_told_after_eight_verdicts(collect, tmp_path):
     with ChatServer(lambda body, number: completion("It is fine.")) as server:
-        arguments = (*JUDGE, f"reward_model.base_url={server.url}")
-        code, _, err = collect(*arguments, "k=9")
+        arguments = (*JUDGE, f"reward_model.base_url={server.url}", "reward_model.concurrency=1")
+        code, _, err = collect(*arguments, "k=9", "block=7")
         assert code == 2
-        seen = 3 * 2 * 9 + 1  # the first to a fourth prompt
-        said = f"none of the first {seen} responses has a usable score ({seen} unparsable), but for example 'It is f"
+        said = "none of the first 8 responses has a usable score (8 unparsable), but for example 'It is f"
         assert said in err
-        assert len(server.calls) < 7 * 2 * 9
-        assert "none of the first 64 responses" in collect(*arguments, "name=many", "k=33", prompts=7)[2]
-        code, _, err = collect(*arguments, "name=short", "k=1", prompts=7)
+        assert len(server.calls) <= 9
+        assert all(any(word in prompt(body) for body in server.bodies[:8]) for word in WORDS)
+        assert "none of the first 64 responses" in collect(*arguments, "name=few", "k=33", "prompts.limit=3")[2]
+        code, _, err = collect(*arguments, "name=short", "k=1", "prompts.limit=3")
         assert code == 2
-        assert "max_missing = 0.1: 14 of 14 responses have no usable score by judge, but for example 'It is f" in err
+        assert "max_missing = 0.1: 6 of 6 responses have no usable score by judge, but for example 'It is f" in err
     assert not (tmp_path / "short/rewards/judge/manifest.json").exists()
 
 
 def test_one_prompt_that_a_judge_cannot_grade_stops_nothing(collect, tmp_path):
-    """Its eighteen responses are the first that are judged."""
+    """Neither at first, nor where it is all that is new."""
 
     def answer(body, number):
-        return completion("I cannot." if number < 2 * 9 else "Score: 3")
+        return completion("I cannot." if "apple" in prompt(body) or "grape" in prompt(body) else "Score: 3")
 
     with ChatServer(answer) as server:
-        arguments = (*JUDGE, f"reward_model.base_url={server.url}", "reward_model.concurrency=1", "k=9")
-        code, _, err = collect(*arguments, "max_missing=0.2")
+        arguments = (*JUDGE, f"reward_model.base_url={server.url}", "reward_model.concurrency=1", "max_missing=0.4")
+        assert collect(*arguments, "k=33", "prompts.limit=6")[0] == 0
+        code, _, err = collect(*arguments, "k=33")
         assert code == 0, err
-    assert samples(tmp_path, "judge")["reward"].isna().sum() == 2 * 9
+    assert samples(tmp_path, "judge")["reward"].isna().sum() == 2 * 2 * 33
 
 
 def test_a_stated_share_may_be_missing(collect):
