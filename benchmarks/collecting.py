@@ -1,10 +1,11 @@
-"""``python -m benchmarks.collecting [PROMPTS [LARGER]]``: what ``erp collect`` itself costs, beside the models.
+"""``python -m benchmarks.collecting [PROMPTS [LARGER...]]``: what ``erp collect`` itself costs, beside the models.
 
 Engine and reward model answer at once; store, journals, parts and manifests are real. Two sizes tell how it grows: a
 third of PROMPTS and PROMPTS, five members, K = 32, blocks as large as at the paper's 1.42 million prompts. Then the
-same command once more, which finds all done. Then PROMPTS anew, and LARGER where it is given, killed (SIGKILL) amid
+same command once more, which finds all done. Then PROMPTS anew, and LARGER where they are given, killed (SIGKILL) amid
 sampling and amid scoring: how long the same command takes, from its start, until the first response that was not
-there is asked for, and the first score. Each is a process of its own. Writes
+there is asked for, and the first score. ``1420909x1`` is that many prompts with one sample of each: what depends on the
+number of prompts and of files alone can be had of the full size in an hour. Each is a process of its own. Writes
 ``benchmarks/COLLECT.md`` of what stands in ``collect.json`` beside it, and measures what does not stand there.
 """
 
@@ -24,7 +25,6 @@ from typing import Any
 
 import pyarrow.parquet
 
-from benchmarks.__main__ import machine
 from erp import cli
 from erp.collect.rewards.base import Pair, RewardAdapter
 from erp.collect.store import Store
@@ -59,7 +59,7 @@ class Length(RewardAdapter):
         return [float(len(pair.response)) for pair in pairs]
 
 
-def work(prompts: int, folder: Path) -> int:
+def work(prompts: int, k: int, folder: Path) -> int:
     """A collection in this process; it notes in the folder when each step begins, and every list of a folder."""
     from benchmarks import collecting  # which engine and reward model are of, whatever this module is called
 
@@ -71,7 +71,8 @@ def work(prompts: int, folder: Path) -> int:
     if not source.exists():
         words = " ".join(["word"] * 60)
         rows = ({"prompt_id": f"p{i}", "prompt": f"{words} {i}?"} for i in range(prompts))
-        source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        with source.open("w") as stream:
+            stream.writelines(json.dumps(row) + "\n" for row in rows)
 
     def noted(step: str) -> None:
         if step not in seen:
@@ -87,7 +88,7 @@ def work(prompts: int, folder: Path) -> int:
     members = ",".join(f"m{i}" for i in range(MEMBERS))
     return cli.main([
         "collect", f"--config-dir={config}", "prompts=jsonl", f"prompts.path={source}", "pool=all",
-        f"pool.members=[{members}]", "engine=fake", "reward_model=fake", f"k={K}", f"block={BLOCK}", f"out={folder}",
+        f"pool.members=[{members}]", "engine=fake", "reward_model=fake", f"k={k}", f"block={BLOCK}", f"out={folder}",
         "name=table", "progress=false",
     ])  # fmt: skip
 
@@ -96,6 +97,8 @@ def work(prompts: int, folder: Path) -> int:
 class Cost:
     """What processes took, one after the other; ``waits``: seconds until one was at work."""
 
+    prompts: int
+    k: int = K
     cpu: float = 0.0
     wall: float = 0.0
     peak_mb: float = 0.0
@@ -108,9 +111,10 @@ class Cost:
 class Process:
     """A collection in a process of its own."""
 
-    def __init__(self, prompts: int, folder: Path) -> None:
-        command = [sys.executable, "-m", "benchmarks.collecting", "work", str(prompts), str(folder)]
-        self.folder, self.since = folder, time.perf_counter()
+    def __init__(self, cost: Cost, folder: Path) -> None:
+        size = [str(cost.prompts), str(cost.k)]
+        command = [sys.executable, "-m", "benchmarks.collecting", "work", *size, str(folder)]
+        self.cost, self.folder, self.since = folder, time.perf_counter()
         self.of = subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd=Path(__file__).parents[1])
 
     def until(self, there: Callable[[], bool]) -> float:
@@ -128,8 +132,9 @@ class Process:
         """Seconds from its start until so many parts are in a folder of the table."""
         return self.until(lambda: len(list((self.folder / "table" / folder).glob("part-*"))) >= count)
 
-    def ended(self, cost: Cost, killed: bool = False) -> None:
+    def ended(self, killed: bool = False) -> None:
         """Wait for its end, and add what it took."""
+        cost = self.cost
         _, status, used = os.wait4(self.of.pid, 0)
         self.of.returncode = os.waitstatus_to_exitcode(status)
         assert self.of.returncode == (-9 if killed else 0), self.of.returncode
@@ -143,67 +148,73 @@ class Process:
         lists.unlink(missing_ok=True)
 
 
-def undisturbed(prompts: int, folder: Path) -> Cost:
+def undisturbed(cost: Cost, folder: Path) -> None:
     """One process to the end."""
-    cost = Cost()
-    Process(prompts, folder).ended(cost)
-    return cost
+    Process(cost, folder).ended()
 
 
-def killed_twice(prompts: int, folder: Path) -> Cost:
+def killed_twice(cost: Cost, folder: Path) -> None:
     """Killed amid sampling, again amid scoring; the table is whole in the end."""
-    cost, blocks = Cost(), math.ceil(prompts / BLOCK)
-    first = Process(prompts, folder)
+    blocks = math.ceil(cost.prompts / BLOCK)
+    first = Process(cost, folder)
     first.parts("samples", MEMBERS * blocks // 2)
     first.of.kill()
-    first.ended(cost, killed=True)
-    second = Process(prompts, folder)
+    first.ended(killed=True)
+    second = Process(cost, folder)
     waits = [second.at("sampling")]
     second.parts("rewards/fake", blocks // 2)
     second.of.kill()
-    second.ended(cost, killed=True)
-    third = Process(prompts, folder)
+    second.ended(killed=True)
+    third = Process(cost, folder)
     waits.append(third.at("scoring"))
-    third.ended(cost)
+    third.ended()
     for where in ("samples", "rewards/fake"):
         parts = (folder / "table" / where).glob("part-*")
         rows = sum(pyarrow.parquet.read_metadata(part).num_rows for part in parts)
-        assert rows == prompts * MEMBERS * K, (where, rows)
+        assert rows == cost.prompts * MEMBERS * cost.k, (where, rows)
     cost.waits = tuple(waits)
-    return cost
 
 
 def main() -> None:
     """Measure what is not measured yet, print, write."""
-    whole, *larger = [int(argument) for argument in sys.argv[1:]] or [PROMPTS]
+    (whole, _), *larger = [_size(argument) for argument in sys.argv[1:] or [str(PROMPTS)]]
     facts = json.loads(FACTS.read_text()) if FACTS.exists() else {}
 
-    def measure(what: str, size: int, how: Callable[[int, Path], Cost], folder: Path) -> None:
-        facts[what] = {"prompts": size, "load": os.getloadavg()[0], **asdict(how(size, folder))}
+    def measure(what: str, cost: Cost, how: Callable[[Cost, Path], None], folder: Path) -> None:
+        how(cost, folder)
+        facts[what] = {"load": os.getloadavg()[0], **asdict(cost)}
         print(_row(what, facts[what]), flush=True)
         FACTS.write_text(json.dumps(facts, indent=1) + "\n")
 
     for size in (whole // 3, whole):
         if (what := f"{size:,} prompts") not in facts:
             with tempfile.TemporaryDirectory() as name:
-                measure(what, size, undisturbed, Path(name))
+                measure(what, Cost(size), undisturbed, Path(name))
                 if size == whole:
-                    measure("the same again: all done", size, undisturbed, Path(name))
-    for size in (whole, *larger):
-        if (what := f"{size:,} prompts, killed twice") not in facts:
+                    measure("the same again: all done", Cost(size), undisturbed, Path(name))
+    for size, k in ((whole, K), *larger):
+        what = f"{size:,} prompts{'' if k == K else f', K = {k}'}, killed twice"
+        if what not in facts:
             with tempfile.TemporaryDirectory() as name:
-                measure(what, size, killed_twice, Path(name))
+                measure(what, Cost(size, k), killed_twice, Path(name))
     _write(facts)
 
 
+def _size(argument: str) -> tuple[int, int]:
+    """Prompts, and samples of each: ``14209`` or ``1420909x1``."""
+    prompts, _, k = argument.partition("x")
+    return int(prompts), int(k or K)
+
+
 def _write(facts: dict[str, dict[str, Any]]) -> None:
+    from benchmarks.__main__ import machine  # here: it imports torch, which a collection does not
+
     costs: dict[int, dict[str, Any]] = {}
     for what, cost in facts.items():
-        if not what.startswith("the same"):
+        if cost["k"] == K and not what.startswith("the same"):
             costs.setdefault(cost["prompts"], cost)  # undisturbed, where it was
-    timed = {size: cost["cpu"] for size, cost in costs.items() if cost["cpu"] is not None}
-    small, large = min(timed), max(timed)
-    growth = math.log(timed[large] / timed[small]) / math.log(large / small)
+    small, large = min(costs), max(costs)
+    growth = math.log(costs[large]["cpu"] / costs[small]["cpu"]) / math.log(large / small)
     at_paper = {name: _at_paper(costs, name) for name in ("cpu", "peak_mb", "files", "mb")}
     loads = [cost["load"] for cost in facts.values()]
     lines = [
@@ -225,7 +236,7 @@ def _write(facts: dict[str, dict[str, Any]]) -> None:
         "that was not there is asked for, and until the first score that was not there is.",
         "",
         f"CPU time grows as prompts to the power of {growth:.2f}. By the lines through the smallest and the "
-        f"largest that is known, {PAPER:,} prompts take {at_paper['cpu'] / 3600:.1f} hours of one core beside the "
+        f"largest of K = {K}, {PAPER:,} prompts take {at_paper['cpu'] / 3600:.1f} hours of one core beside the "
         f"models, {at_paper['peak_mb']:,.0f} MB of memory, {at_paper['files']:,.0f} files and "
         f"{at_paper['mb'] / 1e3:,.1f} GB. "
         "How often a command lists folders does not depend on how many prompts there are.",
@@ -235,22 +246,22 @@ def _write(facts: dict[str, dict[str, Any]]) -> None:
 
 
 def _at_paper(costs: Mapping[int, Mapping[str, Any]], name: str) -> float:
-    """A cost at the paper's size, by the line through the smallest and the largest at which it is known."""
-    known = {size: float(cost[name]) for size, cost in costs.items() if cost[name] is not None}
-    small, large = min(known), max(known)
-    return known[large] + (known[large] - known[small]) / (large - small) * (PAPER - large)
+    """A cost at the paper's size, by the line through the smallest and the largest."""
+    small, large = min(costs), max(costs)
+    a, b = float(costs[small][name]), float(costs[large][name])
+    return b + (b - a) / (large - small) * (PAPER - large)
 
 
 def _row(what: str, cost: Mapping[str, Any]) -> str:
     units = {"cpu": " s", "wall": " s", "peak_mb": " MB", "files": "", "mb": " MB", "lists": ""}
-    costs = ["-" if cost[name] is None else f"{cost[name]:,.0f}{unit}" for name, unit in units.items()]
+    costs = [f"{cost[name]:,.0f}{unit}" for name, unit in units.items()]
     waits = ", ".join(f"{wait:.1f} s" for wait in cost["waits"])
-    cells = [what, f"{cost['prompts'] * MEMBERS * K:,}", *costs, waits]
+    cells = [what, f"{cost['prompts'] * MEMBERS * cost['k']:,}", *costs, waits]
     return f"| {' | '.join(cells)} |"
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["work"]:
-        sys.exit(work(int(sys.argv[2]), Path(sys.argv[3])))
+        sys.exit(work(int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4])))
     else:
         main()

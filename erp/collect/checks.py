@@ -26,8 +26,8 @@ def warnings(store: Store, held: dict[str, Any], blocks: int, there: set[str]) -
         frames = [_facts(store.read_frame(f"samples/{part}", _COLUMNS)) for part in parts]
         if not frames:
             continue
-        facts = pd.concat(frames)
-        several, alike = len(facts), int((facts["texts"] == 1).sum())
+        facts = pd.DataFrame(frames).sum()
+        several, alike = int(facts["prompts"]), int(facts["alike"])
         k, temperature = held["k"], said["decoding"]["temperature"]
         if k > 1 and temperature != 0 and alike > MOST_ALIKE * several:
             at = "" if temperature is None else f", at temperature {temperature:g}"
@@ -36,9 +36,9 @@ def warnings(store: Store, held: dict[str, Any], blocks: int, there: set[str]) -
                 "something between here and the model answer from a cache? Copies are no samples, and what is said of "
                 "noise will not be to be believed"
             )
-        if cut := int(facts["cut"].sum()):
-            found.append(f"note: {name}: {cut_share(cut, int(facts['size'].sum()), said['decoding']['max_tokens'])}")
-        if unknown := int(facts["unknown"].sum()):
+        if cut := int(facts["cut"]):
+            found.append(f"note: {name}: {cut_share(cut, int(facts['size']), said['decoding']['max_tokens'])}")
+        if unknown := int(facts["unknown"]):
             found.append(
                 f"warning: {name}: the tokens of {unknown:,} of {several * k:,} responses are unknown: the server did "
                 "not say, or said 0; learning estimates them as characters / 4"
@@ -46,10 +46,11 @@ def warnings(store: Store, held: dict[str, Any], blocks: int, there: set[str]) -
     return found
 
 
-def _facts(rows: pd.DataFrame) -> pd.DataFrame:
-    """By prompt: distinct texts, responses, those with a text of unknown length, and those that were cut."""
+def _facts(rows: pd.DataFrame) -> dict[str, int]:
+    """Prompts, those with one distinct text, responses, those with a text of unknown length, and those cut."""
+    texts = rows.groupby("prompt_id")["response"].nunique()
     unknown, cut = rows["completion_tokens"].isna() & (rows["response"] != ""), rows["finish_reason"] == "length"
-    by_prompt = rows.assign(unknown=unknown, cut=cut).groupby("prompt_id")
-    return by_prompt.agg(
-        texts=("response", "nunique"), size=("response", "size"), unknown=("unknown", "sum"), cut=("cut", "sum")
-    )
+    return {
+        "prompts": len(texts), "alike": int((texts == 1).sum()), "size": len(rows), "unknown": int(unknown.sum()),
+        "cut": int(cut.sum()),
+    }  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 import pandas as pd
@@ -10,7 +9,7 @@ import pandas as pd
 from erp.build import as_built, build
 from erp.collect.growth import Beside, beside, block_of, forget_silent, sampled_members, without_silent
 from erp.collect.journal import forget
-from erp.collect.prompts.base import PromptSet, prompt_frame, with_ids_of
+from erp.collect.prompts.base import AT_ONCE, PromptSet, prompt_frame, prompts_hash, with_ids_of
 from erp.collect.score import Scorer, rewards_folder
 from erp.collect.store import Store
 from erp.config import CollectConfig, Member
@@ -51,7 +50,7 @@ def open_collection(
         if write:
             _begin(store, wanted, prompts)
         return wanted, prompts
-    found_there, before = _held(store, prompts, write)
+    found_there, before = _held(store, wanted["prompts"], prompts, write)
     held = without_silent(found_there, wanted, sampled) if samples else found_there
     found = Beside(before, prompts.iloc[:0], [], {})
     if held["prompts"] != wanted["prompts"]:
@@ -90,7 +89,7 @@ def _begin(store: Store, wanted: dict[str, Any], prompts: pd.DataFrame) -> None:
         forget_silent(store, set(before["members"]))
         store.remove(PROMPTS)  # first: settings without prompts are a collection that is being begun
     store.write_json(SETTINGS, wanted)
-    store.write_frame(PROMPTS, prompts)
+    store.write_frame(PROMPTS, prompts, AT_ONCE)
 
 
 def _write(store: Store, held: dict[str, Any], merged: dict[str, Any], found: Beside, prompts: pd.DataFrame) -> None:
@@ -103,15 +102,17 @@ def _write(store: Store, held: dict[str, Any], merged: dict[str, Any], found: Be
         store.write_json(SETTINGS, {**held, "references": merged["references"]})
     # then prompts, so that what the settings count is there
     if len(found.more) or found.corrected or not store.exists(PROMPTS):
-        store.write_frame(PROMPTS, prompts)
+        store.write_frame(PROMPTS, prompts, AT_ONCE)
     if merged != held:
         store.write_json(SETTINGS, merged)
 
 
-def _held(store: Store, prompts: pd.DataFrame, write: bool) -> tuple[dict[str, Any], pd.DataFrame]:
-    """What a collection was made from, and its prompts."""
-    held = store.read_json(SETTINGS)
-    before = store.read_frame(PROMPTS) if store.exists(PROMPTS) else prompts  # killed between the two
+def _held(store: Store, wanted: str, prompts: pd.DataFrame, write: bool) -> tuple[dict[str, Any], pd.DataFrame]:
+    """What a collection was made from, and its prompts: the very ``prompts`` where their hash is the ``wanted`` one."""
+    held, before = store.read_json(SETTINGS), prompts
+    if store.exists(PROMPTS):  # else it was killed between the two
+        same = held["prompts"] == wanted and store.count_rows(PROMPTS) == len(prompts)
+        before = prompts if same else store.read_frame(PROMPTS)
     if "added" not in held:  # an older erp's, whose prompts all came at a time: said before there are more
         held["added"] = [len(before)]
         if write:
@@ -129,7 +130,9 @@ def prompts_of(store: Store, config: CollectConfig, source: PromptSet) -> pd.Dat
         if source.fixed and store.exists(PROMPTS) and rule | held == rule | asked:
             return store.read_frame(PROMPTS)
     prompts = prompt_frame(source.prompts())
-    return with_ids_of(store.read_frame(PROMPTS), prompts) if store.exists(PROMPTS) else prompts
+    if not store.exists(PROMPTS) or store.read_frame(PROMPTS, ["prompt_id"]).equals(prompts[["prompt_id"]]):
+        return prompts
+    return with_ids_of(store.read_frame(PROMPTS), prompts)
 
 
 def _settings(config: CollectConfig, prompts: pd.DataFrame) -> dict[str, Any]:
@@ -141,7 +144,7 @@ def _settings(config: CollectConfig, prompts: pd.DataFrame) -> dict[str, Any]:
     settings: dict[str, Any] = jsonable(
         {
             "source": _source(config),
-            "prompts": hashlib.sha256(prompts.to_json(orient="split", index=False).encode()).hexdigest(),
+            "prompts": prompts_hash(prompts),
             "k": config.k,
             "seed": config.seed,
             "block": config.block or block_of(len(prompts)),

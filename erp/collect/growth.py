@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,7 @@ from urllib.parse import unquote
 
 import pandas as pd
 
+from erp.collect.prompts.base import slices
 from erp.collect.store import Store
 from erp.collect.units import Blocks, Unit
 
@@ -84,14 +86,19 @@ class Beside:
 
 def beside(held: pd.DataFrame, prompts: pd.DataFrame) -> Beside:
     """Hold a prompt set against those held: what no response depends on may be corrected, not taken away."""
-    columns = held.columns.union(prompts.columns, sort=False)
-    before, now = (frame.reindex(columns=columns).astype("str").set_index("prompt_id") for frame in (held, prompts))
-    now = now.reindex(before.index)
-    differs = now.fillna("") != before.fillna("")
-    corrections = differs[list(CORRECTED)] & now[list(CORRECTED)].notna()
-    differs[list(CORRECTED)] &= ~corrections
-    other = differs.any(axis=1)
-    mended = held.assign(**{c: now[c].where(corrections[c], before[c]).to_numpy() for c in CORRECTED})
-    corrected = {column: count for column in CORRECTED if (count := int(corrections[column].sum()))}
+    columns, places = held.columns.union(prompts.columns, sort=False), pd.Index(prompts["prompt_id"])
+    mended, other, corrected = list[pd.DataFrame](), list[str](), Counter[str]()
+    for some in slices(held):
+        found = places.get_indexer(pd.Index(some["prompt_id"]))
+        now = prompts.iloc[found[found >= 0]]
+        before, now = (frame.reindex(columns=columns).astype("str").set_index("prompt_id") for frame in (some, now))
+        now = now.reindex(before.index)
+        differs = now.fillna("") != before.fillna("")
+        corrections = differs[list(CORRECTED)] & now[list(CORRECTED)].notna()
+        differs[list(CORRECTED)] &= ~corrections
+        own = {c: now[c].where(corrections[c], before[c]).to_numpy() for c in CORRECTED}
+        mended.append(some.assign(**own).astype("str"))
+        other += differs.index[differs.any(axis=1)].tolist()
+        corrected.update({column: int(corrections[column].sum()) for column in CORRECTED})
     known = prompts["prompt_id"].isin(held["prompt_id"])
-    return Beside(mended.astype("str"), prompts[~known], other.index[other].tolist(), corrected)
+    return Beside(pd.concat(mended, ignore_index=True), prompts[~known], other, +corrected)

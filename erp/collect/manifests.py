@@ -56,7 +56,7 @@ def write_manifest(store: Store, held: dict[str, Any], failed: int) -> None:
         MANIFEST,
         TABLE.numbered(
             {
-                "prompts": len(store.read_frame(PROMPTS, ["prompt_id"])),
+                "prompts": store.count_rows(PROMPTS),
                 "members": list(held["members"]),
                 "k": held["k"],
                 "failed_prompts": failed,

@@ -8,17 +8,15 @@ from typing import Any
 
 import pandas as pd
 
-from erp.collect.prompts.base import MESSAGES
+from erp.collect.prompts.base import MESSAGES, slices
 from erp.collect.rewards.base import Pair
 from erp.table.asked import as_text
-
-PROMPTS_AT_ONCE = 10_000
 
 
 def unanswered(prompts: pd.DataFrame) -> Iterator[Pair]:
     """The prompts as pairs whose responses are empty; some at a time, as there may be millions."""
-    for start in range(0, len(prompts), PROMPTS_AT_ONCE):
-        yield from (as_pair(row, "") for row in prompts.iloc[start : start + PROMPTS_AT_ONCE].to_dict("records"))
+    for some in slices(prompts):
+        yield from (as_pair(row, "") for row in some.to_dict("records"))
 
 
 def as_pair(prompt: Mapping[Any, Any], response: str) -> Pair:

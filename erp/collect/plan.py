@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from erp.collect.growth import blocks_of, sampled_with_less
 from erp.collect.journal import kept
-from erp.collect.prompts.base import asked, characters
+from erp.collect.prompts.base import asked, characters, slices
 from erp.collect.store import Store
 from erp.collect.units import Blocks, Unit, sampling_units
 from erp.config import CollectConfig, Member
@@ -102,19 +103,27 @@ def _shares(store: Store, config: CollectConfig, prompts: pd.DataFrame, held: di
     lines = kept(store, "journal/samples")
     begun = {unit: lines.get(f"{unit.name}.jsonl", 0) for unit in left}
     done = [unit for unit in units if unit not in left and unit.file in logs]
-    return [_share(store, config, prompts, blocks, member, done, left, begun) for member in members]
+    lengths = _lengths(prompts) if left else np.empty(0)
+    return [_share(store, config, lengths, blocks, member, done, left, begun) for member in members]
+
+
+def _lengths(prompts: pd.DataFrame) -> NDArray[np.float64]:
+    """Characters of what is asked (N,)."""
+    every = (said for some in slices(prompts) for said in asked(some))
+    counts = (len(said) if isinstance(said, str) else characters(said) for said in every)
+    return np.fromiter(counts, np.float64, len(prompts))
 
 
 def _share(
-    store: Store, config: CollectConfig, prompts: pd.DataFrame, blocks: Blocks, member: Member, done: list[Unit],
+    store: Store, config: CollectConfig, lengths: NDArray[np.float64], blocks: Blocks, member: Member, done: list[Unit],
     left: dict[Unit, int], begun: dict[Unit, int],
 ) -> Share:  # fmt: skip
     own = [unit for unit in left if unit.member == member.name]
-    texts = [(text, left[unit]) for unit in own for text in asked(prompts.iloc[blocks.rows[unit.block]])]
     there = sum(begun[unit] for unit in own)
     responses = max(0, sum(blocks.held_by(unit.block) * left[unit] for unit in own) - there)
     measured = _measured(store, [unit for unit in done if unit.member == member.name])
-    each = [math.ceil(characters(member.messages(text)) / CHARACTERS_PER_TOKEN) for text, _ in texts]
+    each = np.ceil((lengths + characters(member.messages(""))) / CHARACTERS_PER_TOKEN)  # its words beside the prompt
+    of_unit = {unit: float(each[blocks.rows[unit.block]].sum()) for unit in own}
     length, basis = float(_GUESS), f"a guess of {_GUESS:,} tokens, as max_tokens is null"
     if member.decoding.max_tokens is not None:
         length, basis = float(member.decoding.max_tokens), "max_tokens, the most it can be"
@@ -127,10 +136,10 @@ def _share(
             length, basis = measured[0], "measured in the finished units"
         else:
             basis += "; the server does not tell"
-    prompt_tokens, completion_tokens = float(sum(each)), responses * length
+    prompt_tokens, completion_tokens = sum(of_unit.values()), responses * length
     usd = gpu_hours = None
     if member.input_usd_per_mtok is not None and member.output_usd_per_mtok is not None:
-        billed = sum(tokens * samples for tokens, (_, samples) in zip(each, texts, strict=True))
+        billed = sum(tokens * left[unit] for unit, tokens in of_unit.items())
         usd = (billed * member.input_usd_per_mtok + completion_tokens * member.output_usd_per_mtok) / 1e6
     if member.active_parameters is not None:
         flops = 2 * member.active_parameters * (prompt_tokens + completion_tokens)

@@ -7,8 +7,6 @@ from contextlib import ExitStack
 from itertools import groupby
 from typing import Any
 
-import pandas as pd
-
 from erp.build import build
 from erp.collect.growth import sampled_members
 from erp.collect.prompts.base import MESSAGES, asked
@@ -54,7 +52,6 @@ class Sampler:
         self.members = {member.name: member for member in members}
         self.tick: Callable[[int], object] | None = None
         self._engine: tuple[dict[str, Any], Engine] | None = None
-        self._prompts: pd.DataFrame | None = None
         self._stopped = False
 
     def stop(self) -> bool:
@@ -128,13 +125,12 @@ class Sampler:
         going: dict[int, tuple[SampledUnit, Request, str]],
     ) -> Iterator[Request]:  # fmt: skip
         """What the engine is asked, unit by unit, as it has room: it may be more than fits in memory."""
-        if self._prompts is None:
-            self._prompts = store.read_frame("prompts.parquet", ["prompt_id", "prompt"], [MESSAGES])
         greedy, position = member.decoding.temperature == 0, 0  # the likeliest response is asked for once
         for unit in units:
             if self._stopped:
                 return
-            prompts = self._prompts.iloc[self.blocks.rows[unit.block]]
+            rows = self.blocks.rows[unit.block]
+            prompts = store.read_rows("prompts.parquet", rows, ["prompt_id", "prompt"], [MESSAGES])
             said = dict(zip(prompts["prompt_id"].tolist(), asked(prompts), strict=True))
             seeds = {identity: request_seed(self.seed, member.name, identity) for identity in said}
             made = SampledUnit(store, unit, seeds, self.k, greedy, self.refused_too)

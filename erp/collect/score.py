@@ -17,7 +17,7 @@ from erp.collect.rewards.base import RewardAdapter
 from erp.collect.scored import KEYS, ScoredUnit, to_score, without
 from erp.collect.stopping import rest
 from erp.collect.store import Store
-from erp.collect.units import Clock, Report, Unit, rounds
+from erp.collect.units import Blocks, Clock, Report, Unit, rounds
 from erp.engines.base import Failure
 from erp.errors import ErpError
 from erp.table.belonging import RESPONSE_HASH, of_other_texts
@@ -53,23 +53,24 @@ class Scorer:
         url: of the store.
         reward_model: plug-point node, with its name.
         members: whose responses are scored.
+        blocks: of their prompts.
         weights_dir: where weights may lie.
         refused_too: whether responses are scored again that would be refused again.
         retries: further rounds for prompts that failed.
     """
 
     def __init__(
-        self, url: str, reward_model: dict[str, Any], members: list[str], weights_dir: str | None,
-        refused_too: bool = False, retries: int = 0,
+        self, url: str, reward_model: dict[str, Any], members: list[str], blocks: Blocks,
+        weights_dir: str | None, refused_too: bool = False, retries: int = 0,
     ) -> None:  # fmt: skip
-        self.url, self.node, self.members, self.weights_dir = url, reward_model, members, weights_dir
+        self.url, self.node, self.members, self.blocks = url, reward_model, members, blocks
+        self.weights_dir = weights_dir
         self.refused_too, self.retries = refused_too, retries
         self.name = str(reward_model["name"])
         self.title = f"scoring by {self.name}"
         self.ticks = False
         self.tick: Callable[[int], object] | None = None
         self._adapter: RewardAdapter | None = None
-        self._prompts: pd.DataFrame | None = None  # by prompt_id
         self._sampled: set[str] | None = None  # names of the parts with responses
         self.outdated = 0  # scores of texts that are not there any more
         self.failed = set[Unit]()  # that had failures before
@@ -97,54 +98,64 @@ class Scorer:
         """Units in which something is to be done, and how many of their responses are to be scored.
 
         Of a ``finished`` scoring, those whose responses have changed since, and those that failed where they are to be
-        tried again. Reads keys only, and only where some scores are there; the responses of parts that are younger
-        than the scores, and of units with failures.
+        tried again. Reads how long files are, and the responses of parts that are younger than the scores, and of
+        units with failures.
         """
         store, folder, counts = Store(self.url), rewards_folder(self.name), dict[Unit, int]()
         there, begun, failed = store.names("samples"), store.names(folder), store.names(f"failures/{folder}")
         kept = store.names(f"journal/{folder}")
         self._sampled = there
         for unit in units:
-            outdated = self._outdated(store, unit, there) if unit.part in begun else None
-            changed = outdated is not None and len(outdated) > 0
-            self.outdated += 0 if outdated is None else len(outdated)
+            younger = self._younger(store, unit, there) if unit.part in begun else []
+            outdated = len(self._outdated(store, unit, younger)) if younger else 0
+            self.outdated += outdated
             fails = unit.file in failed
             self.failed |= {unit} if fails else set()
-            if finished and not changed and not (fails and self.refused_too):
+            if finished and not outdated and not (fails and self.refused_too):
                 continue
             if fails and not self.refused_too and f"{unit.name}.jsonl" not in kept:
                 rows = self._pending(store, unit, there, unit.part in begun, ["response"])
                 count = to_score(store, f"failures/{folder}/{unit.file}", rows)
-            else:
+            elif fails or younger:
                 count = len(self._pending(store, unit, there, unit.part in begun)) or (0 if fails else None)
+            else:  # what has scores are responses that are there
+                sampled = sum(store.count_rows(f"samples/{name}") for name in self._parts(unit, there))
+                scored = store.count_rows(f"{folder}/{unit.part}") if unit.part in begun else 0
+                count = max(0, sampled - scored) or None
             if count is not None:
                 counts[unit] = count
         return counts
 
-    def _outdated(self, store: Store, unit: Unit, there: set[str]) -> pd.DataFrame:
+    def _parts(self, unit: Unit, there: set[str]) -> list[str]:
+        """Files that are there of the unit's responses, in order of members."""
+        return [name for member in self.members if (name := Unit(unit.block, member).part) in there]
+
+    def _younger(self, store: Store, unit: Unit, there: set[str]) -> list[str]:
+        """Those of them that are younger than its scores."""
+        since = store.changed(f"{rewards_folder(self.name)}/{unit.part}")
+        return [name for name in self._parts(unit, there) if store.changed(f"samples/{name}") >= since]
+
+    def _outdated(self, store: Store, unit: Unit, younger: Sequence[str]) -> pd.DataFrame:
         """Keys of the unit's scores that are of other texts than its samples, which are younger, now have."""
-        part = f"{rewards_folder(self.name)}/{unit.part}"
-        since, none = store.changed(part), pd.DataFrame(columns=KEYS)
-        sampled = [f"samples/{name}" for member in self.members if (name := Unit(unit.block, member).part) in there]
-        younger = [name for name in sampled if store.changed(name) >= since]
+        part, none = f"{rewards_folder(self.name)}/{unit.part}", pd.DataFrame(columns=KEYS)
         scored = store.read_frame(part, KEYS, [RESPONSE_HASH]) if younger else none
         if RESPONSE_HASH not in scored:
             return none
-        return pd.concat([of_other_texts(scored, store.read_frame(name, [*KEYS, "response"])) for name in younger])
+        texts = (store.read_frame(f"samples/{name}", [*KEYS, "response"]) for name in younger)
+        return pd.concat([of_other_texts(scored, of_part) for of_part in texts])
 
     def _pending(
         self, store: Store, unit: Unit, there: set[str], begun: bool, columns: Sequence[str] = ()
     ) -> pd.DataFrame:
         """The unit's responses that have no score yet, in order of members and prompts: their keys, and columns."""
-        wanted = [Unit(unit.block, member).part for member in self.members]
-        frames = [store.read_frame(f"samples/{name}", [*KEYS, *columns]) for name in wanted if name in there]
+        frames = [store.read_frame(f"samples/{name}", [*KEYS, *columns]) for name in self._parts(unit, there)]
         if not frames:
             return pd.DataFrame(columns=[*KEYS, *columns])
         samples = pd.concat(frames, ignore_index=True)
         if not begun:
             return samples
         scored = store.read_frame(f"{rewards_folder(self.name)}/{unit.part}", KEYS)
-        return without(samples, without(scored, self._outdated(store, unit, there)))
+        return without(samples, without(scored, self._outdated(store, unit, self._younger(store, unit, there))))
 
     def run(self, units: Sequence[Unit]) -> Iterator[Report]:
         """Score what has no score; identical (prompt, response) pairs once. Writes them beside those that have one."""
@@ -166,7 +177,7 @@ class Scorer:
         scores = ScoredUnit(store, folder, unit, rows, self.refused_too)
         with closing(scores):
             try:
-                self._score(store, scores)
+                self._score(store, unit, scores)
             except BaseException:
                 scores.leave(clock.lap())
                 raise
@@ -182,11 +193,8 @@ class Scorer:
     def _has_parts(self, store: Store) -> bool:
         return any(name.startswith("part-") for name in store.names(rewards_folder(self.name)))
 
-    def _score(self, store: Store, scores: ScoredUnit) -> None:
+    def _score(self, store: Store, unit: Unit, scores: ScoredUnit) -> None:
         """Score the pairs that have no score yet."""
-        if self._prompts is None:
-            columns = ["prompt_id", "prompt", "category", "reference"]
-            self._prompts = store.read_frame("prompts.parquet", columns, [MESSAGES]).set_index("prompt_id")
         if self._adapter is None:
             self._adapter = build(adapter_node(self.node), RewardAdapter, key="reward_model")
             self._adapter.look_in(self.weights_dir)
@@ -195,7 +203,8 @@ class Scorer:
         if self._untried and not self._usable:
             scores.lacking = _spread(scores.lacking, SOON)
         adapter, todo = self._adapter, scores.lacking
-        prompts = self._prompts.loc[list(dict.fromkeys(p for p, _ in todo))].to_dict("index")
+        columns, rows = ["prompt_id", "prompt", "category", "reference"], self.blocks.rows[unit.block]
+        prompts = store.read_rows("prompts.parquet", rows, columns, [MESSAGES]).set_index("prompt_id").to_dict("index")
         adapter.counts.clear()
         answers = iter(adapter.each([as_pair(prompts[p], text) for p, text in todo]) if todo else ())
         try:

@@ -117,7 +117,7 @@ def score_all(store: Store, config: CollectConfig, blocks: Blocks) -> str:
         )
     sampled = read_manifest(store)
     members, weights = sampled["members"], _absolute(config.weights_dir)
-    job = Scorer(store.url, config.reward_model, members, weights, config.retry_failed, config.retries)
+    job = Scorer(store.url, config.reward_model, members, blocks, weights, config.retry_failed, config.retries)
     about = same_reward_model(store, job)
     units = [Unit(block) for block in range(len(blocks.rows))]
     where = f"{score.rewards_folder(job.name)}"

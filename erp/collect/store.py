@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -78,10 +79,27 @@ class Store:
             frame: pd.DataFrame = pd.read_parquet(stream, columns=None if columns is None else list(columns))
         return frame
 
-    def write_frame(self, name: str, frame: pd.DataFrame) -> None:
-        """Write a parquet file in one step."""
+    def read_rows(self, name: str, rows: slice, columns: Sequence[str], optional: Sequence[str] = ()) -> pd.DataFrame:
+        """Some rows of a parquet file, as ``read_frame`` gives them; read are only the groups that hold them."""
+        with self._fs.open(self.path(name), "rb") as stream:
+            file = pyarrow.parquet.ParquetFile(stream)
+            sizes = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
+            starts = [0, *accumulate(sizes)]
+            groups = [i for i, start in enumerate(starts[:-1]) if start < rows.stop and starts[i + 1] > rows.start]
+            wanted = [*columns, *(column for column in optional if column in file.schema_arrow.names)]
+            table = file.read_row_groups(groups, wanted)
+        frame: pd.DataFrame = table.slice(rows.start - starts[groups[0]], rows.stop - rows.start).to_pandas()
+        return frame
+
+    def count_rows(self, name: str) -> int:
+        """How many rows a parquet file has; none is read."""
+        with self._fs.open(self.path(name), "rb") as stream:
+            return int(pyarrow.parquet.read_metadata(stream).num_rows)
+
+    def write_frame(self, name: str, frame: pd.DataFrame, group: int | None = None) -> None:
+        """Write a parquet file in one step; ``group``: rows that are read together, where not all are."""
         buffer = io.BytesIO()
-        frame.to_parquet(buffer, index=False)
+        frame.to_parquet(buffer, index=False, row_group_size=group)
         self._write(name, buffer.getvalue())
 
     def read_json(self, name: str) -> dict[str, Any]:

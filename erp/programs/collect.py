@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow
+
 from erp.build import build
 from erp.collect.collection import open_collection, prompts_of
 from erp.collect.growth import blocks_of
@@ -56,13 +58,16 @@ def run(config: CollectConfig) -> str:
         make_folder(Path(store.url), Path(config.out))
     with store.alone():
         held, prompts = open_collection(store, config, prompts)
+        blocks, said = blocks_of(held), summary(store, config, prompts, held) if "sample" in config.steps else ""
+        del prompts  # there may be millions: from here on some are read at a time
+        pyarrow.default_memory_pool().release_unused()
+        if said:
+            print(said)
         if "sample" in config.steps:
-            if said := summary(store, config, prompts, held):
-                print(said)
-            print(sample_all(store, config, blocks_of(held), held))
+            print(sample_all(store, config, blocks, held))
     if "score" in config.steps:
         with store.alone(str(config.reward_model["name"])):  # others may score at the same time
-            print(score_all(store, config, blocks_of(held)))
+            print(score_all(store, config, blocks))
     return store.url
 
 

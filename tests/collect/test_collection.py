@@ -302,10 +302,10 @@ def test_a_full_disk_says_so_and_keeps_what_is_there(collect, tmp_path, monkeypa
 
     write = Store.write_frame
 
-    def full(self, name, frame):
+    def full(self, name, frame, *more):
         if "org%2Fbig" in name:
             raise OSError(28, "No space left on device", name)
-        write(self, name, frame)
+        write(self, name, frame, *more)
 
     monkeypatch.setattr(Store, "write_frame", full)
     code, _, err = collect()
@@ -387,12 +387,13 @@ def test_killed_between_the_scores_and_the_note_that_they_failed_before(collect,
 
 def test_a_unit_that_is_scored_again_stays_as_it_is(collect, tmp_path):
     from erp.collect.score import Scorer
-    from erp.collect.units import Unit
+    from erp.collect.units import Blocks, Unit
 
     collect()
     before = samples(tmp_path)
     node = {"_target_": "tests.collect.fakes.Letters", "name": "letters"}
-    (report,) = Scorer(str(tmp_path / "table"), node, ["small", "org/big"], None).run([Unit(1)])
+    scorer = Scorer(str(tmp_path / "table"), node, ["small", "org/big"], Blocks(2, (7,)), None)
+    (report,) = scorer.run([Unit(1)])
     assert report.done == 0
     pd.testing.assert_frame_equal(samples(tmp_path), before)
 

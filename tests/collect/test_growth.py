@@ -228,7 +228,7 @@ def test_corrected_references_by_scoring_alone_and_killed_before_the_prompts_are
     corrected(tmp_path, "reference", {"p1": "apple"})
     write = Store.write_frame
 
-    def killed(self, name, frame):
+    def killed(self, name, frame, *more):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Store, "write_frame", killed)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import pandas as pd
@@ -16,10 +18,11 @@ from erp.table.schema import PROMPT_COLUMNS
 from erp.table.texts import text_hash, text_id
 
 MESSAGES = "messages"
+AT_ONCE = 4096  # prompts that are looked at together: there may be millions
 Asked = str | tuple[Turn, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Prompt:
     """One prompt of a set.
 
@@ -74,27 +77,15 @@ def prompt_frame(prompts: Iterable[Prompt]) -> pd.DataFrame:
     Raises:
         ErpError: there is none, one is empty, or an id stands for two prompts.
     """
-    rows = [
-        [
-            None if value is None else whole_text(value)
-            for value in (
-                p.prompt_id or text_id(p.whole),
-                p.text,
-                p.category,
-                p.group,
-                p.split,
-                p.reference,
-                p.messages,
-            )
-        ]
-        for p in prompts
-    ]
-    if not rows:
+    rows, parts = map(_row, prompts), list[pd.DataFrame]()
+    while some := list(islice(rows, AT_ONCE)):  # a text takes half as much in a frame
+        parts.append(pd.DataFrame(some, columns=[*PROMPT_COLUMNS, MESSAGES], dtype="str"))
+    if not parts:
         raise ErpError("prompts: there are none left to sample; widen what prompts.* selects")
-    frame = pd.DataFrame(rows, columns=[*PROMPT_COLUMNS, MESSAGES], dtype="str")
+    frame = pd.concat(parts, ignore_index=True)
     if frame[MESSAGES].isna().all():
         del frame[MESSAGES]
-    empty = frame["prompt"].str.strip() == ""
+    empty = pd.concat([part["prompt"].str.strip() == "" for part in parts], ignore_index=True)
     if empty.any():
         raise ErpError(f"prompts: {int(empty.sum()):,} are empty, the first is {frame.loc[empty, 'prompt_id'].iloc[0]}")
     again = frame["prompt_id"].duplicated()
@@ -104,6 +95,28 @@ def prompt_frame(prompts: Iterable[Prompt]) -> pd.DataFrame:
             f"({int(again.sum()):,} such rows); ids are unique; remove the repeats"
         )
     return frame
+
+
+def _row(p: Prompt) -> list[str | None]:
+    values = (p.prompt_id or text_id(p.whole), p.text, p.category, p.group, p.split, p.reference, p.messages)
+    return [None if value is None else whole_text(value) for value in values]
+
+
+def slices(prompts: pd.DataFrame) -> Iterator[pd.DataFrame]:
+    """The prompts, some at a time, so that what is made of them need not be held of all."""
+    return (prompts.iloc[start : start + AT_ONCE] for start in range(0, len(prompts), AT_ONCE))
+
+
+def prompts_hash(prompts: pd.DataFrame) -> str:
+    """SHA-256 of the prompts as JSON, which is made of some at a time: ``to_json(orient="split", index=False)``."""
+    before = prompts.iloc[:0].to_json(orient="split", index=False).removesuffix("]}")
+    digest, between = hashlib.sha256(before.encode()), b""
+    for some in slices(prompts):
+        digest.update(between)
+        digest.update(some.to_json(orient="split", index=False)[len(before) : -len("]}")].encode())
+        between = b","
+    digest.update(b"]}")
+    return digest.hexdigest()
 
 
 def asked(prompts: pd.DataFrame) -> list[Asked]:
@@ -127,10 +140,11 @@ def with_ids_of(held: pd.DataFrame, prompts: pd.DataFrame) -> pd.DataFrame:
 
     Ids used to leave out runs of blanks. A collection that was begun then goes on.
     """
+    if not held.drop(columns="prompt_id").equals(prompts.drop(columns="prompt_id")):
+        return prompts
     made = [_folded_id(text) for text in held["prompt"]]
-    same = held.drop(columns="prompt_id").equals(prompts.drop(columns="prompt_id"))
     own = prompts["prompt_id"].tolist() == [text_id(text) for text in prompts["prompt"]]
-    return held if same and own and held["prompt_id"].tolist() == made else prompts
+    return held if own and held["prompt_id"].tolist() == made else prompts
 
 
 def _folded_id(text: str) -> str:
