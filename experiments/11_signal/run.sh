@@ -3,6 +3,7 @@
 # named, with overrides of its own. PROBES=smollm2_probe,... adds backbones whose weights have to be there (ERP_WEIGHTS, or a hub):
 #   PROBES=smollm2_probe bash run.sh humaneval3x10.parquet,cost.prices=../10_board/prices.yaml,cost.assume_completion_tokens=150
 # PROBE_WITH=backbone.dtype=bfloat16 are overrides of theirs; BACKBONES=surface,minilm is a list in place of experiment=signal's.
+# STATIC=FOLDER adds the static model that static.py made there.
 # Give the same command again and it goes on: what is finished is found.
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -17,6 +18,10 @@ sweep() {  # NAME OVERRIDES...: the backbones by three routers, those of several
   if [[ -n ${PROBES:-} ]]; then
     erp train -m experiment=signal "sweep=signal_$1_probes" router=ridge,soft_category_mean,irt,block_ridge "backbone=$PROBES" ${PROBE_WITH:-} out=../runs \
       tracking=off figures=false "${@:2}" "${all[@]}"
+  fi
+  if [[ -n ${STATIC:-} ]]; then
+    erp train -m experiment=signal "sweep=signal_$1_static" backbone=static backbone.name=static_minilm "backbone.model=$STATIC" backbone.sha256=null \
+      backbone.tokenizer_sha256=null backbone.revision=null out=../runs tracking=off figures=false "${@:2}" "${all[@]}"
   fi
   for category in given predicted; do
     erp train -m experiment=signal "sweep=signal_$1_$category" backbone=minilm router=category_mean "category=$category" out=../runs tracking=off \
