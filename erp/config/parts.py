@@ -47,9 +47,9 @@ class Split(Node):
 
 
 class Cost(Node):
-    """What a response costs: measured in USD, FLOPs or tokens, or not at all."""
+    """What a response costs: measured in USD, FLOPs, tokens or completion tokens alone, or not at all."""
 
-    kind: Literal["auto", "usd", "flops", "tokens", "none"] = "auto"
+    kind: Literal["auto", "usd", "flops", "tokens", "completion_tokens", "none"] = "auto"
     prices: str | None = None
     assume_completion_tokens: float | None = Field(None, gt=0)
     router_per_prompt: float | None = Field(None, ge=0)

@@ -11,7 +11,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-Counted = Literal["usd", "flops", "tokens", "none"]
+Counted = Literal["usd", "flops", "tokens", "completion_tokens", "none"]
 
 
 @dataclass(frozen=True, eq=False)

@@ -39,6 +39,7 @@ class Tokens:
     completion: NDArray[np.float64]
     absent: NDArray[np.bool_]  # (M,) members of whose completions train knows none
     notes: tuple[str, ...]
+    assumed: tuple[str, ...]  # of the notes, what is about completions
 
 
 def _cell_mean(table: RewardTable, column: str) -> NDArray[np.float64]:
@@ -60,7 +61,7 @@ def count_tokens(table: RewardTable, assumed_completion_tokens: float | None, tr
         raise ErpError(
             f"cost.assume_completion_tokens = {assumed_completion_tokens}: allowed is a number above 0; change it"
         )
-    notes = []
+    notes, assumed = [], list[str]()
     prompt = _cell_mean(table, "prompt_tokens")
     unknown = np.isnan(prompt)
     if unknown.any():
@@ -72,9 +73,9 @@ def count_tokens(table: RewardTable, assumed_completion_tokens: float | None, tr
     if assumed_completion_tokens is not None and absent.any():
         completion = np.where(absent & np.isnan(completion), assumed_completion_tokens, completion)
         names = shorten(np.array(table.members)[absent])
-        notes.append(f"completion tokens are assumed to be {assumed_completion_tokens:g} for {names}")
+        assumed.append(f"completion tokens are assumed to be {assumed_completion_tokens:g} for {names}")
         absent = np.zeros_like(absent)
-    return Tokens(prompt, completion, absent, tuple(notes))
+    return Tokens(prompt, completion, absent, (*notes, *assumed), tuple(assumed))
 
 
 def of_cells(count: int, cells: NDArray[np.float64]) -> str:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from erp.table.schema import RewardTable
 
 Kind = Literal["auto"] | Counted
-_KINDS: tuple[Counted, ...] = ("usd", "flops", "tokens", "none")
+_KINDS: tuple[Counted, ...] = ("usd", "flops", "tokens", "none")  # that auto chooses among
 
 
 def table_costs(
@@ -56,7 +56,7 @@ def expected_cost(
     """Cost of answering each prompt with each member: the mean over a cell's samples, completed where it is unknown.
 
     usd is the table's cost_usd where it is known, else tokens times prices; flops = 2 * active parameters * tokens;
-    tokens = prompt + completion tokens. auto takes the first of usd, flops, tokens, none that every member has. Train
+    tokens = prompt + completion tokens; completion_tokens those alone: how long an answer is. auto takes the first of usd, flops, tokens, none that every member has. Train
     alone decides what a member has, and what stands where a cost is unknown.
 
     Args:
@@ -78,6 +78,7 @@ def expected_cost(
         "usd": lambda: in_usd(table, tokens, prices),
         "flops": lambda: in_flops(table, tokens, active_parameters),
         "tokens": lambda: Attempt(tokens.prompt + tokens.completion, tokens.notes, {LENGTHS: tokens.absent}),
+        "completion_tokens": lambda: Attempt(tokens.completion, tokens.assumed, {LENGTHS: tokens.absent}),
         "none": lambda: Attempt(np.zeros(tokens.prompt.shape)),
     }
     if kind != "auto" and kind not in ways:

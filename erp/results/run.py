@@ -99,7 +99,7 @@ def differ(kind: str, ends: Sequence[float | None] | None) -> bool:
 class Cost(Section):
     """What costs are counted in."""
 
-    kind: str = told("`usd`, `flops`, `tokens` or `none`")
+    kind: str = told("`usd`, `flops`, `tokens`, `completion_tokens` or `none`")
     unit: str = told("the unit of every cost in this file")
     range: Annotated[list[Number | None], Field(min_length=2, max_length=2)] = told(
         "mean cost of the cheapest and the most expensive member", "two costs",

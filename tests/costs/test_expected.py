@@ -169,6 +169,15 @@ def test_lengths_can_be_assumed(table):
         expected_cost(table(**known), "tokens", {}, {}, assumed_completion_tokens=0)
 
 
+def test_lengths_of_answers_are_counted_alone(table):
+    """Prompts count for nothing, nor does what is estimated of them."""
+    known = {"completion_tokens": [100, None, 300, 40]}
+    costs = expected_cost(table(**known), "completion_tokens", {}, {})
+    assert costs.values.tolist() == [[100, 40], [300, 40]]
+    assert costs.notes == ("unknown costs are the member's mean on train in 1 of 4 cells",)
+    assert costs.unit == "completion tokens per prompt"
+
+
 def test_auto_takes_the_first_that_every_member_has(table):
     full, bare = table(**TOKENS), table()
     some = {"a": PRICES["a"]}
