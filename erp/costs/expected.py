@@ -56,8 +56,8 @@ def expected_cost(
     """Cost of answering each prompt with each member: the mean over a cell's samples, completed where it is unknown.
 
     usd is the table's cost_usd where it is known, else tokens times prices; flops = 2 * active parameters * tokens;
-    tokens = prompt + completion tokens; completion_tokens those alone: how long an answer is. auto takes the first of usd, flops, tokens, none that every member has. Train
-    alone decides what a member has, and what stands where a cost is unknown.
+    tokens = prompt + completion tokens; completion_tokens those alone. auto takes the first of usd, flops, tokens, none
+    that every member has. Train alone decides what a member has, and what stands where a cost is unknown.
 
     Args:
         table: The table of the pool.
