@@ -31,7 +31,7 @@ UNITS = {
     "usd": Unit("USD per prompt", "USD per thousand prompts", 1e-3, "per USD per thousand prompts"),
     "flops": Unit("FLOPs per prompt", "trillion FLOPs per prompt", 1e12, "per trillion FLOPs"),
     "tokens": Unit("tokens per prompt", "tokens per prompt", 1.0, "per token"),
-    "completion_tokens": Unit(*["completion tokens per prompt"] * 2, 1.0, "per completion token"),
+    "completion_tokens": Unit("tokens of an answer", "tokens of an answer", 1.0, "per token of an answer"),
     "none": Unit("none", "none", 1.0, ""),
 }
 

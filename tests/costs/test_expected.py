@@ -175,7 +175,7 @@ def test_lengths_of_answers_are_counted_alone(table):
     costs = expected_cost(table(**known), "completion_tokens", {}, {})
     assert costs.values.tolist() == [[100, 40], [300, 40]]
     assert costs.notes == ("unknown costs are the member's mean on train in 1 of 4 cells",)
-    assert costs.unit == "completion tokens per prompt"
+    assert costs.unit == "tokens of an answer"
 
 
 def test_auto_takes_the_first_that_every_member_has(table):
