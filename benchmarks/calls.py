@@ -40,6 +40,7 @@ _ANSWER = {
     "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "yes " * 40}}],
     "usage": {"prompt_tokens": 9, "completion_tokens": 40},
 }
+_MODELS = {"object": "list", "data": [{"id": "tiny", "object": "model"}]}
 
 
 def latency_s(body: bytes) -> float:
@@ -51,13 +52,15 @@ def latency_s(body: bytes) -> float:
 
 async def serve(slow: bool) -> None:
     """The server: its port on the first line, then answers until it is ended."""
-    body = json.dumps(_ANSWER).encode()
-    answer = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body)
+    answer, models = (_ok(json.dumps(said).encode()) for said in (_ANSWER, _MODELS))
 
     async def connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
+                if head.startswith(b"GET "):  # which models there are, before a collection
+                    writer.write(models)
+                    continue
                 length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
                 asked = await reader.readexactly(length)
                 if slow:
@@ -69,6 +72,10 @@ async def serve(slow: bool) -> None:
     server = await asyncio.start_server(connection, "127.0.0.1", 0, backlog=2048)
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
+
+
+def _ok(body: bytes) -> bytes:
+    return b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ WINDOW_S = 1.0  # over which answers are counted
 BELOW = 0.95  # of what was answered lately: the pace after a refusal
 LONGEST_S = 60.0  # that all calls wait because one was refused, or that one waits for another
 GROWTH = 0.02  # of the pace, in a second without a refusal
+AT_A_TURN = 32  # calls that start before the loop looks again which answers are there
 _DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m(?!s))?(?:([\d.]+)s)?(?:([\d.]+)ms)?")
 
 
@@ -21,6 +22,10 @@ class Pace:
 
     After a 429 calls start no faster than they were answered in the last second, which slowly grows again. Where the
     address tells what is left (``x-ratelimit-*-requests``, as OpenAI's does), calls slow down before it is used up.
+
+    Few calls start in one turn of the loop, and the answers that are there are read before the next few do: as many as
+    there may be are under way only where the address makes them wait. Where it answers at once, more would do no more
+    in a second: each connection, and what its calls hold, is only slower to come by.
     """
 
     def __init__(self) -> None:
@@ -28,10 +33,13 @@ class Pace:
         self._answered: deque[float] = deque()
         self._next = 0.0
         self._lock = asyncio.Lock()
+        self._starts = asyncio.Semaphore(AT_A_TURN)
         self._cut = -math.inf
 
     async def turn(self) -> None:
         """Wait until the next call may start."""
+        await self._starts.acquire()
+        asyncio.get_running_loop().call_soon(self._starts.release)  # in the next turn of the loop
         if self._next == 0.0:  # never was too much
             return
         async with self._lock:  # one waits, the others stand in line: a refusal meanwhile is for all of them
