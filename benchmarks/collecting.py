@@ -114,14 +114,14 @@ class Process:
     def __init__(self, cost: Cost, folder: Path) -> None:
         size = [str(cost.prompts), str(cost.k)]
         command = [sys.executable, "-m", "benchmarks.collecting", "work", *size, str(folder)]
-        self.cost, self.folder, self.since = folder, time.perf_counter()
+        self.cost, self.folder, self.since = cost, folder, time.perf_counter()
         self.of = subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd=Path(__file__).parents[1])
 
-    def until(self, there: Callable[[], bool]) -> float:
-        """Seconds from its start until something is there."""
+    def until(self, there: Callable[[], bool], every_s: float = 0.01) -> float:
+        """Seconds from its start until something is there, for which is looked so often."""
         while not there():
             assert self.of.poll() is None, "the collection ended before it was killed"
-            time.sleep(0.01)
+            time.sleep(every_s)
         return time.perf_counter() - self.since
 
     def at(self, step: str) -> float:
@@ -130,7 +130,7 @@ class Process:
 
     def parts(self, folder: str, count: int) -> float:
         """Seconds from its start until so many parts are in a folder of the table."""
-        return self.until(lambda: len(list((self.folder / "table" / folder).glob("part-*"))) >= count)
+        return self.until(lambda: len(list((self.folder / "table" / folder).glob("part-*"))) >= count, 0.5)
 
     def ended(self, killed: bool = False) -> None:
         """Wait for its end, and add what it took."""
