@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import heapq
+import json
+import os
+import tempfile
+import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 from erp.collect.prompts.base import Prompt
 from erp.errors import ErpError
+from erp.table.partitions import on_disk
 from erp.table.texts import exact
 
 Balance = Literal["proportional", "equal"]
@@ -73,10 +78,31 @@ class First:
 
 @dataclass
 class _Stratum:
-    """The smallest tickets of one category so far, and how many distinct texts it has."""
+    """The smallest tickets of one category so far, where their prompts lie, and how many distinct texts it has."""
 
     size: int = 0
-    held: dict[int, Prompt] = field(default_factory=dict)
+    held: dict[int, int] = field(default_factory=dict)
+
+
+class _Aside:
+    """Prompts in a file without a name: millions of them, in an order that nobody knows yet, are more than memory."""
+
+    def __init__(self) -> None:
+        with on_disk():
+            self._file = tempfile.TemporaryFile(prefix="erp-")  # noqa: SIM115 - closed with the draw
+        weakref.finalize(self, self._file.close)
+
+    def put(self, prompt: Prompt) -> int:
+        """Where it lies."""
+        with on_disk():
+            place = self._file.seek(0, os.SEEK_END)
+            self._file.write(json.dumps([getattr(prompt, name) for name in Prompt.__slots__]).encode() + b"\n")
+        return place
+
+    def get(self, place: int) -> Prompt:
+        """The one that lies there."""
+        self._file.seek(place)
+        return Prompt(*json.loads(self._file.readline()))
 
 
 class Draw:
@@ -85,7 +111,8 @@ class Draw:
     Every text has a ticket, a hash of the seed and itself; a category's share is filled with its smallest tickets, and
     the sample comes in the order of its tickets. So the same prompts are drawn whatever the order of rows, a larger
     limit keeps what a smaller one drew (up to the rounding of shares), and any beginning of the sample is a sample.
-    Held in memory are at most ``3 * limit`` prompts of a category, and a number for each text seen.
+    In memory are a number for each text seen, and at most ``3 * limit`` places of prompts of a category; prompts lie in
+    the folder for temporary files (``TMPDIR``).
 
     A text that stands under several categories counts for the first of them in the alphabet.
 
@@ -100,6 +127,7 @@ class Draw:
         self.repeats = 0
         self._home: dict[int, str] = {}
         self._strata: dict[str, _Stratum] = {}
+        self._prompts = _Aside()
 
     def add(self, prompt: Prompt) -> None:
         """Enter one prompt."""
@@ -111,13 +139,13 @@ class Draw:
                 return
             old = self._strata[home]
             old.size -= 1
-            other = old.held.pop(key, prompt)
-            if home == name:  # texts that differ in line ends alone: the choice is not the order of rows'
-                prompt = min(prompt, other, key=lambda p: p.whole)
+            place = old.held.pop(key, None)
+            if home == name and place is not None:  # line ends alone differ: the choice is not the order of rows'
+                prompt = min(prompt, self._prompts.get(place), key=lambda p: p.whole)
         self._home[key] = name
         stratum = self._strata.setdefault(name, _Stratum())
         stratum.size += 1
-        stratum.held[key] = prompt
+        stratum.held[key] = self._prompts.put(prompt)
         if self.limit is not None and len(stratum.held) > 3 * self.limit:
             # ``limit`` would do, but that a text still may move to a category before this one
             kept = heapq.nsmallest(2 * self.limit, stratum.held)
@@ -132,10 +160,10 @@ class Draw:
         sizes = self.sizes()
         return sizes if self.limit is None else quotas(sizes, self.limit, self.balance)
 
-    def drawn(self) -> list[Prompt]:
+    def drawn(self) -> Iterator[Prompt]:
         """The sample, in the order of its tickets."""
-        chosen: dict[int, Prompt] = {}
+        chosen: dict[int, int] = {}
         for name, share in self.shares().items():
             held = self._strata[name].held
             chosen |= {key: held[key] for key in heapq.nsmallest(share, held)}
-        return [chosen[key] for key in sorted(chosen)]
+        return (self._prompts.get(chosen[key]) for key in sorted(chosen))
