@@ -19,14 +19,14 @@ def unanswered(prompts: pd.DataFrame) -> Iterator[Pair]:
         yield from (as_pair(row, "") for row in some.to_dict("records"))
 
 
-def as_pair(prompt: Mapping[Any, Any], response: str) -> Pair:
-    """A row of prompts.parquet with a response to it."""
+def as_pair(prompt: Mapping[Any, Any], response: str, rivals: tuple[str, ...] = ()) -> Pair:
+    """A row of prompts.parquet with a response to it, and those it is compared with."""
     category: str | None = None if pd.isna(prompt["category"]) else str(prompt["category"])
     reference, turns = read_reference(prompt["reference"]), prompt.get(MESSAGES)
     if turns is None or pd.isna(turns):
-        return Pair(str(prompt["prompt"]), response, category, reference)
+        return Pair(str(prompt["prompt"]), response, category, reference, rivals=rivals)
     history = tuple(json.loads(turns))
-    return Pair(str(as_text(history, "conversation")), response, category, reference, history)
+    return Pair(str(as_text(history, "conversation")), response, category, reference, history, rivals)
 
 
 def read_reference(text: Any) -> dict[str, Any] | None:

@@ -206,7 +206,8 @@ class Scorer:
         columns, rows = ["prompt_id", "prompt", "category", "reference"], self.blocks.rows[unit.block]
         prompts = store.read_rows("prompts.parquet", rows, columns, [MESSAGES]).set_index("prompt_id").to_dict("index")
         adapter.counts.clear()
-        answers = iter(adapter.each([as_pair(prompts[p], text) for p, text in todo]) if todo else ())
+        rivals = self._rivals(store, unit, adapter)
+        answers = iter(adapter.each([as_pair(prompts[p], text, rivals.get(p, ())) for p, text in todo]) if todo else ())
         try:
             for index, score in answers:
                 self._take(scores, index, score)
@@ -215,6 +216,17 @@ class Scorer:
             for index, score in rest(answers, self.stop):
                 self._take(scores, index, score)
             raise
+
+    def _rivals(self, store: Store, unit: Unit, adapter: RewardAdapter) -> dict[str, tuple[str, ...]]:
+        """By prompt, the first responses of the member that others are compared with."""
+        if adapter.against is None:
+            return {}
+        assert self._sampled is not None
+        if (part := Unit(unit.block, adapter.against).part) not in self._sampled:
+            return {}
+        own = store.read_frame(f"samples/{part}", ["prompt_id", "sample", "response"]).sort_values("sample")
+        texts = own[own["sample"] < adapter.rivals].groupby("prompt_id")["response"]
+        return {str(prompt_id): tuple(said) for prompt_id, said in texts}
 
     def _take(self, scores: ScoredUnit, index: int, score: float | Failure | None) -> None:
         assert self._adapter is not None

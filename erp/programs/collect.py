@@ -52,12 +52,14 @@ def run(config: CollectConfig) -> str:
     adapter.check(unanswered(prompts))
     if config.dry_run:
         held, prompts = open_collection(store, config, prompts, write=False)
+        _check_against(adapter, held)
         print(plan(store, config, prompts, held))
         return store.url
     if "://" not in store.url:
         make_folder(Path(store.url), Path(config.out))
     with store.alone():
         held, prompts = open_collection(store, config, prompts)
+        _check_against(adapter, held)
         blocks, said = blocks_of(held), summary(store, config, prompts, held) if "sample" in config.steps else ""
         del prompts  # there may be millions: from here on some are read at a time
         pyarrow.default_memory_pool().release_unused()
@@ -69,6 +71,16 @@ def run(config: CollectConfig) -> str:
         with store.alone(str(config.reward_model["name"])):  # others may score at the same time
             print(score_all(store, config, blocks))
     return store.url
+
+
+def _check_against(adapter: RewardAdapter, held: dict[str, Any]) -> None:
+    """Raise ErpError where responses would be compared with those of nobody."""
+    members = [*held["members"]]
+    if adapter.against is not None and adapter.against not in members:
+        raise ErpError(
+            f"reward_model.against = {adapter.against}: is no member of the table; allowed are {', '.join(members)}; "
+            f"name one"
+        )
 
 
 def table_url(config: CollectConfig) -> str:

@@ -23,6 +23,7 @@ GIVEN = {
     "path": "scores.csv",
     "data.path": "scores.parquet",
     "backbone.member": "some-model",
+    "reward_model.against": "some-model",
     "prompts.path": "a.jsonl",
     "prompts.dataset": "a/b",
 }

@@ -21,6 +21,7 @@ class Pair:
         prompt: what was asked; of a conversation every turn, as ``role: text``.
         reference: what the prompt set gave for verifiers, read from its JSON; None where it gave nothing.
         messages: the conversation that was asked; None where the prompt is all of it.
+        rivals: what the member that a reward model compares with answered.
     """
 
     prompt: str
@@ -28,6 +29,7 @@ class Pair:
     category: str | None = None
     reference: Mapping[str, Any] | None = None
     messages: tuple[Turn, ...] | None = None
+    rivals: tuple[str, ...] = ()
 
     @property
     def turns(self) -> tuple[Turn, ...]:
@@ -42,11 +44,15 @@ class RewardAdapter:
         higher_is_better: False for costs; the table's reader then negates the scores.
         reads_references: whether a score depends on its pair's reference.
         counts: what happened while scoring and a reader should know: ``truncated``, ``non_finite``, ``unparsable``...
+        against: member of the table whose responses all are compared with; None where each is scored alone.
+        rivals: how many of them, of every prompt.
         example: text of the last answer in which there was no usable score, from reward models that answer in words.
     """
 
     higher_is_better: bool = True
     reads_references: bool = True
+    against: str | None = None
+    rivals: int = 0
     example: str | None = None
 
     def __init__(self) -> None:

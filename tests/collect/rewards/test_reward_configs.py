@@ -7,6 +7,7 @@ from erp.build import build
 from erp.collect.rewards.base import RewardAdapter
 from erp.collect.rewards.local import LocalRewardModel
 from erp.collect.score import Scorer, adapter_node
+from erp.collect.units import Blocks
 from erp.compose import conf_folder
 from erp.config import RewardModel
 
@@ -47,7 +48,7 @@ def test_the_models_of_the_method_page_are_there():
 
 def test_what_a_card_warns_of_is_in_the_manifest():
     about = {
-        stem: Scorer("table", node, [], None).about()
+        stem: Scorer("table", node, [], Blocks(1, ()), None).about()
         for stem, node in BUILT.items()
         if "skywork" in stem or "nemo" in stem
     }
@@ -56,7 +57,9 @@ def test_what_a_card_warns_of_is_in_the_manifest():
 
 
 def test_costs_say_that_lower_is_better():
-    higher = {stem: Scorer("table", node, [], None).about()["higher_is_better"] for stem, node in BUILT.items()}
+    higher = {
+        stem: Scorer("table", node, [], Blocks(1, ()), None).about()["higher_is_better"] for stem, node in BUILT.items()
+    }
     assert [stem for stem, said in higher.items() if not said] == ["beaver_cost"]
 
 
