@@ -162,7 +162,7 @@ class PairwiseJudge(RewardAdapter):
                 continue
             before, after = map(self._worth, two)
             if before is not None and after is not None:
-                self.counts["swayed"] += before == after != 0.5
+                self.counts.update(["swayed"] if before == after != 0.5 else [])
                 shares.append((before + 1 - after) / 2)
         return sum(shares) / len(shares) if shares else None
 

@@ -122,7 +122,7 @@ class ServedYesLogit(RewardAdapter):
             self.example = likely[0][0]
             return None
         least = min(logprob for _, logprob in likely)
-        self.counts["bounded"] += yes is None or no is None
+        self.counts.update(["bounded"] if yes is None or no is None else [])
         return (least if yes is None else yes) - (least if no is None else no)
 
     def _of(self, words: Sequence[str], likely: Likely) -> float | None:

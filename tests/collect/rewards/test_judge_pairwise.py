@@ -32,7 +32,7 @@ def judged(answer, *pairs, **options):
     """Scores, what was counted, and the calls' texts."""
     with ChatServer(answer) as server:
         judge = PairwiseJudge("j", "anchor", base_url=server.url, **{"rubric": BARE, **OPTIONS, **options})
-        return judge.score(pairs), {k: v for k, v in judge.counts.items() if v}, [asked(body) for body in server.bodies]
+        return judge.score(pairs), dict(judge.counts), [asked(body) for body in server.bodies]
 
 
 def against(response, *rivals):

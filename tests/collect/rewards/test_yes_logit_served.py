@@ -28,7 +28,7 @@ def first_token(**probabilities):
 def scored(body, *pairs, **options):
     with ChatServer(lambda _, number: body) as server:
         model = ServedYesLogit("m", base_url=server.url, **OPTIONS, **options)
-        return model.score(pairs or [Pair("p", "r")]), {k: v for k, v in model.counts.items() if v}, server.bodies
+        return model.score(pairs or [Pair("p", "r")]), dict(model.counts), server.bodies
 
 
 def test_the_score_is_the_log_odds_of_the_first_token():
