@@ -23,10 +23,12 @@ def write_reward_manifest(store: Store, job: Scorer, about: dict[str, Any], fail
     counts = sum((Counter(said["counts"]) for said in logs), Counter[str]())
     known = all(said.get("scored") is not None for said in logs)  # an older erp's did not say
     scored = sum(said["scored"] for said in logs) if known else None
+    devices = sorted({said["device"] for said in logs if said.get("device")})  # the workers', not that of who waits
+    at = {"device": ", ".join(devices)} if devices else {}
     store.write_json(
         f"{folder}/{MANIFEST}",
         {
-            "reward_model": job.name, **about, "counts": counts, "scored": scored, "failed_prompts": failed,
+            "reward_model": job.name, **about, **at, "counts": counts, "scored": scored, "failed_prompts": failed,
             "notes": job.notes(counts, scored), "seconds": round(sum(said["seconds"] for said in logs), 1),
         },
     )  # fmt: skip

@@ -184,7 +184,8 @@ class Scorer:
             if self._stopped:
                 scores.leave(clock.lap())
                 return None
-            return scores.written(clock.lap(), self._answered(store))
+            device = None if self._adapter is None else self._adapter.about().get("device")
+            return scores.written(clock.lap(), self._answered(store), device)
 
     def _answered(self, store: Store) -> bool:
         """Whether the reward model ever answered anything but that it does not."""

@@ -86,11 +86,11 @@ class ScoredUnit:
         self._had[key] = score
         self._journal.add([*key, score, dict(counts)])
 
-    def written(self, seconds: float, answered: bool = True) -> Report:
+    def written(self, seconds: float, answered: bool = True, device: str | None = None) -> Report:
         """Write it, failures first, as in sampling.
 
         Where the reward model never ``answered`` anything, a refusal may be for what every call has in common: what was
-        refused is asked again.
+        refused is asked again. ``device`` is where they were computed, a worker's maybe.
         """
         if not answered and not self._had:
             known = {prompt_id for prompt_id, _ in self._known}
@@ -104,7 +104,7 @@ class ScoredUnit:
         counted, scored = Counter(self._before["counts"]) + self._counts, self._before.get("scored")
         scored = None if scored is None else scored + len(self._had)  # an older erp's log does not say
         seconds += self._logged()["seconds"]
-        store.write_json(log, {"seconds": seconds, "counts": counted, "scored": scored})
+        store.write_json(log, {"seconds": seconds, "counts": counted, "scored": scored, "device": device})
         part = f"{self._folder}/{self._unit.part}"
         rows = pd.concat([without(store.read_frame(part), self._rows), done]) if store.exists(part) else done
         if len(rows):

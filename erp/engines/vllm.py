@@ -32,6 +32,8 @@ class VllmEngine(Engine):
         dtype: of the weights; ``auto`` as they are stored (float32 becomes 16 bits).
         quantization: vLLM's name of a method; None for what the weights say.
         batch_size: requests handed over at once; they come back together.
+        seeded: whether each sample has a seed of its own, which slows vLLM's sampler down; without, equal requests are
+            drawn otherwise every time.
         trust_remote_code: run code that comes with the weights.
     """
 
@@ -45,11 +47,12 @@ class VllmEngine(Engine):
         dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
         quantization: str | None = None,
         batch_size: int = 256,
+        seeded: bool = True,
         trust_remote_code: bool = False,
     ) -> None:
         if batch_size < 1:
             raise ErpError(f"engine.batch_size = {batch_size}: give 1 or more")
-        self.batch_size = batch_size
+        self.batch_size, self.seeded = batch_size, seeded
         self.tensor_parallel_size = tensor_parallel_size
         self.options = {
             "gpu_memory_utilization": gpu_memory_utilization,
@@ -89,7 +92,10 @@ class VllmEngine(Engine):
                 yield from ((position, j, Failure(why, final=True)) for j in request.samples)
             outputs = llm.chat(
                 [list(request.messages) for _, request, _ in fitting],
-                [_sampling_params(member, request.seed + run[0], len(run)) for _, request, run in fitting],
+                [
+                    _sampling_params(member, request.seed + run[0] if self.seeded else None, len(run))
+                    for _, request, run in fitting
+                ],
                 use_tqdm=False,
                 chat_template=member.chat_template,
             ) if fitting else []  # fmt: skip
@@ -120,7 +126,7 @@ def _vllm() -> Any:
         raise ErpError(f"engine = vllm: needs the package {error.name}; pip install 'erp[vllm]'") from None
 
 
-def _sampling_params(member: Member, seed: int, n: int) -> Any:
+def _sampling_params(member: Member, seed: int | None, n: int) -> Any:
     decoding = member.decoding
     given = {name: value for name in ("temperature", "top_p") if (value := getattr(decoding, name)) is not None}
     try:

@@ -154,3 +154,16 @@ class Letters(RewardAdapter):
             return [Failure("out of reach") for _ in pairs]
         self.counts["scored"] += len(pairs)
         return [float(pair.response.count(self.letter)) for pair in pairs]
+
+
+class Elsewhere(Letters):
+    """Letters that know where they are computed once they have been, as a worker does."""
+
+    device = "where one waits"
+
+    def about(self) -> dict[str, object]:
+        return {**super().about(), "device": self.device}
+
+    def score(self, pairs: Sequence[Pair]) -> list[float | Failure | None]:
+        self.device = "cuda:0"
+        return super().score(pairs)

@@ -639,3 +639,10 @@ def test_a_collection_begun_with_ids_of_folded_texts_goes_on(collect, tmp_path):
     assert code == 0, out
     assert "4 units sampled already" in out or "2 units sampled already" in out
     assert sorted(samples(tmp_path)["prompt_id"].unique()) == sorted(old)
+
+
+def test_a_manifest_names_the_device_that_scores_were_computed_on(collect, tmp_path):
+    code, _, err = collect("reward_model._target_=tests.collect.fakes.Elsewhere")
+    assert code == 0, err
+    manifest = json.loads((tmp_path / "table/rewards/letters/manifest.json").read_text())
+    assert manifest["device"] == "cuda:0"

@@ -76,7 +76,7 @@ class LLM:
                 raise ValueError("The decoder prompt is longer than the maximum model length")
             samples = [
                 SimpleNamespace(
-                    index=j, text=f"{turns[-1]['content'][-4:]} {params.seed + j}", token_ids=[5] * (j + 1),
+                    index=j, text=f"{turns[-1]['content'][-4:]} {(params.seed or 0) + j}", token_ids=[5] * (j + 1),
                     finish_reason="length" if j else "stop",
                 )
                 for j in range(params.n)
@@ -117,6 +117,13 @@ def test_every_request_is_sampled_with_its_own_seed_and_samples_come_in_order(fo
         0: [Response(f" day {10 + j}", tokens[0], j + 1, "length" if j else "stop") for j in range(3)],
         1: [Response(f" now {20 + j}", tokens[1], j + 1, "length" if j else "stop") for j in range(3)],
     }
+
+
+def test_seeds_may_be_left_out(folder):
+    engine = VllmEngine(seeded=False)
+    assert len(list(sampled(engine, requests(), member(folder), 2))) == 2
+    ((_, params, _),) = LLM.alive[-1].calls
+    assert [each.seed for each in params] == [None, None]
 
 
 def test_null_is_vllms_own_default(folder):

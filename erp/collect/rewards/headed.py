@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from erp.collect.rewards.local import LocalRewardModel, Row
+from erp.collect.rewards.local import LocalRewardModel
 from erp.collect.rewards.sequence import SequenceClassifier
+from erp.collect.rewards.window import Row
 from erp.errors import ErpError
 
 if TYPE_CHECKING:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from erp.collect.rewards.local import LocalRewardModel, Row
+from erp.collect.rewards.local import LocalRewardModel
+from erp.collect.rewards.window import Row
 from erp.table.asked import Turn
 
 

@@ -7,10 +7,12 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from erp.collect.rewards.base import Pair, RewardAdapter
-from erp.collect.rewards.window import RESPONSE_SHARE, batches, collated, cut_notes, fit, opened, render, without_oldest
+from erp.collect.rewards import window
+from erp.collect.rewards.ahead import one_ahead
+from erp.collect.rewards.base import AT_ONCE, Pair, RewardAdapter
+from erp.collect.rewards.window import Fitted, Row
 from erp.engines.base import Failure
 from erp.errors import ErpError, said_by, shorten
 from erp.files import whole_text
@@ -20,19 +22,8 @@ from erp.weights import Weights, find_weights
 if TYPE_CHECKING:
     import torch
 
-Row = Mapping[str, list[int]]  # what the tokenizer made of one pair: input_ids, token_type_ids where there are some
 TOKENIZER = ("*.json", "*.jinja", "*.model", "*.txt")  # of a model's repository
-# What a missing package, file, GPU or class raises while a model is loaded.
-BROKEN = (ImportError, OSError, ValueError, KeyError, AttributeError, RuntimeError, AssertionError)
-
-
-class Fitted(NamedTuple):
-    """A pair as it fits into the window: its texts, what the tokenizer makes of them, and what was ``cut`` of them."""
-
-    prompt: str
-    response: str
-    row: Row
-    cut: tuple[str, ...] = ()
+BROKEN = (ImportError, OSError, ValueError, KeyError, AttributeError, RuntimeError, AssertionError)  # in loading
 
 
 class LocalRewardModel(RewardAdapter):
@@ -111,17 +102,27 @@ class LocalRewardModel(RewardAdapter):
 
     def notes(self, counts: Mapping[str, int], scored: int | None) -> list[str]:
         """How many texts were cut."""
-        return cut_notes(counts, scored, self.max_tokens)
+        return window.cut_notes(counts, scored, self.max_tokens)
 
     def score(self, pairs: Sequence[Pair]) -> list[float | Failure | None]:
         """The raw output for each pair, in order; None where it is not finite."""
+        return [score for _, score in self.each(pairs)]
+
+    def each(self, pairs: Sequence[Pair]) -> Iterator[tuple[int, float | Failure | None]]:
+        """Position and raw output of each pair, in order; the next ones are tokenised while some are computed."""
         if self._network is None:
             self._load()
-        fitted = [self.fitted(pair) for pair in pairs]
+        starts = range(0, len(pairs), AT_ONCE)
+        tokenised = one_ahead(lambda start: [self.fitted(pair) for pair in pairs[start : start + AT_ONCE]], starts)
+        for start, fitted in zip(starts, tokenised, strict=True):
+            prompts = [pair.prompt for pair in pairs[start : start + AT_ONCE]]
+            yield from enumerate(self._scored(prompts, fitted), start)
+
+    def _scored(self, prompts: list[str], fitted: list[Fitted]) -> list[float | None]:
         self.counts.update(name for one in fitted for name in one.cut)
         rows = [one.row for one in fitted]
-        scores: list[float | Failure | None] = [None] * len(rows)
-        for places in self.together([pair.prompt for pair in pairs], [len(row["input_ids"]) for row in rows]):
+        scores: list[float | None] = [None] * len(rows)
+        for places in self.together(prompts, [len(row["input_ids"]) for row in rows]):
             for place, value in zip(places, self._values([rows[i] for i in places]), strict=True):
                 if math.isfinite(value):
                     scores[place] = value
@@ -135,7 +136,7 @@ class LocalRewardModel(RewardAdapter):
 
     def rendered(self, prompt: str, response: str, earlier: Sequence[Turn] = ()) -> str:
         """The conversation in the chat template, behind ``system`` unless it has a system message of its own."""
-        return render(self._tokenizer, prompt, response, opened(earlier, self.system))
+        return window.render(self._tokenizer, prompt, response, window.opened(earlier, self.system))
 
     def network_class(self, folder: Path) -> Any:  # noqa: ARG002
         """The class whose ``from_pretrained`` reads the weights in ``folder``."""
@@ -152,7 +153,7 @@ class LocalRewardModel(RewardAdapter):
     def together(self, prompts: Sequence[str], lengths: Sequence[int]) -> Iterator[list[int]]:
         """Which rows are computed at once: those of like length. ``prompts`` and ``lengths`` are of the rows."""
         del prompts
-        return batches(lengths, self.batch_tokens)
+        return window.batches(lengths, self.batch_tokens)
 
     def fitted(self, pair: Pair) -> Fitted:
         """A pair as the model is fed it. Lone surrogates (half an emoji, as JSON may carry it) read ? instead."""
@@ -166,9 +167,9 @@ class LocalRewardModel(RewardAdapter):
         def length(prompt: str, response: str) -> int:
             return len(self.tokenise(prompt, response, kept)["input_ids"])
 
-        while kept and length(whole[0], "") > self.max_tokens - self.max_tokens // RESPONSE_SHARE:
-            kept = without_oldest(kept)
-        prompt, response = fit(whole[0], whole[1], length, self._cuts, self.max_tokens)
+        while kept and length(whole[0], "") > self.max_tokens - self.max_tokens // window.RESPONSE_SHARE:
+            kept = window.without_oldest(kept)
+        prompt, response = window.fit(whole[0], whole[1], length, self._cuts, self.max_tokens)
         shorter = (prompt, len(kept)) != (whole[0], len(earlier))
         cut = {"truncated": response != whole[1], "prompt_truncated": shorter}
         done = tuple(name for name, is_cut in cut.items() if is_cut)
@@ -211,13 +212,13 @@ class LocalRewardModel(RewardAdapter):
         used = {token for row in rows for token in row["input_ids"]}
         config = self._network.config.get_text_config()
         filler = next((token for token in range(config.vocab_size) if token not in used), None)
-        if filler is None and len(rows) > 1:  # only a toy vocabulary is ever used up
+        if filler is None and len(rows) > 1:  # a toy vocabulary that is used up
             return [value for row in rows for value in self._values([row])]
         config.pad_token_id = filler
-        inputs = collated(rows, filler or 0)
-        at = self._network.device
+        inputs = window.collated(rows, filler or 0)
         with self._room(), torch.inference_mode():
-            output = self._network(**{name: torch.tensor(grid, device=at) for name, grid in inputs.items()})
+            tensors = {name: torch.tensor(grid, device=self._network.device) for name, grid in inputs.items()}
+            output = self._network(**tensors)
         values: list[float] = self.read(output).float().flatten().tolist()
         if len(values) != len(rows):
             raise ErpError(f"reward_model.model = {self.model}: gives {len(values)} numbers for {len(rows)} pairs")

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from erp.collect.rewards.local import LocalRewardModel, Row
+from erp.collect.rewards.local import LocalRewardModel
+from erp.collect.rewards.window import Row
 from erp.errors import ErpError
 from erp.table.asked import Turn
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
-from erp.collect.rewards.local import LocalRewardModel, Row
-from erp.collect.rewards.window import batches, padded
+from erp.collect.rewards.local import LocalRewardModel
+from erp.collect.rewards.window import Row, batches, padded
 from erp.table.asked import Turn
 
 LEAST_SHARED = 16  # tokens; a shorter beginning is not worth a pass of its own

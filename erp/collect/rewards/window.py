@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from erp.errors import ErpError
 from erp.table.asked import Turn
@@ -11,6 +11,16 @@ from erp.table.asked import Turn
 # Llama 3.2's template writes today's date, and scores would change from day to day: this is its own fallback.
 DATE = "26 Jul 2024"
 RESPONSE_SHARE = 4  # a long prompt leaves the response at least 1/4 of the window
+Row = Mapping[str, list[int]]  # what the tokenizer made of one pair: input_ids, token_type_ids where there are some
+
+
+class Fitted(NamedTuple):
+    """A pair as it fits into the window: its texts, what the tokenizer makes of them, and what was ``cut`` of them."""
+
+    prompt: str
+    response: str
+    row: Row
+    cut: tuple[str, ...] = ()
 
 
 def render(tokenizer: Any, prompt: str, response: str, earlier: Sequence[Turn] = ()) -> str:
