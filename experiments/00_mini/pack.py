@@ -1,7 +1,8 @@
 """Pack a collected table for shipping: python pack.py <collected table> <target folder>.
 
 One part for all samples and one for each reward model, in order of prompts as collected; the manifests as they are;
-and the default backbone's embedding of every prompt, so that a first run loads no encoder.
+a column ``task`` beside the prompts' categories, where these are coarser than reasoning-gym's tasks; and the default
+backbone's embedding of every prompt, so that a first run loads no encoder.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ def main(source: Path, target: Path) -> None:
         shutil.rmtree(target / old, ignore_errors=True)
     target.mkdir(parents=True, exist_ok=True)
     prompts = pd.read_parquet(source / "prompts.parquet")
-    prompts.to_parquet(target / "prompts.parquet", index=False, compression="zstd")
+    with_tasks(prompts).to_parquet(target / "prompts.parquet", index=False, compression="zstd")
     pack(source / "samples", target / "samples", prompts["prompt_id"])
     for scores in sorted(path for path in (source / "rewards").iterdir() if (path / "manifest.json").exists()):
         pack(scores, target / "rewards" / scores.name, prompts["prompt_id"])
@@ -41,6 +42,12 @@ def main(source: Path, target: Path) -> None:
     size = sum(file.stat().st_size for file in target.rglob("*") if file.is_file())
     manifest = json.loads((target / "manifest.json").read_text())
     print(f"{target}: {manifest['prompts']} prompts, {len(manifest['members'])} members, {size / 1e6:.1f} MB")
+
+
+def with_tasks(prompts: pd.DataFrame) -> pd.DataFrame:
+    """The prompts, and the task of each where categories hold several: for who wants to look closer; erp reads none."""
+    tasks = prompts["reference"].map(lambda reference: json.loads(reference)["task"])
+    return prompts if (tasks == prompts["category"]).all() else prompts.assign(task=tasks)
 
 
 def pack(parts: Path, target: Path, prompts: pd.Series) -> None:
