@@ -17,6 +17,7 @@ from erp.engines.chat_answers import CHAT, Completion, Endpoint
 from erp.engines.chat_models import Listed, read_models
 from erp.engines.chat_session import Body, Session, Unanswered
 from erp.engines.handover import Ahead, Come
+from erp.engines.pace import Turns
 from erp.errors import ErpError
 
 Job = TypeVar("Job")
@@ -138,9 +139,14 @@ class ChatAPI:
         come: Come[tuple[int, R | Failure]] = Come(self.concurrency)
         started: Started = Future()
         ahead = Ahead(jobs, self.concurrency, f"requests to {self.base_url}")
+        turns = Turns()
 
         async def worker() -> None:
-            while (following := await ahead.following()) is not None:
+            while True:
+                await turns.mine()
+                following = await ahead.following()
+                if following is None:
+                    return
                 index, job = following
                 try:
                     result: R | Failure = await work(session.post, job)

@@ -13,8 +13,39 @@ WINDOW_S = 1.0  # over which answers are counted
 BELOW = 0.95  # of what was answered lately: the pace after a refusal
 LONGEST_S = 60.0  # that all calls wait because one was refused, or that one waits for another
 GROWTH = 0.02  # of the pace, in a second without a refusal
-AT_A_TURN = 32  # calls that start before the loop looks again which answers are there
+AT_A_TURN = 32  # workers that begin before the loop looks again which answers are there
 _DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m(?!s))?(?:([\d.]+)s)?(?:([\d.]+)ms)?")
+
+
+class Turns:
+    """Lets few workers begin in one turn of a loop, so that the answers that are there are read before more is asked.
+
+    As many as there are have something under way only where the address makes them wait. Where it answers at once, more
+    would get no more done: each connection, and what its calls hold, is only slower to come by. For the same reason
+    whoever came last begins first: what it uses is still at hand, and nobody waits for a worker that has nothing to do.
+    """
+
+    def __init__(self) -> None:
+        self._left = AT_A_TURN
+        self._waiting: list[asyncio.Future[None]] = []
+
+    async def mine(self) -> None:
+        """Wait until one may begin."""
+        loop = asyncio.get_running_loop()
+        if self._left:
+            self._left -= 1
+        else:
+            self._waiting.append(loop.create_future())
+            await self._waiting[-1]
+        loop.call_soon(self._pass_on)
+
+    def _pass_on(self) -> None:
+        while self._waiting:
+            last = self._waiting.pop()
+            if not last.done():  # else it was cancelled
+                last.set_result(None)
+                return
+        self._left += 1
 
 
 class Pace:
@@ -22,10 +53,6 @@ class Pace:
 
     After a 429 calls start no faster than they were answered in the last second, which slowly grows again. Where the
     address tells what is left (``x-ratelimit-*-requests``, as OpenAI's does), calls slow down before it is used up.
-
-    Few calls start in one turn of the loop, and the answers that are there are read before the next few do: as many as
-    there may be are under way only where the address makes them wait. Where it answers at once, more would do no more
-    in a second: each connection, and what its calls hold, is only slower to come by.
     """
 
     def __init__(self) -> None:
@@ -33,13 +60,10 @@ class Pace:
         self._answered: deque[float] = deque()
         self._next = 0.0
         self._lock = asyncio.Lock()
-        self._starts = asyncio.Semaphore(AT_A_TURN)
         self._cut = -math.inf
 
     async def turn(self) -> None:
         """Wait until the next call may start."""
-        await self._starts.acquire()
-        asyncio.get_running_loop().call_soon(self._starts.release)  # in the next turn of the loop
         if self._next == 0.0:  # never was too much
             return
         async with self._lock:  # one waits, the others stand in line: a refusal meanwhile is for all of them
