@@ -19,6 +19,7 @@ from erp.engines.base import Failure
 from erp.engines.chat_address import key_in, proxy_of
 from erp.engines.chat_answers import Endpoint, message_in, retry_after_s
 from erp.engines.pace import Pace
+from erp.engines.patience import Patience
 from erp.errors import ErpError
 
 if TYPE_CHECKING:
@@ -101,6 +102,7 @@ class Session:
         self._proxy = proxy_of(api.base_url)
         self._slots = asyncio.Semaphore(api.concurrency)
         self._pace = Pace()
+        self._patience = Patience(api.timeout_s)
         self._heard = -math.inf  # when the server last said something
         self._served = False
         self._answered = time.monotonic()  # when the last call was, or the first could be
@@ -116,7 +118,7 @@ class Session:
         self._client = aiohttp.ClientSession(
             headers={"content-type": "application/json", **authorization},
             connector=aiohttp.TCPConnector(limit=self._api.concurrency),
-            timeout=aiohttp.ClientTimeout(  # the whole is timed in _attempt
+            timeout=aiohttp.ClientTimeout(  # the whole is timed in _exchange
                 total=None, sock_connect=min(CONNECT_S, self._api.timeout_s)
             ),
         )
@@ -185,9 +187,10 @@ class Session:
         Raises ErpError where nobody is there, or the key is refused.
         """
         since, attempts = time.monotonic(), 0
+        patience = Patience(min(MODELS_S, self._api.timeout_s))
         while True:
             try:
-                status, headers, answer = await self._exchange("GET", "/models", None, MODELS_S)
+                status, headers, answer = await self._exchange("GET", "/models", None, patience)
                 break
             except Unanswered:
                 return None
@@ -207,20 +210,22 @@ class Session:
         return longest * random.uniform(0.5, 1)
 
     async def _exchange(
-        self, method: str, path: str, content: bytes | None, timeout_s: float
+        self, method: str, path: str, content: bytes | None, patience: Patience
     ) -> tuple[int, Mapping[str, str], bytes]:
         """Status, headers and body of an answer, whatever it says. Raises _Again where none came."""
-        url, timeout_s = f"{self._api.base_url}{path}", min(timeout_s, self._api.timeout_s)
-        try:
-            async with (
-                asyncio.timeout(timeout_s),
-                self._client.request(method, url, data=content, allow_redirects=False, proxy=self._proxy) as response,
-            ):
+
+        async def answer() -> tuple[int, Mapping[str, str], bytes]:
+            asked = self._client.request(method, url, data=content, allow_redirects=False, proxy=self._proxy)
+            async with asked as response:
                 return response.status, response.headers, await _body(response)
+
+        url = f"{self._api.base_url}{path}"
+        try:
+            return await patience.wait_for(answer())
         except TimeoutError as error:
             if isinstance(error, self._unconnected):
                 raise _Again(f"no connection within {CONNECT_S:g} s", unconnected=True) from None
-            raise _Again(f"{self._api.base_url}: no answer within {timeout_s:g} s") from None
+            raise _Again(f"{self._api.base_url}: no answer within {patience.longest_s:g} s") from None
         except self._errors as error:
             unconnected = isinstance(error, self._unconnected)
             reason = _no_connection(error) if unconnected else f"{self._api.base_url}: {_named(error)}"
@@ -228,7 +233,7 @@ class Session:
             raise _Again(self._hidden(reason), unconnected=unconnected, foreign=foreign) from None
 
     async def _attempt(self, content: bytes) -> Any:
-        status, headers, answer = await self._exchange("POST", self._api.endpoint.path, content, self._api.timeout_s)
+        status, headers, answer = await self._exchange("POST", self._api.endpoint.path, content, self._patience)
         self._heard = time.monotonic()
         if status == 429:
             self._pace.refused(retry_after_s(headers.get("retry-after", "")))

@@ -76,6 +76,21 @@ def test_a_hanging_server_is_left_and_asked_again():
     assert server.calls[1][0] - server.calls[0][0] < 1
 
 
+def test_every_hanging_call_is_left_and_those_beside_it_are_not():
+    asked = []
+
+    def hangs_once(body, number):
+        asked.append(prompt_in(body))
+        hangs = int(prompt_in(body)) % 2 and asked.count(prompt_in(body)) == 1
+        return Reply(echo(body, number), wait_s=30 if hangs else 0.05)  # so that no two are late at the same time
+
+    with ChatServer(hangs_once) as server:
+        patient = engine(server, concurrency=3, timeout_s=0.5)
+        results = list(sampled(patient, [request(str(i)) for i in range(12)], TINY, 1))
+    assert sorted((index, result[0].text) for index, result in results) == [(i, f"{i} 0") for i in range(12)]
+    assert [asked.count(str(i)) for i in range(12)] == [1, 2] * 6
+
+
 def test_retries_end_in_a_failure_with_the_reason():
     failure, server = one(error(503, "loading  the\nmodel"), retries=2)
     assert failure == Failure("503: loading the model (attempt 3, the last)")
