@@ -30,6 +30,7 @@ from erp.collect.rewards.base import Pair, RewardAdapter
 from erp.collect.store import Store
 from erp.config import Member
 from erp.engines.base import Answer, Engine, Failure, Request, Response
+from erp.files import replacing
 
 PROMPTS, MEMBERS, K, BLOCK = 14_209, 5, 32, 512  # a hundredth of open-perfectblend
 PAPER = 1_420_909
@@ -60,7 +61,7 @@ class Length(RewardAdapter):
 
 
 def work(prompts: int, k: int, folder: Path) -> int:
-    """A collection in this process; it notes in the folder when each step begins, and every list of a folder."""
+    """A collection in this process; notes the CPU time at which each step begins, and every list of a folder."""
     from benchmarks import collecting  # which engine and reward model are of, whatever this module is called
 
     config, seen = folder / "conf", set[str]()
@@ -77,7 +78,8 @@ def work(prompts: int, k: int, folder: Path) -> int:
     def noted(step: str) -> None:
         if step not in seen:
             seen.add(step)
-            (folder / f"{step}-{os.getpid()}").touch()
+            with replacing(folder / f"{step}-{os.getpid()}") as there:
+                there.write_text(f"{time.process_time()}")
 
     def counted(store: Store, folder: str) -> set[str]:
         with lists.open("a") as stream:
@@ -95,7 +97,7 @@ def work(prompts: int, k: int, folder: Path) -> int:
 
 @dataclass
 class Cost:
-    """What processes took, one after the other; ``waits``: seconds until one was at work."""
+    """What processes took, one after the other; ``waits``: seconds until one was at work, by the wall and of CPU."""
 
     prompts: int
     k: int = K
@@ -105,7 +107,7 @@ class Cost:
     lists: int = 0
     files: int = 0
     mb: float = 0.0
-    waits: tuple[float, ...] = ()
+    waits: tuple[tuple[float, float], ...] = ()
 
 
 class Process:
@@ -124,9 +126,10 @@ class Process:
             time.sleep(every_s)
         return time.perf_counter() - self.since
 
-    def at(self, step: str) -> float:
-        """Seconds from its start until it is at a step."""
-        return self.until((self.folder / f"{step}-{self.of.pid}").exists)
+    def at(self, step: str) -> tuple[float, float]:
+        """Seconds from its start until it is at a step, by the wall and of CPU."""
+        noted = self.folder / f"{step}-{self.of.pid}"
+        return self.until(noted.exists), float(noted.read_text())
 
     def parts(self, folder: str, count: int) -> float:
         """Seconds from its start until so many parts are in a folder of the table."""
@@ -215,7 +218,9 @@ def _write(facts: dict[str, dict[str, Any]]) -> None:
             costs.setdefault(cost["prompts"], cost)  # undisturbed, where it was
     small, large = min(costs), max(costs)
     growth = math.log(costs[large]["cpu"] / costs[small]["cpu"]) / math.log(large / small)
-    at_paper = {name: _at_paper(costs, name) for name in ("cpu", "peak_mb", "files", "mb")}
+    at_paper = {name: _at_paper(costs, name) for name in ("cpu", "files", "mb")}
+    opened = [cost["peak_mb"] for cost in facts.values() if cost["prompts"] == PAPER]
+    peak = max([_at_paper(costs, "peak_mb"), *opened])
     loads = [cost["load"] for cost in facts.values()]
     lines = [
         "# Collecting",
@@ -233,12 +238,14 @@ def _write(facts: dict[str, dict[str, Any]]) -> None:
         "",
         "*Killed twice*: `kill -9` when half of the responses, and again when half of the scores are written; the "
         "table is whole in the end. *At work again after*: from the start of the same command until the first response "
-        "that was not there is asked for, and until the first score that was not there is.",
+        "that was not there is asked for, and until the first score that was not there is; in brackets the CPU time, "
+        "which is what it takes where nothing else runs.",
         "",
         f"CPU time grows as prompts to the power of {growth:.2f}. By the lines through the smallest and the "
         f"largest of K = {K}, {PAPER:,} prompts take {at_paper['cpu'] / 3600:.1f} hours of one core beside the "
-        f"models, {at_paper['peak_mb']:,.0f} MB of memory, {at_paper['files']:,.0f} files and "
-        f"{at_paper['mb'] / 1e3:,.1f} GB. "
+        f"models, {at_paper['files']:,.0f} files and {at_paper['mb'] / 1e3:,.1f} GB. "
+        "Memory is at its most while a block is scored, or, of many prompts, before the first is asked, while those of "
+        f"the source are held against those of the table: {peak:,.0f} MB at that size. "
         "How often a command lists folders does not depend on how many prompts there are.",
         "",
     ]
@@ -255,7 +262,7 @@ def _at_paper(costs: Mapping[int, Mapping[str, Any]], name: str) -> float:
 def _row(what: str, cost: Mapping[str, Any]) -> str:
     units = {"cpu": " s", "wall": " s", "peak_mb": " MB", "files": "", "mb": " MB", "lists": ""}
     costs = [f"{cost[name]:,.0f}{unit}" for name, unit in units.items()]
-    waits = ", ".join(f"{wait:.1f} s" for wait in cost["waits"])
+    waits = ", ".join(f"{wall:.0f} s ({cpu:.0f} s)" for wall, cpu in cost["waits"])
     cells = [what, f"{cost['prompts'] * MEMBERS * cost['k']:,}", *costs, waits]
     return f"| {' | '.join(cells)} |"
 
