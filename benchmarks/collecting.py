@@ -4,8 +4,8 @@ Engine and reward model answer at once; store, journals, parts and manifests are
 third of PROMPTS and PROMPTS, five members, K = 32, blocks as large as at the paper's 1.42 million prompts. Then the
 same command once more, which finds all done. Then PROMPTS anew, and LARGER where they are given, killed (SIGKILL) amid
 sampling and amid scoring: how long the same command takes, from its start, until the first response that was not
-there is asked for, and the first score. ``1420909x1`` is that many prompts with one sample of each: what depends on the
-number of prompts and of files alone can be had of the full size in an hour. Each is a process of its own. Writes
+there is asked for, and the first score. The paper's prompts themselves are read too, and killed once something is
+sampled, and once more is asked for. Each is a process of its own. Writes
 ``benchmarks/COLLECT.md`` of what stands in ``collect.json`` beside it, and measures what does not stand there.
 """
 
@@ -60,7 +60,7 @@ class Length(RewardAdapter):
         return [float(len(pair.response)) for pair in pairs]
 
 
-def work(prompts: int, k: int, folder: Path) -> int:
+def work(prompts: int, folder: Path) -> int:
     """A collection in this process; notes the CPU time at which each step begins, and every list of a folder."""
     from benchmarks import collecting  # which engine and reward model are of, whatever this module is called
 
@@ -90,7 +90,7 @@ def work(prompts: int, k: int, folder: Path) -> int:
     members = ",".join(f"m{i}" for i in range(MEMBERS))
     return cli.main([
         "collect", f"--config-dir={config}", "prompts=jsonl", f"prompts.path={source}", "pool=all",
-        f"pool.members=[{members}]", "engine=fake", "reward_model=fake", f"k={k}", f"block={BLOCK}", f"out={folder}",
+        f"pool.members=[{members}]", "engine=fake", "reward_model=fake", f"k={K}", f"block={BLOCK}", f"out={folder}",
         "name=table", "progress=false",
     ])  # fmt: skip
 
@@ -100,7 +100,6 @@ class Cost:
     """What processes took, one after the other; ``waits``: seconds until one was at work, by the wall and of CPU."""
 
     prompts: int
-    k: int = K
     cpu: float = 0.0
     wall: float = 0.0
     peak_mb: float = 0.0
@@ -114,8 +113,7 @@ class Process:
     """A collection in a process of its own."""
 
     def __init__(self, cost: Cost, folder: Path) -> None:
-        size = [str(cost.prompts), str(cost.k)]
-        command = [sys.executable, "-m", "benchmarks.collecting", "work", *size, str(folder)]
+        command = [sys.executable, "-m", "benchmarks.collecting", "work", str(cost.prompts), str(folder)]
         self.cost, self.folder, self.since = cost, folder, time.perf_counter()
         self.of = subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd=Path(__file__).parents[1])
 
@@ -174,13 +172,25 @@ def killed_twice(cost: Cost, folder: Path) -> None:
     for where in ("samples", "rewards/fake"):
         parts = (folder / "table" / where).glob("part-*")
         rows = sum(pyarrow.parquet.read_metadata(part).num_rows for part in parts)
-        assert rows == cost.prompts * MEMBERS * cost.k, (where, rows)
+        assert rows == cost.prompts * MEMBERS * K, (where, rows)
     cost.waits = tuple(waits)
+
+
+def begun(cost: Cost, folder: Path) -> None:
+    """Killed as soon as something is sampled, and when more is asked for: of prompts that are too many to wait for."""
+    first = Process(cost, folder)
+    first.parts("samples", 2)
+    first.of.kill()
+    first.ended(killed=True)
+    second = Process(cost, folder)
+    cost.waits = (second.at("sampling"),)
+    second.of.kill()
+    second.ended(killed=True)
 
 
 def main() -> None:
     """Measure what is not measured yet, print, write."""
-    (whole, _), *larger = [_size(argument) for argument in sys.argv[1:] or [str(PROMPTS)]]
+    whole, *larger = [int(argument) for argument in sys.argv[1:]] or [PROMPTS]
     facts = json.loads(FACTS.read_text()) if FACTS.exists() else {}
 
     def measure(what: str, cost: Cost, how: Callable[[Cost, Path], None], folder: Path) -> None:
@@ -195,18 +205,11 @@ def main() -> None:
                 measure(what, Cost(size), undisturbed, Path(name))
                 if size == whole:
                     measure("the same again: all done", Cost(size), undisturbed, Path(name))
-    for size, k in ((whole, K), *larger):
-        what = f"{size:,} prompts{'' if k == K else f', K = {k}'}, killed twice"
-        if what not in facts:
+    for size, how in ((whole, killed_twice), *((size, killed_twice) for size in larger), (PAPER, begun)):
+        if (what := f"{size:,} prompts, {'begun' if how is begun else 'killed twice'}") not in facts:
             with tempfile.TemporaryDirectory() as name:
-                measure(what, Cost(size, k), killed_twice, Path(name))
+                measure(what, Cost(size), how, Path(name))
     _write(facts)
-
-
-def _size(argument: str) -> tuple[int, int]:
-    """Prompts, and samples of each: ``14209`` or ``1420909x1``."""
-    prompts, _, k = argument.partition("x")
-    return int(prompts), int(k or K)
 
 
 def _write(facts: dict[str, dict[str, Any]]) -> None:
@@ -214,13 +217,12 @@ def _write(facts: dict[str, dict[str, Any]]) -> None:
 
     costs: dict[int, dict[str, Any]] = {}
     for what, cost in facts.items():
-        if cost["k"] == K and not what.startswith("the same"):
+        if not what.startswith("the same") and not what.endswith("begun"):
             costs.setdefault(cost["prompts"], cost)  # undisturbed, where it was
     small, large = min(costs), max(costs)
     growth = math.log(costs[large]["cpu"] / costs[small]["cpu"]) / math.log(large / small)
     at_paper = {name: _at_paper(costs, name) for name in ("cpu", "files", "mb")}
-    opened = [cost["peak_mb"] for cost in facts.values() if cost["prompts"] == PAPER]
-    peak = max([_at_paper(costs, "peak_mb"), *opened])
+    peak = max(cost["peak_mb"] for cost in facts.values())
     loads = [cost["load"] for cost in facts.values()]
     lines = [
         "# Collecting",
@@ -239,13 +241,14 @@ def _write(facts: dict[str, dict[str, Any]]) -> None:
         "*Killed twice*: `kill -9` when half of the responses, and again when half of the scores are written; the "
         "table is whole in the end. *At work again after*: from the start of the same command until the first response "
         "that was not there is asked for, and until the first score that was not there is; in brackets the CPU time, "
-        "which is what it takes where nothing else runs.",
+        "which is what it takes where nothing else runs. *Begun*: killed when two blocks of a member are sampled, and "
+        "when the first response after them is asked for.",
         "",
         f"CPU time grows as prompts to the power of {growth:.2f}. By the lines through the smallest and the "
-        f"largest of K = {K}, {PAPER:,} prompts take {at_paper['cpu'] / 3600:.1f} hours of one core beside the "
+        f"largest that is whole, {PAPER:,} prompts take {at_paper['cpu'] / 3600:.1f} hours of one core beside the "
         f"models, {at_paper['files']:,.0f} files and {at_paper['mb'] / 1e3:,.1f} GB. "
-        "Memory is at its most while a block is scored, or, of many prompts, before the first is asked, while those of "
-        f"the source are held against those of the table: {peak:,.0f} MB at that size. "
+        "Memory is at its most while a block is scored, or, of many prompts, while those of the source are held "
+        f"against those of the table; before the first is asked they are let go: {peak:,.0f} MB at that size. "
         "How often a command lists folders does not depend on how many prompts there are.",
         "",
     ]
@@ -263,12 +266,13 @@ def _row(what: str, cost: Mapping[str, Any]) -> str:
     units = {"cpu": " s", "wall": " s", "peak_mb": " MB", "files": "", "mb": " MB", "lists": ""}
     costs = [f"{cost[name]:,.0f}{unit}" for name, unit in units.items()]
     waits = ", ".join(f"{wall:.0f} s ({cpu:.0f} s)" for wall, cpu in cost["waits"])
-    cells = [what, f"{cost['prompts'] * MEMBERS * cost['k']:,}", *costs, waits]
+    responses = "-" if what.endswith("begun") else f"{cost['prompts'] * MEMBERS * K:,}"
+    cells = [what, responses, *costs, waits]
     return f"| {' | '.join(cells)} |"
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["work"]:
-        sys.exit(work(int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4])))
+        sys.exit(work(int(sys.argv[2]), Path(sys.argv[3])))
     else:
         main()
