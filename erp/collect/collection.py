@@ -113,6 +113,8 @@ def _held(store: Store, wanted: str, prompts: pd.DataFrame, write: bool) -> tupl
     if store.exists(PROMPTS):  # else it was killed between the two
         same = held["prompts"] == wanted and store.count_rows(PROMPTS) == len(prompts)
         before = prompts if same else store.read_frame(PROMPTS)
+        if write and store.largest_group(PROMPTS) > AT_ONCE:  # an older erp's: a block could not be read alone
+            store.write_frame(PROMPTS, before, AT_ONCE)
     if "added" not in held:  # an older erp's, whose prompts all came at a time: said before there are more
         held["added"] = [len(before)]
         if write:

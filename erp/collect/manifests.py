@@ -23,7 +23,8 @@ def write_reward_manifest(store: Store, job: Scorer, about: dict[str, Any], fail
     counts = sum((Counter(said["counts"]) for said in logs), Counter[str]())
     known = all(said.get("scored") is not None for said in logs)  # an older erp's did not say
     scored = sum(said["scored"] for said in logs) if known else None
-    devices = sorted({said["device"] for said in logs if said.get("device")})  # the workers', not that of who waits
+    # the workers', not that of who waits for them
+    devices = sorted({device for said in logs for device in said.get("devices", [])})
     at = {"device": ", ".join(devices)} if devices else {}
     store.write_json(
         f"{folder}/{MANIFEST}",

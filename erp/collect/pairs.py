@@ -38,3 +38,14 @@ def read_reference(text: Any) -> dict[str, Any] | None:
     except ValueError:
         value = text
     return value if isinstance(value, dict) else {"answer": value}
+
+
+def spread(pairs: list[tuple[str, str]], count: int) -> list[tuple[str, str]]:
+    """Pairs, those first that are to ``count`` prompts from all over them, one to each, from all over its own."""
+    of_prompt: dict[str, list[int]] = {}
+    for index, (prompt_id, _) in enumerate(pairs):
+        of_prompt.setdefault(prompt_id, []).append(index)
+    own, count = list(of_prompt.values()), min(count, len(of_prompt))
+    chosen = [own[i * len(own) // count] for i in range(count)]
+    early = [places[i * len(places) // count] for i, places in enumerate(chosen)]
+    return [pairs[index] for index in [*early, *sorted(set(range(len(pairs))) - set(early))]]

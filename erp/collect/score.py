@@ -11,7 +11,7 @@ from urllib.parse import quote
 import pandas as pd
 
 from erp.build import build
-from erp.collect.pairs import as_pair
+from erp.collect.pairs import as_pair, spread
 from erp.collect.prompts.base import MESSAGES
 from erp.collect.rewards.base import RewardAdapter
 from erp.collect.scored import KEYS, ScoredUnit, to_score, without
@@ -76,7 +76,8 @@ class Scorer:
         self.failed = set[Unit]()  # that had failures before
         self._seen = self._usable = 0  # responses that were scored, and those of which a score came
         self._asked_of = set[str]()  # prompts that they answer
-        self._untried: bool | None = None  # whether the reward model had no scores here before
+        self._untried: bool | None = None  # whether no usable score of the reward model was here before
+        self._unasked = set[int]()  # pairs of which a score comes without a question
         self._counted: Counter[str] = Counter()
         self._example: str | None = None
         self._stopped = False
@@ -189,10 +190,14 @@ class Scorer:
 
     def _answered(self, store: Store) -> bool:
         """Whether the reward model ever answered anything but that it does not."""
-        return self._seen > 0 or self._has_parts(store)
+        return self._seen > 0 or any(True for _ in self._scored_parts(store))
 
-    def _has_parts(self, store: Store) -> bool:
-        return any(name.startswith("part-") for name in store.names(rewards_folder(self.name)))
+    def _scored_parts(self, store: Store) -> Iterator[str]:
+        folder = rewards_folder(self.name)
+        return (f"{folder}/{name}" for name in sorted(store.names(folder)) if name.startswith("part-"))
+
+    def _ever_usable(self, store: Store) -> bool:
+        return any(store.read_frame(part, ["reward"])["reward"].notna().any() for part in self._scored_parts(store))
 
     def _score(self, store: Store, unit: Unit, scores: ScoredUnit) -> None:
         """Score the pairs that have no score yet."""
@@ -200,14 +205,15 @@ class Scorer:
             self._adapter = build(adapter_node(self.node), RewardAdapter, key="reward_model")
             self._adapter.look_in(self.weights_dir)
         if self._untried is None:
-            self._untried = not self._has_parts(store)
+            self._untried = not (scores.usable or self._ever_usable(store))
         if self._untried and not self._usable:
-            scores.lacking = _spread(scores.lacking, SOON)
+            scores.lacking = spread(scores.lacking, SOON)
         adapter, todo = self._adapter, scores.lacking
         columns, rows = ["prompt_id", "prompt", "category", "reference"], self.blocks.rows[unit.block]
         prompts = store.read_rows("prompts.parquet", rows, columns, [MESSAGES]).set_index("prompt_id").to_dict("index")
         adapter.counts.clear()
         rivals = self._rivals(store, unit, adapter)
+        self._unasked = {index for index, (p, text) in enumerate(todo) if {text} == {*rivals.get(p, ())}}
         answers = iter(adapter.each([as_pair(prompts[p], text, rivals.get(p, ())) for p, text in todo]) if todo else ())
         try:
             for index, score in answers:
@@ -236,10 +242,10 @@ class Scorer:
         self._counted.update(counts)
         counts.clear()
         self._example = self._adapter.example
-        if not isinstance(score, Failure):
+        if not isinstance(score, Failure) and index not in self._unasked:
             self._seen += 1
             self._asked_of.add(scores.lacking[index][0])
-        self._usable += score is not None and not isinstance(score, Failure)
+            self._usable += score is not None
 
     def _check_usable(self) -> None:
         """Raise ErpError where nothing usable came of the first scores that a reward model ever gave here."""
@@ -292,11 +298,3 @@ class Scorer:
     def close(self) -> None:
         """Let the reward model go."""
         self._adapter = None
-
-
-def _spread(pairs: list[tuple[str, str]], count: int) -> list[tuple[str, str]]:
-    """Pairs, those first that are to ``count`` prompts from all over them, one to each."""
-    of_prompt = {prompt_id: index for index, (prompt_id, _) in reversed(list(enumerate(pairs)))}
-    places = sorted(of_prompt.values())
-    early = places[:: max(1, len(places) // count)][:count]
-    return [pairs[index] for index in [*early, *sorted(set(range(len(pairs))) - set(early))]]

@@ -67,6 +67,11 @@ class ScoredUnit:
     def _failures(self) -> str:
         return f"failures/{self._folder}/{self._unit.file}"
 
+    @property
+    def usable(self) -> bool:
+        """Whether some score is there, from before a kill."""
+        return any(score is not None for score in self._had.values())
+
     def take(self, prompt_id: str, response: str, score: float | Failure | None, counts: Counter[str]) -> None:
         """What came of a pair, and what was counted meanwhile."""
         self._counts.update(counts)
@@ -104,7 +109,8 @@ class ScoredUnit:
         counted, scored = Counter(self._before["counts"]) + self._counts, self._before.get("scored")
         scored = None if scored is None else scored + len(self._had)  # an older erp's log does not say
         seconds += self._logged()["seconds"]
-        store.write_json(log, {"seconds": seconds, "counts": counted, "scored": scored, "device": device})
+        devices = sorted({*self._before.get("devices", []), *([device] if device else [])})
+        store.write_json(log, {"seconds": seconds, "counts": counted, "scored": scored, "devices": devices})
         part = f"{self._folder}/{self._unit.part}"
         rows = pd.concat([without(store.read_frame(part), self._rows), done]) if store.exists(part) else done
         if len(rows):

@@ -96,6 +96,12 @@ class Store:
         with self._fs.open(self.path(name), "rb") as stream:
             return int(pyarrow.parquet.read_metadata(stream).num_rows)
 
+    def largest_group(self, name: str) -> int:
+        """How many rows of a parquet file are read at least, wherever one is wanted."""
+        with self._fs.open(self.path(name), "rb") as stream:
+            about = pyarrow.parquet.read_metadata(stream)
+        return max((about.row_group(i).num_rows for i in range(about.num_row_groups)), default=0)
+
     def write_frame(self, name: str, frame: pd.DataFrame, group: int | None = None) -> None:
         """Write a parquet file in one step; ``group``: rows that are read together, where not all are."""
         buffer = io.BytesIO()

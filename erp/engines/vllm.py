@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import secrets
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any, Literal
@@ -32,8 +33,8 @@ class VllmEngine(Engine):
         dtype: of the weights; ``auto`` as they are stored (float32 becomes 16 bits).
         quantization: vLLM's name of a method; None for what the weights say.
         batch_size: requests handed over at once; they come back together.
-        seeded: whether each sample has a seed of its own, which slows vLLM's sampler down; without, equal requests are
-            drawn otherwise every time.
+        seeded: whether each sample has a seed of its own, which slows vLLM's sampler down; without, vLLM has one that
+            is new whenever weights are loaded (its own default is always the same: samples would repeat).
         trust_remote_code: run code that comes with the weights.
     """
 
@@ -102,6 +103,9 @@ class VllmEngine(Engine):
             for (position, _, run), output in zip(fitting, outputs, strict=True):
                 yield from ((position, j, answer) for j, answer in zip(run, _responses(output), strict=True))
 
+    def _seed(self) -> dict[str, int]:
+        return {} if self.seeded else {"seed": secrets.randbits(31)}
+
     def _open(self, member: Member) -> Any:
         """The member's model; the one before it makes room."""
         gpus = self.tensor_parallel_size or max(1, round(member.resources.get("num_gpus", 1)))
@@ -110,7 +114,7 @@ class VllmEngine(Engine):
             self.close()
             folder = model_folder(member, self._weights_dir)
             try:
-                llm = _vllm().LLM(model=str(folder), tensor_parallel_size=gpus, **self.options)
+                llm = _vllm().LLM(model=str(folder), tensor_parallel_size=gpus, **self.options, **self._seed())
             except (OSError, ValueError, RuntimeError) as error:
                 raise ErpError(
                     f"{folder}: vLLM cannot load {member.weights} ({repr(error)[:200]}); see its log above"

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow
 
 from erp.build import build
-from erp.collect.collection import open_collection, prompts_of
+from erp.collect.collection import SETTINGS, open_collection, prompts_of
 from erp.collect.growth import blocks_of
 from erp.collect.pairs import unanswered
 from erp.collect.plan import plan, summary
@@ -50,16 +50,15 @@ def run(config: CollectConfig) -> str:
     for note in source.notes:
         print(f"prompts: {note}")
     adapter.check(unanswered(prompts))
+    _check_against(adapter, config, store)
     if config.dry_run:
         held, prompts = open_collection(store, config, prompts, write=False)
-        _check_against(adapter, held)
         print(plan(store, config, prompts, held))
         return store.url
     if "://" not in store.url:
         make_folder(Path(store.url), Path(config.out))
     with store.alone():
         held, prompts = open_collection(store, config, prompts)
-        _check_against(adapter, held)
         blocks, said = blocks_of(held), summary(store, config, prompts, held) if "sample" in config.steps else ""
         del prompts  # there may be millions: from here on some are read at a time
         pyarrow.default_memory_pool().release_unused()
@@ -73,10 +72,18 @@ def run(config: CollectConfig) -> str:
     return store.url
 
 
-def _check_against(adapter: RewardAdapter, held: dict[str, Any]) -> None:
-    """Raise ErpError where responses would be compared with those of nobody."""
-    members = [*held["members"]]
-    if adapter.against is not None and adapter.against not in members:
+def _check_against(adapter: RewardAdapter, config: CollectConfig, store: Store) -> None:
+    """Raise ErpError where responses would be compared with those of nobody, or with more than there are."""
+    held: dict[str, Any] = store.read_json(SETTINGS) if store.exists(SETTINGS) else {"members": {}, "k": 0}
+    sampled = [member.name for member in config.pool.members or []] if "sample" in config.steps else []
+    members, k = [*dict.fromkeys([*held["members"], *sampled])], max(held["k"], config.k if sampled else 0)
+    if adapter.against is None or not members:
+        return
+    if adapter.rivals > k:
+        raise ErpError(
+            f"reward_model.rivals = {adapter.rivals}: a member has k = {k} responses to a prompt; give no more"
+        )
+    if adapter.against not in members:
         raise ErpError(
             f"reward_model.against = {adapter.against}: is no member of the table; allowed are {', '.join(members)}; "
             f"name one"

@@ -161,9 +161,13 @@ class Elsewhere(Letters):
 
     device = "where one waits"
 
+    def __init__(self, on: str, letter: str = "a", diary: str | None = None, broken: bool = False) -> None:
+        super().__init__(letter, diary, broken)
+        self.on = on
+
     def about(self) -> dict[str, object]:
         return {**super().about(), "device": self.device}
 
     def score(self, pairs: Sequence[Pair]) -> list[float | Failure | None]:
-        self.device = "cuda:0"
+        self.device = self.on
         return super().score(pairs)

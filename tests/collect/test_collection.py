@@ -641,8 +641,10 @@ def test_a_collection_begun_with_ids_of_folded_texts_goes_on(collect, tmp_path):
     assert sorted(samples(tmp_path)["prompt_id"].unique()) == sorted(old)
 
 
-def test_a_manifest_names_the_device_that_scores_were_computed_on(collect, tmp_path):
-    code, _, err = collect("reward_model._target_=tests.collect.fakes.Elsewhere")
-    assert code == 0, err
+def test_a_manifest_names_all_devices_that_scores_were_computed_on(collect, tmp_path):
+    elsewhere = "reward_model._target_=tests.collect.fakes.Elsewhere"
+    for members, device in (("[{name: small}]", "cuda:0"), ("[{name: small}, {name: org/big}]", "cpu")):
+        code, _, err = collect(elsewhere, f"+reward_model.on={device}", members=members)
+        assert code == 0, err
     manifest = json.loads((tmp_path / "table/rewards/letters/manifest.json").read_text())
-    assert manifest["device"] == "cuda:0"
+    assert manifest["device"] == "cpu, cuda:0"

@@ -364,6 +364,16 @@ def test_one_prompt_that_a_judge_cannot_grade_stops_nothing(collect, tmp_path):
     assert samples(tmp_path, "judge")["reward"].isna().sum() == 2 * 2 * 33
 
 
+def test_a_judge_that_gave_no_score_yet_is_told_again(collect, tmp_path):
+    """Scores that are missing say nothing for it: of a table that was small, and grew."""
+    with ChatServer(lambda body, number: completion("It is fine.")) as server:
+        arguments = (*JUDGE, f"reward_model.base_url={server.url}", "block=7")
+        assert "6 of 6 responses have no usable score" in collect(*arguments, "k=1", "prompts.limit=3")[2]
+        asked = len(server.calls)
+        assert "has a usable score" in collect(*arguments, "k=9")[2]
+        assert len(server.calls) < asked + 64
+
+
 def test_a_stated_share_may_be_missing(collect):
     def verdict(body, number):
         return completion("Hm." if "apple" in prompt(body) else "Score: 3")

@@ -47,8 +47,9 @@ class LLM:
 
     def __init__(
         self, model, *, trust_remote_code=False, tensor_parallel_size=1, dtype="auto", quantization=None,
-        gpu_memory_utilization=0.9, max_model_len=None, **kwargs,
+        gpu_memory_utilization=0.9, max_model_len=None, seed=0, **kwargs,
     ):  # fmt: skip
+        self.seed = seed
         assert not kwargs
         if quantization == "unheard of":
             raise ValueError("Unknown quantization method: unheard of")
@@ -124,6 +125,10 @@ def test_seeds_may_be_left_out(folder):
     assert len(list(sampled(engine, requests(), member(folder), 2))) == 2
     ((_, params, _),) = LLM.alive[-1].calls
     assert [each.seed for each in params] == [None, None]
+    list(sampled(VllmEngine(seeded=False), requests(), member(folder), 2))
+    assert len({llm.seed for llm in LLM.alive} | {0}) == 3  # one of its own for every start
+    list(sampled(VllmEngine(), requests(), member(folder), 2))
+    assert LLM.alive[-1].seed == 0
 
 
 def test_null_is_vllms_own_default(folder):

@@ -46,7 +46,7 @@ class OpenPerfectBlend(PromptSet):
         revision: branch, tag or commit; give a commit for prompts that never change.
         path: files of the same columns, read in place of the hub: parquet or JSON lines, a file, a folder of parquet
             files or a pattern with ``*``; local or of any fsspec protocol.
-        limit: prompts to draw; None for all, in random order and held in memory.
+        limit: prompts to draw; None for all, in random order; they wait in ``TMPDIR``.
         seed: of the draw.
         min_chars: shorter prompts are left out.
         max_chars: longer prompts are left out; None for no cap. 8,000 characters and an answer of 1,024 tokens fit the

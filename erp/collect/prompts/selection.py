@@ -81,6 +81,7 @@ class _Stratum:
     """The smallest tickets of one category so far, where their prompts lie, and how many distinct texts it has."""
 
     size: int = 0
+    most: int | None = None  # no ticket above it is drawn any more
     held: dict[int, int] = field(default_factory=dict)
 
 
@@ -145,11 +146,13 @@ class Draw:
         self._home[key] = name
         stratum = self._strata.setdefault(name, _Stratum())
         stratum.size += 1
+        if stratum.most is not None and key > stratum.most:
+            return
         stratum.held[key] = self._prompts.put(prompt)
         if self.limit is not None and len(stratum.held) > 3 * self.limit:
             # ``limit`` would do, but that a text still may move to a category before this one
             kept = heapq.nsmallest(2 * self.limit, stratum.held)
-            stratum.held = {key: stratum.held[key] for key in kept}
+            stratum.held, stratum.most = {key: stratum.held[key] for key in kept}, kept[-1]
 
     def sizes(self) -> dict[str, int]:
         """Distinct texts of each category, by name; "" is none."""

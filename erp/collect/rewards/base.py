@@ -67,8 +67,9 @@ class RewardAdapter:
     def score(self, pairs: Sequence[Pair]) -> list[float | Failure | None]:
         """The raw score of each pair, in order.
 
-        Pairs are distinct, and those of one prompt stand together. None is a score that cannot be had however often
-        one asks (non-finite, unparsable): a missing cell, counted in ``counts``. A Failure may succeed another time.
+        Pairs are distinct, and those of one prompt stand together but for a few at first. None is a score that cannot
+        be had however often one asks (non-finite, unparsable): a missing cell, counted in ``counts``. A Failure may
+        succeed another time.
 
         Raises:
             ErpError: the reward model cannot be loaded or called at all.

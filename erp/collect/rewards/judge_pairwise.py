@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
@@ -40,7 +41,8 @@ Verdict: first
 Verdict: second
 Verdict: tie"""
 
-Verdicts = list[tuple[Choice, Choice] | None]  # of each rival: with the response first, with it second; None: the same
+# Of each rival's text: how many have it, and the verdicts with the response first, and second; None: the same text.
+Verdicts = list[tuple[int, tuple[Choice, Choice] | None]]
 
 
 class PairwiseJudge(RewardAdapter):
@@ -48,8 +50,8 @@ class PairwiseJudge(RewardAdapter):
 
     Each response is held against the first ``rivals`` samples of member ``against`` on the same prompt, in both orders,
     since judges favour a place (MT-Bench, 2306.05685); the two verdicts are averaged. A rival with the very same text
-    is a tie, and no call. One that a verdict is missing of counts for nothing, in either order. The score lies in
-    [0, 1], and depends on nobody else in the table, so that members may join later.
+    is a tie, and no call; equal rivals are asked about once. One that a verdict is missing of counts for nothing, in
+    either order. The score lies in [0, 1], and depends on nobody else in the table, so that members may join later.
 
     Counts, by verdict: ``unparsable`` and ``truncated`` (no word where one should be; cut off at ``max_tokens``), and
     by rival ``swayed``: both verdicts are for the same place.
@@ -143,28 +145,34 @@ class PairwiseJudge(RewardAdapter):
         return [f"scores are shares of comparisons with {self.against} that were won{order}"]
 
     async def _verdicts(self, post: Post, pair: Pair) -> Verdicts:
-        if not pair.rivals:
-            raise Unanswered(f"{self.against} has no response to this prompt yet, which to compare with")
-        others = [rival for rival in pair.rivals if rival != pair.response]
+        if (there := len(pair.rivals)) < self.rivals:
+            raise Unanswered(f"{self.against} has {there} responses to this prompt, of {self.rivals} to compare with")
+        texts = Counter(pair.rivals)
+        same, others = texts.pop(pair.response, 0), list(texts)
         orders = [two for rival in others for two in ((pair.response, rival), (rival, pair.response))]
         choices = await together(self._verdict(post, pair, *two) for two in orders)
-        return [*zip(choices[::2], choices[1::2], strict=True), *[None] * (len(pair.rivals) - len(others))]
+        two = zip(choices[::2], choices[1::2], strict=True)
+        return [*zip(texts.values(), two, strict=True), *([(same, None)] if same else [])]
 
     async def _verdict(self, post: Post, pair: Pair, first: str, second: str) -> Choice:
         said = filled(self.rubric, prompt=pair.prompt, first=first, second=second, reference=as_json(pair.reference))
         return (await post({**self.fields, "messages": [{"role": "user", "content": said}]})).choices[0]
 
     def _share(self, verdicts: Verdicts) -> float | None:
-        shares = []
-        for two in verdicts:
+        shares, silent = list[tuple[int, float]](), 0
+        for count, two in verdicts:
             if two is None:
-                shares.append(0.5)
+                shares.append((count, 0.5))
                 continue
             before, after = map(self._worth, two)
-            if before is not None and after is not None:
-                self.counts.update(["swayed"] if before == after != 0.5 else [])
-                shares.append((before + 1 - after) / 2)
-        return sum(shares) / len(shares) if shares else None
+            if before is None or after is None:
+                silent += 1
+                continue
+            self.counts.update(["swayed"] if before == after != 0.5 else [])
+            shares.append((count, (before + 1 - after) / 2))
+        if silent and silent == sum(two is not None for _, two in verdicts):  # nothing was said
+            return None
+        return sum(count * share for count, share in shares) / sum(count for count, _ in shares)
 
     def _worth(self, verdict: Choice) -> float | None:
         """What the verdict gives to the first of the two; None where it says nothing."""

@@ -13,6 +13,7 @@ from erp.collect.rewards.yes_logit import QUESTION
 from erp.engines.base import Failure
 from erp.engines.chat_answers import Endpoint
 from erp.engines.chat_api import Asks, ChatAPI
+from erp.engines.openai import BROKEN_OFF
 from erp.errors import ErpError
 
 Likely = list[tuple[str, float]]  # the likeliest first tokens, and their log-probabilities
@@ -24,7 +25,8 @@ class ServedYesLogit(RewardAdapter):
     One call a pair, of one token. Servers tell the ``top_logprobs`` likeliest tokens alone: of a word that is not among
     them it is known that it is no likelier than the last, and that is what it is taken for (``bounded``).
 
-    Counts: ``bounded``, and as missing scores ``neither`` (no word of either kind is among them).
+    Counts: ``bounded``, and as missing scores ``neither`` (no word of either kind is among them) and ``no_logprobs``
+    (the server told none: it cannot, or its filter cut the answer).
 
     Args:
         model: what the server calls it.
@@ -108,14 +110,12 @@ class ServedYesLogit(RewardAdapter):
     async def _asked(self, asks: Asks, pair: Pair) -> Likely:
         content = filled(self.question, prompt=pair.prompt, response=pair.response)
         likely: Likely = await asks({**self.fields, "messages": [{"role": "user", "content": content}]})
-        if not likely:
-            raise ErpError(
-                f"reward_model.base_url = {self._api.base_url}: gives no log-probabilities (logprobs, top_logprobs); "
-                f"use a server and a model that do, or reward_model=judge"
-            )
         return likely
 
     def _log_odds(self, likely: Likely) -> float | None:
+        if not likely:
+            self.counts["no_logprobs"] += 1
+            return None
         yes, no = (self._of(words, likely) for words in (self.yes, self.no))
         if yes is None and no is None:
             self.counts["neither"] += 1
@@ -138,6 +138,8 @@ def likely_first(content: bytes) -> Likely:
     """The first token's likeliest, the likeliest first; none where the server tells none. ValueError: no completion."""
     try:
         (choice, *_) = json.loads(content)["choices"]
+        if choice.get("finish_reason") in BROKEN_OFF:
+            raise ValueError("it was broken off")
         tokens = (choice.get("logprobs") or {}).get("content") or [{}]
         told = [(str(one["token"]), one["logprob"]) for one in tokens[0].get("top_logprobs") or []]
     except (AttributeError, LookupError, TypeError, RecursionError) as error:

@@ -57,6 +57,14 @@ def test_the_same_text_is_a_tie_that_nobody_is_asked_about():
     scores, _, calls = judged(longest, against("aaa", "aaa", "b"))
     assert scores == [0.75]
     assert len(calls) == 2
+    assert judged(longest, against("aaa", "aaa", "aaa"))[::2] == ([0.5], [])
+    assert judged(lambda body, number: completion("Hm."), against("aaa", "aaa", "b"))[0] == [None]
+
+
+def test_equal_rivals_are_asked_about_once_and_count_each():
+    scores, _, calls = judged(longest, against("aaa", "b", "b", "cccc"))
+    assert scores == [pytest.approx(2 / 3)]
+    assert len(calls) == 4
 
 
 def test_a_comparison_without_a_verdict_counts_for_nothing():
@@ -82,10 +90,10 @@ def test_verdicts_in_other_words(verdict, score):
 
 
 def test_who_has_no_rival_is_asked_again_later():
-    (score,), _, calls = judged(longest, against("a"))
+    (score,), _, calls = judged(longest, against("a", "b"), rivals=2)
     assert isinstance(score, Failure)
     assert not score.final
-    assert "anchor has no response to this prompt yet" in score.error
+    assert "anchor has 1 responses to this prompt, of 2 to compare with" in score.error
     assert calls == []
 
 
@@ -119,6 +127,10 @@ def test_a_table_is_compared_with_one_of_its_members(collect, tmp_path):
 
     with ChatServer(answer) as server:
         judge.append(f"reward_model.base_url={server.url}")
+        code, _, err = collect(*judge, "reward_model.against=small", "k=1")
+        assert code == 2
+        assert "reward_model.rivals = 2: a member has k = 1 responses to a prompt; give no more" in err
+        assert not (tmp_path / "table").exists()
         code, _, err = collect(*judge, "reward_model.against=nobody")
         assert code == 2
         assert "reward_model.against = nobody: is no member of the table; allowed are small, org/big; name one" in err
@@ -136,3 +148,18 @@ def test_a_table_is_compared_with_one_of_its_members(collect, tmp_path):
         for row in rows.itertuples():
             worth = [0.5 if row.response == rival else float(row.response < rival) for rival in rivals]
             assert row.reward == pytest.approx(sum(worth) / 2)
+
+
+@pytest.mark.parametrize("member", ["small", "org/big"])
+def test_a_judge_that_never_says_who_won_is_told_though_texts_of_one_s_own_tie(collect, member):
+    with ChatServer(lambda body, number: completion("It is fine.")) as server:
+        chosen = ["reward_model=judge_pairwise", "reward_model.model=j", "reward_model.api_key_env=null"]
+        chosen += [
+            f"reward_model.base_url={server.url}",
+            f"reward_model.against={member}",
+            "reward_model.concurrency=4",
+        ]
+        code, _, err = collect(*chosen, "block=7", "k=9")
+        assert code == 2
+        assert "none of the first 8 responses has a usable score" in err
+        assert len(server.calls) < 60

@@ -6,6 +6,7 @@ import pytest
 
 from erp.collect.rewards.base import Pair
 from erp.collect.rewards.yes_logit_served import ServedYesLogit
+from erp.engines.base import Failure
 from erp.errors import ErpError
 from tests.engines.chat_server import ChatServer, completion
 
@@ -56,9 +57,28 @@ def test_what_is_asked():
     }  # fmt: skip
 
 
-def test_a_server_without_log_probabilities_is_told():
-    with pytest.raises(ErpError, match="gives no log-probabilities"):
-        scored(completion("Yes"))
+def test_an_answer_without_log_probabilities_is_a_missing_score():
+    assert scored(completion("Yes"))[:2] == ([None], {"no_logprobs": 1})
+    filtered = completion("", finish_reason="content_filter")
+    filtered["choices"][0]["logprobs"] = {"content": []}
+    assert scored(filtered)[:2] == ([None], {"no_logprobs": 1})
+
+
+def test_an_answer_that_was_broken_off_is_a_failure():
+    ((failed,), _, _) = scored(completion("", finish_reason="error"))
+    assert isinstance(failed, Failure)
+
+
+def test_a_server_without_log_probabilities_is_told(collect):
+    with ChatServer(lambda _, number: completion("Yes")) as server:
+        chosen = (
+            "reward_model=yes_logit_served",
+            "reward_model.api_key_env=null",
+            f"reward_model.base_url={server.url}",
+        )
+        code, _, err = collect(*chosen, "block=7", "k=9")
+        assert code == 2
+        assert "none of the first 8 responses has a usable score (8 no_logprobs)" in err
 
 
 @pytest.mark.parametrize(
