@@ -50,7 +50,10 @@ AT_ONCE = 4
 @pytest.mark.slow
 @pytest.mark.parametrize(("how", "times"), [(signal.SIGKILL, 100), (signal.SIGINT, 40)])
 def test_killed_a_hundred_times_nothing_paid_for_is_lost(tmp_path, monkeypatch, how, times):
-    """Sampling and judging by a server of whose answers 3% are errors: at most what was under way is paid twice."""
+    """Sampling and judging by a server of whose answers 3% are errors: at most what was under way is paid twice.
+
+    That is a call for each caller, and an answer that has come and is being written.
+    """
     monkeypatch.setenv("NO_PROXY", "*")
     paid, chance = [], random.Random(2)
 
@@ -91,5 +94,5 @@ def test_killed_a_hundred_times_nothing_paid_for_is_lost(tmp_path, monkeypatch, 
         assert kills == times
     pd.testing.assert_frame_equal(samples(tmp_path / "broken", "judge"), samples(tmp_path / "whole", "judge"))
     assert len(set(paid)) == needed
-    assert len(paid) - needed <= kills * AT_ONCE
+    assert len(paid) - needed <= kills * (AT_ONCE + 1)
     assert not list((tmp_path / "broken/table/journal").rglob("*.jsonl"))
