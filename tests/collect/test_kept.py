@@ -357,7 +357,7 @@ def test_one_prompt_that_a_judge_cannot_grade_stops_nothing(collect, tmp_path):
         return completion("I cannot." if "apple" in prompt(body) or "grape" in prompt(body) else "Score: 3")
 
     with ChatServer(answer) as server:
-        arguments = (*JUDGE, f"reward_model.base_url={server.url}", "reward_model.concurrency=1", "max_missing=0.4")
+        arguments = (*JUDGE, f"reward_model.base_url={server.url}", "reward_model.concurrency=8", "max_missing=0.4")
         assert collect(*arguments, "k=33", "prompts.limit=6")[0] == 0
         code, _, err = collect(*arguments, "k=33")
         assert code == 0, err
