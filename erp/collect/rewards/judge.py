@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Literal
 
-from erp.collect.rewards.base import Pair, RewardAdapter
-from erp.engines.base import Failure
+from erp.collect.rewards.base import Pair
+from erp.collect.rewards.called import CalledRewardModel
 from erp.engines.chat_address import checked_extra
 from erp.engines.chat_answers import Choice
-from erp.engines.chat_api import ChatAPI, Post
+from erp.engines.chat_api import Asks, ChatAPI
 from erp.engines.chat_session import Body
 from erp.errors import ErpError
 
@@ -40,7 +40,7 @@ nothing but your grade:
 Score: <number>"""
 
 
-class Judge(RewardAdapter):
+class Judge(CalledRewardModel):
     """Scores by an LLM behind an OpenAI-compatible address: one call per pair, the last ``Score: <number>`` counts.
 
     Counts, each of them a missing score: ``unparsable`` (no number where one should be), ``out_of_range``, and
@@ -87,11 +87,9 @@ class Judge(RewardAdapter):
         backoff_max_s: float = 60.0,
         extra_body: dict[str, Any] | None = None,
     ) -> None:
-        super().__init__()
         self.base_url, self.api_key_env = base_url.rstrip("/"), api_key_env
-        self._api = ChatAPI(
-            "reward_model", base_url, api_key_env, concurrency, timeout_s, retries, backoff_s, backoff_max_s
-        )
+        api = ChatAPI("reward_model", base_url, api_key_env, concurrency, timeout_s, retries, backoff_s, backoff_max_s)
+        super().__init__(api)
         self.rubric = RUBRIC if rubric is None else rubric
         self.reads_references = "{reference}" in self.rubric
         if "{response}" not in self.rubric:
@@ -103,21 +101,6 @@ class Judge(RewardAdapter):
         self.maximum = maximum
         self.rescale = rescale
         self.fields = sent_fields(model, temperature, max_tokens, max_tokens_field, extra_body)
-
-    def score(self, pairs: Sequence[Pair]) -> list[float | Failure | None]:
-        """The judge's number for each pair, in order; None where it gave none that counts."""
-        scores = dict(self.each(pairs))
-        return [scores[index] for index in range(len(pairs))]
-
-    def each(self, pairs: Sequence[Pair]) -> Iterator[tuple[int, float | Failure | None]]:
-        """Position and number of each pair, as verdicts come."""
-        for index, verdict in self._api.each(pairs, self._verdict):
-            yield index, verdict if isinstance(verdict, Failure) else self.read(verdict)
-
-    def stop(self) -> bool:
-        """Leave the calls under way."""
-        self._api.stop()
-        return True
 
     def about(self) -> dict[str, Any]:
         """What the manifest says of these scores."""
@@ -131,8 +114,10 @@ class Judge(RewardAdapter):
             "rescale": self.rescale,
         }
 
-    async def _verdict(self, post: Post, pair: Pair) -> Choice:
-        return (await post(self.asks(pair))).choices[0]
+    async def ask(self, post: Asks, pair: Pair) -> Choice:
+        """The verdict."""
+        verdict: Choice = (await post(self.asks(pair))).choices[0]
+        return verdict
 
     def asks(self, pair: Pair) -> Body:
         """The call that grades a pair."""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Literal
 
-from erp.collect.rewards.base import Pair, RewardAdapter
+from erp.collect.rewards.base import Pair
+from erp.collect.rewards.called import CalledRewardModel
 from erp.collect.rewards.judge import as_json, compiled, filled, sent_fields
-from erp.engines.base import Failure
 from erp.engines.chat_answers import Choice
-from erp.engines.chat_api import ChatAPI, Post, together
+from erp.engines.chat_api import Asks, ChatAPI, together
 from erp.engines.chat_session import Unanswered
 from erp.errors import ErpError
 
@@ -45,7 +45,7 @@ Verdict: tie"""
 Verdicts = list[tuple[int, tuple[Choice, Choice] | None]]
 
 
-class PairwiseJudge(RewardAdapter):
+class PairwiseJudge(CalledRewardModel):
     """Scores by an LLM that compares: the share of comparisons won against one member's responses, ties counting half.
 
     Each response is held against the first ``rivals`` samples of member ``against`` on the same prompt, in both orders,
@@ -96,10 +96,8 @@ class PairwiseJudge(RewardAdapter):
         backoff_max_s: float = 60.0,
         extra_body: dict[str, Any] | None = None,
     ) -> None:
-        super().__init__()
-        self._api = ChatAPI(
-            "reward_model", base_url, api_key_env, concurrency, timeout_s, retries, backoff_s, backoff_max_s
-        )
+        api = ChatAPI("reward_model", base_url, api_key_env, concurrency, timeout_s, retries, backoff_s, backoff_max_s)
+        super().__init__(api)
         if rivals < 1:
             raise ErpError(f"reward_model.rivals = {rivals}: give 1 or more")
         self.against, self.rivals = against, rivals
@@ -111,21 +109,6 @@ class PairwiseJudge(RewardAdapter):
             )
         self.pattern = compiled(pattern)
         self.fields = sent_fields(model, temperature, max_tokens, max_tokens_field, extra_body)
-
-    def score(self, pairs: Sequence[Pair]) -> list[float | Failure | None]:
-        """The share of comparisons that each response won, in order; None where no verdict counts."""
-        scores = dict(self.each(pairs))
-        return [scores[index] for index in range(len(pairs))]
-
-    def each(self, pairs: Sequence[Pair]) -> Iterator[tuple[int, float | Failure | None]]:
-        """Position and share of each pair, as verdicts come."""
-        for index, verdicts in self._api.each(pairs, self._verdicts):
-            yield index, verdicts if isinstance(verdicts, Failure) else self._share(verdicts)
-
-    def stop(self) -> bool:
-        """Leave the calls under way."""
-        self._api.stop()
-        return True
 
     def about(self) -> dict[str, Any]:
         """What the manifest says of these scores."""
@@ -144,7 +127,8 @@ class PairwiseJudge(RewardAdapter):
         order = f"; in {swayed:,} the verdict was for the same place in both orders" if swayed else ""
         return [f"scores are shares of comparisons with {self.against} that were won{order}"]
 
-    async def _verdicts(self, post: Post, pair: Pair) -> Verdicts:
+    async def ask(self, post: Asks, pair: Pair) -> Verdicts:
+        """Both verdicts on each rival."""
         if (there := len(pair.rivals)) < self.rivals:
             raise Unanswered(f"{self.against} has {there} responses to this prompt, of {self.rivals} to compare with")
         texts = Counter(pair.rivals)
@@ -154,11 +138,14 @@ class PairwiseJudge(RewardAdapter):
         two = zip(choices[::2], choices[1::2], strict=True)
         return [*zip(texts.values(), two, strict=True), *([(same, None)] if same else [])]
 
-    async def _verdict(self, post: Post, pair: Pair, first: str, second: str) -> Choice:
+    async def _verdict(self, post: Asks, pair: Pair, first: str, second: str) -> Choice:
         said = filled(self.rubric, prompt=pair.prompt, first=first, second=second, reference=as_json(pair.reference))
-        return (await post({**self.fields, "messages": [{"role": "user", "content": said}]})).choices[0]
+        body = {**self.fields, "messages": [{"role": "user", "content": said}]}
+        verdict: Choice = (await post(body)).choices[0]
+        return verdict
 
-    def _share(self, verdicts: Verdicts) -> float | None:
+    def read(self, verdicts: Verdicts) -> float | None:
+        """The share of comparisons won."""
         shares, silent = list[tuple[int, float]](), 0
         for count, two in verdicts:
             if two is None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from erp.collect.rewards.base import Pair, RewardAdapter
+from erp.collect.rewards.base import Pair
+from erp.collect.rewards.called import CalledRewardModel
 from erp.collect.rewards.judge import filled, sent_fields
 from erp.collect.rewards.yes_logit import QUESTION
-from erp.engines.base import Failure
 from erp.engines.chat_answers import Endpoint
 from erp.engines.chat_api import Asks, ChatAPI
 from erp.engines.openai import BROKEN_OFF
@@ -19,7 +19,7 @@ from erp.errors import ErpError
 Likely = list[tuple[str, float]]  # the likeliest first tokens, and their log-probabilities
 
 
-class ServedYesLogit(RewardAdapter):
+class ServedYesLogit(CalledRewardModel):
     """``yes_logit`` by an LLM behind an OpenAI-compatible address that gives log-probabilities (vLLM, llama.cpp, APIs).
 
     One call a pair, of one token. Servers tell the ``top_logprobs`` likeliest tokens alone: of a word that is not among
@@ -66,35 +66,20 @@ class ServedYesLogit(RewardAdapter):
         backoff_max_s: float = 60.0,
         extra_body: dict[str, Any] | None = None,
     ) -> None:
-        super().__init__()
         if not ("{prompt}" in question and "{response}" in question):
             raise ErpError("reward_model.question: has to hold {prompt} and {response}")
         if top_logprobs < 2:
             raise ErpError(f"reward_model.top_logprobs = {top_logprobs}: give 2 or more, as many as the server allows")
         if not yes or not no or {*yes} & {*no}:
             raise ErpError("reward_model.yes, reward_model.no: give words of each kind, none of both")
-        self._api = ChatAPI(
+        api = ChatAPI(
             "reward_model", base_url, api_key_env, concurrency, timeout_s, retries, backoff_s, backoff_max_s,
             Endpoint("/chat/completions", likely_first, "chat completion", base="/v1"),
         )  # fmt: skip
+        super().__init__(api)
         self.question, self.yes, self.no = question, yes, no
         asked = {"logprobs": True, "top_logprobs": top_logprobs}
         self.fields = sent_fields(model, temperature, 1, max_tokens_field, extra_body) | asked
-
-    def score(self, pairs: Sequence[Pair]) -> list[float | Failure | None]:
-        """Log-odds of each pair, in order; None where neither word is among the tokens told."""
-        scores = dict(self.each(pairs))
-        return [scores[index] for index in range(len(pairs))]
-
-    def each(self, pairs: Sequence[Pair]) -> Iterator[tuple[int, float | Failure | None]]:
-        """Position and log-odds of each pair, as answers come."""
-        for index, likely in self._api.each(pairs, self._asked):
-            yield index, likely if isinstance(likely, Failure) else self._log_odds(likely)
-
-    def stop(self) -> bool:
-        """Leave the calls under way."""
-        self._api.stop()
-        return True
 
     def about(self) -> dict[str, Any]:
         """What the manifest says of these scores."""
@@ -107,12 +92,14 @@ class ServedYesLogit(RewardAdapter):
         what = "was not among the tokens that the server told, and is taken for as likely as the last of them"
         return [f"in {bounded:,}{of} texts the less likely word {what}"] if bounded else []
 
-    async def _asked(self, asks: Asks, pair: Pair) -> Likely:
+    async def ask(self, post: Asks, pair: Pair) -> Likely:
+        """The first token's likeliest."""
         content = filled(self.question, prompt=pair.prompt, response=pair.response)
-        likely: Likely = await asks({**self.fields, "messages": [{"role": "user", "content": content}]})
+        likely: Likely = await post({**self.fields, "messages": [{"role": "user", "content": content}]})
         return likely
 
-    def _log_odds(self, likely: Likely) -> float | None:
+    def read(self, likely: Likely) -> float | None:
+        """Log-odds; None where neither word is among the tokens told."""
         if not likely:
             self.counts["no_logprobs"] += 1
             return None
